@@ -1,0 +1,377 @@
+package throttle_test
+
+// This file holds how Close and Shutdown end a throttler, in every state.
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle"
+)
+
+// A lifeState is a state that a throttler is in after 50 ms, and what becomes of
+// it from there.
+type lifeState struct {
+	name     string
+	policy   throttle.Policy
+	script   []scripted
+	moments  []moment // in order
+	closed   []int    // starts if it is then closed
+	shutDown []int    // starts if it is then shut down
+	err      error    // what Shutdown returns
+}
+
+var lifeStates = []lifeState{
+	{name: "idle", policy: throttle.Every(100 * ms), closed: []int{}, shutDown: []int{}},
+	{name: "idle inside the window", policy: throttle.Every(100 * ms), moments: calls(0), closed: []int{0}, shutDown: []int{0}},
+	{name: "armed", policy: throttle.Every(100 * ms), moments: calls(0, 10), closed: []int{0}, shutDown: []int{0, 50}},
+	{name: "waiting for quiet", policy: throttle.Debounce(100*ms, 0), moments: calls(0), closed: []int{}, shutDown: []int{50}},
+	{name: "waiting for a periodic run", policy: throttle.Policy{MaxInterval: 100 * ms}, closed: []int{}, shutDown: []int{}},
+	{name: "waiting for a retry", policy: backoff(100*ms, 0), script: fails(1), moments: calls(0), closed: []int{0}, shutDown: []int{0, 50}},
+	{name: "waiting for a retry that fails again", policy: backoff(100*ms, 0), script: []scripted{takes(0, errFailed), takes(100*ms, errFailed)}, moments: calls(0),
+		closed: []int{0}, shutDown: []int{0, 50}, err: errFailed},
+	{name: "running", policy: throttle.Every(100 * ms), script: []scripted{takes(200*ms, nil)}, moments: calls(0), closed: []int{0}, shutDown: []int{0}},
+	{name: "running to a failure that is not retried", policy: backoff(10*ms, 0), script: []scripted{takes(200*ms, errFailed)}, moments: calls(0),
+		closed: []int{0}, shutDown: []int{0}, err: errFailed},
+	{name: "running to a retry at once", script: []scripted{takes(200*ms, throttle.RetryIn(0))}, moments: calls(0),
+		closed: []int{0}, shutDown: []int{0}, err: throttle.RetryIn(0)},
+	{name: "running with periodic runs to come", policy: throttle.Policy{MaxInterval: 100 * ms}, script: []scripted{takes(200*ms, nil)}, moments: calls(0),
+		closed: []int{0}, shutDown: []int{0}},
+	{name: "running and pending", policy: throttle.Every(time.Second), script: []scripted{takes(200*ms, nil), takes(100*ms, nil)}, moments: calls(0, 10),
+		closed: []int{0}, shutDown: []int{0, 200}},
+	{name: "running and pending, the first to fail", policy: backoff(10*ms, 0), script: []scripted{takes(200*ms, errFailed)}, moments: calls(0, 10),
+		closed: []int{0}, shutDown: []int{0, 200}},
+	{name: "running and pending, the last to fail", policy: backoff(10*ms, 0), script: []scripted{takes(200*ms, nil), takes(100*ms, errFailed)}, moments: calls(0, 10),
+		closed: []int{0}, shutDown: []int{0, 200}, err: errFailed},
+	{name: "draining", policy: throttle.Every(time.Second), script: []scripted{takes(200*ms, nil)}, moments: append(calls(0, 10), at(40, shutdown)...),
+		closed: []int{0}, shutDown: []int{0, 200}},
+	{name: "closed", policy: throttle.Every(100 * ms), moments: append(calls(0, 10), at(40, stop)...), closed: []int{0}, shutDown: []int{0}},
+	{name: "closed and running", policy: throttle.Every(100 * ms), script: []scripted{takes(200*ms, errFailed)}, moments: append(calls(0, 10), at(40, stop)...),
+		closed: []int{0}, shutDown: []int{0}},
+}
+
+// enter returns a throttler in the state, at 50 ms.
+func (s lifeState) enter(t *testing.T, opts ...throttle.Option) (*recorder, *throttle.Throttler) {
+	t.Helper()
+	r := newRecorder(s.script...)
+	throttler := r.throttler(t, s.policy, opts...)
+	for _, m := range s.moments {
+		r.until(m.at)
+		m.do(throttler)
+	}
+	r.until(50)
+	return r, throttler
+}
+
+// requireClosed checks that throttler is closed, and that nothing changes that.
+func requireClosed(t *testing.T, throttler *throttle.Throttler) {
+	t.Helper()
+	ctx := context.Background()
+	policy := throttler.Policy()
+	throttler.Call()
+	throttler.CallWithin(0)
+	require.False(t, throttler.Cancel())
+	require.ErrorIs(t, throttler.Do(ctx), throttle.ErrClosed)
+	require.ErrorIs(t, throttler.Flush(ctx), throttle.ErrClosed)
+	require.ErrorIs(t, throttler.SetPolicy(throttle.Every(time.Minute)), throttle.ErrClosed)
+	require.Equal(t, policy, throttler.Policy())
+	stats := throttler.Stats()
+	require.True(t, stats.Closed)
+	require.False(t, stats.Pending)
+	require.Zero(t, stats.Next)
+}
+
+func TestCloseIsImmediateInEveryState(t *testing.T) {
+	manners := []struct {
+		name string
+		stop func(*throttle.Throttler)
+	}{
+		{"once", stop},
+		{"twice", func(throttler *throttle.Throttler) { stop(throttler); stop(throttler) }},
+		{"concurrently", func(throttler *throttle.Throttler) {
+			for range 8 {
+				go stop(throttler)
+			}
+			synctest.Wait()
+		}},
+		{"with an ended Shutdown", func(throttler *throttle.Throttler) {
+			ended, end := context.WithCancel(context.Background())
+			end()
+			_ = throttler.Shutdown(ended)
+		}},
+	}
+	for _, state := range lifeStates {
+		for _, manner := range manners {
+			t.Run(state.name+"/"+manner.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r, throttler := state.enter(t)
+					manner.stop(throttler)
+					require.Equal(t, 50, r.elapsed(), "has waited")
+					requireClosed(t, throttler)
+					r.until(10_000)
+					require.Equal(t, state.closed, r.started())
+					requireClosed(t, throttler)
+					require.NoError(t, throttler.Close())
+				})
+			})
+		}
+	}
+}
+
+func TestShutdownRunsWhatIsPendingInEveryState(t *testing.T) {
+	for _, state := range lifeStates {
+		for name, shutdowns := range map[string]int{"once": 1, "concurrently": 8} {
+			t.Run(state.name+"/"+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r, throttler := state.enter(t)
+					var waiters []*waiter
+					for range shutdowns {
+						waiters = append(waiters, await(func() error {
+							err := throttler.Shutdown(context.Background())
+							if r.active.Load() != 0 || throttler.Stats().Running {
+								return errors.New("a run is active")
+							}
+							return err
+						}))
+					}
+					r.until(10_000)
+					require.Equal(t, state.shutDown, r.started())
+					for _, w := range waiters {
+						require.Equal(t, state.err, w.result(t))
+					}
+					requireClosed(t, throttler)
+					require.NoError(t, throttler.Shutdown(context.Background()), "closed already")
+					r.until(20_000)
+					require.Equal(t, state.shutDown, r.started())
+				})
+			})
+		}
+	}
+}
+
+func TestShutdownRefusesCallsFromItsBegin(t *testing.T) {
+	for _, policy := range []throttle.Policy{
+		throttle.Every(time.Second), throttle.Debounce(time.Second, 0), {Quiet: time.Second, MaxCalls: 9}, backoff(ms, 0),
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRecorder(takes(200*ms, nil), takes(200*ms, nil))
+			throttler := r.throttler(t, policy, throttle.WithCallCount())
+			throttler.CallWithin(0)
+			r.until(10)
+			throttler.Call()
+			w := awaitShutdown(throttler)
+			for _, at := range []int{20, 220} { // with a run pending, and without
+				r.until(at)
+				require.True(t, throttler.Stats().Closed)
+				throttler.Call()
+				throttler.CallWithin(0)
+				require.ErrorIs(t, throttler.Do(context.Background()), throttle.ErrClosed)
+				require.ErrorIs(t, throttler.SetPolicy(policy), throttle.ErrClosed)
+			}
+			flush := awaitFlush(throttler)
+			require.False(t, flush.returned())
+			r.until(399)
+			require.False(t, w.returned())
+			r.until(401)
+			require.NoError(t, w.result(t))
+			require.NoError(t, flush.result(t))
+			require.Equal(t, []int{0, 200}, r.started())
+			require.Equal(t, uint64(2), throttler.Stats().Calls)
+		})
+	}
+}
+
+func TestShutdownClosesWhenItsContextEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cause := make(chan error, 1)
+		r := newRecorder(func(ctx context.Context) error {
+			<-ctx.Done()
+			cause <- context.Cause(ctx)
+			time.Sleep(100 * ms)
+			return errFailed
+		})
+		throttler := r.throttler(t, throttle.Every(time.Second))
+		throttler.Call()
+		r.until(10)
+		do := awaitDo(throttler)
+		r.until(20)
+		ctx, end := context.WithTimeout(context.Background(), 100*ms)
+		defer end()
+		shutdown := await(func() error { return throttler.Shutdown(ctx) })
+		r.until(119)
+		require.False(t, shutdown.returned())
+		require.False(t, do.returned())
+		r.until(120)
+		require.Equal(t, context.DeadlineExceeded, shutdown.result(t))
+		require.Equal(t, throttle.ErrClosed, do.result(t))
+		require.Equal(t, throttle.ErrClosed, <-cause)
+		requireClosed(t, throttler)
+		require.True(t, throttler.Stats().Running)
+
+		again := awaitShutdown(throttler)
+		require.False(t, again.returned(), "a closed throttler's active run is waited for")
+		r.until(220)
+		require.NoError(t, again.result(t))
+		require.Equal(t, []error{errFailed}, r.errors(), "nobody was left to take it")
+		require.Equal(t, []int{0}, r.started())
+	})
+}
+
+// TestShutdownLosesNoError lets Shutdown's context end while an observer is at
+// work, after Shutdown was counted on to take the run's error.
+func TestShutdownLosesNoError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecorder(takes(50*ms, errFailed))
+		throttler := r.throttler(t, throttle.Policy{}, throttle.WithObserver(func(throttle.Run) { time.Sleep(time.Second) }))
+		throttler.Call()
+		ctx, end := context.WithTimeout(context.Background(), 100*ms)
+		defer end()
+		err := throttler.Shutdown(ctx)
+		require.Equal(t, 100, r.elapsed())
+		r.until(5000)
+		if len(r.errors()) == 0 {
+			require.ErrorIs(t, err, errFailed, "nobody was told")
+		}
+	})
+}
+
+func TestDropDuringShutdownIsToldOnceNoRunIsActive(t *testing.T) {
+	drops := []struct {
+		name string
+		drop func(*throttle.Throttler)
+		want error
+	}{
+		{"Close", stop, throttle.ErrClosed},
+		{"Cancel", cancel, throttle.ErrCanceled},
+	}
+	for _, drop := range drops {
+		t.Run(drop.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRecorder(takes(200*ms, nil))
+				throttler := r.throttler(t, throttle.Every(time.Second))
+				throttler.Call()
+				r.until(10)
+				do := awaitDo(throttler)
+				synctest.Wait()
+				shutdown := awaitShutdown(throttler)
+				r.until(50)
+				drop.drop(throttler)
+				require.Equal(t, drop.want, do.result(t))
+				r.until(199)
+				require.False(t, shutdown.returned())
+				r.until(200)
+				require.Equal(t, drop.want, shutdown.result(t))
+				requireClosed(t, throttler)
+				r.until(10_000)
+				require.Equal(t, []int{0}, r.started())
+			})
+		})
+	}
+	t.Run("nothing pending, nothing dropped", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRecorder(takes(200*ms, errFailed))
+			throttler := r.throttler(t, throttle.Every(time.Second))
+			throttler.Call()
+			r.until(10)
+			shutdown := awaitShutdown(throttler)
+			r.until(50)
+			require.False(t, throttler.Cancel())
+			require.NoError(t, throttler.Close())
+			r.until(200)
+			require.Equal(t, errFailed, shutdown.result(t))
+		})
+	})
+}
+
+func TestRunsContextEndsWithTheRunAndByClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		contexts := make(chan context.Context, 2)
+		r := newRecorder()
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, func(ctx context.Context) error {
+			contexts <- ctx
+			time.Sleep(100 * ms)
+			return nil
+		}))
+		throttler.Call()
+		first := <-contexts
+		r.until(99)
+		require.NoError(t, first.Err())
+		r.until(101)
+		require.Equal(t, context.Canceled, context.Cause(first))
+		throttler.Call()
+		second := <-contexts
+		require.NotEqual(t, first, second)
+		require.NoError(t, second.Err())
+		require.NoError(t, throttler.Close())
+		require.Equal(t, context.Canceled, second.Err())
+		require.Equal(t, throttle.ErrClosed, context.Cause(second))
+		r.until(1000)
+	})
+}
+
+func TestCloseFromInsideTheCallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var throttler *throttle.Throttler
+		r := newRecorder(func(ctx context.Context) error {
+			throttler.Call()
+			stop(throttler)
+			stop(throttler)
+			time.Sleep(100 * ms)
+			return context.Cause(ctx)
+		})
+		throttler = r.throttler(t, throttle.Policy{Retry: throttle.Backoff{Initial: ms}})
+		require.Equal(t, throttle.ErrClosed, throttler.Do(context.Background()), "the run's error")
+		require.Equal(t, 100, r.elapsed())
+		requireClosed(t, throttler)
+		r.until(1000)
+		require.Equal(t, []int{0}, r.started())
+	})
+}
+
+func TestShutdownFromInsideTheCallback(t *testing.T) {
+	tests := []struct {
+		name     string
+		shutdown func(own context.Context, throttler *throttle.Throttler) error
+		want     error
+		took     int
+		closes   bool
+	}{
+		{name: "with the run's context", want: throttle.ErrReentrant,
+			shutdown: func(own context.Context, throttler *throttle.Throttler) error { return throttler.Shutdown(own) }},
+		{name: "with an ended context of another", want: context.Canceled, closes: true,
+			shutdown: func(_ context.Context, throttler *throttle.Throttler) error {
+				ended, end := context.WithCancel(context.Background())
+				end()
+				return throttler.Shutdown(ended)
+			}},
+		{name: "with a context that ends", want: context.DeadlineExceeded, took: 100, closes: true,
+			shutdown: func(_ context.Context, throttler *throttle.Throttler) error {
+				ctx, end := context.WithTimeout(context.Background(), 100*ms)
+				defer end()
+				return throttler.Shutdown(ctx)
+			}},
+		{name: "in a goroutine of its own", closes: true,
+			shutdown: func(_ context.Context, throttler *throttle.Throttler) error {
+				go shutdown(throttler)
+				return nil
+			}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var throttler *throttle.Throttler
+				r := newRecorder(func(own context.Context) error { return test.shutdown(own, throttler) })
+				throttler = r.throttler(t, throttle.Policy{})
+				require.Equal(t, test.want, throttler.Do(context.Background()))
+				require.Equal(t, test.took, r.elapsed())
+				synctest.Wait()
+				require.Equal(t, test.closes, throttler.Stats().Closed)
+			})
+		})
+	}
+}

@@ -1,0 +1,101 @@
+package throttle_test
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/throttle-go/throttle"
+)
+
+// This file tests the arithmetic of when a run is due by itself, with neither a
+// clock nor a Throttler.
+
+const ms = time.Millisecond
+
+func TestWhenARunIsDue(t *testing.T) {
+	const longest = time.Duration(math.MaxInt64)
+	type steps = []throttle.Step
+	called, started, succeeded, failed := throttle.Called, throttle.Started, throttle.Succeeded, throttle.Failed
+	batch := throttle.Policy{Interval: 100 * ms, Edges: throttle.Trailing}
+	urgent := throttle.Policy{Interval: 100 * ms, Quiet: 50 * ms, MaxWait: 80 * ms}
+	retry := throttle.Policy{Interval: 100 * ms, Retry: throttle.Backoff{
+		Initial: 30 * ms, Max: 200 * ms, MaxAttempts: 9, Jitter: 0.5,
+	}}
+	eager := retry
+	eager.Retry.Eager = true
+	for _, test := range []struct {
+		name   string
+		policy throttle.Policy
+		steps  steps
+		due    time.Duration
+		cause  throttle.Cause
+	}{
+		{"nothing", throttle.Every(100 * ms), nil, throttle.Never, throttle.CauseCall},
+		{"a first call", throttle.Every(100 * ms), steps{called(7 * ms)}, 7 * ms, throttle.CauseCall},
+		{"a call inside the window", throttle.Every(100 * ms), steps{started(0), called(7 * ms)}, 100 * ms, throttle.CauseCall},
+		{
+			"an end, with FromEnd", throttle.Policy{Interval: 100 * ms, From: throttle.FromEnd},
+			steps{started(0), throttle.CalledDuringRun(5 * ms), succeeded(40 * ms)},
+			140 * ms, throttle.CauseCall,
+		},
+		{
+			"a token is left", throttle.Policy{Interval: 100 * ms, Burst: 2},
+			steps{started(0), called(7 * ms)},
+			7 * ms, throttle.CauseCall,
+		},
+		{
+			"no token is left", throttle.Policy{Interval: 100 * ms, Burst: 2},
+			steps{started(0), started(60 * ms), called(70 * ms)},
+			100 * ms, throttle.CauseCall,
+		},
+		{
+			"a flush without token restarts accrual", throttle.Policy{Interval: 100 * ms, Burst: 2},
+			steps{started(0), started(10 * ms), called(20 * ms), throttle.Flushed(30 * ms), started(30 * ms), called(40 * ms)},
+			130 * ms, throttle.CauseCall,
+		},
+		{"a flush", throttle.Every(100 * ms), steps{started(0), called(7 * ms), throttle.Flushed(9 * ms)}, 9 * ms, throttle.CauseFlush},
+		{"quiet", urgent, steps{called(0), called(20 * ms)}, 70 * ms, throttle.CauseCall},
+		{"never quiet", urgent, steps{called(0), called(40 * ms), called(75 * ms)}, 80 * ms, throttle.CauseCall},
+		{"quiet inside the window", urgent, steps{started(0), called(5 * ms)}, 100 * ms, throttle.CauseCall},
+		{"urgent", urgent, steps{called(0), throttle.CalledWithin(5*ms, 10*ms), called(6 * ms)}, 15 * ms, throttle.CauseCall},
+		{"trailing alone, outside a window", batch, steps{called(5 * ms)}, 105 * ms, throttle.CauseCall},
+		{"trailing alone, inside a window", batch, steps{started(0), called(5 * ms)}, 100 * ms, throttle.CauseCall},
+		{"trailing alone, urgent", batch, steps{called(5 * ms), throttle.CalledWithin(6*ms, 2*ms)}, 8 * ms, throttle.CauseCall},
+		{
+			"a full batch", throttle.Policy{Quiet: 50 * ms, MaxCalls: 2},
+			steps{called(5 * ms), called(6 * ms), called(7 * ms)},
+			6 * ms, throttle.CauseCall,
+		},
+		{"a retry", retry, steps{started(0), failed(90*ms, 0)}, 120 * ms, throttle.CauseRetry},
+		{"a retry shortened by jitter", retry, steps{started(0), failed(90*ms, 0.5)}, 112500 * time.Microsecond, throttle.CauseRetry},
+		{"a retry inside the window", retry, steps{started(0), failed(10*ms, 0)}, 100 * ms, throttle.CauseRetry},
+		{
+			"the fourth retry", retry,
+			steps{started(0), failed(0, 0), started(1), failed(1, 0), started(2), failed(2, 0), started(3), failed(0, 0)},
+			200 * ms, throttle.CauseRetry,
+		},
+		{"a call while a retry waits", retry, steps{started(0), failed(90*ms, 0), called(95 * ms)}, 120 * ms, throttle.CauseCall},
+		{"an eager call", eager, steps{started(0), failed(90*ms, 0), called(95 * ms)}, 100 * ms, throttle.CauseCall},
+		{"a periodic run before the first", throttle.Policy{MaxInterval: 300 * ms}, nil, 300 * ms, throttle.CauseInterval},
+		{
+			"a periodic run", throttle.Policy{MaxInterval: 300 * ms},
+			steps{started(50 * ms), succeeded(60 * ms)},
+			350 * ms, throttle.CauseInterval,
+		},
+		{"an interval beyond time", throttle.Every(longest), steps{started(1), called(2)}, throttle.Never, throttle.CauseCall},
+		{"the longest interval", throttle.Every(longest), steps{started(0), called(2)}, throttle.Never, throttle.CauseCall},
+		{"the longest quiet", throttle.Debounce(longest, 0), steps{called(2)}, throttle.Never, throttle.CauseCall},
+		{"a doubling beyond time", throttle.Policy{Retry: throttle.Backoff{Initial: longest - 1, Max: longest}}, steps{
+			started(0), failed(0, 0), started(1), failed(0, 0),
+		}, throttle.Never, throttle.CauseCall},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			due, cause := throttle.Due(test.policy, test.steps...)
+			assert.Equal(t, test.due, due)
+			assert.Equal(t, test.cause, cause)
+		})
+	}
+}

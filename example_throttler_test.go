@@ -1,0 +1,195 @@
+package throttle_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/throttle-go/throttle"
+)
+
+// Examples of the Throttler's methods. They show in real time what does not
+// depend on its passing: where an interval must not end, it is an hour.
+
+func Example() {
+	save, err := throttle.New(throttle.Every(time.Hour), func() {
+		fmt.Println("saved")
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for range 1000 {
+		save.Call() // the first runs at once, the others are one run in an hour
+	}
+	// The program ends earlier: run now what is pending, and wait for it.
+	if err := save.Shutdown(context.Background()); err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// saved
+	// saved
+}
+
+func ExampleNew() {
+	reload, err := throttle.New(
+		throttle.Policy{Interval: time.Second, Retry: throttle.Backoff{Initial: time.Minute}},
+		func(context.Context) error { return errors.New("no such file") },
+		throttle.WithName("reload"),
+	)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer reload.Close()
+	fmt.Println(reload.Do(context.Background()))
+	// Output: no such file
+}
+
+func ExampleCallback() {
+	policy := throttle.Every(time.Second)
+	plain := throttle.Must(throttle.New(policy, func() {}))
+	failing := throttle.Must(throttle.New(policy, func() error { return errors.New("failed") }))
+	stoppable := throttle.Must(throttle.New(policy, func(ctx context.Context) error { return ctx.Err() }))
+	for _, t := range []*throttle.Throttler{plain, failing, stoppable} {
+		fmt.Println(t.Do(context.Background()))
+	}
+	// Output:
+	// <nil>
+	// failed
+	// <nil>
+}
+
+func ExampleMust() {
+	refresh := throttle.Must(throttle.New(throttle.Every(time.Second), func() {}))
+	fmt.Println(refresh.Policy().Interval)
+	// Output: 1s
+}
+
+func ExampleThrottler() {
+	var version atomic.Int32
+	publish := throttle.Must(throttle.New(throttle.Every(time.Hour), func() {
+		fmt.Println("published version", version.Load())
+	}))
+	ctx := context.Background()
+	version.Add(1)
+	fmt.Println(publish.Do(ctx)) // at once: nothing has run yet
+	version.Add(1)
+	publish.Call() // inside the window
+	version.Add(1)
+	publish.Call() // joins the pending run
+	fmt.Println(publish.Shutdown(ctx))
+	// Output:
+	// published version 1
+	// <nil>
+	// published version 3
+	// <nil>
+}
+
+func ExampleThrottler_Call() {
+	ran := make(chan struct{})
+	t := throttle.Must(throttle.New(throttle.Every(time.Second), func() { close(ran) }))
+	defer t.Close()
+	t.Call()
+	<-ran
+	fmt.Println("ran")
+	// Output: ran
+}
+
+func ExampleThrottler_CallWithin() {
+	push := throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() { fmt.Println("pushed") }))
+	defer push.Close()
+	push.Call()                                              // may wait for an hour without calls
+	push.CallWithin(0)                                       // may not
+	if err := push.Flush(context.Background()); err != nil { // waits for that run
+		fmt.Println(err)
+	}
+	// Output: pushed
+}
+
+func ExampleThrottler_Do() {
+	reload := throttle.Must(throttle.New(throttle.Every(time.Hour), func() error {
+		return errors.New("line 3: unknown key")
+	}))
+	defer reload.Close()
+	fmt.Println(reload.Do(context.Background()))
+
+	// The next run is an hour away, and this caller does not wait so long.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	fmt.Println(reload.Do(ctx))
+	// Output:
+	// line 3: unknown key
+	// context deadline exceeded
+}
+
+func ExampleThrottler_Flush() {
+	write := throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() { fmt.Println("written") }))
+	defer write.Close()
+	write.Call()
+	fmt.Println(write.Flush(context.Background())) // nothing is pending after it
+	fmt.Println(write.Flush(context.Background())) // so there is nothing to wait for
+	// Output:
+	// written
+	// <nil>
+	// <nil>
+}
+
+func ExampleThrottler_Cancel() {
+	write := throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() { fmt.Println("written") }))
+	defer write.Close()
+	write.Call()
+	fmt.Println(write.Cancel(), write.Cancel())
+	// Output: true false
+}
+
+func ExampleThrottler_Policy() {
+	t := throttle.Must(throttle.New(throttle.Every(time.Second), func() {}))
+	fmt.Println(t.Policy() == throttle.Every(time.Second))
+	// Output: true
+}
+
+func ExampleThrottler_SetPolicy() {
+	t := throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() { fmt.Println("ran") }))
+	t.Call()                                                         // due in an hour
+	if err := t.SetPolicy(throttle.Every(time.Second)); err != nil { // due now
+		fmt.Println(err)
+	}
+	if err := t.Shutdown(context.Background()); err != nil {
+		fmt.Println(err)
+	}
+	// Output: ran
+}
+
+func ExampleThrottler_Stats() {
+	t := throttle.Must(throttle.New(throttle.Every(time.Hour), func() error { return errors.New("failed") }))
+	defer t.Close()
+	_ = t.Do(context.Background())
+	t.Call()
+	s := t.Stats()
+	fmt.Println(s.Runs, s.Failures, s.LastError, s.Pending, s.Next.Sub(s.LastStart))
+	// Output: 1 1 failed true 1h0m0s
+}
+
+func ExampleThrottler_Close() {
+	t := throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() { fmt.Println("ran") }))
+	t.Call()
+	fmt.Println(t.Close(), t.Close())
+	fmt.Println(t.Do(context.Background()))
+	// Output:
+	// <nil> <nil>
+	// throttle: closed
+}
+
+func ExampleThrottler_Shutdown() {
+	t := throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() { fmt.Println("ran") }))
+	t.Call()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	fmt.Println(t.Shutdown(ctx))
+	// Output:
+	// ran
+	// <nil>
+}

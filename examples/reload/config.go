@@ -1,0 +1,49 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// A config is the content of a configuration file. It is never changed: a reload
+// makes a new one.
+type config struct {
+	Version  int    `json:"version"`
+	Greeting string `json:"greeting"`
+}
+
+// load reads the configuration, and returns it only if it is valid.
+func load(file string) (*config, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var c config
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&c); err != nil {
+		return nil, fmt.Errorf("invalid configuration: %w", err)
+	}
+	if c.Greeting == "" {
+		return nil, errors.New("invalid configuration: no greeting")
+	}
+	return &c, nil
+}
+
+// A fingerprint tells the contents of a file apart. Its time and size would not:
+// a file can change twice within the resolution of the clock that stamps it.
+type fingerprint [sha256.Size]byte
+
+// fingerprintOf returns the zero fingerprint if the file cannot be read: that is
+// a change, too, and the reload says what is wrong.
+func fingerprintOf(file string) fingerprint {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return fingerprint{}
+	}
+	return sha256.Sum256(data)
+}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle"
+)
+
+func TestDemonstration(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, run(t.Context(), nil, &out), out.String())
+	patterns := []string{
+		`reload: version 1 is active`,
+		`reload: version 11 is active \(cause: \w+, calls: \d+\)`,
+		`reload failed, version 11 stays \(cause: retry, attempt: \d+\): invalid configuration: unexpected EOF`,
+		`answer: 500 Internal Server Error invalid configuration: unexpected EOF`,
+		`reload: version 12 is active`,
+		`answer: 204 No Content`,
+		`\nruns +█.*✗.*█`,
+	}
+	if hasHangup {
+		patterns = append(patterns, `asked by SIGHUP`)
+	}
+	for _, pattern := range patterns {
+		assert.Regexp(t, pattern, out.String())
+	}
+	assert.LessOrEqual(t, bytes.Count(out.Bytes(), []byte("reload: version")), 5, "reloads of a burst of ten changes")
+}
+
+// A demonstration fails if what it writes does not become active.
+func TestDemonstrationNoticesTheWrongConfiguration(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	logger := log.New(io.Discard, "", 0)
+	d := newDemonstration(filepath.Join(t.TempDir(), "config.json"), logger)
+	other := d.settings
+	other.file = writeConfig(t, `{"version": 1, "greeting": "hello"}`)
+	r, err := newReloader(other, logger, d.asked, throttle.WithObserver(d.reloaded))
+	require.NoError(t, err)
+
+	err = r.run(ctx, func(ctx context.Context, url string) error {
+		require.Error(t, d.post(ctx, url, http.StatusInternalServerError))
+		return d.play(ctx, r, url)
+	})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "the last change")
+}
+
+func TestWatchesFileUntilInterrupted(t *testing.T) {
+	file := writeConfig(t, `{"version": 1, "greeting": "hello"}`)
+	ctx, interrupt := context.WithCancel(t.Context())
+	outRead, outWrite := io.Pipe()
+	result := make(chan error, 1)
+	go func() {
+		err := run(ctx, []string{"-file", file, "-interval", "10ms", "-poll", "5ms"}, outWrite)
+		result <- errors.Join(err, outWrite.Close())
+	}()
+	out := bufio.NewReader(outRead)
+	url := find(t, out, `curl -X POST (http://.*)/-/reload`)
+	assert.JSONEq(t, `{"version": 1, "greeting": "hello"}`, get(t, url+"/config"))
+
+	require.NoError(t, os.WriteFile(file, []byte(`{"version": 2, "greeting": "good day"}`), 0o600))
+	find(t, out, `(version 2 is active)`)
+	assert.JSONEq(t, `{"version": 2, "greeting": "good day"}`, get(t, url+"/config"))
+
+	require.NoError(t, os.Remove(file))
+	find(t, out, `(version 2 stays)`)
+	find(t, out, `(attempt: 2)`)
+	assert.JSONEq(t, `{"version": 2, "greeting": "good day"}`, get(t, url+"/config"))
+
+	require.NoError(t, os.WriteFile(file, []byte(`{"version": 3, "greeting": "hello"}`), 0o600))
+	find(t, out, `(version 3 is active)`)
+
+	interrupt()
+	_, err := io.Copy(io.Discard, out)
+	require.NoError(t, err)
+	require.NoError(t, <-result)
+}
+
+func TestRequestsShareAReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newTestReloader(t, writeConfig(t, `{"version": 1, "greeting": "hello"}`))
+		require.NoError(t, r.reloads.Do(t.Context()))
+		codes := make(chan int, 20)
+		for range cap(codes) {
+			go func() { codes <- post(t, r) }()
+		}
+		time.Sleep(r.settings.interval)
+		synctest.Wait()
+		require.Len(t, codes, cap(codes))
+		for range cap(codes) {
+			assert.Equal(t, http.StatusNoContent, <-codes)
+		}
+		assert.Equal(t, uint64(2), r.reloads.Stats().Runs, "the first, and one for all requests")
+	})
+}
+
+func TestRequestGetsTheReloadsOwnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newTestReloader(t, writeConfig(t, `{"version": 1, "greeting": ""}`))
+		assert.Equal(t, http.StatusInternalServerError, post(t, r))
+
+		code := make(chan int, 1)
+		go func() { code <- post(t, r) }()
+		synctest.Wait()
+		require.NoError(t, r.reloads.Close())
+		assert.Equal(t, http.StatusServiceUnavailable, <-code)
+	})
+}
+
+func TestLoadAcceptsOnlyValidConfigurations(t *testing.T) {
+	for text, valid := range map[string]bool{
+		`{"version": 1, "greeting": "hello"}`:   true,
+		``:                                      false,
+		`{}`:                                    false,
+		`{"version": 1, "greeting": ""}`:        false,
+		`{"version": "1", "greeting": "hello"}`: false,
+		`{"version": 1, "greeting": "hello"`:    false,
+		`{"version": 1, "greeting": "hello", "other": ""}`: false,
+	} {
+		_, err := load(writeConfig(t, text))
+		assert.Equal(t, valid, err == nil, text)
+	}
+}
+
+func TestInvalidStart(t *testing.T) {
+	valid := writeConfig(t, `{"version": 1, "greeting": "hello"}`)
+	for _, args := range [][]string{
+		{"-interval", "1s"},
+		{"-file", valid, "-interval", "0"},
+		{"-file", valid, "-poll", "-1s"},
+		{"-file", valid, "-addr", "nowhere"},
+		{"-file", valid, "surplus"},
+		{"-file", writeConfig(t, `{`)},
+		{"-file", filepath.Join(t.TempDir(), "missing")},
+		{"-unknown"},
+	} {
+		require.Error(t, run(t.Context(), args, io.Discard), args)
+	}
+	require.NoError(t, run(t.Context(), []string{"-help"}, io.Discard))
+}
+
+// newTestReloader returns a reloader that has loaded nothing yet.
+func newTestReloader(t *testing.T, file string) *reloader {
+	t.Helper()
+	s := settings{file: file, interval: time.Second}
+	r, err := newReloader(s, log.New(io.Discard, "", 0), func(string) {})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, r.reloads.Close()) })
+	return r
+}
+
+func writeConfig(t *testing.T, text string) (file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "config.json")
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	return file
+}
+
+// post returns the status of POST /-/reload.
+func post(t *testing.T, r *reloader) int {
+	t.Helper()
+	response := httptest.NewRecorder()
+	r.handler().ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/-/reload", http.NoBody))
+	return response.Code
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	response, err := http.Get(url)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return string(body)
+}
+
+// find reads lines up to one that pattern matches, and returns its first group.
+func find(t *testing.T, out *bufio.Reader, pattern string) string {
+	t.Helper()
+	for {
+		line, err := out.ReadString('\n')
+		require.NoError(t, err, "no %q", pattern)
+		if match := regexp.MustCompile(pattern).FindStringSubmatch(line); match != nil {
+			return match[1]
+		}
+	}
+}

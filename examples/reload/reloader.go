@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/throttle-go/throttle"
+)
+
+// A reloader holds the active configuration and reloads it when asked to.
+type reloader struct {
+	settings settings
+	log      *log.Logger
+	asked    func(why string)       // told of everything that asks for a reload
+	active   atomic.Pointer[config] // nil before the first load
+	reloads  *throttle.Throttler    // runs reload
+}
+
+// newReloader returns a reloader that has loaded nothing yet.
+func newReloader(s settings, logger *log.Logger, asked func(why string), opts ...throttle.Option) (*reloader, error) {
+	r := &reloader{settings: s, log: logger, asked: asked}
+	policy := throttle.Policy{
+		Interval: s.interval,
+		// What is broken may be half a file, or on a disk that is away for a
+		// moment. Eager: who mends it, and asks, need not wait for the backoff.
+		Retry: throttle.Backoff{Initial: s.interval, Max: max(s.interval, time.Minute), Eager: true},
+	}
+	opts = append([]throttle.Option{
+		throttle.WithName("reload"),
+		throttle.WithCallCount(),
+		throttle.WithObserver(r.report),
+		throttle.WithErrorHandler(func(error) {}), // report tells of all errors already
+	}, opts...)
+	var err error
+	r.reloads, err = throttle.New(policy, r.reload, opts...)
+	return r, err
+}
+
+// reload is what is throttled. If it fails, the active configuration stays.
+func (r *reloader) reload() error {
+	next, err := load(r.settings.file)
+	if err != nil {
+		return err
+	}
+	r.active.Store(next)
+	return nil
+}
+
+// report tells of a reload.
+func (r *reloader) report(run throttle.Run) {
+	switch active := r.active.Load(); {
+	case run.Err == nil:
+		r.log.Printf("reload: version %d is active (cause: %s, calls: %d)", active.Version, run.Cause, run.Calls)
+	case active == nil:
+		r.log.Printf("reload failed: %v", run.Err)
+	default:
+		r.log.Printf("reload failed, version %d stays (cause: %s, attempt: %d): %v",
+			active.Version, run.Cause, run.Attempt, run.Err)
+	}
+}
+
+// run loads the configuration, and keeps it up to date until use returns, which
+// gets the URL of the HTTP server.
+func (r *reloader) run(ctx context.Context, use func(ctx context.Context, url string) error) error {
+	// The file is looked at before it is loaded, lest a change in between be
+	// taken for what was loaded.
+	seen := fingerprintOf(r.settings.file)
+	if err := r.reloads.Do(ctx); err != nil {
+		return errors.Join(err, r.reloads.Close())
+	}
+	listener, err := net.Listen("tcp", r.settings.addr)
+	if err != nil {
+		return errors.Join(err, r.reloads.Close())
+	}
+	hangups := make(chan os.Signal, 1) // one is enough for all that come before it is looked at
+	notifyHangup(hangups)
+	defer signal.Stop(hangups)
+	server := &http.Server{Handler: r.handler(), ReadHeaderTimeout: 10 * time.Second}
+
+	group, ctx := errgroup.WithContext(ctx)
+	ctx, done := context.WithCancel(ctx)
+	group.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	group.Go(func() error {
+		r.watch(ctx, hangups, seen)
+		return nil
+	})
+	group.Go(func() error {
+		defer done()
+		err := use(ctx, "http://"+listener.Addr().String())
+		return errors.Join(err, r.stop(ctx, server))
+	})
+	return group.Wait()
+}
+
+// watch asks for a reload on SIGHUP, and when the file is no longer as seen.
+func (r *reloader) watch(ctx context.Context, hangups <-chan os.Signal, seen fingerprint) {
+	ticker := time.NewTicker(r.settings.poll)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+			r.asked("SIGHUP")
+			r.reloads.Call() // never blocks, so the loop always goes on
+		case <-ticker.C:
+			if now := fingerprintOf(r.settings.file); now != seen {
+				seen = now
+				r.asked("changed file")
+				r.reloads.Call()
+			}
+		}
+	}
+}
+
+func (r *reloader) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /-/reload", func(w http.ResponseWriter, request *http.Request) {
+		r.asked("POST /-/reload")
+		// Not Call, but Do: the answer is that of a reload which started after
+		// the request came, shared with all who ask at the same time.
+		switch err := r.reloads.Do(request.Context()); {
+		case err == nil:
+			w.WriteHeader(http.StatusNoContent)
+		case errors.Is(err, throttle.ErrClosed):
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		default:
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	mux.HandleFunc("GET /config", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(r.active.Load()); err != nil {
+			r.log.Printf("the client is gone: %v", err)
+		}
+	})
+	return mux
+}
+
+// stop stops the server and the throttler, whether or not ctx has ended.
+func (r *reloader) stop(ctx context.Context, server *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	// Nobody needs a reload any more: Close drops what is pending, and answers
+	// those who wait for it. Shutdown then waits for the reload that is active.
+	closed := r.reloads.Close()
+	stopped := server.Shutdown(ctx)
+	ended := r.reloads.Shutdown(ctx)
+	if err := errors.Join(closed, stopped, ended); err != nil {
+		return fmt.Errorf("stopping: %w", err)
+	}
+	return nil
+}

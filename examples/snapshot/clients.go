@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// drive lets clients change counters of the server at url for a while, or until
+// ctx ends, and returns how many requests were answered.
+func drive(ctx context.Context, url string, clients int, duration time.Duration) (uint64, error) {
+	transport := &http.Transport{MaxIdleConnsPerHost: clients}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
+
+	var answered atomic.Uint64
+	end := time.Now().Add(duration)
+	group, ctx := errgroup.WithContext(ctx)
+	for id := range clients {
+		group.Go(func() error {
+			// What has been sent is seen through, even if ctx ends: the answer
+			// says whether the state has changed.
+			for i := id; time.Now().Before(end) && ctx.Err() == nil; i++ {
+				if err := increment(client, fmt.Sprintf("%s/counters/%c", url, 'a'+i%26)); err != nil {
+					return err
+				}
+				answered.Add(1)
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	return answered.Load(), err
+}
+
+// increment asks for one change.
+func increment(client *http.Client, url string) error {
+	response, err := client.Post(url, "", nil)
+	if err != nil {
+		return err
+	}
+	// Only a connection whose answer was read to its end is used again.
+	_, err = io.Copy(io.Discard, response.Body)
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("POST %s: %s", url, response.Status)
+	}
+	return nil
+}

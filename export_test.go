@@ -1,0 +1,61 @@
+package throttle
+
+import "time"
+
+// This file opens the pure arithmetic of policy.go to its table test.
+
+// A Step changes a history under a policy.
+type Step func(h *history, p Policy)
+
+// Called is a call at the given time, while no run is active.
+func Called(at time.Duration) Step { return CalledWithin(at, unhurried) }
+
+// CalledWithin is a call at the given time that must not wait longer than within.
+func CalledWithin(at, within time.Duration) Step {
+	return func(h *history, p Policy) { h.call(p, instant(at), within, false) }
+}
+
+// CalledDuringRun is a call at the given time, while a run is active.
+func CalledDuringRun(at time.Duration) Step {
+	return func(h *history, p Policy) { h.call(p, instant(at), unhurried, true) }
+}
+
+// Started is a run's start at the given time.
+func Started(at time.Duration) Step {
+	return func(h *history, p Policy) {
+		h.drop()
+		h.enter(p, instant(at))
+	}
+}
+
+// Succeeded is a run's end at the given time.
+func Succeeded(at time.Duration) Step {
+	return func(h *history, p Policy) { h.finish(p, instant(at), verdict{}, false, 0) }
+}
+
+// Failed is a run's end at the given time; random draws the jitter.
+func Failed(at time.Duration, random float64) Step {
+	return func(h *history, p Policy) { h.finish(p, instant(at), verdict{failed: true}, false, random) }
+}
+
+// Flushed makes what is pending due at the given time.
+func Flushed(at time.Duration) Step {
+	return func(h *history, _ Policy) { h.flushNow(instant(at)) }
+}
+
+// Never is the time of what is not due.
+const Never = time.Duration(never)
+
+// Due returns when the next run is due after the steps, and why.
+func Due(p Policy, steps ...Step) (time.Duration, Cause) {
+	h := newHistory()
+	for _, step := range steps {
+		step(&h, p)
+	}
+	at, cause := h.due(p)
+	return time.Duration(at), cause
+}
+
+// Wake does what a timer does that fires now, be it due, stale, or stopped too
+// late.
+func (t *Throttler) Wake() { t.wake() }

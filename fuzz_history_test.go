@@ -1,0 +1,246 @@
+package throttle_test
+
+// This file holds a throttler against the guarantees G1 to G7 without the help
+// of the reference model.
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/throttle-go/throttle"
+)
+
+// A history holds what happened to the throttler against the guarantees. It
+// knows nothing of the model. Its methods that find a guarantee broken say
+// how, and are otherwise silent.
+type history struct {
+	policy throttle.Policy
+	runs   []pastRun
+
+	// Calls are numbered by the order in which they were made; only those
+	// count that may not be dropped for want of a trailing edge.
+	calls   int // made so far
+	settled int // the first so many are covered or dropped
+	before  int // what settled was before the active run started
+	others  int // calls since the last start that may have been dropped
+
+	running bool
+	closing bool // no call is taken any more
+	closed  bool // no run may start any more
+	flushes bool // Flush or Shutdown was called since the last start
+	retries bool // the last run may be retried
+	segment int  // the first run that the bucket rule is still held against
+
+	predicted bool          // nothing was done since Stats told the next start
+	next      time.Duration // which it was
+}
+
+// A pastRun is a run that has started.
+type pastRun struct {
+	start, end  time.Duration
+	policy      throttle.Policy // in force when it started
+	calls       int             // it may cover
+	afterFlush  bool
+	afterFailed bool // the run before may be retried
+	canceled    bool // Cancel or Close was called while it was active
+}
+
+func (h *history) policyChanged(p throttle.Policy) {
+	h.predicted = false
+	if !h.closing && p != h.policy {
+		h.policy = p
+		h.segment = len(h.runs)
+	}
+}
+
+func (h *history) call(time.Duration) {
+	h.predicted = false
+	switch {
+	case h.closing:
+	case h.policy.Edges == throttle.Leading:
+		h.others++
+	default:
+		h.calls++
+	}
+}
+
+func (h *history) cancel(time.Duration) {
+	h.predicted = false
+	h.settled, h.others = h.calls, 0
+	h.retries = false
+	if h.running {
+		h.runs[len(h.runs)-1].canceled = true
+	}
+}
+
+func (h *history) close(at time.Duration) {
+	h.cancel(at)
+	h.closing, h.closed = true, true
+}
+
+// ask begins a Do, Flush or Shutdown. It returns how many calls are made,
+// all of which a nil answer has to account for.
+func (h *history) ask(op operation) (barrier int) {
+	h.predicted = false
+	h.flushes = h.flushes || op != opDo
+	h.closing = h.closing || op == opShutdown
+	return h.calls
+}
+
+// answered: nil from any of them means that every earlier call is covered by
+// a run that has ended, or dropped; nil from Shutdown also that nothing runs.
+// Whatever Shutdown says, nothing starts after it.
+func (h *history) answered(op operation, barrier int, err error) string {
+	h.predicted = false
+	finished := h.settled
+	if h.running {
+		finished = h.before
+	}
+	if op == opShutdown { // it drained, or dropped what was pending
+		h.settled, h.closed = h.calls, true
+	}
+	switch {
+	case err == nil && finished < barrier:
+		return fmt.Sprintf("G3: %v returns nil, but only %d of %d calls are covered", op, finished, barrier)
+	case err == nil && op == opShutdown && h.running:
+		return "G7: Shutdown returns nil while a run is active"
+	default:
+		return ""
+	}
+}
+
+// start: runs do not overlap, none starts after the end, and none at another
+// instant than Stats foretold.
+func (h *history) start(at time.Duration) (broken string) {
+	switch {
+	case h.running:
+		broken = "G1: a run starts while another is active"
+	case h.closed:
+		broken = "G7: a run starts after the throttler was closed"
+	case h.predicted && at != h.next:
+		broken = fmt.Sprintf("G5: a run starts at %v, but was due at %v", at, h.next)
+	}
+	h.runs = append(h.runs, pastRun{
+		start:       at,
+		policy:      h.policy,
+		calls:       h.calls - h.settled + h.others,
+		afterFlush:  h.flushes,
+		afterFailed: h.retries,
+	})
+	h.before, h.settled, h.others = h.settled, h.calls, 0
+	h.running, h.flushes, h.retries, h.predicted = true, false, false, false
+	return broken
+}
+
+func (h *history) end(at time.Duration) {
+	h.running = false
+	h.runs[len(h.runs)-1].end = at
+}
+
+// observe judges a run once its cause is known.
+func (h *history) observe(run throttle.Run, made time.Time) string {
+	var asksRetry *throttle.RetryError
+	newest := h.runs[len(h.runs)-1]
+	h.retries = run.Err != nil && !newest.canceled && (h.policy.Retry.Initial > 0 || errors.As(run.Err, &asksRetry))
+	switch {
+	case run.Started.Before(run.Due):
+		return "G5: a run started before it was due"
+	case run.Started.Sub(made) != newest.start || run.Ended.Sub(made) != newest.end:
+		return "a run is told to have taken place at another time than it did"
+	case !h.hasReason(newest, run.Cause):
+		return fmt.Sprintf("G4: a run with cause %s has no reason", run.Cause)
+	case run.Cause == throttle.CauseFlush:
+		h.segment = len(h.runs) - 1
+		return ""
+	default:
+		return h.spaced(newest)
+	}
+}
+
+// hasReason: a run covers a call, or is due by MaxInterval or a retry.
+func (h *history) hasReason(run pastRun, cause throttle.Cause) bool {
+	switch cause {
+	case throttle.CauseCall:
+		return run.calls > 0
+	case throttle.CauseRetry:
+		return run.afterFailed
+	case throttle.CauseFlush:
+		return run.afterFlush && (run.calls > 0 || run.afterFailed)
+	case throttle.CauseInterval:
+		return run.policy.MaxInterval > 0 && run.start-h.measuredFrom(run) >= run.policy.MaxInterval
+	default:
+		return false
+	}
+}
+
+// measuredFrom is the instant since when the newest run's policy counts.
+func (h *history) measuredFrom(run pastRun) time.Duration {
+	switch previous := len(h.runs) - 2; {
+	case previous < 0:
+		return 0
+	case run.policy.From == throttle.FromEnd:
+		return h.runs[previous].end
+	default:
+		return h.runs[previous].start
+	}
+}
+
+// spaced: with a bucket of one, starts keep Interval from the last start or
+// end, whatever Interval and Burst were then. With a larger one, n starts in a
+// row take at least as long as the tokens that the bucket cannot have held
+// accrue in.
+func (h *history) spaced(newest pastRun) string {
+	interval, burst := newest.policy.Interval, max(1, newest.policy.Burst)
+	if interval == 0 || len(h.runs) == 1 {
+		return ""
+	}
+	if burst == 1 && newest.start-h.measuredFrom(newest) < interval {
+		return fmt.Sprintf("G2: a run starts %v after %v", newest.start, h.measuredFrom(newest))
+	}
+	for i, run := range h.runs[min(h.segment, len(h.runs)):] {
+		inARow := len(h.runs) - h.segment - i
+		if (newest.start-run.start)/interval < time.Duration(inARow-burst) {
+			return fmt.Sprintf("G2: %d runs start within %v", inARow, newest.start-run.start)
+		}
+	}
+	return ""
+}
+
+// idle is asked when no goroutine has anything left to do at this instant:
+// a call not yet covered is pending, and what is due has started.
+func (h *history) idle(stats throttle.Stats, now, next time.Duration) string {
+	h.predicted, h.next = !stats.Running, next
+	switch {
+	case stats.Running != h.running:
+		return "Stats does not know whether a run is active"
+	case h.calls > h.settled && !stats.Pending:
+		return "G3: a call is lost"
+	case h.predicted && next <= now:
+		return fmt.Sprintf("G5: a run was due at %v and has not started", next)
+	case h.closed && (stats.Pending || !stats.Next.IsZero()):
+		return "G7: a run is to come after the end"
+	default:
+		return ""
+	}
+}
+
+// passed is asked after a wait: what Stats foretold has happened.
+func (h *history) passed(now time.Duration) string {
+	if h.predicted && h.next <= now {
+		return fmt.Sprintf("G5: a run was due at %v and has not started", h.next)
+	}
+	return ""
+}
+
+// finish is asked at the end: every call is settled, every run is over.
+func (h *history) finish() string {
+	switch {
+	case h.calls > h.settled:
+		return "G3: a call was neither covered nor dropped"
+	case h.running:
+		return "G6: a run is left behind"
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,154 @@
+package timeline
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// This file draws for a terminal.
+
+const (
+	gutter     = 8  // columns left of the axis, for the rows' names
+	minColumns = 16 // of the axis
+	eighths    = 8  // of a block, by which it tells the number of calls
+)
+
+// Text draws e in lines of up to width columns, 24 at least.
+//
+// In the row of calls a block is as many eighths high as there are calls in its
+// column; or, if some column has more than eight, to scale, and a last line
+// tells which. A run begins with a full block, or a cross if it failed, and goes
+// on in grey.
+func Text(e Events, width int) string {
+	a := axis{end: e.end(), columns: max(width, gutter+minColumns) - gutter}
+	var b strings.Builder
+	row := func(name string, cells []rune) {
+		line := fmt.Sprintf("%-*s%s", gutter, name, string(cells))
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	calls, scale := a.calls(e.Calls)
+	row("calls", calls)
+	row("runs", a.runs(e.Runs))
+	if len(e.Windows) > 0 {
+		row("windows", a.windows(e.Windows))
+	}
+	marks, labels := a.ticks()
+	row("", marks)
+	row("", labels)
+	if scale > eighths {
+		row("", []rune(fmt.Sprintf("a full block is %d calls", scale)))
+	}
+	return b.String()
+}
+
+// An axis places times from 0 to end in columns.
+type axis struct {
+	end     time.Duration
+	columns int
+}
+
+func (a axis) contains(t time.Duration) bool { return 0 <= t && t <= a.end }
+
+// column returns where t is, or the end of the axis that is nearer to it.
+func (a axis) column(t time.Duration) int {
+	column := float64(t) * float64(a.columns) / float64(a.end)
+	return int(min(max(column, 0), float64(a.columns-1)))
+}
+
+// row returns an empty row.
+func (a axis) row(cell string) []rune { return []rune(strings.Repeat(cell, a.columns)) }
+
+// calls returns the row of calls, and how many of them a full block is.
+func (a axis) calls(calls []time.Duration) (row []rune, scale int) {
+	counts := make([]int, a.columns)
+	scale = eighths
+	for _, call := range calls {
+		if a.contains(call) {
+			column := a.column(call)
+			counts[column]++
+			scale = max(scale, counts[column])
+		}
+	}
+	row = a.row(" ")
+	blocks := []rune("▁▂▃▄▅▆▇█")
+	for column, count := range counts {
+		if count > 0 {
+			row[column] = blocks[(count*eighths-1)/scale]
+		}
+	}
+	return row, scale
+}
+
+// runs returns the row of runs. What marks a start is drawn over the rest, and a
+// failure over all, so that nothing hides it.
+func (a axis) runs(runs []Run) []rune {
+	row := a.row(" ")
+	for _, run := range runs {
+		a.fill(row, run.Span, '▒')
+	}
+	for _, run := range runs {
+		a.mark(row, run.Start, '█')
+	}
+	for _, run := range runs {
+		if run.Failed {
+			a.mark(row, run.Start, '✗')
+		}
+	}
+	return row
+}
+
+func (a axis) windows(windows []Span) []rune {
+	row := a.row(" ")
+	for _, window := range windows {
+		a.fill(row, window, '─')
+	}
+	for _, window := range windows {
+		a.mark(row, window.End, '┤')
+	}
+	for _, window := range windows {
+		a.mark(row, window.Start, '├')
+	}
+	return row
+}
+
+// fill fills what of s is on the axis: up to its end, not with it.
+func (a axis) fill(row []rune, s Span, cell rune) {
+	if s.End <= max(s.Start, 0) || s.Start > a.end {
+		return
+	}
+	last := a.column(s.End - 1)
+	for column := a.column(s.Start); column <= last; column++ {
+		row[column] = cell
+	}
+}
+
+// mark puts cell where t is, if it is on the axis.
+func (a axis) mark(row []rune, t time.Duration, cell rune) {
+	if a.contains(t) {
+		row[a.column(t)] = cell
+	}
+}
+
+// ticks returns the axis itself and the row of labels under it.
+func (a axis) ticks() (marks, labels []rune) {
+	step := tickStep(a.end, func(step time.Duration) bool {
+		widest := tickLabel(a.end-a.end%step, step)
+		return a.column(step) >= len(widest)+2
+	})
+	marks, labels = a.row("─"), a.row(" ")
+	var tick time.Duration
+	free := 0 // the first column where a label may begin
+	for range a.end/step + 1 {
+		column := a.column(tick)
+		marks[column] = '┬'
+		label := []rune(tickLabel(tick, step))
+		// The last label may have to move to the left, or else has no room.
+		if start := min(column, a.columns-len(label)); start >= free {
+			copy(labels[start:], label)
+			free = start + len(label) + 1
+		}
+		tick += step
+	}
+	return marks, labels
+}

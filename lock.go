@@ -1,0 +1,506 @@
+package throttle
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// This file holds the state record of a Throttler, its one mutex, and every
+// transition. A transition begins with lock and ends with settle.
+//
+//	              call                    due, maybe at once
+//	   ┌────────────────────────► armed ──────────────────────► running
+//	   │                         │  ▲ ▲                          │ │ │  ▲
+//	   │         Cancel          │  │ │   end, failed: retry     │ │ │  │
+//	 idle ◄──────────────────────┘  │ └──────────────────────────┘ │ │  │
+//	   ▲                            │             end              │ │  │
+//	   └────────────────────────────┼──────────────────────────────┘ │  │
+//	                                │                           call │  │ Cancel
+//	                                │                                ▼  │
+//	                                │                           running+pending
+//	                                │              end               │
+//	                                └────────────────────────────────┘
+//
+//	 any ── Shutdown ──► draining ── nothing pending, nothing running ──► closed
+//	 any ── Close, or the parent context ended ─────────────────────────► closed
+//
+// In the fields' terms: running is run != nil; pending is a call or a failed run's
+// retry, history.pending or history.retry; armed is something due later, which is
+// what is pending or MaxInterval's run, and alarm != nil; draining and closed are
+// history.phase. In a closed Throttler a run may still be active, and then ends.
+
+// A Throttler runs a callback as often as its [Policy] allows, however many
+// goroutines ask for it, and never loses the last request. It is built by
+// [New], and its zero value cannot be used; its methods may be called
+// concurrently, from the callback too. It must not be copied.
+//
+// A Throttler with nothing pending owns no goroutine and no timer, unless
+// MaxInterval is set, and needs no Close if it has no parent context.
+type Throttler struct {
+	base   time.Time // instant 0
+	fn     any       // the callback, of one of the types in Callback
+	extras *extras   // what options set
+
+	// word is the fast path: what a call has to record, see coalesce. Written
+	// with mu held, but for the calls that record themselves in it.
+	word atomic.Uint64
+
+	mu sync.Mutex // guards the fields below
+
+	// +checklocks:mu
+	policy Policy
+	// +checklocks:mu
+	history history
+	// +checklocks:mu
+	run *run // the active run; nil if none
+	// +checklocks:mu
+	awaited *outcome // of what is pending; nil if nobody waits for it
+	// +checklocks:mu
+	alarm *alarm // wakes the Throttler when something is due; nil if nothing will be
+	// +checklocks:mu
+	runs uint64 // and the next three: see Stats
+	// +checklocks:mu
+	failed uint64
+	// +checklocks:mu
+	panics uint64
+	// +checklocks:mu
+	dropped uint64
+	// +checklocks:mu
+	lastError error // of the last finished run
+}
+
+// A run is one execution of the callback. Its fields are written before its
+// goroutine starts or by that goroutine, but for those that mu guards.
+type run struct {
+	cause   Cause
+	attempt int
+	asked   instant // beginning if the run covers no call
+	due     instant
+	started instant
+	ended   instant
+	before  instant // start of the run before
+	calls   uint64  // covered, if they are counted
+	err     error
+	verdict verdict
+
+	// Guarded by Throttler.mu.
+	awaited  *outcome                // nil if nobody waits
+	cancel   context.CancelCauseFunc // of the run's context; nil before it is made, and if the callback takes none
+	entered  bool                    // the callback has been entered, and started is set
+	canceled bool                    // Cancel met the run
+	decided  bool                    // the callback has returned, and err is set
+}
+
+// An outcome is what those wait for who wait for the same run. Its fields are
+// guarded by Throttler.mu, but err may be read once decided was seen to be set,
+// or done is closed: it changes no more.
+type outcome struct {
+	done    chan struct{} // closed once the run has ended or was dropped
+	waiters int           // who will take err
+	decided bool          // err is set
+	err     error
+}
+
+// An alarm is a timer and the instant it is set for.
+type alarm struct {
+	timer *time.Timer
+	at    instant
+}
+
+// The word's two top bits say what a call must do, the rest carries a value.
+const (
+	wordLocked  uint64 = iota << 62 // take the lock
+	wordCounted                     // count itself: the value is the number of calls pending
+	wordPending                     // nothing
+	wordTimed                       // move the time of the last call forward: the value is that instant
+
+	wordKind  uint64 = 3 << 62
+	wordValue        = ^wordKind
+)
+
+// timedWord returns the word that carries the time of the last call.
+func timedWord(last instant) uint64 {
+	return wordTimed | uint64(last) //nolint:gosec // an instant that has come is not negative
+}
+
+// coalesce records a call in the word alone, and reports whether that was
+// enough: a run is pending, or calls are refused.
+//
+// A time is moved forward by compare-and-swap. A plain store could take it back
+// to an earlier reading of the clock, or overwrite what a start has just put
+// there, and a run would come before its quiet time is over.
+func (t *Throttler) coalesce() bool {
+	for {
+		seen := t.word.Load()
+		next := seen
+		switch seen & wordKind {
+		case wordLocked:
+			return false
+		case wordCounted:
+			next = seen + 1
+		case wordTimed:
+			next = max(seen, timedWord(t.now()))
+		}
+		// The load is enough for what changes nothing: the run was pending then.
+		if next == seen || t.word.CompareAndSwap(seen, next) {
+			return true
+		}
+	}
+}
+
+// now reads the clock. In the lock's critical section it never goes back.
+func (t *Throttler) now() instant {
+	// Negative only where a testing/synctest bubble uses a Throttler from
+	// outside of it, which must not make the word's value spill into its kind.
+	return instant(max(time.Since(t.base), 0))
+}
+
+// lock begins a transition: it sends all calls to the mutex, takes over what
+// they have recorded in the word, and reads the clock.
+//
+// From here to settle the history is exact. That a start is preceded by this
+// swap is what makes a lock-free call safe: all atomic operations have one total
+// order, so a call that sees a run pending comes before the swap, the swap comes
+// before the go statement, and that before the callback.
+//
+// +checklocksacquire:t.mu
+func (t *Throttler) lock() instant {
+	t.mu.Lock()
+	t.absorbLocked(t.word.Swap(wordLocked))
+	return t.now()
+}
+
+// absorbLocked takes over what calls have recorded in word. To do so again with
+// the same word changes nothing.
+//
+// +checklocks:t.mu
+func (t *Throttler) absorbLocked(word uint64) {
+	switch word & wordKind {
+	case wordCounted:
+		t.extras.pendingCalls = word & wordValue
+	case wordTimed:
+		t.history.lastCall = max(t.history.lastCall, instant(word&wordValue))
+	}
+}
+
+// settle ends a transition that began at now. It alone starts runs, sets and
+// stops the alarm, and opens the fast path, so that no transition can forget to;
+// and as it trusts the clock alone, a stale alarm does no harm.
+//
+// +checklocksrelease:t.mu
+func (t *Throttler) settle(now instant) {
+	due := never
+	if t.run == nil {
+		var cause Cause
+		if due, cause = t.history.due(t.policy); due <= now {
+			t.startLocked(due, cause)
+			due = never
+		}
+	}
+	t.setAlarmLocked(now, due)
+	t.word.Store(t.wordLocked())
+	t.mu.Unlock()
+}
+
+// startLocked starts a run that covers what is pending.
+//
+// +checklocks:t.mu
+func (t *Throttler) startLocked(due instant, cause Cause) {
+	r := &run{
+		cause:   cause,
+		attempt: t.history.failures + 1,
+		asked:   beginning,
+		due:     due,
+		calls:   t.takeCallsLocked(),
+		awaited: t.awaited,
+	}
+	if t.history.pending {
+		r.asked = t.history.firstCall
+	}
+	t.history.drop()
+	t.run, t.awaited = r, nil
+	go t.execute(r) // ends by itself, soon after the callback
+}
+
+// setAlarmLocked sees to it that the Throttler wakes at due, and not at all if
+// that is never.
+//
+// +checklocks:t.mu
+func (t *Throttler) setAlarmLocked(now, due instant) {
+	switch {
+	case due == never:
+		if t.alarm != nil {
+			t.alarm.timer.Stop()
+			t.alarm = nil
+		}
+	case t.alarm == nil:
+		t.alarm = &alarm{at: due, timer: time.AfterFunc(due.since(now), t.wake)}
+	case t.alarm.at <= now || t.alarm.at > due:
+		// It has fired, or would fire too late. One that is only early stays:
+		// with Quiet, resetting it at each call would cost more than waking up.
+		t.alarm.at = due
+		t.alarm.timer.Reset(due.since(now))
+	}
+}
+
+// wake is what an alarm calls.
+func (t *Throttler) wake() { t.settle(t.lock()) }
+
+// wordLocked returns what the next call has to record.
+//
+// +checklocks:t.mu
+func (t *Throttler) wordLocked() uint64 {
+	quiet := t.policy.Quiet > 0
+	counting := t.extras.counting
+	switch {
+	case t.history.phase != open:
+		return wordPending // the call is refused
+	case !t.history.pending, t.policy.MaxCalls > 0 && !t.history.full(t.policy), counting && quiet:
+		return wordLocked
+	case quiet:
+		return timedWord(t.history.lastCall)
+	case counting:
+		return wordCounted | t.extras.pendingCalls
+	default:
+		return wordPending
+	}
+}
+
+// callLocked records a call that must not wait beyond within from now. Its error
+// is ErrClosed or a *ThrottledError.
+//
+// +checklocks:t.mu
+func (t *Throttler) callLocked(now instant, within time.Duration) error {
+	if t.history.phase != open {
+		return t.closedLocked()
+	}
+	covered := t.history.call(t.policy, now, max(within, 0), t.run != nil)
+	if t.extras.counting && covered {
+		t.extras.pendingCalls++
+	}
+	if covered {
+		return nil
+	}
+	t.dropped++
+	if t.extras.counting {
+		t.extras.pastCalls++
+	}
+	h := t.history
+	if t.run != nil {
+		h = h.whileActive(t.policy, now, t.run.entered)
+	}
+	retryAfter := max(h.opens(t.policy).since(now), 0)
+	return &ThrottledError{Name: t.extras.name, RetryAfter: retryAfter}
+}
+
+// takeCallsLocked returns how many calls are pending, if they are counted, and
+// counts them as past.
+//
+// +checklocks:t.mu
+func (t *Throttler) takeCallsLocked() uint64 {
+	if !t.extras.counting {
+		return 0
+	}
+	calls := t.extras.pendingCalls
+	t.extras.pastCalls += calls
+	t.extras.pendingCalls = 0
+	return calls
+}
+
+// closedLocked returns the ErrClosed of this Throttler.
+//
+// +checklocks:t.mu
+func (t *Throttler) closedLocked() error {
+	return sentinel(ErrClosed, t.extras.name, t.extras.ended)
+}
+
+// pendingLocked returns whether anything waits for a run.
+//
+// +checklocks:t.mu
+func (t *Throttler) pendingLocked() bool { return t.history.pending || t.history.retry }
+
+// dropLocked drops what is pending, and tells those who wait for it err.
+//
+// +checklocks:t.mu
+func (t *Throttler) dropLocked(err error) {
+	t.history.drop()
+	t.takeCallsLocked()
+	if o := t.awaited; o != nil {
+		t.awaited = nil
+		o.decide(err)
+		close(o.done)
+	}
+}
+
+// cancelLocked drops what is pending and the active run's retry, and reports
+// whether anything was pending.
+//
+// +checklocks:t.mu
+func (t *Throttler) cancelLocked() bool {
+	pending := t.pendingLocked()
+	t.history.failures = 0
+	t.dropLocked(sentinel(ErrCanceled, t.extras.name, nil))
+	if t.run != nil {
+		t.run.canceled = true
+	}
+	return pending
+}
+
+// closeLocked closes the Throttler, because its parent context ended for cause
+// if that is not nil. It returns what is to be called once mu is free, in which
+// foreign code may run.
+//
+// +checklocks:t.mu
+func (t *Throttler) closeLocked(cause error) (release func()) {
+	if t.history.phase == closed {
+		return func() {}
+	}
+	t.history.phase = closed
+	if cause != nil {
+		t.extras.ended = cause // a parent's, so these extras are not shared
+	}
+	err := t.closedLocked()
+	t.dropLocked(err)
+	var cancel context.CancelCauseFunc
+	if t.run != nil {
+		cancel = t.run.cancel
+	}
+	stop := t.extras.unwatch
+	return func() {
+		if cancel != nil {
+			cancel(err)
+		}
+		if stop != nil {
+			stop()
+		}
+	}
+}
+
+// enterLocked records that the callback of the active run r is entered now. If
+// the Throttler was closed meanwhile, it undoes the start and reports false.
+// cancel ends the run's context.
+//
+// +checklocks:t.mu
+func (t *Throttler) enterLocked(r *run, cancel context.CancelCauseFunc) bool {
+	if t.history.phase == closed {
+		t.run = nil
+		if r.awaited != nil {
+			r.awaited.decide(t.closedLocked())
+			close(r.awaited.done)
+		}
+		return false
+	}
+	t.runs++
+	r.entered = true
+	r.cancel = cancel
+	r.before = t.history.started
+	r.started = t.now()
+	t.history.enter(t.policy, r.started)
+	return true
+}
+
+// decideLocked records the outcome of the active run's callback, and reports
+// whether nobody waits to take its error.
+//
+// +checklocks:t.mu
+func (t *Throttler) decideLocked(r *run) (unheard bool) {
+	r.ended = t.now()
+	r.decided = true
+	r.cancel = nil
+	if r.awaited == nil {
+		return r.err != nil
+	}
+	r.awaited.decide(r.err)
+	return r.err != nil && r.awaited.waiters == 0
+}
+
+// endLocked records that the active run, with all hooks, is over.
+//
+// +checklocks:t.mu
+func (t *Throttler) endLocked(r *run) {
+	t.run = nil
+	t.lastError = r.err
+	t.history.finish(t.policy, r.ended, r.verdict, r.canceled, rand.Float64())
+	if r.verdict.failed {
+		t.failed++
+	}
+	if r.verdict.panicked {
+		t.panics++
+	}
+	if r.awaited != nil {
+		close(r.awaited.done)
+	}
+}
+
+// admitLocked returns why a method that waits must not: the active run is own,
+// the caller's own; the Throttler is past the last phase that admits the method;
+// or the caller's context has ended.
+//
+// +checklocks:t.mu
+func (t *Throttler) admitLocked(last phase, own *run, ended error) error {
+	switch {
+	case t.isActiveLocked(own):
+		return sentinel(ErrReentrant, t.extras.name, nil)
+	case t.history.phase > last:
+		return t.closedLocked()
+	default:
+		return ended
+	}
+}
+
+// isActiveLocked returns whether own, which may be nil, is the active run.
+//
+// +checklocks:t.mu
+func (t *Throttler) isActiveLocked(own *run) bool { return own != nil && own == t.run }
+
+// flushLocked makes what is pending due now, and returns what the caller then
+// waits for, nil if for nothing.
+//
+// +checklocks:t.mu
+func (t *Throttler) flushLocked(now instant) *outcome {
+	if t.pendingLocked() {
+		t.history.flushNow(now)
+	}
+	return t.awaitLocked()
+}
+
+// awaitLocked returns the outcome that covers all calls so far, which the caller
+// will take: that of what is pending, else of the active run; nil if there is
+// neither.
+//
+// +checklocks:t.mu
+func (t *Throttler) awaitLocked() *outcome {
+	var o *outcome
+	switch {
+	case t.pendingLocked():
+		if t.awaited == nil {
+			t.awaited = newOutcome()
+		}
+		o = t.awaited
+	case t.run != nil:
+		o = t.run.outcome()
+	default:
+		return nil
+	}
+	o.waiters++
+	return o
+}
+
+func newOutcome() *outcome { return &outcome{done: make(chan struct{})} }
+
+// outcome returns what those wait for who wait for r. Throttler.mu must be held.
+func (r *run) outcome() *outcome {
+	if r.awaited == nil {
+		r.awaited = newOutcome()
+		if r.decided {
+			r.awaited.decide(r.err)
+		}
+	}
+	return r.awaited
+}
+
+// decide sets what those who wait will take. Throttler.mu must be held.
+func (o *outcome) decide(err error) { o.decided, o.err = true, err }

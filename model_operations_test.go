@@ -1,0 +1,320 @@
+package throttle_test
+
+// This file says what each method of a throttler does to the reference model,
+// called from outside or by the callback, and who waits for what.
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/throttle-go/throttle"
+)
+
+// call is a request for a run. deadline is how long Quiet or a trailing edge
+// may postpone it, modelNever for a plain call; w is nil unless Do waits.
+func (m *model) call(within time.Duration, w *modelWaiter) {
+	if m.phase != modelOpen {
+		return
+	}
+	if m.counting {
+		m.calls++
+	}
+	if m.batch == nil {
+		m.firstCall(w)
+	} else {
+		m.joiningCall(w)
+	}
+	if m.batch != nil {
+		if m.counting {
+			m.batch.counted++
+		}
+		if within < modelNever {
+			m.batch.deadline = min(m.batch.deadline, modelPlus(m.now, max(0, within)))
+		}
+		m.reachMaxCalls()
+	}
+	m.settle()
+}
+
+// firstCall: with no call pending, a call that finds the throttle open, and
+// no other call within the last Quiet, runs at once if the leading edge is
+// on. Failing that it is dropped, or pends if the trailing edge is on.
+// Dropped or not, its time counts for Quiet.
+func (m *model) firstCall(w *modelWaiter) {
+	quiet := !m.called || m.now-m.lastCall >= m.policy.Quiet
+	leading := m.edges()&throttle.Leading != 0
+	m.called, m.lastCall = true, m.now
+	if leading && m.open() && !quiet {
+		m.fire(ruleNotQuiet)
+	}
+	if m.active == nil && m.now >= m.spacingEnd() && m.now < m.permitUnasked() {
+		m.fire(ruleHeld)
+	}
+	leading = leading && m.open() && quiet
+	if !leading && m.edges()&throttle.Trailing == 0 {
+		m.fire(ruleDropped)
+		m.dropped++
+		if w != nil {
+			m.answer(w, verdictThrottled(m.retryAfter()))
+		}
+		return
+	}
+	m.batch = &modelBatch{first: m.now, leading: leading, deadline: modelNever, known: 1}
+	m.waitNext(w)
+}
+
+// joiningCall: a call while others pend is covered by their run. Only Quiet
+// needs its time and only MaxCalls its number.
+func (m *model) joiningCall(w *modelWaiter) {
+	m.fire(ruleJoins)
+	if m.edges()&throttle.Trailing == 0 {
+		m.fire(ruleSurvives)
+	}
+	if m.policy.Quiet > 0 {
+		m.lastCall = m.now
+	}
+	if m.policy.MaxCalls > 0 {
+		m.batch.known++
+	}
+	m.waitNext(w)
+}
+
+// reachMaxCalls: a batch of MaxCalls calls waits no longer.
+func (m *model) reachMaxCalls() {
+	if m.policy.MaxCalls > 0 && m.batch.known >= m.policy.MaxCalls && m.batch.deadline > m.now {
+		m.fire(ruleMaxCalls)
+		m.batch.deadline = m.now
+	}
+}
+
+// retryAfter is what a dropped call is told: the rest of the window, or Quiet,
+// which this very call started anew.
+func (m *model) retryAfter() time.Duration {
+	return max(m.permitUnasked()-m.now, m.policy.Quiet, 0)
+}
+
+// do is a call that waits for the run that covers it.
+func (m *model) do(w *modelWaiter) {
+	switch {
+	case m.phase != modelOpen:
+		m.answer(w, m.closedVerdict())
+	case w.late:
+		m.answer(w, verdictContextEnded)
+	default:
+		m.call(modelNever, w)
+	}
+}
+
+// flush makes the pending run due now, past spacing, hold and quiet, and
+// waits for it. With nothing pending it waits for the active run, if any.
+func (m *model) flush(w *modelWaiter) {
+	switch {
+	case m.phase == modelClosed:
+		m.answer(w, m.closedVerdict())
+	case w.late:
+		m.answer(w, verdictContextEnded)
+	default:
+		m.flushAndWait(w)
+	}
+}
+
+func (m *model) flushAndWait(w *modelWaiter) {
+	switch {
+	case m.pending():
+		if !m.flushed {
+			m.flushed, m.flushAt = true, m.now
+		}
+		m.waitNext(w)
+	case m.active != nil:
+		m.active.waiters = append(m.active.waiters, w)
+		m.waiting = append(m.waiting, w)
+	default:
+		m.answer(w, verdictNil)
+	}
+	m.settle()
+}
+
+// shutdown takes no more calls and otherwise flushes. The end of its context
+// closes the throttler. On a closed one it waits for the active run only and
+// has no interest in how that ends.
+func (m *model) shutdown(w *modelWaiter) {
+	switch {
+	case w.late:
+		m.close(verdictClosed)
+		m.answer(w, verdictContextEnded)
+	case m.phase == modelClosed && m.active == nil:
+		m.answer(w, verdictNil)
+	case m.phase == modelClosed:
+		m.waiting = append(m.waiting, w)
+		m.watch(w, verdictNil)
+	default:
+		if m.pending() {
+			m.fire(ruleShutdownFlushes)
+		}
+		m.phase = modelDraining
+		m.flushAndWait(w)
+	}
+}
+
+// close drops what is pending and ends the context of the active run, which
+// goes on until its callback returns.
+func (m *model) close(gone string) {
+	if m.phase == modelClosed {
+		return
+	}
+	m.phase = modelClosed
+	m.gone = gone
+	if m.pending() {
+		m.fire(ruleCloseDrops)
+	}
+	m.drop(gone)
+	if m.active != nil && m.active.script.heedsContext {
+		m.active.ends = m.now
+	}
+}
+
+func (m *model) closedVerdict() string {
+	if m.phase == modelDraining {
+		return verdictClosed
+	}
+	return m.gone
+}
+
+// cancel: no run starts for an earlier call or failure, and the active run's
+// failure is not retried. The window, the hold and the time of past calls
+// stay.
+func (m *model) cancel() bool {
+	was := m.pending()
+	if was {
+		m.fire(ruleCancelDrops)
+	}
+	m.drop(verdictCanceled)
+	m.failures = 0
+	if m.active != nil {
+		m.active.canceled = true
+	}
+	m.settle()
+	return was
+}
+
+// drop gives up all that is pending and tells those who waited for it. Only
+// Shutdown stays on, until nothing runs any more.
+func (m *model) drop(verdict string) {
+	for _, w := range m.next {
+		switch {
+		case w.answered:
+		case w.shutsDown && m.active != nil:
+			m.watch(w, verdict)
+		default:
+			m.answer(w, verdict)
+		}
+	}
+	m.forgetPending()
+}
+
+// watch has a Shutdown wait for the end of the active run, whose error is not
+// for it to return.
+func (m *model) watch(w *modelWaiter, verdict string) {
+	w.verdict = verdict
+	m.active.watchers = append(m.active.watchers, w)
+}
+
+func (m *model) forgetPending() {
+	m.batch, m.next = nil, nil
+	m.retry, m.flushed = false, false
+}
+
+// setPolicy puts a new policy in force and computes at once what is due by
+// it. The bucket keeps what it has, or as much as a start would leave in the
+// new one, and then accrues from the last start; as a bucket of one always does.
+func (m *model) setPolicy(p throttle.Policy) string {
+	if len(modelFaults(p)) > 0 {
+		return verdictPolicy
+	}
+	if m.phase != modelOpen {
+		return m.closedVerdict()
+	}
+	before, _ := m.due()
+	if m.batch != nil {
+		m.forgetUnrecorded(p)
+	}
+	m.policy = p
+	if m.runs > 0 && m.tokens > m.burst()-1 {
+		m.fire(ruleTokensCut)
+		m.tokens = m.burst() - 1
+		m.accrual = m.lastStart
+	}
+	if m.runs > 0 && m.burst() == 1 {
+		m.accrual = m.lastStart
+	}
+	if m.batch != nil {
+		m.reachMaxCalls()
+	}
+	after, _ := m.due()
+	if m.pending() && m.active == nil && after.at < before.at {
+		m.fire(ruleEarlier)
+	}
+	if m.pending() && m.active == nil && after.at > before.at {
+		m.fire(ruleLater)
+	}
+	m.settle()
+	return verdictNil
+}
+
+// forgetUnrecorded: where the policy so far had no Quiet, a new Quiet knows
+// only of the call that made the run pending; likewise MaxCalls.
+func (m *model) forgetUnrecorded(p throttle.Policy) {
+	if m.policy.Quiet == 0 && p.Quiet > 0 {
+		m.lastCall = m.batch.first
+	}
+	if m.policy.MaxCalls == 0 && p.MaxCalls > 0 {
+		m.batch.known = 1
+	}
+}
+
+// act is what the callback itself does to its throttler while it runs.
+func (m *model) act(act modelAct) {
+	verdict := verdictNil
+	switch act {
+	case actNone:
+		return
+	case actCall:
+		m.call(modelNever, nil)
+	case actCallWithin:
+		m.call(actWithin, nil)
+	case actCancel:
+		verdict = strconv.FormatBool(m.cancel())
+	case actSetSamePolicy:
+		verdict = m.setPolicy(m.policy)
+	case actClose:
+		m.close(verdictClosed)
+	case actDo, actFlush, actShutdown: // it would wait for itself, and is told so even once closed
+		m.fire(ruleReentrant)
+		verdict = verdictReentrant
+	}
+	m.say(lineAct(m.now, act, verdict))
+}
+
+func (m *model) waitNext(w *modelWaiter) {
+	if w != nil {
+		m.next = append(m.next, w)
+		m.waiting = append(m.waiting, w)
+	}
+}
+
+// leave: a context ended before the answer came. What was asked for stands,
+// but for Shutdown, which then closes.
+func (m *model) leave(w *modelWaiter, verdict string) {
+	m.fire(ruleLeaves)
+	m.answer(w, verdict)
+	if w.shutsDown {
+		m.close(verdictClosed)
+	}
+}
+
+func (m *model) answer(w *modelWaiter, verdict string) {
+	w.answered = true
+	m.waiting = slices.DeleteFunc(m.waiting, func(other *modelWaiter) bool { return other == w })
+	m.say(lineAnswer(m.now, w.name, verdict))
+}

@@ -1,0 +1,101 @@
+package throttle_test
+
+// This file holds the words that model and harness have in common: how each
+// writes down what is seen of a throttler, for the two to be compared.
+
+import (
+	"fmt"
+	"time"
+)
+
+const (
+	verdictNil          = "nil"
+	verdictCanceled     = "ErrCanceled"
+	verdictClosed       = "ErrClosed"
+	verdictClosedParent = "ErrClosed, because the parent context ended"
+	verdictReentrant    = "ErrReentrant"
+	verdictGoexit       = "ErrGoexit"
+	verdictNilPanic     = "panic with nil"
+	verdictRetryIn      = "*RetryError"
+	verdictPolicy       = "*PolicyError"
+	verdictDeadline     = "context.DeadlineExceeded"
+	verdictContextEnded = "context.Canceled"
+)
+
+func verdictThrottled(after time.Duration) string {
+	return "*ThrottledError, retry after " + instantText(after)
+}
+
+func verdictOfRun(n int, panicked bool) string {
+	if panicked {
+		return fmt.Sprintf("panic of run %d", n)
+	}
+	return fmt.Sprintf("error of run %d", n)
+}
+
+// instantText writes an instant. What lies a century off is only called far:
+// where exactly a sum saturates is nobody's business.
+func instantText(at time.Duration) string {
+	if at > 100*365*24*time.Hour {
+		return "far"
+	}
+	return at.String()
+}
+
+func lineStarted(run int, at time.Duration) string {
+	return fmt.Sprintf("%v: run %d starts", at, run)
+}
+
+func lineHandled(at time.Duration, verdict string) string {
+	return fmt.Sprintf("%v: the error handler gets %s", at, verdict)
+}
+
+func lineAnswer(at time.Duration, name, verdict string) string {
+	return fmt.Sprintf("%v: %s returns %s", at, name, verdict)
+}
+
+func lineAct(at time.Duration, act modelAct, verdict string) string {
+	return fmt.Sprintf("%v: the callback's %v returns %s", at, act, verdict)
+}
+
+func (r modelRecord) String() string {
+	asked := "no call"
+	if r.coversCall {
+		asked = "asked " + r.asked.String()
+	}
+	return fmt.Sprintf("%v: run %d ends: cause %s, attempt %d, %s, due %v, started %v, calls %d, %s",
+		r.ended, r.number, r.cause, r.attempt, asked, r.due, r.started, r.calls, r.verdict)
+}
+
+// stats tells what Stats must.
+func (m *model) stats() modelStats {
+	s := modelStats{
+		Runs: m.runs, Failures: m.failed, Panics: m.panics, Dropped: m.dropped, Calls: m.calls,
+		Pending: m.pending(), Running: m.active != nil,
+		LastStart: "none", LastDuration: m.lastDuration, LastError: m.lastVerdict, Next: "none",
+	}
+	if m.runs > 0 {
+		s.LastStart = instantText(m.lastStart)
+	}
+	if m.active != nil {
+		s.Next = "open" // a lower bound, which others check
+	} else if due, ok := m.due(); ok && due.at < modelNever {
+		s.Next = instantText(due.at)
+	}
+	return s
+}
+
+// modelStats is a throttle.Stats in the model's terms.
+type modelStats struct {
+	Runs, Failures, Panics, Dropped, Calls uint64
+	Pending, Running                       bool
+	LastStart                              string
+	LastDuration                           time.Duration
+	LastError                              string
+	Next                                   string
+}
+
+func (s modelStats) String() string {
+	type plain modelStats // without this method
+	return fmt.Sprintf("stats: %+v", plain(s))
+}

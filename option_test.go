@@ -1,0 +1,121 @@
+package throttle_test
+
+// This file holds what New accepts and refuses: callbacks of three shapes, and
+// options.
+
+import (
+	"bytes"
+	"context"
+	"runtime/pprof"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle"
+)
+
+func TestCallbackMayHaveThreeShapes(t *testing.T) {
+	runs := 0
+	build := map[string]func() (*throttle.Throttler, error){
+		"func()": func() (*throttle.Throttler, error) { return throttle.New(throttle.Policy{}, func() { runs++ }) },
+		"func() error": func() (*throttle.Throttler, error) {
+			return throttle.New(throttle.Policy{}, func() error { runs++; return errFailed })
+		},
+		"func(context.Context) error": func() (*throttle.Throttler, error) {
+			return throttle.New(throttle.Policy{}, func(ctx context.Context) error { runs++; return ctx.Err() })
+		},
+	}
+	for name, build := range build {
+		t.Run(name, func(t *testing.T) {
+			throttler, err := build()
+			require.NoError(t, err)
+			var want error
+			if name == "func() error" {
+				want = errFailed
+			}
+			runs = 0
+			require.Equal(t, want, throttler.Do(t.Context()))
+			require.Equal(t, want, throttler.Do(t.Context()))
+			require.Equal(t, 2, runs)
+			require.NoError(t, throttler.Shutdown(t.Context()))
+		})
+	}
+}
+
+func TestEverythingThatIsWrongIsReportedAtOnce(t *testing.T) {
+	var noContext context.Context
+	options := []throttle.Option{
+		nil, throttle.WithName("reload"), throttle.WithContext(noContext), throttle.WithErrorHandler(nil), throttle.WithObserver(nil),
+	}
+	refused := []string{"Interval", "Option", "Quiet", "WithContext", "WithErrorHandler", "WithObserver", "callback"}
+	policy := throttle.Policy{Interval: -1, Quiet: -1}
+
+	_, err := throttle.New(policy, (func())(nil), options...)
+	require.Equal(t, refused, refusals(t, err))
+	require.Contains(t, err.Error(), "throttle: reload: Interval -1ns: must not be negative\n")
+	require.Contains(t, err.Error(), "throttle: reload: callback <nil>: must not be nil")
+
+	throttler, err := throttle.New(policy, (func() error)(nil), options...)
+	require.Equal(t, refused, refusals(t, err))
+	require.Nil(t, throttler)
+	_, err = throttle.New(policy, (func(context.Context) error)(nil), options...)
+	require.Equal(t, refused, refusals(t, err))
+	_, err = throttle.New(throttle.Policy{}, (func())(nil))
+	require.Equal(t, []string{"callback"}, refusals(t, err))
+}
+
+func TestMustPanicsWithTheError(t *testing.T) {
+	require.Equal(t, 7, throttle.Must(7, nil))
+	require.PanicsWithError(t, errFailed.Error(), func() { throttle.Must(7, errFailed) })
+}
+
+func TestNewStartsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecorder()
+		throttler := r.throttler(t, throttle.Every(time.Second))
+		require.Equal(t, throttle.Stats{}, throttler.Stats())
+		require.Equal(t, throttle.Every(time.Second), throttler.Policy())
+		r.until(10_000)
+		require.Empty(t, r.started())
+	})
+}
+
+func TestRunsContextIsAChildOfTheParent(t *testing.T) {
+	type key struct{}
+	var got any
+	throttler := throttle.Must(throttle.New(throttle.Policy{}, func(ctx context.Context) error {
+		got = ctx.Value(key{})
+		return nil
+	}, throttle.WithContext(context.WithValue(t.Context(), key{}, "value"))))
+	require.NoError(t, throttler.Do(t.Context()))
+	require.Equal(t, "value", got)
+	require.NoError(t, throttler.Close())
+}
+
+// TestRunsGoroutineIsLabelled also holds that the goroutine does not keep the
+// labels of whoever happened to start it.
+func TestRunsGoroutineIsLabelled(t *testing.T) {
+	for name, options := range map[string][]throttle.Option{"": nil, "labelled throttler": {throttle.WithName("another"), throttle.WithName("labelled throttler")}} {
+		t.Run(name, func(t *testing.T) {
+			var profile bytes.Buffer
+			throttler := throttle.Must(throttle.New(throttle.Policy{}, func() error {
+				return pprof.Lookup("goroutine").WriteTo(&profile, 1)
+			}, options...))
+			called := make(chan struct{})
+			go pprof.Do(t.Context(), pprof.Labels("caller", "label of the caller"), func(context.Context) {
+				throttler.Call()
+				close(called)
+			})
+			<-called
+			require.NoError(t, throttler.Shutdown(t.Context()))
+			require.Equal(t, name != "", bytes.Contains(profile.Bytes(), []byte(`"throttle":"labelled throttler"`)))
+			for block := range bytes.SplitSeq(profile.Bytes(), []byte("\n\n")) {
+				if bytes.Contains(block, []byte("(*Throttler).invoke")) {
+					require.NotContains(t, string(block), "label of the caller")
+				}
+			}
+		})
+	}
+}
