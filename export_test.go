@@ -48,7 +48,7 @@ const Never = time.Duration(never)
 
 // Due returns when the next run is due after the steps, and why.
 func Due(p Policy, steps ...Step) (time.Duration, Cause) {
-	h := newHistory()
+	h := newHistory(0)
 	for _, step := range steps {
 		step(&h, p)
 	}

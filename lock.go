@@ -40,18 +40,17 @@ import (
 // A Throttler with nothing pending owns no goroutine and no timer, unless
 // MaxInterval is set, and needs no Close if it has no parent context.
 type Throttler struct {
-	base   time.Time // instant 0
-	fn     any       // the callback, of one of the types in Callback
-	extras *extras   // what options set
+	*domain
+	fn any // the callback: of one of the types in Callback, or a part
 
 	// word is the fast path: what a call has to record, see coalesce. Written
 	// with mu held, but for the calls that record themselves in it.
 	word atomic.Uint64
 
-	mu sync.Mutex // guards the fields below
+	// Guarded by mu, which is the domain's.
 
 	// +checklocks:mu
-	policy Policy
+	policy *Policy // what it points to never changes
 	// +checklocks:mu
 	history history
 	// +checklocks:mu
@@ -61,15 +60,50 @@ type Throttler struct {
 	// +checklocks:mu
 	alarm *alarm // wakes the Throttler when something is due; nil if nothing will be
 	// +checklocks:mu
-	runs uint64 // and the next three: see Stats
+	pendingCalls uint64 // made since the last start or drop, if they are counted
+}
+
+// A domain is a lock and what all Throttlers under it have in common. A Throttler
+// that was built by New or NewCoalescer is alone in its domain; those of a
+// Group's shard share one, so that a key costs little.
+type domain struct {
+	base   time.Time // instant 0
+	extras *extras   // what options set
+
+	mu sync.Mutex // guards the fields below, and the Throttlers' fields that say so
+
 	// +checklocks:mu
-	failed uint64
-	// +checklocks:mu
-	panics uint64
-	// +checklocks:mu
-	dropped uint64
-	// +checklocks:mu
-	lastError error // of the last finished run
+	tally tally
+}
+
+// A tally is what Stats tells of the past.
+type tally struct {
+	runs      uint64
+	failures  uint64
+	panics    uint64
+	dropped   uint64
+	pastCalls uint64 // all but the pending ones, if calls are counted
+
+	lastStart instant // of a run; beginning before the first
+	lastEnd   instant // of the last finished run, as are the next two; beginning before the first
+	lastTook  time.Duration
+	lastError error
+}
+
+func newDomain(e *extras, base time.Time) domain {
+	return domain{base: base, extras: e, tally: tally{lastStart: beginning, lastEnd: beginning}}
+}
+
+// newAlone returns a Throttler in a domain of its own: one piece of memory.
+func newAlone(p Policy, fn any, e *extras) *Throttler {
+	alone := &struct {
+		throttler Throttler
+		domain    domain
+		policy    Policy
+	}{domain: newDomain(e, time.Now()), policy: p}
+	t := &alone.throttler
+	t.domain, t.fn, t.policy, t.history = &alone.domain, fn, &alone.policy, newHistory(0)
+	return t
 }
 
 // A run is one execution of the callback. Its fields are written before its
@@ -81,8 +115,7 @@ type run struct {
 	due     instant
 	started instant
 	ended   instant
-	before  instant // start of the run before
-	calls   uint64  // covered, if they are counted
+	calls   uint64 // covered, if they are counted
 	err     error
 	verdict verdict
 
@@ -180,7 +213,7 @@ func (t *Throttler) lock() instant {
 func (t *Throttler) absorbLocked(word uint64) {
 	switch word & wordKind {
 	case wordCounted:
-		t.extras.pendingCalls = word & wordValue
+		t.pendingCalls = word & wordValue
 	case wordTimed:
 		t.history.lastCall = max(t.history.lastCall, instant(word&wordValue))
 	}
@@ -195,7 +228,7 @@ func (t *Throttler) settle(now instant) {
 	due := never
 	if t.run == nil {
 		var cause Cause
-		if due, cause = t.history.due(t.policy); due <= now {
+		if due, cause = t.history.due(*t.policy); due <= now {
 			t.startLocked(due, cause)
 			due = never
 		}
@@ -258,12 +291,12 @@ func (t *Throttler) wordLocked() uint64 {
 	switch {
 	case t.history.phase != open:
 		return wordPending // the call is refused
-	case !t.history.pending, t.policy.MaxCalls > 0 && !t.history.full(t.policy), counting && quiet:
+	case !t.history.pending, t.policy.MaxCalls > 0 && !t.history.full(*t.policy), counting && quiet:
 		return wordLocked
 	case quiet:
 		return timedWord(t.history.lastCall)
 	case counting:
-		return wordCounted | t.extras.pendingCalls
+		return wordCounted | t.pendingCalls
 	default:
 		return wordPending
 	}
@@ -277,22 +310,22 @@ func (t *Throttler) callLocked(now instant, within time.Duration) error {
 	if t.history.phase != open {
 		return t.closedLocked()
 	}
-	covered := t.history.call(t.policy, now, max(within, 0), t.run != nil)
+	covered := t.history.call(*t.policy, now, max(within, 0), t.run != nil)
 	if t.extras.counting && covered {
-		t.extras.pendingCalls++
+		t.pendingCalls++
 	}
 	if covered {
 		return nil
 	}
-	t.dropped++
+	t.tally.dropped++
 	if t.extras.counting {
-		t.extras.pastCalls++
+		t.tally.pastCalls++
 	}
 	h := t.history
 	if t.run != nil {
-		h = h.whileActive(t.policy, now, t.run.entered)
+		h = h.whileActive(*t.policy, now, t.run.entered)
 	}
-	retryAfter := max(h.opens(t.policy).since(now), 0)
+	retryAfter := max(h.opens(*t.policy).since(now), 0)
 	return &ThrottledError{Name: t.extras.name, RetryAfter: retryAfter}
 }
 
@@ -304,9 +337,9 @@ func (t *Throttler) takeCallsLocked() uint64 {
 	if !t.extras.counting {
 		return 0
 	}
-	calls := t.extras.pendingCalls
-	t.extras.pastCalls += calls
-	t.extras.pendingCalls = 0
+	calls := t.pendingCalls
+	t.tally.pastCalls += calls
+	t.pendingCalls = 0
 	return calls
 }
 
@@ -393,12 +426,12 @@ func (t *Throttler) enterLocked(r *run, cancel context.CancelCauseFunc) bool {
 		}
 		return false
 	}
-	t.runs++
+	t.tally.runs++
 	r.entered = true
 	r.cancel = cancel
-	r.before = t.history.started
 	r.started = t.now()
-	t.history.enter(t.policy, r.started)
+	t.tally.lastStart = max(t.tally.lastStart, r.started)
+	t.history.enter(*t.policy, r.started)
 	return true
 }
 
@@ -422,13 +455,13 @@ func (t *Throttler) decideLocked(r *run) (unheard bool) {
 // +checklocks:t.mu
 func (t *Throttler) endLocked(r *run) {
 	t.run = nil
-	t.lastError = r.err
-	t.history.finish(t.policy, r.ended, r.verdict, r.canceled, rand.Float64())
+	t.tally.lastEnd, t.tally.lastTook, t.tally.lastError = r.ended, r.ended.since(r.started), r.err
+	t.history.finish(*t.policy, r.ended, r.verdict, r.canceled, rand.Float64())
 	if r.verdict.failed {
-		t.failed++
+		t.tally.failures++
 	}
 	if r.verdict.panicked {
-		t.panics++
+		t.tally.panics++
 	}
 	if r.awaited != nil {
 		close(r.awaited.done)

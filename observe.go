@@ -61,29 +61,23 @@ type Stats struct {
 func (t *Throttler) statsLocked() Stats {
 	clock := t.clock()
 	h := t.history
-	finished := h.started // start of the last finished run
 	if t.run != nil {
-		if t.run.entered {
-			finished = t.run.before
-		}
-		h = h.whileActive(t.policy, clock.instant, t.run.entered)
+		h = h.whileActive(*t.policy, clock.instant, t.run.entered)
 	}
 	s := Stats{
-		Runs:      t.runs,
-		Failures:  t.failed,
-		Panics:    t.panics,
-		Dropped:   t.dropped,
-		Calls:     t.extras.pastCalls + t.extras.pendingCalls,
-		LastStart: clock.time(t.history.started),
-		LastError: t.lastError,
-		Pending:   t.pendingLocked(),
-		Running:   t.run != nil,
-		Closed:    h.phase != open,
+		Runs:         t.tally.runs,
+		Failures:     t.tally.failures,
+		Panics:       t.tally.panics,
+		Dropped:      t.tally.dropped,
+		Calls:        t.tally.pastCalls + t.pendingCalls,
+		LastStart:    clock.time(t.tally.lastStart),
+		LastDuration: t.tally.lastTook,
+		LastError:    t.tally.lastError,
+		Pending:      t.pendingLocked(),
+		Running:      t.run != nil,
+		Closed:       h.phase != open,
 	}
-	if t.history.ended != beginning {
-		s.LastDuration = t.history.ended.since(finished)
-	}
-	next, _ := h.due(t.policy)
+	next, _ := h.due(*t.policy)
 	s.Next = clock.time(next)
 	return s
 }

@@ -88,10 +88,8 @@ type extras struct {
 	counting  bool
 
 	// Guarded by Throttler.mu.
-	pendingCalls uint64      // made since the last start or drop, if counting
-	pastCalls    uint64      // all others, if counting
-	unwatch      func() bool // stops watching parent; nil if it is not watched
-	ended        error       // why parent ended, once that has closed the Throttler
+	unwatch func() bool // stops watching parent; nil if it is not watched
+	ended   error       // why parent ended, once that has closed the Throttler
 }
 
 // noExtras is shared by all Throttlers without options. It is never written.

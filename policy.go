@@ -195,7 +195,7 @@ func (b Backoff) delay(failures int, random float64) time.Duration {
 }
 
 // An instant is a point on the monotonic clock, in nanoseconds since the
-// Throttler was built.
+// Throttler, or the Group it is part of, was built.
 type instant int64
 
 // The ends of time: no duration leads away from them.
@@ -221,6 +221,7 @@ func (i instant) since(earlier instant) time.Duration { return time.Duration(i -
 // A history is what has happened to a Throttler, as far as it decides when the
 // next run is due. The zero history is not valid: see newHistory.
 type history struct {
+	created instant // since when there is a Throttler
 	started instant // start of the last run; beginning if there was none
 	ended   instant // end of the last finished run; beginning if there was none
 
@@ -263,9 +264,9 @@ const (
 	heldByCallback        // RetryIn
 )
 
-func newHistory() history {
+func newHistory(created instant) history {
 	return history{
-		started: beginning, ended: beginning, accrual: beginning,
+		created: created, started: beginning, ended: beginning, accrual: beginning,
 		hold: beginning, lastCall: beginning, deadline: never,
 	}
 }
@@ -348,7 +349,7 @@ func (h *history) lastRun(p Policy) instant {
 	if p.From == FromEnd {
 		last = h.ended
 	}
-	return max(last, 0) // 0 is the construction
+	return max(last, h.created)
 }
 
 // ready returns when the pending call no longer waits for anything but permit.

@@ -31,7 +31,7 @@ func New[F Callback](p Policy, fn F, opts ...Option) (*Throttler, error) {
 	if err := joinProblems(e.name, problems); err != nil {
 		return nil, err
 	}
-	t := &Throttler{base: time.Now(), fn: fn, extras: e, policy: p, history: newHistory()}
+	t := newAlone(p, fn, e)
 	t.settle(t.lock())
 	t.watch()
 	return t, nil
@@ -163,7 +163,7 @@ func (t *Throttler) Cancel() bool {
 func (t *Throttler) Policy() Policy {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.policy
+	return *t.policy
 }
 
 // SetPolicy replaces the policy, and recomputes at once when what is pending is
@@ -179,8 +179,8 @@ func (t *Throttler) SetPolicy(p Policy) error {
 	if t.history.phase != open {
 		return t.closedLocked()
 	}
-	t.history.adopt(t.policy, p, now)
-	t.policy = p
+	t.history.adopt(*t.policy, p, now)
+	t.policy = &p
 	return nil
 }
 
