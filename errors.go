@@ -28,6 +28,10 @@ var (
 	// runtime.Goexit, as t.FailNow does in a test.
 	ErrGoexit = errors.New("throttle: callback called runtime.Goexit")
 
+	// ErrTooManyKeys is returned by a Group's Call, CallWithin and Do when the
+	// key is new and [WithMaxKeys] are held already. The call had no effect.
+	ErrTooManyKeys = errors.New("throttle: too many keys")
+
 	// ErrReentrant is returned by Do, Flush and Shutdown when their context is
 	// that of the active run, or derived from it: the wait would be for itself.
 	// The method had no effect.
@@ -123,6 +127,24 @@ type PolicyError struct {
 func (e *PolicyError) Error() string {
 	return fmt.Sprintf("%s%s %v: %s", prefix(e.name), e.Field, e.Value, e.Reason)
 }
+
+// A LostError reports a value that was handed to a [Coalescer] and that no run
+// will deliver any more: its run failed and is not repeated, or Close or the
+// parent context's end dropped it. It goes to those who wait for the value, or
+// else to the error handler.
+type LostError struct {
+	Value any   // of the Coalescer's type, merged from all calls the run covered
+	Err   error // why: the run's error, or ErrClosed
+
+	name string
+}
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("%svalue lost: %v", prefix(e.name), e.Err)
+}
+
+// Unwrap returns Err.
+func (e *LostError) Unwrap() error { return e.Err }
 
 // A RetryError is returned by a callback to ask for another run: see [RetryIn].
 type RetryError struct {

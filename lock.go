@@ -91,8 +91,10 @@ type tally struct {
 }
 
 func newDomain(e *extras, base time.Time) domain {
-	return domain{base: base, extras: e, tally: tally{lastStart: beginning, lastEnd: beginning}}
+	return domain{base: base, extras: e, tally: newTally()}
 }
+
+func newTally() tally { return tally{lastStart: beginning, lastEnd: beginning} }
 
 // newAlone returns a Throttler in a domain of its own: one piece of memory.
 func newAlone(p Policy, fn any, e *extras) *Throttler {
@@ -109,6 +111,7 @@ func newAlone(p Policy, fn any, e *extras) *Throttler {
 // A run is one execution of the callback. Its fields are written before its
 // goroutine starts or by that goroutine, but for those that mu guards.
 type run struct {
+	of      *Throttler
 	cause   Cause
 	attempt int
 	asked   instant // beginning if the run covers no call
@@ -117,18 +120,21 @@ type run struct {
 	ended   instant
 	calls   uint64 // covered, if they are counted
 	err     error
+	report  error // what those who wait for it, or the handler, get: err, or a *LostError for it
+	unheard bool  // nobody waits to take report
+	stopped bool  // the Throttler was closed when the callback returned
 	verdict verdict
 
-	// Guarded by Throttler.mu.
+	// Guarded by the Throttler's mu.
 	awaited  *outcome                // nil if nobody waits
 	cancel   context.CancelCauseFunc // of the run's context; nil before it is made, and if the callback takes none
 	entered  bool                    // the callback has been entered, and started is set
 	canceled bool                    // Cancel met the run
-	decided  bool                    // the callback has returned, and err is set
+	decided  bool                    // the callback has returned, and report is set
 }
 
 // An outcome is what those wait for who wait for the same run. Its fields are
-// guarded by Throttler.mu, but err may be read once decided was seen to be set,
+// guarded by the Throttler's mu, but err may be read once decided was seen to be set,
 // or done is closed: it changes no more.
 type outcome struct {
 	done    chan struct{} // closed once the run has ended or was dropped
@@ -137,10 +143,38 @@ type outcome struct {
 	err     error
 }
 
-// An alarm is a timer and the instant it is set for.
+// An alarm is what wakes a Throttler when something is due: a timer, or, once the
+// instant has come and all turns are taken, a place in the queue for one.
 type alarm struct {
-	timer *time.Timer
 	at    instant
+	timer *time.Timer // nil in the queue
+	place *place      // nil outside of it
+}
+
+// A waker is what an alarm wakes: a Throttler, or a Group's shard.
+type waker interface{ wake() }
+
+// A part is the callback of a Throttler that is part of something else.
+type part interface {
+	callback(ctx context.Context) error
+}
+
+// A carrier is a part whose runs carry a value, which calls hand over: a
+// Coalescer. Its methods are called with the Throttler's lock held.
+type carrier interface {
+	part
+
+	// load gives the run that starts all that was handed over.
+	load()
+
+	// unload records that the callback of r has returned: what r carried is
+	// delivered, kept for its retry, or lost, and then r.report says so.
+	unload(r *run)
+
+	// strand returns a *LostError for what was handed over and has no run, and
+	// another for what a run carries that will not be entered, each nil if there
+	// is no such value. why is why it is lost.
+	strand(why error) (waiting, carried error)
 }
 
 // The word's two top bits say what a call must do, the rest carries a value.
@@ -185,10 +219,10 @@ func (t *Throttler) coalesce() bool {
 }
 
 // now reads the clock. In the lock's critical section it never goes back.
-func (t *Throttler) now() instant {
+func (d *domain) now() instant {
 	// Negative only where a testing/synctest bubble uses a Throttler from
 	// outside of it, which must not make the word's value spill into its kind.
-	return instant(max(time.Since(t.base), 0))
+	return instant(max(time.Since(d.base), 0))
 }
 
 // lock begins a transition: it sends all calls to the mutex, takes over what
@@ -202,6 +236,13 @@ func (t *Throttler) now() instant {
 // +checklocksacquire:t.mu
 func (t *Throttler) lock() instant {
 	t.mu.Lock()
+	return t.beginLocked()
+}
+
+// beginLocked is lock for one who has the lock already.
+//
+// +checklocks:t.mu
+func (t *Throttler) beginLocked() instant {
 	t.absorbLocked(t.word.Swap(wordLocked))
 	return t.now()
 }
@@ -225,17 +266,38 @@ func (t *Throttler) absorbLocked(word uint64) {
 //
 // +checklocksrelease:t.mu
 func (t *Throttler) settle(now instant) {
+	t.settleLocked(now, false)
+	t.mu.Unlock()
+}
+
+// settleNow is settle for a transition that may have taken time.
+//
+// +checklocksrelease:t.mu
+func (t *Throttler) settleNow() {
+	t.settleLocked(t.now(), false)
+	t.mu.Unlock()
+}
+
+// settleLocked is settle for one who goes on with the lock. turn tells that a turn
+// is the Throttler's already; settleLocked reports whether a run was started.
+//
+// +checklocks:t.mu
+func (t *Throttler) settleLocked(now instant, turn bool) (started bool) {
 	due := never
 	if t.run == nil {
 		var cause Cause
-		if due, cause = t.history.due(*t.policy); due <= now {
+		due, cause = t.history.due(*t.policy)
+		if due <= now && (turn || t.takeTurnLocked(due)) {
 			t.startLocked(due, cause)
-			due = never
+			due, started = never, true
 		}
 	}
 	t.setAlarmLocked(now, due)
 	t.word.Store(t.wordLocked())
-	t.mu.Unlock()
+	if t.extras.keeper != nil {
+		t.extras.keeper.settledLocked(t, now)
+	}
+	return started
 }
 
 // startLocked starts a run that covers what is pending.
@@ -243,6 +305,7 @@ func (t *Throttler) settle(now instant) {
 // +checklocks:t.mu
 func (t *Throttler) startLocked(due instant, cause Cause) {
 	r := &run{
+		of:      t,
 		cause:   cause,
 		attempt: t.history.failures + 1,
 		asked:   beginning,
@@ -253,9 +316,32 @@ func (t *Throttler) startLocked(due instant, cause Cause) {
 	if t.history.pending {
 		r.asked = t.history.firstCall
 	}
+	if c, ok := t.fn.(carrier); ok {
+		c.load()
+	}
 	t.history.drop()
 	t.run, t.awaited = r, nil
 	go t.execute(r) // ends by itself, soon after the callback
+}
+
+// takeTurnLocked takes a turn for a run that is due, in a Group that has a limit
+// to them, or joins the queue for one and reports false.
+//
+// +checklocks:t.mu
+func (t *Throttler) takeTurnLocked(due instant) bool {
+	if t.extras.turns == nil {
+		return true
+	}
+	if t.alarm != nil && t.alarm.place != nil {
+		return false // its place in the queue stays the same
+	}
+	wanted := &place{throttler: t, due: due}
+	if t.extras.turns.take(wanted) {
+		return true
+	}
+	t.alarm.set(t, due, never)
+	t.alarm = &alarm{at: due, place: wanted}
+	return false
 }
 
 // setAlarmLocked sees to it that the Throttler wakes at due, and not at all if
@@ -263,20 +349,35 @@ func (t *Throttler) startLocked(due instant, cause Cause) {
 //
 // +checklocks:t.mu
 func (t *Throttler) setAlarmLocked(now, due instant) {
+	queued := t.alarm != nil && t.alarm.place != nil
+	switch {
+	case queued && due <= now:
+		return
+	case queued:
+		t.extras.turns.leave(t.alarm.place)
+		t.alarm = nil
+	}
+	t.alarm = t.alarm.set(t, now, due)
+}
+
+// set returns the alarm that wakes w at due, nil if that is never: a, which may be
+// nil, or a new one.
+func (a *alarm) set(w waker, now, due instant) *alarm {
 	switch {
 	case due == never:
-		if t.alarm != nil {
-			t.alarm.timer.Stop()
-			t.alarm = nil
+		if a != nil {
+			a.timer.Stop()
 		}
-	case t.alarm == nil:
-		t.alarm = &alarm{at: due, timer: time.AfterFunc(due.since(now), t.wake)}
-	case t.alarm.at <= now || t.alarm.at > due:
+		return nil
+	case a == nil:
+		return &alarm{at: due, timer: time.AfterFunc(due.since(now), w.wake)}
+	case a.at <= now || a.at > due:
 		// It has fired, or would fire too late. One that is only early stays:
 		// with Quiet, resetting it at each call would cost more than waking up.
-		t.alarm.at = due
-		t.alarm.timer.Reset(due.since(now))
+		a.at = due
+		a.timer.Reset(due.since(now))
 	}
+	return a
 }
 
 // wake is what an alarm calls.
@@ -289,6 +390,8 @@ func (t *Throttler) wordLocked() uint64 {
 	quiet := t.policy.Quiet > 0
 	counting := t.extras.counting
 	switch {
+	case t.history.phase != open && t.extras.keeper != nil:
+		return wordLocked // the caller is to be told that the call is refused
 	case t.history.phase != open:
 		return wordPending // the call is refused
 	case !t.history.pending, t.policy.MaxCalls > 0 && !t.history.full(*t.policy), counting && quiet:
@@ -346,8 +449,22 @@ func (t *Throttler) takeCallsLocked() uint64 {
 // closedLocked returns the ErrClosed of this Throttler.
 //
 // +checklocks:t.mu
-func (t *Throttler) closedLocked() error {
-	return sentinel(ErrClosed, t.extras.name, t.extras.ended)
+func (t *Throttler) closedLocked() error { return t.closedError(t.history.phase) }
+
+// closedError returns the ErrClosed of what is draining or closed.
+func (d *domain) closedError(p phase) error {
+	if p != closed {
+		return sentinel(ErrClosed, d.extras.name, nil) // ended may just be written
+	}
+	return sentinel(ErrClosed, d.extras.name, d.extras.ended)
+}
+
+// adoptLocked makes p the policy.
+//
+// +checklocks:t.mu
+func (t *Throttler) adoptLocked(now instant, p *Policy) {
+	t.history.adopt(*t.policy, *p, now)
+	t.policy = p
 }
 
 // pendingLocked returns whether anything waits for a run.
@@ -355,17 +472,21 @@ func (t *Throttler) closedLocked() error {
 // +checklocks:t.mu
 func (t *Throttler) pendingLocked() bool { return t.history.pending || t.history.retry }
 
-// dropLocked drops what is pending, and tells those who wait for it err.
+// dropLocked drops what is pending, tells those who wait for it err, and reports
+// whether there are any.
 //
 // +checklocks:t.mu
-func (t *Throttler) dropLocked(err error) {
+func (t *Throttler) dropLocked(err error) (heard bool) {
 	t.history.drop()
 	t.takeCallsLocked()
-	if o := t.awaited; o != nil {
-		t.awaited = nil
-		o.decide(err)
-		close(o.done)
+	o := t.awaited
+	if o == nil {
+		return false
 	}
+	t.awaited = nil
+	o.decide(err)
+	close(o.done)
+	return o.waiters > 0
 }
 
 // cancelLocked drops what is pending and the active run's retry, and reports
@@ -395,8 +516,8 @@ func (t *Throttler) closeLocked(cause error) (release func()) {
 	if cause != nil {
 		t.extras.ended = cause // a parent's, so these extras are not shared
 	}
-	err := t.closedLocked()
-	t.dropLocked(err)
+	why := t.closedLocked()
+	unheard := t.strandLocked(why)
 	var cancel context.CancelCauseFunc
 	if t.run != nil {
 		cancel = t.run.cancel
@@ -404,12 +525,42 @@ func (t *Throttler) closeLocked(cause error) (release func()) {
 	stop := t.extras.unwatch
 	return func() {
 		if cancel != nil {
-			cancel(err)
+			cancel(why)
 		}
 		if stop != nil {
 			stop()
 		}
+		for _, err := range unheard {
+			t.report(err)
+		}
 	}
+}
+
+// strandLocked drops what is pending, as the Throttler was closed, and returns
+// the errors of lost values for which nobody waits.
+//
+// +checklocks:t.mu
+func (t *Throttler) strandLocked(why error) (unheard []error) {
+	c, ok := t.fn.(carrier)
+	if !ok {
+		t.dropLocked(why)
+		return nil
+	}
+	waiting, carried := c.strand(why)
+	if waiting == nil {
+		t.dropLocked(why)
+	} else if !t.dropLocked(waiting) {
+		unheard = append(unheard, waiting)
+	}
+	if carried != nil { // by the active run, which now will not be entered
+		if o := t.run.awaited; o != nil {
+			o.decide(carried)
+		}
+		if o := t.run.awaited; o == nil || o.waiters == 0 {
+			unheard = append(unheard, carried)
+		}
+	}
+	return unheard
 }
 
 // enterLocked records that the callback of the active run r is entered now. If
@@ -420,9 +571,11 @@ func (t *Throttler) closeLocked(cause error) (release func()) {
 func (t *Throttler) enterLocked(r *run, cancel context.CancelCauseFunc) bool {
 	if t.history.phase == closed {
 		t.run = nil
-		if r.awaited != nil {
-			r.awaited.decide(t.closedLocked())
-			close(r.awaited.done)
+		if o := r.awaited; o != nil {
+			if !o.decided {
+				o.decide(t.closedLocked())
+			}
+			close(o.done)
 		}
 		return false
 	}
@@ -435,19 +588,31 @@ func (t *Throttler) enterLocked(r *run, cancel context.CancelCauseFunc) bool {
 	return true
 }
 
-// decideLocked records the outcome of the active run's callback, and reports
-// whether nobody waits to take its error.
+// decideLocked records the outcome of the active run's callback.
 //
 // +checklocks:t.mu
-func (t *Throttler) decideLocked(r *run) (unheard bool) {
+func (t *Throttler) decideLocked(r *run) {
 	r.ended = t.now()
-	r.decided = true
 	r.cancel = nil
-	if r.awaited == nil {
-		return r.err != nil
+	r.report = r.err
+	r.stopped = t.history.phase == closed
+	defer t.decidedLocked(r) // deferred, as a Coalescer's merge may end the goroutine
+	if c, ok := t.fn.(carrier); ok {
+		r.verdict.kept = t.history.retries(*t.policy, r.verdict, r.canceled)
+		r.verdict.carried = true
+		c.unload(r)
 	}
-	r.awaited.decide(r.err)
-	return r.err != nil && r.awaited.waiters == 0
+}
+
+// decidedLocked tells those who wait for r its outcome.
+//
+// +checklocks:t.mu
+func (t *Throttler) decidedLocked(r *run) {
+	r.decided = true
+	r.unheard = r.report != nil && (r.awaited == nil || r.awaited.waiters == 0)
+	if r.awaited != nil {
+		r.awaited.decide(r.report)
+	}
 }
 
 // endLocked records that the active run, with all hooks, is over.
@@ -500,6 +665,18 @@ func (t *Throttler) flushLocked(now instant) *outcome {
 	return t.awaitLocked()
 }
 
+// drainLocked refuses calls from now on, makes what is pending due, and returns
+// what is to be waited for, nil if nothing. On a closed Throttler it does nothing.
+//
+// +checklocks:t.mu
+func (t *Throttler) drainLocked(now instant) *outcome {
+	if t.history.phase == closed {
+		return nil
+	}
+	t.history.phase = draining
+	return t.flushLocked(now)
+}
+
 // awaitLocked returns the outcome that covers all calls so far, which the caller
 // will take: that of what is pending, else of the active run; nil if there is
 // neither.
@@ -522,18 +699,26 @@ func (t *Throttler) awaitLocked() *outcome {
 	return o
 }
 
+// active reports whether r is active.
+func (r *run) active() bool {
+	r.of.mu.Lock()
+	defer r.of.mu.Unlock()
+	return r.of.isActiveLocked(r)
+}
+
 func newOutcome() *outcome { return &outcome{done: make(chan struct{})} }
 
-// outcome returns what those wait for who wait for r. Throttler.mu must be held.
+// outcome returns what those wait for who wait for r. The Throttler's mu must be
+// held.
 func (r *run) outcome() *outcome {
 	if r.awaited == nil {
 		r.awaited = newOutcome()
 		if r.decided {
-			r.awaited.decide(r.err)
+			r.awaited.decide(r.report)
 		}
 	}
 	return r.awaited
 }
 
-// decide sets what those who wait will take. Throttler.mu must be held.
+// decide sets what those who wait will take. The Throttler's mu must be held.
 func (o *outcome) decide(err error) { o.decided, o.err = true, err }

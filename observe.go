@@ -60,26 +60,52 @@ type Stats struct {
 // +checklocks:t.mu
 func (t *Throttler) statsLocked() Stats {
 	clock := t.clock()
+	s := Stats{Closed: t.history.phase != open}
+	t.tally.addTo(&s, clock)
+	t.addLocked(&s, clock)
+	return s
+}
+
+// addTo adds what has happened.
+func (y *tally) addTo(s *Stats, clock clock) {
+	s.Runs += y.runs
+	s.Failures += y.failures
+	s.Panics += y.panics
+	s.Dropped += y.dropped
+	s.Calls += y.pastCalls
+	s.LastStart = clock.time(y.lastStart)
+	s.LastDuration = y.lastTook
+	s.LastError = y.lastError
+}
+
+// add makes y the tally of both.
+func (y *tally) add(other *tally) {
+	y.runs += other.runs
+	y.failures += other.failures
+	y.panics += other.panics
+	y.dropped += other.dropped
+	y.pastCalls += other.pastCalls
+	y.lastStart = max(y.lastStart, other.lastStart)
+	if y.lastEnd < other.lastEnd {
+		y.lastEnd, y.lastTook, y.lastError = other.lastEnd, other.lastTook, other.lastError
+	}
+}
+
+// addLocked adds what t is up to.
+//
+// +checklocks:t.mu
+func (t *Throttler) addLocked(s *Stats, clock clock) {
 	h := t.history
 	if t.run != nil {
 		h = h.whileActive(*t.policy, clock.instant, t.run.entered)
 	}
-	s := Stats{
-		Runs:         t.tally.runs,
-		Failures:     t.tally.failures,
-		Panics:       t.tally.panics,
-		Dropped:      t.tally.dropped,
-		Calls:        t.tally.pastCalls + t.pendingCalls,
-		LastStart:    clock.time(t.tally.lastStart),
-		LastDuration: t.tally.lastTook,
-		LastError:    t.tally.lastError,
-		Pending:      t.pendingLocked(),
-		Running:      t.run != nil,
-		Closed:       h.phase != open,
+	s.Calls += t.pendingCalls
+	s.Pending = s.Pending || t.pendingLocked()
+	s.Running = s.Running || t.run != nil
+	due, _ := h.due(*t.policy)
+	if next := clock.time(due); s.Next.IsZero() || !next.IsZero() && next.Before(s.Next) {
+		s.Next = next
 	}
-	next, _ := h.due(*t.policy)
-	s.Next = clock.time(next)
-	return s
 }
 
 // A clock is a reading of the clock, in both of its forms.
@@ -88,9 +114,9 @@ type clock struct {
 	instant instant
 }
 
-func (t *Throttler) clock() clock {
+func (d *domain) clock() clock {
 	now := time.Now()
-	return clock{now, instant(now.Sub(t.base))}
+	return clock{now, instant(now.Sub(d.base))}
 }
 
 // time returns i as a time.Time, zero for the ends of time. It counts from the
@@ -104,13 +130,13 @@ func (c clock) time(i instant) time.Time {
 }
 
 // tell hands r's error to the handler if it is unheard, and r to the observers.
-// stopped tells that the Throttler is closed. No lock is held here.
-func (t *Throttler) tell(r *run, unheard, stopped bool) {
-	if unheard {
+// No lock is held here.
+func (t *Throttler) tell(r *run) {
+	if r.unheard {
 		if t.extras.handler != nil {
-			t.extras.handler(r.err)
+			t.extras.handler(r.report)
 		} else {
-			t.log(r, stopped)
+			t.log(r)
 		}
 	}
 	if len(t.extras.observers) == 0 {
@@ -133,22 +159,35 @@ func (t *Throttler) tell(r *run, unheard, stopped bool) {
 	}
 }
 
+// report hands over err, which is that of no run: of a value that was lost when
+// the Throttler closed. No lock is held here.
+func (t *Throttler) report(err error) {
+	if t.extras.handler != nil {
+		t.extras.handler(err)
+		return
+	}
+	t.record("throttle: value lost", err)
+}
+
 // log is the error handler of a Throttler that was given none.
-func (t *Throttler) log(r *run, stopped bool) {
-	parent := t.extras.parent
-	if (stopped || parent.Err() != nil) && errors.Is(r.err, context.Canceled) {
+func (t *Throttler) log(r *run) {
+	_, lost := errors.AsType[*LostError](r.report)
+	if !lost && (r.stopped || t.extras.parent.Err() != nil) && errors.Is(r.err, context.Canceled) {
 		return // the callback did as it was told
 	}
-	attrs := make([]slog.Attr, 0, 5)
-	if t.extras.name != "" {
-		attrs = append(attrs, slog.String("name", t.extras.name))
-	}
-	attrs = append(attrs,
-		slog.String("cause", string(r.cause)),
-		slog.Int("attempt", r.attempt),
-		slog.Any("error", r.err))
+	attrs := []slog.Attr{slog.String("cause", string(r.cause)), slog.Int("attempt", r.attempt)}
 	if panicked, ok := errors.AsType[*PanicError](r.err); ok && r.verdict.panicked {
 		attrs = append(attrs, slog.String("stack", string(panicked.Stack)))
 	}
-	slog.Default().LogAttrs(parent, slog.LevelError, "throttle: run failed", attrs...)
+	t.record("throttle: run failed", r.report, attrs...)
+}
+
+// record writes to the default log.
+func (t *Throttler) record(message string, err error, attrs ...slog.Attr) {
+	all := make([]slog.Attr, 0, 5)
+	if t.extras.name != "" {
+		all = append(all, slog.String("name", t.extras.name))
+	}
+	all = append(all, slog.Any("error", err))
+	slog.Default().LogAttrs(t.extras.parent, slog.LevelError, message, append(all, attrs...)...)
 }

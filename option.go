@@ -28,7 +28,7 @@ func WithName(name string) Option {
 func WithContext(ctx context.Context) Option {
 	return func(e *extras) *PolicyError {
 		if ctx == nil {
-			return &PolicyError{Field: "WithContext", Value: ctx, Reason: "must not be nil"}
+			return &PolicyError{Field: "WithContext", Value: ctx, Reason: mustNotBeNil}
 		}
 		e.parent = ctx
 		return nil
@@ -46,7 +46,7 @@ func WithContext(ctx context.Context) Option {
 func WithErrorHandler(fn func(error)) Option {
 	return func(e *extras) *PolicyError {
 		if fn == nil {
-			return &PolicyError{Field: "WithErrorHandler", Value: nil, Reason: "must not be nil"}
+			return &PolicyError{Field: "WithErrorHandler", Value: nil, Reason: mustNotBeNil}
 		}
 		e.handler = fn
 		return nil
@@ -61,7 +61,7 @@ func WithErrorHandler(fn func(error)) Option {
 func WithObserver(fn func(Run)) Option {
 	return func(e *extras) *PolicyError {
 		if fn == nil {
-			return &PolicyError{Field: "WithObserver", Value: nil, Reason: "must not be nil"}
+			return &PolicyError{Field: "WithObserver", Value: nil, Reason: mustNotBeNil}
 		}
 		e.observers = append(e.observers, fn)
 		return nil
@@ -78,18 +78,65 @@ func WithCallCount() Option {
 	}
 }
 
+// WithMaxConcurrent lets at most n runs of a [Group] be active at once, n at least
+// 1. Runs that are due wait for their turn in the order in which they became due.
+// A run that waits has not started: calls still join it, and its window is
+// counted from when it does start.
+func WithMaxConcurrent(n int) Option {
+	return func(e *extras) *PolicyError {
+		e.groupOnly = append(e.groupOnly, &PolicyError{Field: "WithMaxConcurrent", Value: n})
+		if n < 1 {
+			return &PolicyError{Field: "WithMaxConcurrent", Value: n, Reason: mustBePositive}
+		}
+		e.turns = &turns{free: n}
+		return nil
+	}
+}
+
+// WithMaxKeys lets a [Group] hold at most n keys, n at least 1. A call for a new
+// key beyond them is refused with [ErrTooManyKeys].
+func WithMaxKeys(n int) Option {
+	return func(e *extras) *PolicyError {
+		e.groupOnly = append(e.groupOnly, &PolicyError{Field: "WithMaxKeys", Value: n})
+		if n < 1 {
+			return &PolicyError{Field: "WithMaxKeys", Value: n, Reason: mustBePositive}
+		}
+		e.maxKeys = int64(n)
+		return nil
+	}
+}
+
+// Reasons of a PolicyError.
+const (
+	mustNotBeNil   = "must not be nil"
+	mustBePositive = "must be at least 1"
+)
+
+// A kind is what options are for.
+type kind uint8
+
+const (
+	aThrottler kind = iota
+	aCoalescer
+	aGroup
+)
+
 // extras is what options set, and what only Throttlers with options need, so
-// that one without them stays small.
+// that one without them stays small. Those of a Group share it.
 type extras struct {
 	name      string
 	parent    context.Context // of every run; carries the pprof label
 	handler   func(error)     // nil: log
 	observers []func(Run)
 	counting  bool
+	turns     *turns // nil: no limit
+	maxKeys   int64  // 0: no limit
+	groupOnly []*PolicyError
+	keeper    keeper // the Group; nil if there is none
 
-	// Guarded by Throttler.mu.
+	// Guarded by Throttler.mu, or Group.mu.
 	unwatch func() bool // stops watching parent; nil if it is not watched
-	ended   error       // why parent ended, once that has closed the Throttler
+	ended   error       // why parent ended, once that has closed what watched it
 }
 
 // noExtras is shared by all Throttlers without options. It is never written.
@@ -97,15 +144,16 @@ type extras struct {
 //nolint:gochecknoglobals // a constant in all but the language
 var noExtras = &extras{parent: context.Background()}
 
-// newExtras applies opts, and returns what is wrong with them.
-func newExtras(opts []Option) (*extras, []*PolicyError) {
-	if len(opts) == 0 {
+// newExtras applies opts to what is of kind k, and returns what is wrong with
+// them.
+func newExtras(opts []Option, k kind) (*extras, []*PolicyError) {
+	if len(opts) == 0 && k == aThrottler {
 		return noExtras, nil
 	}
 	e := &extras{parent: context.Background()}
 	var problems []*PolicyError
 	for _, opt := range opts {
-		problem := &PolicyError{Field: "Option", Value: nil, Reason: "must not be nil"}
+		problem := &PolicyError{Field: "Option", Value: nil, Reason: mustNotBeNil}
 		if opt != nil {
 			problem = opt(e)
 		}
@@ -113,6 +161,13 @@ func newExtras(opts []Option) (*extras, []*PolicyError) {
 			problems = append(problems, problem)
 		}
 	}
+	if k != aGroup {
+		for _, problem := range e.groupOnly {
+			problem.Reason = "applies to a Group only"
+			problems = append(problems, problem)
+		}
+	}
+	e.counting = e.counting || k == aCoalescer
 	if e.name != "" {
 		e.parent = pprof.WithLabels(e.parent, pprof.Labels("throttle", e.name))
 	}

@@ -318,6 +318,16 @@ func (h *history) opens(p Policy) instant {
 	return max(h.permit(p), h.lastCall.add(p.Quiet))
 }
 
+// rests returns the instant from which the history, if nothing more happens and
+// no run is active, decides nothing any more: a new one would make every later
+// run due at the same time. never if something is due.
+func (h *history) rests(p Policy) instant {
+	if at, _ := h.due(p); at != never || h.pending || h.retry {
+		return never
+	}
+	return max(h.opens(p), h.refilled(p))
+}
+
 // due returns when the next run must start if no run is active, and why; never
 // if nothing is due.
 func (h *history) due(p Policy) (instant, Cause) {
@@ -380,7 +390,7 @@ func (h *history) call(p Policy, now instant, within time.Duration, active bool)
 		if p.Quiet > 0 {
 			h.lastCall = now
 		}
-	case p.edges()&Leading != 0 && !active && h.opens(p) <= now:
+	case h.leads(p, now, active):
 		within = 0
 		fallthrough
 	case p.edges()&Trailing != 0:
@@ -394,6 +404,17 @@ func (h *history) call(p Policy, now instant, within time.Duration, active bool)
 	h.hasten(now.add(within))
 	h.hastenFull(p, now)
 	return true
+}
+
+// covers reports whether a run will cover a call at now: with the leading edge
+// alone it may come inside the window. active tells whether a run is active.
+func (h *history) covers(p Policy, now instant, active bool) bool {
+	return h.pending || p.edges()&Trailing != 0 || h.leads(p, now, active)
+}
+
+// leads reports whether a call at now, with none pending, starts a run at once.
+func (h *history) leads(p Policy, now instant, active bool) bool {
+	return p.edges()&Leading != 0 && !active && h.opens(p) <= now
 }
 
 // hasten moves the deadline of what is pending forward to at, if it is later.
@@ -449,24 +470,41 @@ func (h *history) bucket(p Policy, now instant) (tokens int, accrual instant) {
 	return h.tokens + int(gained), h.accrual.add(time.Duration(gained) * p.Interval)
 }
 
+// refilled returns the instant from which the bucket is full.
+func (h *history) refilled(p Policy) instant {
+	if p.Interval == 0 || p.From == FromEnd || h.accrual == beginning {
+		return beginning
+	}
+	missing := max(p.burst()-h.tokens, 0)
+	if int64(missing) > int64(never.since(h.accrual)/p.Interval) {
+		return never
+	}
+	return h.accrual.add(time.Duration(missing) * p.Interval)
+}
+
 // A verdict is what a finished run's outcome means for the next.
 type verdict struct {
 	failed   bool
 	panicked bool // failed by a panic
 	again    bool // the callback returned RetryIn(retryIn), which is no failure
 	retryIn  time.Duration
+
+	// A run that carries a value is repeated if the value was kept for that, and
+	// only then, whatever the policy has become while its hooks were at work.
+	carried bool
+	kept    bool
 }
 
 // finish records that the active run ended with v. canceled tells that Cancel
 // met the run; random is drawn from [0, 1).
 func (h *history) finish(p Policy, ended instant, v verdict, canceled bool, random float64) {
+	retry := h.retries(p, v, canceled)
 	h.ended = ended
-	h.heldBy, h.hold, h.retry = heldByNothing, beginning, false
+	h.heldBy, h.hold, h.retry = heldByNothing, beginning, retry
 	switch {
 	case v.again:
 		h.heldBy = heldByCallback
 		h.hold = ended.add(max(v.retryIn, 0))
-		h.retry = !canceled
 	case !v.failed || p.Retry.Initial == 0:
 		h.failures = 0
 	case canceled:
@@ -474,12 +512,26 @@ func (h *history) finish(p Policy, ended instant, v verdict, canceled bool, rand
 	default:
 		h.failures++
 		h.holdFor(p.Retry.delay(h.failures, random))
-		h.retry = true
 		if p.Retry.MaxAttempts > 0 && h.failures >= p.Retry.MaxAttempts {
-			h.failures, h.retry = 0, false
+			h.failures = 0
 		}
 	}
-	h.retry = h.retry && h.phase == open
+}
+
+// retries reports whether the active run, having ended with v, is repeated.
+// canceled tells that Cancel met it.
+func (h *history) retries(p Policy, v verdict, canceled bool) bool {
+	switch {
+	case canceled || h.phase != open:
+		return false
+	case v.carried:
+		return v.kept
+	case v.again:
+		return true
+	default:
+		return v.failed && p.Retry.Initial > 0 &&
+			(p.Retry.MaxAttempts == 0 || h.failures+1 < p.Retry.MaxAttempts)
+	}
 }
 
 // holdFor closes the window for d from the end of the last run.

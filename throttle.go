@@ -23,10 +23,10 @@ type Callback interface {
 //
 // It starts nothing unless p.MaxInterval is set.
 func New[F Callback](p Policy, fn F, opts ...Option) (*Throttler, error) {
-	e, problems := newExtras(opts)
+	e, problems := newExtras(opts, aThrottler)
 	problems = append(p.problems(), problems...)
 	if isNil(fn) {
-		problems = append(problems, &PolicyError{Field: "callback", Value: nil, Reason: "must not be nil"})
+		problems = append(problems, &PolicyError{Field: "callback", Value: nil, Reason: mustNotBeNil})
 	}
 	if err := joinProblems(e.name, problems); err != nil {
 		return nil, err
@@ -179,8 +179,7 @@ func (t *Throttler) SetPolicy(p Policy) error {
 	if t.history.phase != open {
 		return t.closedLocked()
 	}
-	t.history.adopt(*t.policy, p, now)
-	t.policy = &p
+	t.adoptLocked(now, &p)
 	return nil
 }
 
@@ -202,9 +201,13 @@ func (t *Throttler) Close() error {
 	return nil
 }
 
-// close closes the Throttler, because its parent context ended if cause is not
-// nil.
+// close closes the Throttler, with all that it is part of, because its parent
+// context ended if cause is not nil.
 func (t *Throttler) close(cause error) {
+	if t.extras.keeper != nil {
+		t.extras.keeper.close(cause)
+		return
+	}
 	now := t.lock()
 	release := t.closeLocked(cause)
 	t.settle(now)
@@ -245,6 +248,12 @@ func (t *Throttler) Shutdown(ctx context.Context) error {
 	if ended != nil {
 		return ended
 	}
+	return t.drained(ctx, o)
+}
+
+// drained waits, after drain, until nothing runs any more, and returns what
+// Shutdown returns.
+func (t *Throttler) drained(ctx context.Context, o *outcome) (err error) {
 	if o != nil {
 		err = t.wait(ctx, o)
 	}
@@ -278,11 +287,10 @@ func (t *Throttler) drain(own *run, ended error) (*outcome, error) {
 	if t.isActiveLocked(own) {
 		return nil, sentinel(ErrReentrant, t.extras.name, nil)
 	}
-	if t.history.phase == closed || ended != nil {
+	if ended != nil {
 		return nil, nil
 	}
-	t.history.phase = draining
-	return t.flushLocked(now), nil
+	return t.drainLocked(now), nil
 }
 
 // activeOutcome returns the outcome of the active run, nil if there is none.
@@ -295,13 +303,23 @@ func (t *Throttler) activeOutcome() *outcome {
 	return t.run.outcome()
 }
 
-// A runKey is the key under which the context of t's runs holds the *run.
-type runKey struct{ t *Throttler }
+// A runKey is the key under which a run's context holds the *run: of is the
+// Throttler, or the Group that it is part of.
+type runKey struct{ of any }
+
+func (t *Throttler) runKey() runKey {
+	if t.extras.keeper != nil {
+		return runKey{t.extras.keeper}
+	}
+	return runKey{t}
+}
 
 // ownRun returns the run of t that ctx belongs to, active or not; nil if it
-// belongs to none.
-func (t *Throttler) ownRun(ctx context.Context) *run {
-	own, _ := ctx.Value(runKey{t}).(*run)
+// belongs to none. In a Group it may be another key's.
+func (t *Throttler) ownRun(ctx context.Context) *run { return t.runKey().own(ctx) }
+
+func (k runKey) own(ctx context.Context) *run {
+	own, _ := ctx.Value(k).(*run)
 	return own
 }
 
@@ -343,13 +361,15 @@ func (t *Throttler) execute(r *run) {
 
 	var ctx context.Context
 	var cancel context.CancelCauseFunc
-	if fn, ok := t.fn.(func(context.Context) error); ok && fn != nil {
-		ctx, cancel = context.WithCancelCause(context.WithValue(parent, runKey{t}, r))
+	switch t.fn.(type) {
+	case func(context.Context) error, part:
+		ctx, cancel = context.WithCancelCause(context.WithValue(parent, t.runKey(), r))
 	}
 	if !t.enter(r, cancel) {
 		if cancel != nil {
 			cancel(nil)
 		}
+		t.extras.turns.pass()
 		return
 	}
 	defer t.conclude(r, cancel)
@@ -384,6 +404,8 @@ func (t *Throttler) invoke(ctx context.Context) (v verdict, err error) {
 		err = fn()
 	case func(context.Context) error:
 		err = fn(ctx)
+	case part:
+		err = fn.callback(ctx)
 	}
 	// An error's own Unwrap or As may panic: still the callback's fault.
 	if retry, ok := errors.AsType[*RetryError](err); ok {
@@ -395,26 +417,27 @@ func (t *Throttler) invoke(ctx context.Context) (v verdict, err error) {
 	return v, err
 }
 
-// conclude ends r once its callback has returned or ended the goroutine.
+// conclude ends r once its callback has returned or ended the goroutine. All is
+// deferred, so that it happens even if a hook panics or ends the goroutine.
 func (t *Throttler) conclude(r *run, cancel context.CancelCauseFunc) {
-	defer t.end(r) // even if a hook panics or ends the goroutine
-	unheard, quiet := t.decide(r)
+	defer t.end(r)
+	defer t.tell(r)
 	if cancel != nil {
-		cancel(nil)
+		defer cancel(nil)
 	}
-	t.tell(r, unheard, quiet)
+	t.decide(r)
 }
 
-// decide records the outcome of r's callback. It reports whether nobody waits to
-// take its error, and whether the Throttler is closed.
-func (t *Throttler) decide(r *run) (unheard, stopped bool) {
+// decide records the outcome of r's callback.
+func (t *Throttler) decide(r *run) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.decideLocked(r), t.history.phase == closed
+	t.decideLocked(r)
 }
 
 // end records that r is over.
 func (t *Throttler) end(r *run) {
+	defer t.extras.turns.pass()
 	now := t.lock()
 	defer t.settle(now)
 	t.endLocked(r)
