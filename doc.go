@@ -21,6 +21,8 @@
 // [Throttler.Flush] runs now what is pending, and waits; [Throttler.Shutdown]
 // ends it all cleanly.
 //
+// A [Group] is a throttle per key, and the calls of a [Coalescer] carry values.
+//
 // # Words
 //
 // A call asks for a run; a run is one execution of the callback. A run covers
@@ -60,6 +62,46 @@
 // every Interval, and a start takes one. A flushed run takes one if it is there
 // and makes no debt if not: with Burst 1 the window restarts at its start.
 //
+// # Groups
+//
+// A [Group] has one throttle for each key: each tenant's cache, file's watcher or
+// peer's connection has its own window, and none waits for another.
+//
+//	refresh, err := throttle.NewGroup(throttle.Every(time.Minute),
+//		func(ctx context.Context, tenant string) error { return load(ctx, tenant) },
+//		throttle.WithMaxConcurrent(8))
+//	…
+//	err = refresh.Call("acme") // at once; the next one within a minute is deferred
+//
+// A key is held from its first call until its state decides nothing any more,
+// and is then forgotten: no key is to be removed, and what is called once needs
+// memory for one window only. [WithMaxKeys] bounds the memory for keys that
+// strangers choose, [WithMaxConcurrent] how many runs are active at once. All the
+// guarantees below hold for each key.
+//
+// # Values
+//
+// A [Coalescer]'s calls hand over values. Those of one run are merged, by [Latest]
+// into the last, by [Append] into a batch, or as a merge of one's own says, and
+// the callback gets what has come of them.
+//
+//	write, err := throttle.NewCoalescer(
+//		throttle.Policy{Quiet: 10 * time.Millisecond, MaxWait: 10 * time.Millisecond, MaxCalls: 100},
+//		throttle.Append[Record], func(ctx context.Context, batch []Record) error { return insert(ctx, batch) })
+//	…
+//	err = write.Call([]Record{r})
+//
+// A value that Call has taken, by returning nil, belongs to the Coalescer, with all
+// that it refers to: the caller no longer changes it, and merge may. From a run's
+// start it belongs to the callback, and if that fails and Policy.Retry repeats the
+// run it goes back, as the older side of what has been handed over since; so a
+// callback that fails must leave the value fit to be merged, and not use it later.
+// What Cancel returns and a [*LostError] reports belongs to who receives it.
+//
+// No value disappears in silence. Each is in one run that succeeds, or Cancel
+// returns it, or it is reported as lost: because its run failed and is not
+// repeated, or because of Close or the end of the parent context.
+//
 // # Failures
 //
 // A run fails if the callback returns an error, panics, or ends its goroutine
@@ -96,7 +138,8 @@
 //     earlier call was covered, or dropped by Close, and nothing runs. Once the
 //     parent context has ended no run starts.
 //   - No foreign code under a lock. Callback, handler, observers and the methods
-//     of contexts run with no lock held, and may call any method.
+//     of contexts run with no lock held, and may call any method. A Coalescer's
+//     merge is the one exception: its Coalescer is locked meanwhile.
 //
 // Intervals are measured on the monotonic clock, which neither an administrator
 // nor NTP sets: every instant is the time since the Throttler was built, by
@@ -131,6 +174,9 @@
 // or a drop leaves it cleared. So the load comes before the callback, and what
 // the caller did before, under a mutex or by atomics, is seen by what the
 // callback does.
+//
+// For a Group this holds key by key. A Coalescer's Call is synchronized before the
+// run that takes its value, whether a run was pending or not.
 //
 // Plain variables are another matter: data that a caller writes and the callback
 // reads needs its lock, even with a single caller.
@@ -186,5 +232,6 @@
 // The idea, a deferred call that later ones join, is that of the throttler in
 // OpenStack Neutron (neutron/agent/common/utils.py, 2016), which relied on
 // cooperative threads. The bucket of Burst is a token bucket; the backoff doubles
-// and jitters as is usual.
+// and jitters as is usual. A failed batch that goes back under newer values is
+// what Nomad's clients do with allocation updates.
 package throttle

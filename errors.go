@@ -12,7 +12,8 @@ import (
 var (
 	// ErrClosed is returned by Do, Flush and SetPolicy on a closed Throttler, by
 	// Do and SetPolicy as soon as Shutdown has begun, and by Do, Flush and
-	// Shutdown when Close dropped what they waited for.
+	// Shutdown when Close dropped what they waited for. A Group's and a
+	// Coalescer's Call and CallWithin return it when Do does.
 	// When the parent context closed the Throttler, the error wraps the
 	// context's cause too.
 	ErrClosed = errors.New("throttle: closed")
@@ -78,8 +79,9 @@ func prefix(name string) string {
 	return "throttle: " + name + ": "
 }
 
-// A ThrottledError is returned by Do when its call was dropped, because the
-// policy has no trailing edge and the call came inside the window.
+// A ThrottledError is returned by Do, and by a Coalescer's Call and CallWithin,
+// when the call was dropped, because the policy has no trailing edge and the call
+// came inside the window.
 // errors.Is(err, ErrThrottled) holds for it.
 type ThrottledError struct {
 	Name       string        // of the Throttler, if it has one
@@ -117,7 +119,7 @@ func (e *PanicError) Unwrap() error {
 // an invalid [Option]. Nothing was built or changed. Where several things are
 // wrong, all are reported, joined with errors.Join.
 type PolicyError struct {
-	Field  string // the field's name ("Interval", "Retry.Max"), "callback", or the option's ("WithContext")
+	Field  string // the field's name ("Interval", "Retry.Max"), the option's ("WithContext"), "callback" or "merge"
 	Value  any    // what it was set to
 	Reason string // what is wrong with that
 

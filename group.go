@@ -107,7 +107,8 @@ func (g *Group[K]) call(at location[K], within time.Duration) error {
 // Do is a Call that waits for the run that covers it, and returns that run's
 // error. It returns the errors of [Throttler.Do], and [ErrTooManyKeys].
 // [ErrReentrant] is for the context of the same key's run only: a run may wait
-// for another key's.
+// for another key's. With [WithMaxConcurrent] it holds its turn meanwhile, and
+// runs that all wait for others may wait until their contexts end.
 func (g *Group[K]) Do(ctx context.Context, key K) error {
 	t, o, err := g.ask(ctx, key)
 	if err != nil {
@@ -221,9 +222,9 @@ func (g *Group[K]) Policy() Policy {
 }
 
 // SetPolicy replaces the policy of every key, present and future, as
-// [Throttler.SetPolicy] does, and forgets the keys whose state no longer decides
-// anything under the new one. What a key was forgotten under the old policy is
-// not remembered by a longer one. It takes time in proportion to the keys held.
+// [Throttler.SetPolicy] does, and forgets those whose state decides nothing under
+// the new one. A key that was forgotten before is a new one under any policy. It
+// takes time in proportion to the keys held.
 func (g *Group[K]) SetPolicy(p Policy) error {
 	if err := joinProblems(g.extras.name, p.problems()); err != nil {
 		return err

@@ -504,17 +504,17 @@ func (t *Throttler) cancelLocked() bool {
 }
 
 // closeLocked closes the Throttler, because its parent context ended for cause
-// if that is not nil. It returns what is to be called once mu is free, in which
-// foreign code may run.
+// if that is not nil. It returns what is to be called once mu is free, as foreign
+// code may run in it; nil if nothing is.
 //
 // +checklocks:t.mu
 func (t *Throttler) closeLocked(cause error) (release func()) {
 	if t.history.phase == closed {
-		return func() {}
+		return nil
 	}
 	t.history.phase = closed
 	if cause != nil {
-		t.extras.ended = cause // a parent's, so these extras are not shared
+		t.extras.ended = cause // a parent's, so these are not the noExtras
 	}
 	why := t.closedLocked()
 	unheard := t.strandLocked(why)
@@ -523,6 +523,9 @@ func (t *Throttler) closeLocked(cause error) (release func()) {
 		cancel = t.run.cancel
 	}
 	stop := t.extras.unwatch
+	if cancel == nil && stop == nil && unheard == nil {
+		return nil
+	}
 	return func() {
 		if cancel != nil {
 			cancel(why)

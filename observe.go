@@ -26,24 +26,25 @@ const (
 // carry monotonic readings, so that their differences are exact. Between runs
 // lies Policy.Interval, but for those of CauseFlush and those Burst lets pass.
 type Run struct {
-	Name    string    // of the Throttler
+	Name    string    // of the Throttler, Group or Coalescer
 	Cause   Cause     // why the run started
 	Attempt int       // 1, and one more for each failed run in a row before it
 	Asked   time.Time // when the first call that it covers was made; zero if it covers none
 	Due     time.Time // when it should have started, by the policy in force at its start
 	Started time.Time // when the callback was entered
 	Ended   time.Time // when the callback returned
-	Calls   uint64    // how many calls it covers; 0 unless WithCallCount is set
+	Calls   uint64    // how many calls it covers; 0 unless they are counted: WithCallCount, or a Coalescer
 	Err     error     // what the callback returned, a *PanicError or ErrGoexit; nil for success
 }
 
-// Stats is a snapshot of a Throttler, all of one instant.
+// Stats is a snapshot of a Throttler or Coalescer, all of one instant, or the sum
+// over the keys of a Group.
 type Stats struct {
 	Runs     uint64 // runs whose callback was entered
 	Failures uint64 // runs that ended in an error other than RetryIn, panics included
 	Panics   uint64 // runs that ended in a panic
 	Dropped  uint64 // calls dropped because the policy has no trailing edge
-	Calls    uint64 // calls accepted or dropped; 0 unless WithCallCount is set
+	Calls    uint64 // calls accepted or dropped; 0 unless they are counted
 
 	LastStart    time.Time     // start of the last run, the active one included; zero before the first
 	LastDuration time.Duration // how long the last finished run took

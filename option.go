@@ -5,13 +5,13 @@ import (
 	"runtime/pprof"
 )
 
-// This file holds the options of New, and the values they set.
+// This file holds the options, and the values they set.
 
-// An Option changes what [New] builds. Options are made by the With functions;
+// An Option changes what [New], [NewGroup] or [NewCoalescer] builds. Options are made by the With functions;
 // of two that set the same thing the later one holds.
 type Option func(*extras) *PolicyError
 
-// WithName gives the Throttler a name, which its errors and log records carry,
+// WithName gives what is built a name, which its errors and log records carry,
 // and as pprof label "throttle" the goroutines of its runs.
 func WithName(name string) Option {
 	return func(e *extras) *PolicyError {
@@ -20,11 +20,11 @@ func WithName(name string) Option {
 	}
 }
 
-// WithContext makes ctx the parent of every run's context. When ctx ends the
-// Throttler closes, as by Close: what is pending is dropped. To run it instead,
-// call Shutdown before ctx ends.
+// WithContext makes ctx the parent of every run's context. When ctx ends, what was
+// built closes, as by Close: what is pending is dropped. To run it instead, call
+// Shutdown before ctx ends.
 //
-// Until the Throttler is closed, ctx keeps it from being garbage collected.
+// Until it is closed, ctx keeps it from being garbage collected.
 func WithContext(ctx context.Context) Option {
 	return func(e *extras) *PolicyError {
 		if ctx == nil {
@@ -40,9 +40,13 @@ func WithContext(ctx context.Context) Option {
 // to slog.Default() at level Error, but for context.Canceled after Close.
 //
 // fn runs in the run's goroutine, after the callback and before the run counts
-// as ended: never concurrently for one Throttler, and awaited by Shutdown. It
-// may call any method, but must not wait for the Throttler with Do, Flush or
-// Shutdown: that would be to wait for itself. Its panics are not recovered.
+// as ended: never concurrently for one Throttler or one key of a [Group], and
+// awaited by Shutdown. It may call any method, but must not wait for the Throttler
+// with Do, Flush or Shutdown: that would be to wait for itself. Its panics are not
+// recovered.
+//
+// What a [Coalescer] loses because it closes, fn receives from the goroutine that
+// closes it, which a run may be active beside.
 func WithErrorHandler(fn func(error)) Option {
 	return func(e *extras) *PolicyError {
 		if fn == nil {

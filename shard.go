@@ -4,7 +4,6 @@ import (
 	"container/heap"
 	"context"
 	"hash/maphash"
-	"math/bits"
 	"sync/atomic"
 )
 
@@ -164,19 +163,22 @@ func (s *shard[K]) init(g *Group[K], p *Policy) {
 // +checklocks:s.mu
 func (s *shard[K]) addLocked(e *entry[K]) {
 	heads := s.buckets.Load()
-	if s.count++; heads == nil || s.count > len(*heads) {
-		heads = s.resizeLocked(max(leastBuckets, 2*s.count))
+	switch s.count++; {
+	case heads == nil:
+		heads = s.resizeLocked(leastBuckets)
+	case s.count > len(*heads):
+		heads = s.resizeLocked(2 * len(*heads))
 	}
 	head := heads.of(e.hash)
 	e.next.Store(head.Load())
 	head.Store(e)
 }
 
-// resizeLocked moves all entries to at least n buckets, and returns them.
+// resizeLocked moves all entries to n buckets, and returns them.
 //
 // +checklocks:s.mu
 func (s *shard[K]) resizeLocked(n int) *buckets[K] {
-	heads := make(buckets[K], 1<<bits.Len(uint(n-1))) //nolint:gosec // n is positive
+	heads := make(buckets[K], n)
 	for _, e := range s.heldLocked() {
 		head := heads.of(e.hash)
 		e.next.Store(head.Load())
@@ -339,7 +341,9 @@ func (s *shard[K]) close() (releases []func()) {
 	s.phase = closed
 	for _, e := range s.heldLocked() {
 		now := e.beginLocked()
-		releases = append(releases, e.closeLocked(nil))
+		if release := e.closeLocked(nil); release != nil {
+			releases = append(releases, release)
+		}
 		e.settleLocked(now, false)
 	}
 	return releases

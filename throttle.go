@@ -211,7 +211,9 @@ func (t *Throttler) close(cause error) {
 	now := t.lock()
 	release := t.closeLocked(cause)
 	t.settle(now)
-	release()
+	if release != nil {
+		release()
+	}
 }
 
 // watch makes the end of the parent context close the Throttler.
