@@ -163,7 +163,8 @@ func (s *shard[K]) init(g *Group[K], p *Policy) {
 // +checklocks:s.mu
 func (s *shard[K]) addLocked(e *entry[K]) {
 	heads := s.buckets.Load()
-	switch s.count++; {
+	s.count++
+	switch {
 	case heads == nil:
 		heads = s.resizeLocked(leastBuckets)
 	case s.count > len(*heads):
@@ -198,7 +199,8 @@ func (s *shard[K]) removeLocked(e *entry[K]) {
 		link = &at.next
 	}
 	link.Store(e.next.Load())
-	switch s.count--; {
+	s.count--
+	switch {
 	case s.count == 0:
 		s.buckets.Store(nil)
 	case s.count < len(*heads)/4 && len(*heads) > leastBuckets:
@@ -373,7 +375,7 @@ func (s *shard[K]) drain() (waits []wait) {
 	return waits
 }
 
-// addTo adds what has happened to past, and what the keys are up to to present.
+// addTo adds what has happened to past, and to present what the keys do now.
 //
 // +checklocksignore
 func (s *shard[K]) addTo(past *tally, present *Stats, clock clock) {
