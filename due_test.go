@@ -99,3 +99,46 @@ func TestWhenARunIsDue(t *testing.T) {
 		})
 	}
 }
+
+func TestWhenAHistoryIsOver(t *testing.T) {
+	const longest = time.Duration(math.MaxInt64)
+	type steps = []throttle.Step
+	called, started, succeeded, failed := throttle.Called, throttle.Started, throttle.Succeeded, throttle.Failed
+	burst := throttle.Policy{Interval: 100 * ms, Burst: 3}
+	retry := throttle.Policy{Interval: 100 * ms, Retry: throttle.Backoff{Initial: 300 * ms, MaxAttempts: 1}}
+	eager := retry
+	eager.Retry.Eager = true
+	quiet := throttle.Policy{Quiet: 50 * ms, Edges: throttle.Leading | throttle.Trailing}
+	for _, test := range []struct {
+		name   string
+		policy throttle.Policy
+		steps  steps
+		rests  time.Duration
+	}{
+		{"nothing", throttle.Every(100 * ms), nil, throttle.Always},
+		{"a pending call", throttle.Every(100 * ms), steps{called(7 * ms)}, throttle.Never},
+		{"a pending call that is never due", throttle.Every(longest), steps{started(1), called(7 * ms)}, throttle.Never},
+		{"a run", throttle.Every(100 * ms), steps{started(7 * ms), succeeded(9 * ms)}, 107 * ms},
+		{"a run, with no interval", throttle.Policy{}, steps{called(0), started(0), succeeded(9 * ms)}, 0},
+		{
+			"a run, with FromEnd", throttle.Policy{Interval: 100 * ms, From: throttle.FromEnd},
+			steps{started(7 * ms), succeeded(9 * ms)}, 109 * ms,
+		},
+		{"one token of three is gone", burst, steps{started(7 * ms), succeeded(9 * ms)}, 107 * ms},
+		{"all tokens are gone", burst, steps{started(0), started(10 * ms), started(20 * ms), succeeded(20 * ms)}, 300 * ms},
+		{
+			"a bucket that never fills", throttle.Policy{Interval: longest / 2, Burst: 3},
+			steps{started(0), started(1), started(2), succeeded(3)}, throttle.Never,
+		},
+		{"an interval beyond time", throttle.Every(longest), steps{started(1), succeeded(2)}, throttle.Never},
+		{"a failure that gives up", retry, steps{started(0), failed(20*ms, 0)}, 320 * ms},
+		{"a failure that gives up, eager", eager, steps{started(0), failed(20*ms, 0)}, 100 * ms},
+		{"a waiting retry", throttle.Policy{Retry: throttle.Backoff{Initial: ms}}, steps{started(0), failed(20*ms, 0)}, throttle.Never},
+		{"the quiet after the last call", quiet, steps{called(0), called(30 * ms), started(50 * ms), succeeded(50 * ms)}, 80 * ms},
+		{"a periodic run", throttle.Policy{MaxInterval: 300 * ms}, steps{started(0), succeeded(0)}, throttle.Never},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			assert.Equal(t, test.rests, throttle.Rests(test.policy, test.steps...))
+		})
+	}
+}

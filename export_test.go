@@ -43,17 +43,28 @@ func Flushed(at time.Duration) Step {
 	return func(h *history, _ Policy) { h.flushNow(instant(at)) }
 }
 
-// Never is the time of what is not due.
-const Never = time.Duration(never)
+// Never is the time of what is not due, and Always that of what was over before
+// anything happened.
+const (
+	Never  = time.Duration(never)
+	Always = time.Duration(beginning)
+)
 
 // Due returns when the next run is due after the steps, and why.
 func Due(p Policy, steps ...Step) (time.Duration, Cause) {
+	at, cause := after(p, steps).due(p)
+	return time.Duration(at), cause
+}
+
+// Rests returns since when the steps decide nothing any more.
+func Rests(p Policy, steps ...Step) time.Duration { return time.Duration(after(p, steps).rests(p)) }
+
+func after(p Policy, steps []Step) *history {
 	h := newHistory(0)
 	for _, step := range steps {
 		step(&h, p)
 	}
-	at, cause := h.due(p)
-	return time.Duration(at), cause
+	return &h
 }
 
 // Wake does what a timer does that fires now, be it due, stale, or stopped too

@@ -35,7 +35,8 @@ type Policy struct {
 	MaxWait time.Duration
 
 	// MaxInterval makes a run due this long after the last one, calls or none;
-	// before the first run it counts from New. At least Interval, or 0.
+	// before the first run it counts from New, in a Group from the key's first
+	// call. At least Interval, or 0. A Coalescer refuses it.
 	MaxInterval time.Duration
 
 	// MaxCalls is how many calls a pending run may collect: from then on it
