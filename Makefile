@@ -3,7 +3,7 @@
 
 GO       ?= go
 FUZZTIME ?= 1m
-MUTATED  ?= policy.go lock.go throttle.go
+MUTATED  ?= policy.go lock.go throttle.go group.go shard.go turn.go heap.go coalescer.go
 EXAMPLE  ?= -duration 2s
 BENCH    ?= -bench . -benchmem -count 1
 

@@ -3,6 +3,7 @@ package throttle
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -527,14 +528,15 @@ func (t *Throttler) closeLocked(cause error) (release func()) {
 		return nil
 	}
 	return func() {
+		// Deferred, as the handler may panic or end the goroutine.
+		for _, err := range slices.Backward(unheard) {
+			defer t.report(err)
+		}
 		if cancel != nil {
 			cancel(why)
 		}
 		if stop != nil {
 			stop()
-		}
-		for _, err := range unheard {
-			t.report(err)
 		}
 	}
 }
@@ -623,7 +625,9 @@ func (t *Throttler) decidedLocked(r *run) {
 // +checklocks:t.mu
 func (t *Throttler) endLocked(r *run) {
 	t.run = nil
-	t.tally.lastEnd, t.tally.lastTook, t.tally.lastError = r.ended, r.ended.since(r.started), r.err
+	if r.ended >= t.tally.lastEnd { // another key's run may have ended later, but with quicker hooks
+		t.tally.lastEnd, t.tally.lastTook, t.tally.lastError = r.ended, r.ended.since(r.started), r.err
+	}
 	t.history.finish(*t.policy, r.ended, r.verdict, r.canceled, rand.Float64())
 	if r.verdict.failed {
 		t.tally.failures++

@@ -1,8 +1,6 @@
 package throttle
 
 import (
-	"context"
-	"errors"
 	"log/slog"
 	"time"
 )
@@ -172,13 +170,12 @@ func (t *Throttler) report(err error) {
 
 // log is the error handler of a Throttler that was given none.
 func (t *Throttler) log(r *run) {
-	_, lost := errors.AsType[*LostError](r.report)
-	if !lost && (r.stopped || t.extras.parent.Err() != nil) && errors.Is(r.err, context.Canceled) {
+	if r.verdict.canceled && !isLost(r.report) && (r.stopped || t.extras.parent.Err() != nil) {
 		return // the callback did as it was told
 	}
 	attrs := []slog.Attr{slog.String("cause", string(r.cause)), slog.Int("attempt", r.attempt)}
-	if panicked, ok := errors.AsType[*PanicError](r.err); ok && r.verdict.panicked {
-		attrs = append(attrs, slog.String("stack", string(panicked.Stack)))
+	if r.verdict.panicked {
+		attrs = append(attrs, slog.String("stack", string(r.err.(*PanicError).Stack))) //nolint:errcheck,errorlint,forcetypeassert // see invoke
 	}
 	t.record("throttle: run failed", r.report, attrs...)
 }

@@ -487,6 +487,7 @@ func (h *history) refilled(p Policy) instant {
 type verdict struct {
 	failed   bool
 	panicked bool // failed by a panic
+	canceled bool // the callback returned context.Canceled
 	again    bool // the callback returned RetryIn(retryIn), which is no failure
 	retryIn  time.Duration
 

@@ -266,17 +266,24 @@ func (t *Throttler) drained(ctx context.Context, o *outcome) (err error) {
 		case <-rest.done:
 		case <-ctx.Done():
 			switch ended := ctx.Err(); {
-			case rest != o, err == nil:
+			case err == nil, rest != o && !isLost(err):
 				return ended
 			case errors.Is(err, ended):
 				return err
 			default:
-				// Only the run's hooks are left, and of err nobody else hears.
+				// Of err nobody else hears: only the run's hooks are left, or a
+				// value is lost.
 				return errors.Join(ended, err)
 			}
 		}
 	}
 	return err
+}
+
+// isLost reports whether err is the Coalescer's own report of a lost value.
+func isLost(err error) bool {
+	_, lost := err.(*LostError) //nolint:errorlint // one that a callback's error wraps is not
+	return lost
 }
 
 // drain refuses calls from now on, makes what is pending due, and returns what
@@ -354,8 +361,11 @@ func (t *Throttler) leave(o *outcome) bool {
 func (t *Throttler) execute(r *run) {
 	parent := t.extras.parent
 	if parent.Err() != nil {
-		// What is to close the Throttler may not have come to it yet.
+		// What is to close the Throttler may not have come to it yet. The error
+		// handler, told of what that loses, may end the goroutine.
+		defer t.enter(r, nil)
 		t.close(context.Cause(parent))
+		return
 	}
 	// A goroutine inherits the labels of the one that started it, here some
 	// caller's or, from a timer, anybody's.
@@ -371,7 +381,6 @@ func (t *Throttler) execute(r *run) {
 		if cancel != nil {
 			cancel(nil)
 		}
-		t.extras.turns.pass()
 		return
 	}
 	defer t.conclude(r, cancel)
@@ -380,11 +389,16 @@ func (t *Throttler) execute(r *run) {
 	r.verdict, r.err = t.invoke(ctx)
 }
 
-// enter reports whether r may go on to its callback; if not, r is over.
+// enter reports whether r may go on to its callback; if not, as the Throttler is
+// closed, r is over.
 func (t *Throttler) enter(r *run, cancel context.CancelCauseFunc) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.enterLocked(r, cancel)
+	now := t.lock()
+	entered := t.enterLocked(r, cancel)
+	t.settle(now)
+	if !entered {
+		t.extras.turns.pass()
+	}
+	return entered
 }
 
 // invoke runs the callback.
@@ -415,6 +429,7 @@ func (t *Throttler) invoke(ctx context.Context) (v verdict, err error) {
 	} else {
 		v.failed = err != nil
 	}
+	v.canceled = errors.Is(err, context.Canceled)
 	returned = true
 	return v, err
 }

@@ -24,11 +24,11 @@ type turns struct {
 // A place in the queue of turns.
 type place struct {
 	throttler *Throttler
-	due       instant
 
 	// Guarded by turns.mu.
-	number uint64 // orders places with the same due
-	index  int    // in the queue; notQueued if it is not there
+	due    instant // orders the queue; changed by the Throttler outside of it
+	number uint64  // orders places with the same due
+	index  int     // in the queue; notQueued if it is not there
 }
 
 // take takes a turn, or puts p into the queue and reports false.
@@ -60,7 +60,7 @@ func (t *turns) pass() {
 	if t == nil {
 		return
 	}
-	for next := t.next(); next != nil && !next.throttler.useTurn(); {
+	for next := t.next(); next != nil && !next.throttler.useTurn(next); {
 		next = t.next()
 	}
 }
@@ -79,11 +79,38 @@ func (t *turns) next() *place {
 	return first
 }
 
-// useTurn starts the run that is due, and reports false if none is any more.
-func (t *Throttler) useTurn() bool {
+// rejoin puts p, which was taken out of the queue, back for a later due.
+func (t *turns) rejoin(p *place, due instant) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p.due = due
+	t.queue.add(p)
+}
+
+// useTurn starts the run that had the place p, and reports false if it is not due
+// any more, or has to queue again.
+func (t *Throttler) useTurn(p *place) bool {
 	now := t.lock()
 	defer t.mu.Unlock()
-	return t.settleLocked(now, true)
+	postponed := t.postponedLocked(p, now)
+	return t.settleLocked(now, !postponed)
+}
+
+// postponedLocked reports whether the run that had the place p has become due
+// later than that says, and then puts it back into the queue: calls that coalesce
+// postpone a Quiet run without the lock.
+//
+// +checklocks:t.mu
+func (t *Throttler) postponedLocked(p *place, now instant) bool {
+	if t.alarm == nil || t.alarm.place != p || t.history.flush {
+		return false // a flush is due when it is made, but postpones nothing
+	}
+	due, _ := t.history.due(*t.policy)
+	if due <= p.due || due > now {
+		return false
+	}
+	t.extras.turns.rejoin(p, due)
+	return true
 }
 
 // before implements element.
