@@ -328,7 +328,7 @@ func TestBrokenMergeTellsOfBothFailures(t *testing.T) {
 		require.Len(t, heard, 1)
 		require.ErrorIs(t, heard[0], errFailed)
 		require.ErrorIs(t, heard[0], errBroken)
-			require.ErrorIs(t, c.Stats().LastError, errFailed)
+		require.ErrorIs(t, c.Stats().LastError, errFailed)
 		require.NotErrorIs(t, c.Stats().LastError, errBroken, "the run's error is the callback's")
 	})
 }

@@ -1,0 +1,450 @@
+package throttle_test
+
+// This file plays the scenarios of fuzz_decode_test.go on a Coalescer beside a
+// Throttler: the two must run at the same instants and tell the same. What the
+// Coalescer does with its values is kept in books, see fuzz_books_test.go, which
+// must balance when it is closed.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/throttle-go/throttle"
+)
+
+// FuzzCoalescer turns bytes into a scenario and plays it.
+func FuzzCoalescer(f *testing.F) {
+	random := rand.NewChaCha8([32]byte([]byte("throttle: seeds of FuzzCoalescer")))
+	for range 64 {
+		f.Add(randomScenario(random))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) { playInTandem(t, data) })
+}
+
+// TestCoalescerAgreesWithThrottler plays random scenarios, the same ones each
+// time. They must bring about every fate of a value.
+func TestCoalescerAgreesWithThrottler(t *testing.T) {
+	const blocks, scenarios = 4, 300
+	var (
+		mu    sync.Mutex // guards fates
+		fates = make(map[string]int)
+	)
+	t.Run("scenarios", func(t *testing.T) {
+		for block := range blocks {
+			t.Run(strconv.Itoa(block), func(t *testing.T) {
+				t.Parallel()
+				random := rand.NewChaCha8([32]byte{byte(block)})
+				for range scenarios {
+					counts := playInTandem(t, randomScenario(random))
+					mu.Lock()
+					for fate, count := range counts {
+						fates[fate] += count
+					}
+					mu.Unlock()
+				}
+			})
+		}
+	})
+	for _, fate := range []string{fateDelivered, fateCanceled, fateLost, fateRefused} {
+		t.Logf("%6d  %s", fates[fate], fate)
+		if fates[fate] == 0 {
+			t.Errorf("no value was %s", fate)
+		}
+	}
+}
+
+// A tandem plays one scenario on a Throttler and on a Coalescer.
+type tandem struct {
+	t        *testing.T
+	data     []byte
+	scenario *scenario
+	made     time.Time
+	plain    *rider
+	laden    *rider
+	books    *books // of the laden one
+	waiters  sync.WaitGroup
+	asked    int  // waiting operations so far
+	drained  bool // Shutdown has been called
+	timeline []string
+}
+
+// playInTandem plays a scenario and returns how many values had which fate.
+func playInTandem(t *testing.T, data []byte) (fates map[string]int) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := (&decoder{data: data}).scenario()
+		s.policy.MaxInterval = 0
+		if s.policy = mendPolicy(s.policy); len(modelFaults(s.policy)) > 0 {
+			s.policy = throttle.Every(10 * ms)
+		}
+		x := &tandem{t: t, data: data, scenario: s, made: time.Now(), books: newBooks()}
+		x.build()
+		defer x.leaveNothingBehind()
+		for _, step := range s.steps {
+			x.wait(step)
+			x.compare("")
+			x.do(step)
+			x.compare(step.op.String())
+		}
+		x.end()
+		fates = x.books.count()
+	})
+	return fates
+}
+
+// A machine is a Throttler, or a Coalescer that numbers its values by itself.
+type machine interface {
+	callWithin(d time.Duration)
+	do(ctx context.Context) error
+	cancel() bool
+	Flush(ctx context.Context) error
+	Policy() throttle.Policy
+	SetPolicy(p throttle.Policy) error
+	Stats() throttle.Stats
+	Close() error
+	Shutdown(ctx context.Context) error
+}
+
+type plainMachine struct{ *throttle.Throttler }
+
+func (m plainMachine) callWithin(d time.Duration)   { m.CallWithin(d) }
+func (m plainMachine) do(ctx context.Context) error { return m.Do(ctx) }
+func (m plainMachine) cancel() bool                 { return m.Cancel() }
+
+type ladenMachine struct {
+	*batcher
+
+	books *books
+}
+
+func (m ladenMachine) callWithin(d time.Duration) {
+	value := m.books.next()
+	m.books.called(value, m.CallWithin([]int{value}, d))
+}
+
+func (m ladenMachine) do(ctx context.Context) error {
+	value, late := m.books.next(), ctx.Err() != nil
+	err := m.Do(ctx, []int{value})
+	m.books.done(value, err, late)
+	return err
+}
+
+func (m ladenMachine) cancel() bool {
+	dropped, ok := m.Cancel()
+	m.books.record(fateCanceled, dropped...)
+	if ok != (len(dropped) > 0) {
+		m.books.complain("Cancel returns %v, %t", dropped, ok)
+	}
+	return ok
+}
+
+func (m ladenMachine) Flush(ctx context.Context) error {
+	err := m.batcher.Flush(ctx)
+	m.books.hear(err)
+	return err
+}
+
+func (m ladenMachine) Shutdown(ctx context.Context) error {
+	err := m.batcher.Shutdown(ctx)
+	m.books.hear(err)
+	return err
+}
+
+// A rider is one of the two machines, its callback, and what is seen of it.
+type rider struct {
+	machine
+
+	scenario  *scenario
+	made      time.Time
+	endParent context.CancelCauseFunc
+	options   []throttle.Option
+
+	mu      sync.Mutex // guards the fields below
+	diary   []string   // since the last comparison
+	started int        // runs
+	ended   int
+}
+
+func (x *tandem) newRider() *rider {
+	r := &rider{scenario: x.scenario, made: x.made, endParent: func(error) {}}
+	r.options = []throttle.Option{throttle.WithObserver(r.observe), throttle.WithCallCount()}
+	if x.scenario.parent {
+		parent, end := context.WithCancelCause(context.Background())
+		r.endParent = end
+		r.options = append(r.options, throttle.WithContext(parent))
+	}
+	return r
+}
+
+func (x *tandem) build() {
+	x.plain, x.laden = x.newRider(), x.newRider()
+	x.plain.machine = plainMachine{throttle.Must(throttle.New(x.scenario.policy, x.plain.callback,
+		append(x.plain.options, throttle.WithErrorHandler(x.plain.handle))...))}
+	c := throttle.Must(throttle.NewCoalescer(x.scenario.policy, throttle.Append[int], x.deliver,
+		append(x.laden.options, throttle.WithErrorHandler(func(err error) {
+			x.books.hear(err)
+			x.laden.handle(err)
+		}))...))
+	x.laden.machine = ladenMachine{batcher: c, books: x.books}
+}
+
+// deliver is the Coalescer's callback.
+func (x *tandem) deliver(ctx context.Context, value []int) error {
+	x.books.taken(value)
+	err := x.laden.callback(ctx)
+	if err == nil {
+		x.books.delivered(value)
+	}
+	return err
+}
+
+func (r *rider) elapsed() time.Duration { return time.Since(r.made) }
+
+func (r *rider) write(line string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.diary = append(r.diary, line)
+}
+
+// callback does what the script says.
+func (r *rider) callback(ctx context.Context) error {
+	r.mu.Lock()
+	number := r.started
+	r.started++
+	r.diary = append(r.diary, lineStarted(number, r.elapsed()))
+	r.mu.Unlock()
+	defer func() { // even when it panics
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.ended++
+	}()
+	script := r.scenario.script(number)
+	r.act(ctx, script.early)
+	timer := time.NewTimer(script.length)
+	defer timer.Stop()
+	heeded := ctx.Done()
+	if !script.heedsContext {
+		heeded = nil
+	}
+	select {
+	case <-timer.C:
+	case <-heeded:
+	}
+	r.act(ctx, script.late)
+	return script.outcome.happen(number, script.retryIn)
+}
+
+// act calls a method from inside the callback.
+func (r *rider) act(ctx context.Context, act modelAct) {
+	verdict := verdictNil
+	switch act {
+	case actNone:
+		return
+	case actCall:
+		r.callWithin(modelNever)
+	case actCallWithin:
+		r.callWithin(actWithin)
+	case actCancel:
+		verdict = strconv.FormatBool(r.cancel())
+	case actSetSamePolicy:
+		verdict = verdictOf(r.SetPolicy(r.Policy()))
+	case actClose:
+		verdict = verdictOf(r.Close())
+	case actDo:
+		verdict = verdictOf(r.machine.do(ctx))
+	case actFlush:
+		verdict = verdictOf(r.Flush(ctx))
+	case actShutdown:
+		verdict = verdictOf(r.Shutdown(ctx))
+	}
+	r.write(lineAct(r.elapsed(), act, verdict))
+}
+
+// observe writes down a run, with all that is told of it.
+func (r *rider) observe(run throttle.Run) {
+	since := func(at time.Time) time.Duration { return at.Sub(r.made) }
+	r.write(fmt.Sprintf("%v: run seen: %s, attempt %d, asked for at %v, due at %v, from %v to %v, for %d calls: %s", r.elapsed(),
+		run.Cause, run.Attempt, since(run.Asked), since(run.Due), since(run.Started), since(run.Ended), run.Calls, verdictOf(run.Err)))
+}
+
+// handle writes down an error, but for a value lost without a run, which only a
+// Coalescer knows of.
+func (r *rider) handle(err error) {
+	if !errors.Is(err, throttle.ErrClosed) {
+		r.write(lineHandled(r.elapsed(), verdictOf(err)))
+	}
+}
+
+// wait lets time pass before a step.
+func (x *tandem) wait(s step) {
+	wait := s.wait
+	if s.aim != aimNowhere {
+		wait = 10 * ms
+		if next := x.plain.Stats().Next; !next.IsZero() {
+			if until := time.Until(next) + s.wait; until > 0 && until <= time.Second {
+				wait = until
+			}
+		}
+	}
+	time.Sleep(max(wait, 0))
+	synctest.Wait()
+}
+
+// do performs a step's operation on both.
+func (x *tandem) do(s step) {
+	for _, r := range []*rider{x.plain, x.laden} {
+		switch s.op {
+		case opNothing:
+		case opCall:
+			r.callWithin(modelNever)
+		case opCallWithin:
+			r.callWithin(s.within)
+		case opDo:
+			x.await(s, r, r.machine.do)
+		case opFlush:
+			x.await(s, r, r.Flush)
+		case opShutdown:
+			x.await(s, r, r.Shutdown)
+		case opCancel:
+			r.write(lineAnswer(r.elapsed(), "Cancel", strconv.FormatBool(r.cancel())))
+		case opSetPolicy:
+			s.policy.MaxInterval = 0
+			r.write(lineAnswer(r.elapsed(), "SetPolicy", verdictOf(r.SetPolicy(mendPolicy(s.policy)))))
+		case opSetSamePolicy:
+			r.write(lineAnswer(r.elapsed(), "SetPolicy", verdictOf(r.SetPolicy(r.Policy()))))
+		case opClose:
+			_ = r.Close()
+		case opEndParent:
+			if !x.drained { // or who comes first, a run's end or the parent's, would be open
+				r.endParent(errParentEnded)
+			}
+		}
+		synctest.Wait()
+	}
+	x.drained = x.drained || s.op == opShutdown
+	x.asked++
+}
+
+// await has a goroutine wait in Do, Flush or Shutdown.
+func (x *tandem) await(s step, r *rider, ask func(context.Context) error) {
+	name := fmt.Sprintf("%v (number %d)", s.op, x.asked)
+	x.waiters.Go(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		if s.late {
+			cancel()
+		}
+		if s.within > 0 {
+			ctx, cancel = context.WithTimeout(ctx, s.within)
+			defer cancel()
+		}
+		r.write(lineAnswer(r.elapsed(), name, verdictOf(ask(ctx))))
+	})
+}
+
+// compare holds what the two did, and what they tell of themselves, against each
+// other. Within one step their order may differ, as goroutines do.
+func (x *tandem) compare(what string) {
+	x.t.Helper()
+	plain, laden := x.plain.told(), x.laden.told()
+	x.timeline = append(x.timeline, fmt.Sprintf("%8v  %s", x.plain.elapsed(), what))
+	for _, line := range laden {
+		if !slices.Contains(plain, line) {
+			line += "   ONLY THE COALESCER"
+		}
+		x.timeline = append(x.timeline, "        "+line)
+	}
+	for _, line := range plain {
+		if !slices.Contains(laden, line) {
+			x.timeline = append(x.timeline, "        "+line+"   ONLY THE THROTTLER")
+		}
+	}
+	if !slices.Equal(plain, laden) {
+		x.fail("the Throttler and the Coalescer disagree")
+	}
+	if complaint := x.books.complaint(); complaint != "" {
+		x.fail(complaint)
+	}
+}
+
+// told returns what was seen of the rider since it was asked last.
+func (r *rider) told() []string {
+	stats, verdict := r.Stats(), verdictOf(r.Stats().LastError)
+	stats.LastError = nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	diary := slices.Sorted(slices.Values(r.diary))
+	r.diary = nil
+	return append(diary, fmt.Sprintf("%+v, %s, %s", stats, verdict, policyText(r.Policy())))
+}
+
+// end ends the scenario, and tells that nothing is left of it.
+func (x *tandem) end() {
+	switch x.scenario.ending {
+	case endWithShutdown:
+		x.do(step{op: opShutdown})
+	case endIdle:
+		x.do(step{op: opCancel})
+	case endWithClose:
+		x.do(step{op: opClose})
+	}
+	x.compare("the end")
+	x.rest()
+	x.compare("rest")
+	x.do(step{op: opClose})
+	x.rest()
+	x.waiters.Wait()
+	x.do(step{op: opCancel})
+	x.do(step{op: opCall})
+	x.compare("closed")
+	x.books.balance()
+	x.compare("books")
+}
+
+// rest lets the runs come to their ends.
+func (x *tandem) rest() {
+	for _, r := range []*rider{x.plain, x.laden} {
+		for {
+			synctest.Wait()
+			r.mu.Lock()
+			active := r.started - r.ended
+			r.mu.Unlock()
+			if active == 0 && !r.Stats().Running {
+				break
+			}
+			time.Sleep(time.Second)
+		}
+	}
+}
+
+// fail prints all that is needed to replay the scenario by hand.
+func (x *tandem) fail(why string) {
+	x.t.Helper()
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s\nbytes: %q\n%s\n", why, x.data, policyText(x.scenario.policy))
+	for n := range x.laden.started {
+		fmt.Fprintf(&text, "run %d: %v\n", n, x.scenario.script(n))
+	}
+	x.t.Fatal(text.String() + strings.Join(x.timeline, "\n"))
+}
+
+// leaveNothingBehind lets a failed scenario end without a deadlock, which would
+// hide the failure.
+func (x *tandem) leaveNothingBehind() {
+	_ = x.plain.Close()
+	_ = x.laden.Close()
+	x.rest()
+	x.waiters.Wait()
+	x.plain.endParent(nil)
+	x.laden.endParent(nil)
+	synctest.Wait()
+}
