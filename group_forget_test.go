@@ -1,0 +1,191 @@
+package throttle_test
+
+// This file holds that a key is forgotten exactly when its past decides nothing
+// any more, and that this changes nothing of what happens later.
+
+import (
+	"cmp"
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle"
+)
+
+// TestForgettingChangesNothing plays random scripts on one key, and on a Throttler
+// that forgets nothing. They must have made the key forgotten and then called it
+// again very often, under every kind of policy.
+func TestForgettingChangesNothing(t *testing.T) {
+	const blocks, scripts, least = 4, 150, 20
+	var (
+		mu     sync.Mutex // guards remade
+		remade = make(map[string]int)
+	)
+	t.Run("scripts", func(t *testing.T) {
+		for block := range blocks {
+			t.Run(strconv.Itoa(block), func(t *testing.T) {
+				t.Parallel()
+				random := rand.NewChaCha8([32]byte{byte(block), 'g'})
+				for range scripts {
+					counts := playDuet(t, 1, randomScenario(random))
+					mu.Lock()
+					for feature, count := range counts {
+						remade[feature] += count
+					}
+					mu.Unlock()
+				}
+			})
+		}
+	})
+	for _, feature := range []string{
+		"Interval", "Burst", "FromEnd", "Quiet", "MaxWait", "MaxCalls", "leading only", "trailing only", "leading and Quiet",
+		"Retry", "MaxAttempts", "Eager",
+	} {
+		t.Logf("%6d  %s", remade[feature], feature)
+		if remade[feature] < least {
+			t.Errorf("with %s a key was called only %d times that had been forgotten", feature, remade[feature])
+		}
+	}
+}
+
+// A keyMoment is what happens to a group's only key at one time.
+type keyMoment struct {
+	at int // milliseconds
+	do func(*throttle.Group[string])
+}
+
+func keyAt(at int, do func(*throttle.Group[string])) []keyMoment { return []keyMoment{{at, do}} }
+
+func keyCalls(at ...int) (moments []keyMoment) {
+	for _, at := range at {
+		moments = append(moments, keyMoment{at, func(g *throttle.Group[string]) { _ = g.Call("key") }})
+	}
+	return moments
+}
+
+func cancelKey(g *throttle.Group[string]) { g.Cancel("key") }
+func flushKey(g *throttle.Group[string]) {
+	await(func() error { return g.Flush(context.Background(), "key") })
+}
+
+func setGroupPolicy(p throttle.Policy) func(*throttle.Group[string]) {
+	return func(g *throttle.Group[string]) { _ = g.SetPolicy(p) }
+}
+
+// A lifespan is what happens to a key, held from its first moment on, and when it
+// is forgotten.
+type lifespan struct {
+	name    string
+	policy  throttle.Policy
+	script  []scripted
+	moments []keyMoment
+	ends    int // milliseconds; notAtAll
+}
+
+const notAtAll = -1
+
+func TestKeyIsForgottenTheInstantItDecidesNothing(t *testing.T) {
+	for _, life := range slices.Concat(windowLifespans, quietLifespans, holdLifespans, changedLifespans) {
+		t.Run(life.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newGroupRecorder()
+				r.scripts = map[string][]scripted{"key": life.script}
+				g := r.group(t, life.policy)
+				for _, m := range slices.SortedStableFunc(slices.Values(life.moments), func(a, b keyMoment) int { return cmp.Compare(a.at, b.at) }) {
+					r.until(m.at)
+					m.do(g)
+					synctest.Wait()
+					require.Equal(t, life.ends != m.at, g.Len() == 1, "at %d", m.at)
+				}
+				if life.ends == notAtAll {
+					r.until(1_000_000)
+					require.Equal(t, 1, g.Len())
+					return
+				}
+				if left := life.ends - r.elapsed(); left > 0 {
+					time.Sleep(time.Duration(left)*ms - 1)
+					synctest.Wait()
+					require.Equal(t, 1, g.Len(), "one nanosecond before")
+					time.Sleep(1)
+					synctest.Wait()
+				}
+				require.Zero(t, g.Len())
+				require.Empty(t, slices.Collect(g.Keys()))
+			})
+		})
+	}
+}
+
+var windowLifespans = []lifespan{
+	{name: "without limits, at once", moments: keyCalls(0), ends: 0},
+	{name: "without limits, at the run's end", script: []scripted{takes(20*ms, nil)}, moments: keyCalls(0), ends: 20},
+	{name: "window", policy: throttle.Every(100 * ms), moments: keyCalls(0), ends: 100},
+	{name: "window shorter than the run", policy: throttle.Every(100 * ms), script: []scripted{takes(150*ms, nil)}, moments: keyCalls(0), ends: 150},
+	{name: "window after a deferred run", policy: throttle.Every(100 * ms), moments: keyCalls(0, 10, 20), ends: 200},
+	{name: "window of a call that was canceled", policy: throttle.Every(100 * ms), moments: append(keyCalls(0, 10), keyAt(20, cancelKey)...), ends: 100},
+	{name: "window begun anew by a flush", policy: throttle.Every(100 * ms), moments: append(keyCalls(0, 10), keyAt(30, flushKey)...), ends: 130},
+	{name: "window that never ends", policy: throttle.Every(longest), moments: keyCalls(0), ends: notAtAll},
+	{name: "window from the run's end", policy: throttle.Policy{Interval: 100 * ms, From: throttle.FromEnd}, script: []scripted{takes(30*ms, nil)},
+		moments: keyCalls(0), ends: 130},
+	{name: "trailing edge alone", policy: throttle.Policy{Interval: 100 * ms, Edges: throttle.Trailing}, moments: keyCalls(0), ends: 200},
+	{name: "trailing edge alone, canceled", policy: throttle.Policy{Interval: 100 * ms, Edges: throttle.Trailing},
+		moments: append(keyCalls(0), keyAt(10, cancelKey)...), ends: 10},
+	{name: "leading edge alone does not remember what it dropped", policy: throttle.Policy{Interval: 100 * ms, Edges: throttle.Leading},
+		moments: keyCalls(0, 50), ends: 100},
+	{name: "bucket, one token taken", policy: throttle.Policy{Interval: 100 * ms, Burst: 3}, moments: keyCalls(0), ends: 100},
+	{name: "bucket, all tokens taken", policy: throttle.Policy{Interval: 100 * ms, Burst: 3}, moments: keyCalls(0, 10, 20), ends: 300},
+	{name: "bucket, some tokens back", policy: throttle.Policy{Interval: 100 * ms, Burst: 3}, moments: keyCalls(0, 10, 20, 150), ends: 400},
+	{name: "bucket, a run deferred", policy: throttle.Policy{Interval: 100 * ms, Burst: 2}, moments: keyCalls(0, 10, 20), ends: 300},
+	{name: "bucket, flushed when empty", policy: throttle.Policy{Interval: 100 * ms, Burst: 2}, moments: append(keyCalls(0, 10, 20), keyAt(30, flushKey)...), ends: 230},
+}
+
+var quietLifespans = []lifespan{
+	{name: "quiet, over with the run", policy: throttle.Debounce(100*ms, 0), moments: keyCalls(0, 50), ends: 150},
+	{name: "quiet, over before the run's end", policy: throttle.Debounce(100*ms, 0), script: []scripted{takes(20*ms, nil)}, moments: keyCalls(0), ends: 120},
+	{name: "quiet, called during the run", policy: throttle.Debounce(100*ms, 0), script: []scripted{takes(50*ms, nil)}, moments: keyCalls(0, 120), ends: 220},
+	{name: "quiet, flushed", policy: throttle.Debounce(100*ms, 0), moments: append(keyCalls(0), keyAt(10, flushKey)...), ends: 100},
+	{name: "quiet, canceled", policy: throttle.Debounce(100*ms, 0), moments: append(keyCalls(0), keyAt(10, cancelKey)...), ends: 100},
+	{name: "quiet, bounded", policy: throttle.Debounce(100*ms, 150*ms), moments: keyCalls(0, 90), ends: 190},
+	{name: "quiet, cut short by a full batch", policy: throttle.Policy{Quiet: 100 * ms, MaxCalls: 2}, moments: keyCalls(0, 10), ends: 110},
+	{name: "quiet after the leading edge", policy: throttle.Policy{Quiet: 100 * ms, Edges: throttle.Leading | throttle.Trailing}, moments: keyCalls(0), ends: 100},
+	{name: "quiet after a dropped call", policy: throttle.Policy{Quiet: 100 * ms, Edges: throttle.Leading}, moments: keyCalls(0, 50), ends: 150},
+	{name: "quiet shorter than the window", policy: throttle.Policy{Quiet: 50 * ms, Interval: 100 * ms}, moments: keyCalls(0), ends: 150},
+	{name: "quiet, urgent", policy: throttle.Debounce(100*ms, 0),
+		moments: keyAt(0, func(g *throttle.Group[string]) { _ = g.CallWithin("key", 30*ms) }), ends: 100},
+}
+
+var holdLifespans = []lifespan{
+	{name: "retry that succeeds", policy: backoff(100*ms, 0), script: fails(1), moments: keyCalls(0), ends: 100},
+	{name: "retries, then given up", policy: giveUp, script: fails(3), moments: keyCalls(0), ends: 100 + 200 + 400},
+	{name: "given up at once", policy: throttle.Policy{Retry: throttle.Backoff{Initial: 100 * ms, MaxAttempts: 1}}, script: fails(1), moments: keyCalls(0), ends: 100},
+	{name: "given up at once, eager", policy: throttle.Policy{Retry: throttle.Backoff{Initial: 100 * ms, MaxAttempts: 1, Eager: true}}, script: fails(1),
+		moments: keyCalls(0), ends: 0},
+	{name: "given up at once, eager, inside the window", script: fails(1), moments: keyCalls(0), ends: 50,
+		policy: throttle.Policy{Interval: 50 * ms, Retry: throttle.Backoff{Initial: 100 * ms, MaxAttempts: 1, Eager: true}}},
+	{name: "retry canceled", policy: backoff(100*ms, 0), script: fails(1), moments: append(keyCalls(0), keyAt(10, cancelKey)...), ends: 100},
+	{name: "retry canceled during the run", policy: backoff(100*ms, 0), script: []scripted{takes(50*ms, errFailed)},
+		moments: append(keyCalls(0), keyAt(10, cancelKey)...), ends: 150},
+	{name: "retry flushed", policy: backoff(100*ms, 0), script: fails(1), moments: append(keyCalls(0), keyAt(10, flushKey)...), ends: 10},
+	{name: "failure without a backoff", script: fails(1), moments: keyCalls(0), ends: 0},
+	{name: "panic without a backoff", script: []scripted{scriptedPanic("scripted")}, moments: keyCalls(0), ends: 0},
+	{name: "RetryIn", script: []scripted{retryIn(100 * ms)}, moments: keyCalls(0), ends: 100},
+	{name: "RetryIn canceled", script: []scripted{retryIn(100 * ms)}, moments: append(keyCalls(0), keyAt(10, cancelKey)...), ends: 100},
+}
+
+var changedLifespans = []lifespan{
+	{name: "periodic runs", policy: throttle.Policy{MaxInterval: 100 * ms}, moments: keyCalls(0), ends: notAtAll},
+	{name: "periodic runs given up", policy: throttle.Policy{MaxInterval: 100 * ms},
+		moments: append(keyCalls(0), keyAt(250, setGroupPolicy(throttle.Policy{}))...), ends: 250},
+	{name: "window shortened, over already", policy: throttle.Every(time.Second), moments: append(keyCalls(0), keyAt(50, setGroupPolicy(throttle.Every(20*ms)))...), ends: 50},
+	{name: "window shortened", policy: throttle.Every(time.Second), moments: append(keyCalls(0), keyAt(50, setGroupPolicy(throttle.Every(60*ms)))...), ends: 60},
+	{name: "window prolonged", policy: throttle.Every(100 * ms), moments: append(keyCalls(0), keyAt(50, setGroupPolicy(throttle.Every(time.Second)))...), ends: 1000},
+	{name: "hold taken away", policy: throttle.Policy{Retry: throttle.Backoff{Initial: 100 * ms, MaxAttempts: 1}}, script: fails(1),
+		moments: append(keyCalls(0), keyAt(50, setGroupPolicy(throttle.Policy{}))...), ends: 50},
+}

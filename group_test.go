@@ -1,0 +1,796 @@
+package throttle_test
+
+// This file holds what a Group does that a Throttler does not: its keys are
+// independent of each other, and its methods serve one key or all.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle"
+)
+
+// A groupRecorder is a Group's callback that follows a script per key, one entry
+// per run, and then succeeds at once. It writes down what happens.
+type groupRecorder struct {
+	begin   time.Time
+	scripts map[string][]scripted
+	active  atomic.Int32
+	most    atomic.Int32 // of runs active at once, of all keys
+
+	mu      sync.Mutex       // guards the fields below
+	starts  map[string][]int // by key, in milliseconds since begin
+	order   []string         // of starts: the keys
+	inside  map[string]int   // runs active, by key
+	overlap bool             // runs of one key have been active at once
+	heard   []error          // what the error handler was told
+}
+
+func newGroupRecorder() *groupRecorder {
+	return &groupRecorder{begin: time.Now(), starts: make(map[string][]int), inside: make(map[string]int)}
+}
+
+// group returns a Group of r's. The test's end closes it, and waits for its runs.
+func (r *groupRecorder) group(t *testing.T, p throttle.Policy, opts ...throttle.Option) *throttle.Group[string] {
+	t.Helper()
+	g, err := throttle.NewGroup(p, r.run, append([]throttle.Option{throttle.WithErrorHandler(r.hear)}, opts...)...)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_ = g.Close()
+		_ = g.Shutdown(context.Background())
+		synctest.Wait()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.overlap {
+			t.Error("runs of one key overlap")
+		}
+	})
+	return g
+}
+
+func (r *groupRecorder) run(ctx context.Context, key string) error {
+	for active := r.active.Add(1); ; {
+		if most := r.most.Load(); active <= most || r.most.CompareAndSwap(most, active) {
+			break
+		}
+	}
+	defer r.active.Add(-1)
+	n := r.enter(key)
+	defer r.leave(key)
+	if script := r.scripts[key]; n < len(script) {
+		return script[n](ctx)
+	}
+	return nil
+}
+
+// enter returns which run of key this is.
+func (r *groupRecorder) enter(key string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.starts[key] = append(r.starts[key], r.elapsed())
+	r.order = append(r.order, key)
+	r.inside[key]++
+	r.overlap = r.overlap || r.inside[key] > 1
+	return len(r.starts[key]) - 1
+}
+
+func (r *groupRecorder) leave(key string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inside[key]--
+}
+
+func (r *groupRecorder) hear(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.heard = append(r.heard, err)
+}
+
+// elapsed returns the milliseconds since begin.
+func (r *groupRecorder) elapsed() int { return int(time.Since(r.begin) / ms) }
+
+// until lets time pass until at, in milliseconds since begin.
+func (r *groupRecorder) until(at int) {
+	time.Sleep(time.Until(r.begin.Add(time.Duration(at) * ms)))
+	synctest.Wait()
+}
+
+// started returns when runs of the keys have started.
+func (r *groupRecorder) started() map[string][]int {
+	synctest.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	starts := maps.Clone(r.starts)
+	for key := range starts {
+		starts[key] = slices.Clone(starts[key])
+	}
+	return starts
+}
+
+// ordered returns the keys in the order in which their runs have started.
+func (r *groupRecorder) ordered() []string {
+	synctest.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.order)
+}
+
+// errors returns what the error handler was told.
+func (r *groupRecorder) errors() []error {
+	synctest.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.heard)
+}
+
+// TestKeysAreIndependent lets one key come to all kinds of grief, while another
+// is called at 0 and 10 as if it were alone.
+func TestKeysAreIndependent(t *testing.T) {
+	every := throttle.Every(100 * ms)
+	retry := retrying(every, 300*ms)
+	nothing := func(*throttle.Group[string]) {}
+	tests := []struct {
+		name   string
+		policy throttle.Policy
+		script []scripted                    // of the one key's runs
+		at20   func(*throttle.Group[string]) // what happens to it then
+		one    []int                         // its starts
+	}{
+		{name: "window", policy: every, at20: nothing, one: []int{0, 100}},
+		{name: "long run", policy: every, script: []scripted{takes(time.Second, nil)}, at20: nothing, one: []int{0, 1000}},
+		{name: "failure", policy: every, script: fails(2), at20: nothing, one: []int{0, 100}},
+		{name: "failure with a retry", policy: retry, script: fails(1), at20: nothing, one: []int{0, 300}},
+		{name: "panic", policy: retry, script: []scripted{scriptedPanic("scripted")}, at20: nothing, one: []int{0, 300}},
+		{name: "Goexit", policy: retry, script: []scripted{func(context.Context) error { runtime.Goexit(); return nil }}, at20: nothing, one: []int{0, 300}},
+		{name: "RetryIn", policy: every, script: []scripted{retryIn(500 * ms)}, at20: nothing, one: []int{0, 500}},
+		{name: "Cancel", policy: every, at20: cancelKey, one: []int{0}},
+		{name: "Flush", policy: every, at20: flushKey, one: []int{0, 20}},
+		{name: "CallWithin", policy: every, at20: func(g *throttle.Group[string]) { _ = g.CallWithin("key", 0) }, one: []int{0, 100}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newGroupRecorder()
+				r.scripts = map[string][]scripted{"key": test.script}
+				g := r.group(t, test.policy)
+				for _, at := range []int{0, 10} {
+					r.until(at)
+					require.NoError(t, g.Call("key"))
+					require.NoError(t, g.Call("other"))
+				}
+				r.until(20)
+				test.at20(g)
+				r.until(10_000)
+				require.Equal(t, map[string][]int{"key": test.one, "other": {0, 100}}, r.started())
+				require.Zero(t, g.Len())
+			})
+		})
+	}
+}
+
+func TestRunsOfDifferentKeysAreActiveAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const keys = 300
+		r := newGroupRecorder()
+		r.scripts = make(map[string][]scripted)
+		g := r.group(t, throttle.Every(50*ms))
+		for key := range keys {
+			r.scripts[strconv.Itoa(key)] = []scripted{takes(100*ms, nil), takes(100*ms, nil)}
+		}
+		for key := range keys {
+			require.NoError(t, g.Call(strconv.Itoa(key)))
+		}
+		synctest.Wait()
+		require.Equal(t, int32(keys), r.active.Load())
+		require.Equal(t, keys, g.Len())
+		for key := range keys {
+			require.NoError(t, g.Call(strconv.Itoa(key)))
+		}
+		r.until(1000)
+		for key, starts := range r.started() {
+			require.Equal(t, []int{0, 100}, starts, "of %s", key)
+		}
+		require.Zero(t, g.Len())
+	})
+}
+
+func TestMethodsServeTheirKeyAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		r := newGroupRecorder()
+		r.scripts = map[string][]scripted{"done": {takes(50*ms, errFailed)}, "flushed": {takes(50*ms, errFailed)}}
+		g := r.group(t, throttle.Debounce(time.Second, 0))
+		do := await(func() error { return g.Do(ctx, "done") })
+		canceled := await(func() error { return g.Do(ctx, "canceled") })
+		for _, key := range []string{"flushed", "canceled"} {
+			require.NoError(t, g.Call(key))
+		}
+		require.NoError(t, g.CallWithin("urgent", 100*ms))
+		require.NoError(t, g.CallWithin("overdue", -1))
+		r.until(10)
+		flush := await(func() error { return g.Flush(ctx, "flushed") })
+		require.True(t, g.Cancel("canceled"))
+		require.False(t, g.Cancel("canceled"))
+		require.Equal(t, throttle.ErrCanceled, canceled.result(t))
+		r.until(60)
+		require.Equal(t, errFailed, flush.result(t))
+		r.until(1049)
+		require.False(t, do.returned())
+		r.until(1050)
+		require.Equal(t, errFailed, do.result(t))
+		require.Equal(t, map[string][]int{"done": {1000}, "flushed": {10}, "urgent": {100}, "overdue": {0}}, r.started())
+		require.Empty(t, r.errors(), "those who waited have taken them")
+	})
+}
+
+func TestKeysThatAreNotHeldHaveNothingToWaitFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ended, end := context.WithCancel(context.Background())
+		end()
+		g := newGroupRecorder().group(t, throttle.Every(time.Second))
+		require.NoError(t, g.Flush(context.Background(), "none"))
+		require.Equal(t, context.Canceled, g.Flush(ended, "none"))
+		require.False(t, g.Cancel("none"))
+		require.Zero(t, g.Len())
+		require.Equal(t, throttle.Stats{}, g.Stats())
+	})
+}
+
+func TestWaitThatIsGivenUpLeavesTheCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroupRecorder()
+		r.scripts = map[string][]scripted{"key": {takes(0, nil), takes(0, errFailed)}}
+		g := r.group(t, throttle.Every(100*ms))
+		require.NoError(t, g.Do(context.Background(), "key"))
+		ctx, end := context.WithTimeout(context.Background(), 50*ms)
+		defer end()
+		require.Equal(t, context.DeadlineExceeded, g.Do(ctx, "key"))
+		r.until(100)
+		require.Equal(t, []int{0, 100}, r.started()["key"])
+		require.Equal(t, []error{errFailed}, r.errors())
+	})
+}
+
+// TestRefusalsComeInOrder holds which error a call gets if several things are in
+// its way, and that a refused call leaves no key behind.
+func TestRefusalsComeInOrder(t *testing.T) {
+	ended, end := context.WithCancel(context.Background())
+	end()
+	for _, test := range []struct {
+		name                         string
+		close                        bool
+		ctx                          context.Context
+		held                         error // what Do of a key that is held returns
+		call, do, flush, flushOfHeld error // of one that is not, and would be too many
+	}{
+		{name: "too many keys", ctx: context.Background(), call: throttle.ErrTooManyKeys, do: throttle.ErrTooManyKeys},
+		{name: "context ended", ctx: ended, call: throttle.ErrTooManyKeys, do: context.Canceled, held: context.Canceled,
+			flush: context.Canceled, flushOfHeld: context.Canceled},
+		{name: "closed", ctx: context.Background(), close: true, call: throttle.ErrClosed, do: throttle.ErrClosed, held: throttle.ErrClosed,
+			flush: throttle.ErrClosed, flushOfHeld: throttle.ErrClosed},
+		{name: "closed and context ended", ctx: ended, close: true, call: throttle.ErrClosed, do: throttle.ErrClosed, held: throttle.ErrClosed,
+			flush: throttle.ErrClosed, flushOfHeld: throttle.ErrClosed},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newGroupRecorder()
+				r.scripts = map[string][]scripted{"held": {takes(100*ms, nil)}}
+				g := r.group(t, throttle.Policy{}, throttle.WithMaxKeys(1))
+				require.NoError(t, g.Call("held"))
+				synctest.Wait()
+				if test.close {
+					require.NoError(t, g.Close())
+				}
+				require.Equal(t, test.call, g.Call("new"))
+				require.Equal(t, test.call, g.CallWithin("new", 0))
+				require.Equal(t, test.do, g.Do(test.ctx, "new"))
+				require.Equal(t, test.flush, g.Flush(test.ctx, "new"))
+				require.Equal(t, []string{"held"}, slices.Collect(g.Keys()))
+				require.Equal(t, test.flushOfHeld, g.Flush(test.ctx, "held"))
+				require.Equal(t, test.held, g.Do(test.ctx, "held"))
+				r.until(1000)
+				require.Zero(t, g.Len())
+				require.NotContains(t, r.started(), "new")
+			})
+		})
+	}
+}
+
+func TestEndedContextHoldsNoKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ended, end := context.WithCancel(context.Background())
+		end()
+		r := newGroupRecorder()
+		g := r.group(t, throttle.Debounce(time.Second, 0))
+		require.Equal(t, context.Canceled, g.Do(ended, "key"))
+		require.Zero(t, g.Len())
+		r.until(10_000)
+		require.Empty(t, r.started())
+	})
+}
+
+func TestOnlyANewKeyCanBeTooMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroupRecorder()
+		g := r.group(t, throttle.Every(100*ms), throttle.WithMaxKeys(5), throttle.WithMaxKeys(2))
+		require.NoError(t, g.Call("a"))
+		r.until(50)
+		require.NoError(t, g.Call("b"))
+		require.Equal(t, throttle.ErrTooManyKeys, g.Call("c"))
+		require.NoError(t, g.Call("a"), "held already")
+		require.NoError(t, g.CallWithin("b", 0))
+		require.NoError(t, g.Flush(context.Background(), "c"))
+		r.until(199)
+		require.Equal(t, throttle.ErrTooManyKeys, g.Do(context.Background(), "c"))
+		r.until(200) // a, which ran at 0 and 100, is forgotten
+		require.Equal(t, []string{"b"}, slices.Collect(g.Keys()))
+		require.NoError(t, g.Call("c"))
+		require.Equal(t, throttle.ErrTooManyKeys, g.CallWithin("a", 0))
+		r.until(249)
+		require.Equal(t, throttle.ErrTooManyKeys, g.Call("d"))
+		r.until(250) // b, which ran at 50 and 150
+		require.NoError(t, g.Call("d"))
+		r.until(1000)
+		require.Equal(t, map[string][]int{"a": {0, 100}, "b": {50, 150}, "c": {200}, "d": {250}}, r.started())
+		require.Zero(t, g.Len())
+	})
+}
+
+func TestGroupsMessagesCarryItsName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g *throttle.Group[string]
+		r := newGroupRecorder()
+		r.scripts = map[string][]scripted{
+			"reentrant": {func(own context.Context) error { return g.Do(own, "reentrant") }},
+			"panics":    {scriptedPanic("scripted")},
+			"goexit":    {func(context.Context) error { runtime.Goexit(); return nil }},
+			"canceled":  {takes(ms, nil)},
+		}
+		g = r.group(t, throttle.Policy{Interval: time.Second, Edges: throttle.Leading}, throttle.WithName("reload"), throttle.WithMaxKeys(4))
+		do := func(key string) error { return g.Do(context.Background(), key) }
+		require.EqualError(t, do("panics"), "throttle: reload: callback panicked: scripted")
+		require.EqualError(t, do("goexit"), "throttle: reload: callback called runtime.Goexit")
+		require.EqualError(t, do("reentrant"), "throttle: reload: callback would wait for itself")
+		require.EqualError(t, do("panics"), "throttle: reload: call dropped inside the window, retry after 1s")
+		require.NoError(t, do("fourth"))
+		require.EqualError(t, do("fifth"), "throttle: reload: too many keys")
+		require.EqualError(t, g.SetPolicy(throttle.Policy{Quiet: -1}), "throttle: reload: Quiet -1ns: must not be negative")
+		require.NoError(t, g.Close())
+		require.EqualError(t, g.Call("fifth"), "throttle: reload: closed")
+		require.EqualError(t, g.SetPolicy(throttle.Policy{}), "throttle: reload: closed")
+	})
+}
+
+func TestKeysYieldsWhatIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroupRecorder()
+		g := r.group(t, throttle.Every(100*ms))
+		var want []string
+		for key := range 500 {
+			want = append(want, fmt.Sprintf("%03d", key))
+			require.NoError(t, g.Call(want[key]))
+		}
+		synctest.Wait()
+		require.Equal(t, want, slices.Sorted(g.Keys()))
+		require.Equal(t, want, slices.Sorted(g.Keys()), "once more")
+
+		seen := 0
+		for range g.Keys() {
+			if seen++; seen == 7 {
+				break
+			}
+		}
+		require.Equal(t, 7, seen)
+
+		r.until(100)
+		require.Zero(t, g.Len())
+		for range g.Keys() {
+			t.Error("a key that is not held")
+		}
+	})
+}
+
+// TestKeysLoopMayUseTheGroup also ends the group in the loop's body: what is
+// yielded then is open, but not that the loop ends.
+func TestKeysLoopMayUseTheGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		r := newGroupRecorder()
+		g := r.group(t, throttle.Debounce(100*ms, 0))
+		for key := range 100 {
+			require.NoError(t, g.Call(strconv.Itoa(key)))
+		}
+		looped := make(map[string]bool)
+		for key := range g.Keys() {
+			require.False(t, looped[key], "%s comes twice", key)
+			looped[key] = true
+			require.NoError(t, g.Call(key))
+			if len(key) == 1 {
+				require.NoError(t, g.Flush(ctx, key))
+			} else {
+				require.True(t, g.Cancel(key))
+			}
+			require.NoError(t, g.Call("new"))
+			require.NoError(t, g.SetPolicy(g.Policy()))
+			require.Positive(t, g.Len())
+			for range g.Keys() {
+				break
+			}
+		}
+		delete(looped, "new")
+		require.Len(t, looped, 100)
+		for range g.Keys() {
+			require.NoError(t, g.Close())
+		}
+		require.Len(t, r.started(), 10)
+	})
+}
+
+func TestSetPolicyChangesEveryKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroupRecorder()
+		g := r.group(t, throttle.Every(time.Second))
+		for key := range 100 {
+			require.NoError(t, g.Call(fmt.Sprint("pending ", key)))
+			require.NoError(t, g.Call(fmt.Sprint("idle ", key)))
+		}
+		r.until(10)
+		for key := range 100 {
+			require.NoError(t, g.Call(fmt.Sprint("pending ", key)))
+		}
+		r.until(50)
+		next := throttle.Every(200 * ms)
+		require.NoError(t, g.SetPolicy(next))
+		require.Equal(t, next, g.Policy())
+		require.NoError(t, g.Call("new"))
+		require.NoError(t, g.Call("idle 7"))
+		r.until(199)
+		require.Equal(t, 201, g.Len())
+		r.until(200)
+		require.Equal(t, 102, g.Len(), "all that is pending runs, and 99 are forgotten")
+		require.NoError(t, g.Call("new"))
+		r.until(10_000)
+		starts := r.started()
+		for key := range 100 {
+			require.Equal(t, []int{0, 200}, starts[fmt.Sprint("pending ", key)])
+		}
+		require.Equal(t, []int{0, 200}, starts["idle 7"])
+		require.Equal(t, []int{0}, starts["idle 8"])
+		require.Equal(t, []int{50, 250}, starts["new"])
+	})
+}
+
+func TestPolicyThatIsRefusedChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroupRecorder()
+		g := r.group(t, throttle.Every(100*ms))
+		require.NoError(t, g.Call("key"))
+		require.NoError(t, g.Call("key"))
+		err := g.SetPolicy(throttle.Policy{Interval: -1, Burst: -1})
+		require.Equal(t, []string{"Burst", "Interval"}, refusals(t, err))
+		require.Equal(t, throttle.Every(100*ms), g.Policy())
+		require.NoError(t, g.Close())
+		require.Equal(t, throttle.ErrClosed, g.SetPolicy(throttle.Policy{}))
+		require.Equal(t, throttle.Every(100*ms), g.Policy())
+		require.Error(t, g.SetPolicy(throttle.Policy{Quiet: -1}))
+	})
+}
+
+// TestSetPolicyGivesKeysPeriodicRuns also holds that with them a key is held for
+// ever, but only then.
+func TestSetPolicyGivesKeysPeriodicRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroupRecorder()
+		g := r.group(t, throttle.Every(100*ms))
+		require.NoError(t, g.Call("held"))
+		require.NoError(t, g.Call("forgotten"))
+		r.until(50)
+		require.NoError(t, g.Call("held"))
+		r.until(150)
+		require.NoError(t, g.SetPolicy(throttle.Policy{Interval: 100 * ms, MaxInterval: 300 * ms}))
+		r.until(999)
+		require.Equal(t, map[string][]int{"held": {0, 100, 400, 700}, "forgotten": {0}}, r.started())
+		require.Equal(t, []string{"held"}, slices.Collect(g.Keys()))
+		require.NoError(t, g.SetPolicy(throttle.Every(100*ms)))
+		synctest.Wait()
+		require.Zero(t, g.Len())
+	})
+}
+
+func TestStatsSumOverAllKeysForgottenOnesToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroupRecorder()
+		r.scripts = map[string][]scripted{
+			"fails": {takes(30*ms, errFailed)}, "panics": {takes(10*ms, nil), scriptedPanic("scripted")}, "long": {takes(500*ms, nil)},
+		}
+		g := r.group(t, throttle.Policy{Interval: 100 * ms, Edges: throttle.Leading}, throttle.WithCallCount())
+		for range 2 {
+			for _, key := range []string{"fails", "panics", "long"} {
+				require.NoError(t, g.Call(key))
+			}
+		}
+		r.until(50)
+		stats := g.Stats()
+		require.True(t, stats.Running)
+		require.False(t, stats.Pending || stats.Closed)
+		require.Equal(t, r.begin, stats.LastStart)
+		require.Equal(t, errFailed, stats.LastError)
+		require.Equal(t, 30*ms, stats.LastDuration)
+		r.until(300)
+		require.NoError(t, g.Call("panics"))
+		r.until(10_000)
+		require.Zero(t, g.Len())
+		stats = g.Stats()
+		require.Equal(t, [5]uint64{4, 2, 1, 3, 7}, [5]uint64{stats.Runs, stats.Failures, stats.Panics, stats.Dropped, stats.Calls})
+		require.False(t, stats.Running)
+		require.True(t, r.begin.Add(300*ms).Equal(stats.LastStart))
+		require.NoError(t, stats.LastError, "the long run ended last")
+		require.Equal(t, 500*ms, stats.LastDuration)
+	})
+}
+
+func TestStatsTellsTheEarliestRunThatIsDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroupRecorder()
+		g := r.group(t, throttle.Debounce(100*ms, 0))
+		require.True(t, g.Stats().Next.IsZero())
+		for at, key := range []string{"a", "b", "c"} {
+			r.until(10 * at)
+			require.NoError(t, g.Call(key))
+		}
+		require.True(t, g.Stats().Pending)
+		require.True(t, r.begin.Add(100*ms).Equal(g.Stats().Next))
+		r.until(105)
+		require.True(t, r.begin.Add(110*ms).Equal(g.Stats().Next))
+		g.Cancel("b")
+		require.True(t, r.begin.Add(120*ms).Equal(g.Stats().Next))
+		g.Cancel("c")
+		require.True(t, g.Stats().Next.IsZero())
+		require.False(t, g.Stats().Pending)
+		require.NoError(t, g.Close())
+		require.True(t, g.Stats().Closed)
+	})
+}
+
+// TestStatsTellsTheRunThatEndedLast holds that hooks which take time do not make
+// a run a later one, whichever keys share a lock.
+func TestStatsTellsTheRunThatEndedLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 400 { // two keys seldom share one
+			g := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(_ context.Context, key int) error {
+				time.Sleep(time.Duration(key) * ms)
+				return fmt.Errorf("run of key %d", key)
+			}, throttle.WithErrorHandler(func(err error) {
+				if err.Error() == "run of key 1" {
+					time.Sleep(time.Second)
+				}
+			})))
+			require.NoError(t, g.Call(1))
+			require.NoError(t, g.Call(2))
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			require.EqualError(t, g.Stats().LastError, "run of key 2")
+			require.Equal(t, 2*ms, g.Stats().LastDuration)
+		}
+	})
+}
+
+func TestAllThatIsWrongWithAGroupIsReportedAtOnce(t *testing.T) {
+	var noContext context.Context
+	g, err := throttle.NewGroup[int](throttle.Policy{Interval: -1, Quiet: -1}, nil,
+		nil, throttle.WithName("reload"), throttle.WithContext(noContext), throttle.WithErrorHandler(nil), throttle.WithObserver(nil),
+		throttle.WithMaxConcurrent(0), throttle.WithMaxKeys(-1))
+	require.Nil(t, g)
+	require.Equal(t, []string{
+		"Interval", "Option", "Quiet", "WithContext", "WithErrorHandler", "WithMaxConcurrent", "WithMaxKeys", "WithObserver", "callback",
+	}, refusals(t, err))
+	require.Contains(t, err.Error(), "throttle: reload: WithMaxConcurrent 0: must be at least 1\n")
+	require.Contains(t, err.Error(), "throttle: reload: WithMaxKeys -1: must be at least 1\n")
+	require.Contains(t, err.Error(), "throttle: reload: callback <nil>: must not be nil")
+
+	for _, wrong := range []int{0, -1, math.MinInt} {
+		_, err := throttle.NewGroup(throttle.Policy{}, func(context.Context, int) error { return nil }, throttle.WithMaxKeys(wrong))
+		require.Equal(t, []*throttle.PolicyError{{Field: "WithMaxKeys", Value: wrong, Reason: "must be at least 1"}}, policyErrors(t, err))
+		_, err = throttle.NewGroup(throttle.Policy{}, func(context.Context, int) error { return nil }, throttle.WithMaxConcurrent(wrong))
+		require.Equal(t, []*throttle.PolicyError{{Field: "WithMaxConcurrent", Value: wrong, Reason: "must be at least 1"}}, policyErrors(t, err))
+	}
+}
+
+func TestOptionsOfAGroupApplyToNothingElse(t *testing.T) {
+	for field, option := range map[string]throttle.Option{"WithMaxKeys": throttle.WithMaxKeys(3), "WithMaxConcurrent": throttle.WithMaxConcurrent(3)} {
+		want := []*throttle.PolicyError{{Field: field, Value: 3, Reason: "applies to a Group only"}}
+		throttler, err := throttle.New(throttle.Policy{}, func() {}, option)
+		require.Nil(t, throttler)
+		require.Equal(t, want, policyErrors(t, err))
+		coalescer, err := throttle.NewCoalescer(throttle.Policy{}, throttle.Latest[int], func(context.Context, int) error { return nil }, option)
+		require.Nil(t, coalescer)
+		require.Equal(t, want, policyErrors(t, err))
+		for range 2 { // an option may be used twice
+			_, err := throttle.NewGroup(throttle.Policy{}, func(context.Context, int) error { return nil }, option, option)
+			require.NoError(t, err)
+		}
+	}
+}
+
+// TestGroupsOfOneOptionShareNothing holds that the turns are a group's own.
+func TestGroupsOfOneOptionShareNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one := throttle.WithMaxConcurrent(1)
+		r := newGroupRecorder()
+		r.scripts = map[string][]scripted{"a": {takes(100*ms, nil)}, "b": {takes(100*ms, nil)}}
+		require.NoError(t, r.group(t, throttle.Policy{}, one).Call("a"))
+		require.NoError(t, r.group(t, throttle.Policy{}, one).Call("b"))
+		r.until(1000)
+		require.Equal(t, map[string][]int{"a": {0}, "b": {0}}, r.started())
+	})
+}
+
+// TestUncomparableKeyPanicsWithNoLockHeld uses keys of an interface type, which
+// the compiler cannot tell to be fit.
+func TestUncomparableKeyPanicsWithNoLockHeld(t *testing.T) {
+	ctx := context.Background()
+	var runs atomic.Int32
+	g := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(context.Context, any) error { runs.Add(1); return nil }))
+	unfit := any([]int{1})
+	for name, method := range map[string]func(){
+		"Call": func() { _ = g.Call(unfit) }, "CallWithin": func() { _ = g.CallWithin(unfit, 0) }, "Do": func() { _ = g.Do(ctx, unfit) },
+		"Flush": func() { _ = g.Flush(ctx, unfit) }, "Cancel": func() { g.Cancel(unfit) },
+	} {
+		t.Run(name, func(t *testing.T) { require.Panics(t, method) })
+	}
+	require.Zero(t, g.Len())
+	for key := range 1000 { // in every shard
+		require.NoError(t, g.Do(ctx, key))
+		require.NoError(t, g.Do(ctx, strconv.Itoa(key)), "the same text is another key")
+	}
+	require.NoError(t, g.Shutdown(ctx))
+	require.Equal(t, int32(2000), runs.Load())
+}
+
+// TestKeyUnequalToItselfIsForgottenToo holds what NewGroup says of NaN.
+func TestKeyUnequalToItselfIsForgottenToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var runs atomic.Int32
+		g := throttle.Must(throttle.NewGroup(throttle.Every(100*ms), func(context.Context, float64) error { runs.Add(1); return nil }))
+		for range 100 {
+			require.NoError(t, g.Call(math.NaN()))
+		}
+		require.NoError(t, g.Call(0))
+		require.NoError(t, g.Call(math.Copysign(0, -1)), "zero has two signs, and is one key")
+		synctest.Wait()
+		require.Equal(t, 101, g.Len())
+		require.Len(t, slices.Collect(g.Keys()), 101)
+		require.Equal(t, int32(101), runs.Load())
+		require.False(t, g.Cancel(math.NaN()))
+		time.Sleep(100 * ms)
+		synctest.Wait()
+		require.Equal(t, 1, g.Len(), "0 was called twice")
+		time.Sleep(100 * ms)
+		synctest.Wait()
+		require.Zero(t, g.Len())
+	})
+}
+
+// TestRunMayWaitForAnotherKeyButNotForItself holds ErrReentrant.
+func TestRunMayWaitForAnotherKeyButNotForItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g *throttle.Group[string]
+		errs := make(map[string]error)
+		r := newGroupRecorder()
+		r.scripts = map[string][]scripted{"outer": {func(own context.Context) error {
+			ctx, end := context.WithTimeout(own, time.Minute)
+			defer end()
+			errs["Do"], errs["Flush"], errs["Shutdown"] = g.Do(ctx, "outer"), g.Flush(ctx, "outer"), g.Shutdown(ctx)
+			errs["Do of another"], errs["Flush of another"] = g.Do(ctx, "inner"), g.Flush(ctx, "inner")
+			return nil
+		}}, "inner": {takes(50*ms, errFailed)}}
+		g = r.group(t, throttle.Every(time.Second))
+		require.NoError(t, g.Do(context.Background(), "outer"))
+		require.Equal(t, map[string]error{
+			"Do": throttle.ErrReentrant, "Flush": throttle.ErrReentrant, "Shutdown": throttle.ErrReentrant,
+			"Do of another": errFailed, "Flush of another": nil,
+		}, errs)
+		r.until(10_000)
+		require.Equal(t, map[string][]int{"outer": {0}, "inner": {0}}, r.started(), "what was refused had no effect")
+		require.False(t, g.Stats().Closed)
+	})
+}
+
+// TestContextOfARunThatIsOverIsNoMoreItsOwn holds that ErrReentrant is for the
+// active run alone, forgotten or not.
+func TestContextOfARunThatIsOverIsNoMoreItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		contexts := make(chan context.Context, 3)
+		r := newGroupRecorder()
+		remember := func(own context.Context) error { contexts <- context.WithoutCancel(own); return nil }
+		r.scripts = map[string][]scripted{"key": {remember}}
+		g := r.group(t, throttle.Policy{})
+		require.NoError(t, g.Do(context.Background(), "key"))
+		over := <-contexts
+		synctest.Wait()
+		require.Zero(t, g.Len())
+		require.NoError(t, g.Do(over, "key"))
+		require.NoError(t, g.Flush(over, "key"))
+		require.NoError(t, g.Shutdown(over))
+		require.Equal(t, []int{0, 0}, r.started()["key"])
+	})
+}
+
+// TestHooksOfDifferentKeysRunConcurrently lets each handler and observer wait for
+// that of the other key. It also holds that they, and callbacks, may call every
+// method that does not wait.
+func TestHooksOfDifferentKeysRunConcurrently(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g *throttle.Group[int]
+		touch := func() {
+			g.Len()
+			g.Stats()
+			g.Cancel(7)
+			_ = slices.Collect(g.Keys())
+			if err := errors.Join(g.SetPolicy(g.Policy()), g.Call(8), g.CallWithin(9, 0)); err != nil {
+				t.Errorf("the group refuses: %v", err)
+			}
+		}
+		handlers, observers := make(chan bool), make(chan bool)
+		meet := func(both chan bool) {
+			touch()
+			select {
+			case both <- true:
+			case <-both:
+			}
+		}
+		g = throttle.Must(throttle.NewGroup(throttle.Every(time.Second), func(_ context.Context, key int) error {
+			if key > 2 {
+				return nil
+			}
+			touch()
+			return errFailed
+		}, throttle.WithErrorHandler(func(error) { meet(handlers) }), throttle.WithObserver(func(run throttle.Run) {
+			if run.Err != nil {
+				meet(observers)
+			}
+		})))
+		require.NoError(t, g.Call(1))
+		require.NoError(t, g.Call(2))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Zero(t, g.Len())
+		require.NoError(t, g.Shutdown(context.Background()))
+	})
+}
+
+func TestRunsContextOfAGroupIsAChildOfTheParent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type key struct{}
+		contexts := make(chan context.Context, 2)
+		g := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(ctx context.Context, _ int) error {
+			contexts <- ctx
+			time.Sleep(100 * ms)
+			return nil
+		}, throttle.WithContext(context.WithValue(context.Background(), key{}, "value"))))
+		require.NoError(t, g.Call(1))
+		time.Sleep(50 * ms)
+		require.NoError(t, g.Call(2))
+		one, two := <-contexts, <-contexts
+		require.Equal(t, "value", one.Value(key{}))
+		time.Sleep(60 * ms)
+		synctest.Wait()
+		require.Equal(t, context.Canceled, context.Cause(one))
+		require.NoError(t, two.Err(), "the end of one run is not another's")
+		time.Sleep(time.Second)
+		require.NoError(t, g.Close())
+	})
+}
