@@ -295,6 +295,7 @@ func TestCoalescerCountsEveryCall(t *testing.T) {
 		require.NoError(t, c.SetPolicy(throttle.Policy{Interval: 100 * ms, Edges: throttle.Leading}))
 		require.NoError(t, c.Call(nil))
 		require.ErrorIs(t, c.Call(nil), throttle.ErrThrottled)
+		synctest.Wait()
 		count(6)
 		stats := c.Stats()
 		require.Equal(t, uint64(1), stats.Dropped)
