@@ -23,7 +23,7 @@ import (
 // that forgets nothing. They must have made the key forgotten and then called it
 // again very often, under every kind of policy.
 func TestForgettingChangesNothing(t *testing.T) {
-	const blocks, scripts, least = 4, 150, 20
+	const blocks, scripts, least = 4, 100, 15
 	var (
 		mu     sync.Mutex // guards remade
 		remade = make(map[string]int)
@@ -96,7 +96,7 @@ func TestKeyIsForgottenTheInstantItDecidesNothing(t *testing.T) {
 		t.Run(life.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newGroupRecorder()
-				r.scripts = map[string][]scripted{"key": life.script}
+				r.script("key", life.script...)
 				g := r.group(t, life.policy)
 				for _, m := range slices.SortedStableFunc(slices.Values(life.moments), func(a, b keyMoment) int { return cmp.Compare(a.at, b.at) }) {
 					r.until(m.at)
