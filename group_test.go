@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -26,12 +25,12 @@ import (
 // A groupRecorder is a Group's callback that follows a script per key, one entry
 // per run, and then succeeds at once. It writes down what happens.
 type groupRecorder struct {
-	begin   time.Time
-	scripts map[string][]scripted
-	active  atomic.Int32
-	most    atomic.Int32 // of runs active at once, of all keys
+	begin  time.Time
+	active atomic.Int32
+	most   atomic.Int32 // of runs active at once, of all keys
 
-	mu      sync.Mutex       // guards the fields below
+	mu      sync.Mutex // guards the fields below
+	scripts map[string][]scripted
 	starts  map[string][]int // by key, in milliseconds since begin
 	order   []string         // of starts: the keys
 	inside  map[string]int   // runs active, by key
@@ -40,7 +39,16 @@ type groupRecorder struct {
 }
 
 func newGroupRecorder() *groupRecorder {
-	return &groupRecorder{begin: time.Now(), starts: make(map[string][]int), inside: make(map[string]int)}
+	return &groupRecorder{
+		begin: time.Now(), scripts: make(map[string][]scripted), starts: make(map[string][]int), inside: make(map[string]int),
+	}
+}
+
+// script sets what the runs of key do.
+func (r *groupRecorder) script(key string, runs ...scripted) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.scripts[key] = runs
 }
 
 // group returns a Group of r's. The test's end closes it, and waits for its runs.
@@ -68,23 +76,23 @@ func (r *groupRecorder) run(ctx context.Context, key string) error {
 		}
 	}
 	defer r.active.Add(-1)
-	n := r.enter(key)
+	script := r.enter(key)
 	defer r.leave(key)
-	if script := r.scripts[key]; n < len(script) {
-		return script[n](ctx)
-	}
-	return nil
+	return script(ctx)
 }
 
-// enter returns which run of key this is.
-func (r *groupRecorder) enter(key string) int {
+// enter returns what the run is to do.
+func (r *groupRecorder) enter(key string) scripted {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.starts[key] = append(r.starts[key], r.elapsed())
 	r.order = append(r.order, key)
 	r.inside[key]++
 	r.overlap = r.overlap || r.inside[key] > 1
-	return len(r.starts[key]) - 1
+	if n := len(r.starts[key]) - 1; n < len(r.scripts[key]) {
+		return r.scripts[key][n]
+	}
+	return takes(0, nil)
 }
 
 func (r *groupRecorder) leave(key string) {
@@ -154,7 +162,7 @@ func TestKeysAreIndependent(t *testing.T) {
 		{name: "failure", policy: every, script: fails(2), at20: nothing, one: []int{0, 100}},
 		{name: "failure with a retry", policy: retry, script: fails(1), at20: nothing, one: []int{0, 300}},
 		{name: "panic", policy: retry, script: []scripted{scriptedPanic("scripted")}, at20: nothing, one: []int{0, 300}},
-		{name: "Goexit", policy: retry, script: []scripted{func(context.Context) error { runtime.Goexit(); return nil }}, at20: nothing, one: []int{0, 300}},
+		{name: "Goexit", policy: retry, script: []scripted{goexit}, at20: nothing, one: []int{0, 300}},
 		{name: "RetryIn", policy: every, script: []scripted{retryIn(500 * ms)}, at20: nothing, one: []int{0, 500}},
 		{name: "Cancel", policy: every, at20: cancelKey, one: []int{0}},
 		{name: "Flush", policy: every, at20: flushKey, one: []int{0, 20}},
@@ -164,7 +172,7 @@ func TestKeysAreIndependent(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newGroupRecorder()
-				r.scripts = map[string][]scripted{"key": test.script}
+				r.script("key", test.script...)
 				g := r.group(t, test.policy)
 				for _, at := range []int{0, 10} {
 					r.until(at)
@@ -185,10 +193,9 @@ func TestRunsOfDifferentKeysAreActiveAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const keys = 300
 		r := newGroupRecorder()
-		r.scripts = make(map[string][]scripted)
 		g := r.group(t, throttle.Every(50*ms))
 		for key := range keys {
-			r.scripts[strconv.Itoa(key)] = []scripted{takes(100*ms, nil), takes(100*ms, nil)}
+			r.script(strconv.Itoa(key), takes(100*ms, nil), takes(100*ms, nil))
 		}
 		for key := range keys {
 			require.NoError(t, g.Call(strconv.Itoa(key)))
@@ -211,7 +218,8 @@ func TestMethodsServeTheirKeyAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
 		r := newGroupRecorder()
-		r.scripts = map[string][]scripted{"done": {takes(50*ms, errFailed)}, "flushed": {takes(50*ms, errFailed)}}
+		r.script("done", takes(50*ms, errFailed))
+		r.script("flushed", takes(50*ms, errFailed))
 		g := r.group(t, throttle.Debounce(time.Second, 0))
 		do := await(func() error { return g.Do(ctx, "done") })
 		canceled := await(func() error { return g.Do(ctx, "canceled") })
@@ -252,7 +260,7 @@ func TestKeysThatAreNotHeldHaveNothingToWaitFor(t *testing.T) {
 func TestWaitThatIsGivenUpLeavesTheCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
-		r.scripts = map[string][]scripted{"key": {takes(0, nil), takes(0, errFailed)}}
+		r.script("key", takes(0, nil), takes(0, errFailed))
 		g := r.group(t, throttle.Every(100*ms))
 		require.NoError(t, g.Do(context.Background(), "key"))
 		ctx, end := context.WithTimeout(context.Background(), 50*ms)
@@ -287,7 +295,7 @@ func TestRefusalsComeInOrder(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newGroupRecorder()
-				r.scripts = map[string][]scripted{"held": {takes(100*ms, nil)}}
+				r.script("held", takes(100*ms, nil))
 				g := r.group(t, throttle.Policy{}, throttle.WithMaxKeys(1))
 				require.NoError(t, g.Call("held"))
 				synctest.Wait()
@@ -353,12 +361,9 @@ func TestGroupsMessagesCarryItsName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g *throttle.Group[string]
 		r := newGroupRecorder()
-		r.scripts = map[string][]scripted{
-			"reentrant": {func(own context.Context) error { return g.Do(own, "reentrant") }},
-			"panics":    {scriptedPanic("scripted")},
-			"goexit":    {func(context.Context) error { runtime.Goexit(); return nil }},
-			"canceled":  {takes(ms, nil)},
-		}
+		r.script("reentrant", func(own context.Context) error { return g.Do(own, "reentrant") })
+		r.script("panics", scriptedPanic("scripted"))
+		r.script("goexit", goexit)
 		g = r.group(t, throttle.Policy{Interval: time.Second, Edges: throttle.Leading}, throttle.WithName("reload"), throttle.WithMaxKeys(4))
 		do := func(key string) error { return g.Do(context.Background(), key) }
 		require.EqualError(t, do("panics"), "throttle: reload: callback panicked: scripted")
@@ -513,9 +518,9 @@ func TestSetPolicyGivesKeysPeriodicRuns(t *testing.T) {
 func TestStatsSumOverAllKeysForgottenOnesToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
-		r.scripts = map[string][]scripted{
-			"fails": {takes(30*ms, errFailed)}, "panics": {takes(10*ms, nil), scriptedPanic("scripted")}, "long": {takes(500*ms, nil)},
-		}
+		r.script("fails", takes(30*ms, errFailed))
+		r.script("panics", takes(10*ms, nil), scriptedPanic("scripted"))
+		r.script("long", takes(500*ms, nil))
 		g := r.group(t, throttle.Policy{Interval: 100 * ms, Edges: throttle.Leading}, throttle.WithCallCount())
 		for range 2 {
 			for _, key := range []string{"fails", "panics", "long"} {
@@ -630,7 +635,8 @@ func TestGroupsOfOneOptionShareNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		one := throttle.WithMaxConcurrent(1)
 		r := newGroupRecorder()
-		r.scripts = map[string][]scripted{"a": {takes(100*ms, nil)}, "b": {takes(100*ms, nil)}}
+		r.script("a", takes(100*ms, nil))
+		r.script("b", takes(100*ms, nil))
 		require.NoError(t, r.group(t, throttle.Policy{}, one).Call("a"))
 		require.NoError(t, r.group(t, throttle.Policy{}, one).Call("b"))
 		r.until(1000)
@@ -690,13 +696,14 @@ func TestRunMayWaitForAnotherKeyButNotForItself(t *testing.T) {
 		var g *throttle.Group[string]
 		errs := make(map[string]error)
 		r := newGroupRecorder()
-		r.scripts = map[string][]scripted{"outer": {func(own context.Context) error {
+		r.script("inner", takes(50*ms, errFailed))
+		r.script("outer", func(own context.Context) error {
 			ctx, end := context.WithTimeout(own, time.Minute)
 			defer end()
 			errs["Do"], errs["Flush"], errs["Shutdown"] = g.Do(ctx, "outer"), g.Flush(ctx, "outer"), g.Shutdown(ctx)
 			errs["Do of another"], errs["Flush of another"] = g.Do(ctx, "inner"), g.Flush(ctx, "inner")
 			return nil
-		}}, "inner": {takes(50*ms, errFailed)}}
+		})
 		g = r.group(t, throttle.Every(time.Second))
 		require.NoError(t, g.Do(context.Background(), "outer"))
 		require.Equal(t, map[string]error{
@@ -716,7 +723,7 @@ func TestContextOfARunThatIsOverIsNoMoreItsOwn(t *testing.T) {
 		contexts := make(chan context.Context, 3)
 		r := newGroupRecorder()
 		remember := func(own context.Context) error { contexts <- context.WithoutCancel(own); return nil }
-		r.scripts = map[string][]scripted{"key": {remember}}
+		r.script("key", remember)
 		g := r.group(t, throttle.Policy{})
 		require.NoError(t, g.Do(context.Background(), "key"))
 		over := <-contexts
