@@ -141,7 +141,7 @@ func TestGroupClosesAtOnceInEveryState(t *testing.T) {
 	}
 }
 
-func TestCloseCancelsTheContextsOfAllRuns(t *testing.T) {
+func TestGroupCloseCancelsTheContextsOfAllRuns(t *testing.T) {
 	gone := errors.New("the parent is gone")
 	for _, cause := range []error{throttle.ErrClosed, gone} {
 		t.Run(cause.Error(), func(t *testing.T) {
@@ -186,9 +186,9 @@ func (c hookedContext) Err() error {
 	return c.Context.Err()
 }
 
-// TestRunThatCloseKeepsFromItsCallbackLeavesNoKey closes the group between a
+// TestGroupRunThatCloseKeepsFromItsCallbackLeavesNoKey closes the group between a
 // run's start and its entry into the callback.
-func TestRunThatCloseKeepsFromItsCallbackLeavesNoKey(t *testing.T) {
+func TestGroupRunThatCloseKeepsFromItsCallbackLeavesNoKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g *throttle.Group[string]
 		r := newGroupRecorder()
@@ -220,7 +220,7 @@ func TestGroupWhoseParentHasEndedRunsNothing(t *testing.T) {
 	})
 }
 
-func TestShutdownRunsWhatIsPendingForAnyKey(t *testing.T) {
+func TestGroupShutdownRunsWhatIsPendingForAnyKey(t *testing.T) {
 	for _, limited := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			r, g := inEveryState(t, limited)
@@ -268,7 +268,7 @@ func (e onlyOne) Unwrap() error {
 	return nil
 }
 
-func TestShutdownRunsTheQueueInDueOrder(t *testing.T) {
+func TestGroupShutdownRunsTheQueueInDueOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, g := busy(t, throttle.Policy{Interval: time.Hour, Edges: throttle.Trailing})
 		r.script("b", takes(20*ms, nil))
@@ -289,7 +289,7 @@ func TestShutdownRunsTheQueueInDueOrder(t *testing.T) {
 	})
 }
 
-func TestShutdownJoinsTheErrorsOfAllKeys(t *testing.T) {
+func TestGroupShutdownJoinsTheErrorsOfAllKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
 		first, second, uncomparable := errors.New("first"), errors.New("second"), manyErrors{errFailed}
@@ -363,9 +363,9 @@ func TestGroupsShutdownClosesWhenItsContextEnds(t *testing.T) {
 	}
 }
 
-// TestShutdownsContextEndsInHooks holds that an error which Shutdown was counted
+// TestGroupShutdownsContextEndsInHooks holds that an error which Shutdown was counted
 // on to take is not lost, when only the run's hooks are left.
-func TestShutdownsContextEndsInHooks(t *testing.T) {
+func TestGroupShutdownsContextEndsInHooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		r.script("a", takes(10*ms, errFailed))
@@ -383,7 +383,7 @@ func TestShutdownsContextEndsInHooks(t *testing.T) {
 	})
 }
 
-func TestShutdownWithAnEndedContextCloses(t *testing.T) {
+func TestGroupShutdownWithAnEndedContextCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ended, end := context.WithCancel(context.Background())
 		end()
@@ -397,7 +397,7 @@ func TestShutdownWithAnEndedContextCloses(t *testing.T) {
 	})
 }
 
-func TestShutdownTwice(t *testing.T) {
+func TestGroupShutdownTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, g := inEveryState(t, false)
 		begun := r.started()
@@ -416,9 +416,9 @@ func TestShutdownTwice(t *testing.T) {
 	})
 }
 
-// TestDropDuringShutdownIsToldForEachKey also holds that Shutdown still waits for
+// TestGroupDropDuringShutdownIsToldForEachKey also holds that Shutdown still waits for
 // the active runs.
-func TestDropDuringShutdownIsToldForEachKey(t *testing.T) {
+func TestGroupDropDuringShutdownIsToldForEachKey(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		drop func(*throttle.Group[string])
@@ -450,7 +450,7 @@ func TestDropDuringShutdownIsToldForEachKey(t *testing.T) {
 	}
 }
 
-func TestParentsEndDuringShutdownDropsWhatIsPending(t *testing.T) {
+func TestGroupParentsEndDuringShutdownDropsWhatIsPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gone := errors.New("the parent is gone")
 		parent, endParent := context.WithCancelCause(context.Background())
@@ -468,7 +468,7 @@ func TestParentsEndDuringShutdownDropsWhatIsPending(t *testing.T) {
 	})
 }
 
-func TestShutdownRetriesNothing(t *testing.T) {
+func TestGroupShutdownRetriesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		r.script("a", fails(9)...)
@@ -485,7 +485,7 @@ func TestShutdownRetriesNothing(t *testing.T) {
 	})
 }
 
-func TestShutdownAfterCloseWaitsForTheActiveRuns(t *testing.T) {
+func TestGroupShutdownAfterCloseWaitsForTheActiveRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, g := inEveryState(t, false)
 		require.NoError(t, g.Close())
@@ -499,9 +499,9 @@ func TestShutdownAfterCloseWaitsForTheActiveRuns(t *testing.T) {
 	})
 }
 
-// TestShutdownOfAnyRunsContextIsReentrant holds it for the run of any key, while
+// TestGroupShutdownOfAnyRunsContextIsReentrant holds it for the run of any key, while
 // that is active.
-func TestShutdownOfAnyRunsContextIsReentrant(t *testing.T) {
+func TestGroupShutdownOfAnyRunsContextIsReentrant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		contexts := make(chan context.Context, 1)
 		r := newGroupRecorder()

@@ -117,10 +117,10 @@ func (h *keyHammer) emptied() {
 	}
 }
 
-// TestNoCallIsLostWhenKeysAreForgotten holds G1, G3 and G8 for keys that are
+// TestGroupNoCallIsLostWhenKeysAreForgotten holds G1, G3 and G8 for keys that are
 // forgotten while they are called. Each round ends with calls that nobody makes
 // up for, should they be lost.
-func TestNoCallIsLostWhenKeysAreForgotten(t *testing.T) {
+func TestGroupNoCallIsLostWhenKeysAreForgotten(t *testing.T) {
 	const interval = 10 * time.Microsecond
 	counting := throttle.WithCallCount()
 	for _, scene := range []struct {
@@ -218,9 +218,9 @@ func (h *keyHammer) look() {
 	}
 }
 
-// TestMaxKeysIsNeverExceeded has more keys called than may be held. A call is
+// TestGroupMaxKeysIsNeverExceeded has more keys called than may be held. A call is
 // refused or covered, and never makes the group forget how many it holds.
-func TestMaxKeysIsNeverExceeded(t *testing.T) {
+func TestGroupMaxKeysIsNeverExceeded(t *testing.T) {
 	const most, keys = 3, 12
 	var runs, covered atomic.Int64
 	g := throttle.Must(throttle.NewGroup(throttle.Every(5*time.Microsecond), func(context.Context, int) error {
@@ -404,8 +404,8 @@ func TestShutdownOfAGroupCoversOrRefuses(t *testing.T) {
 	})
 }
 
-// TestNoKeyRunsAfterClose holds G7 for Close and for the parent's end.
-func TestNoKeyRunsAfterClose(t *testing.T) {
+// TestGroupNoKeyRunsAfterClose holds G7 for Close and for the parent's end.
+func TestGroupNoKeyRunsAfterClose(t *testing.T) {
 	ends := []func(*groupLife, context.CancelFunc){
 		func(l *groupLife, _ context.CancelFunc) { _ = l.group.Close() },
 		func(_ *groupLife, endParent context.CancelFunc) { endParent() },

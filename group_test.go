@@ -144,9 +144,9 @@ func (r *groupRecorder) errors() []error {
 	return slices.Clone(r.heard)
 }
 
-// TestKeysAreIndependent lets one key come to all kinds of grief, while another
+// TestGroupKeysAreIndependent lets one key come to all kinds of grief, while another
 // is called at 0 and 10 as if it were alone.
-func TestKeysAreIndependent(t *testing.T) {
+func TestGroupKeysAreIndependent(t *testing.T) {
 	every := throttle.Every(100 * ms)
 	retry := retrying(every, 300*ms)
 	nothing := func(*throttle.Group[string]) {}
@@ -189,7 +189,7 @@ func TestKeysAreIndependent(t *testing.T) {
 	}
 }
 
-func TestRunsOfDifferentKeysAreActiveAtOnce(t *testing.T) {
+func TestGroupRunsOfDifferentKeysAreActiveAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const keys = 300
 		r := newGroupRecorder()
@@ -214,7 +214,7 @@ func TestRunsOfDifferentKeysAreActiveAtOnce(t *testing.T) {
 	})
 }
 
-func TestMethodsServeTheirKeyAlone(t *testing.T) {
+func TestGroupMethodsServeTheirKeyAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
 		r := newGroupRecorder()
@@ -244,7 +244,7 @@ func TestMethodsServeTheirKeyAlone(t *testing.T) {
 	})
 }
 
-func TestKeysThatAreNotHeldHaveNothingToWaitFor(t *testing.T) {
+func TestGroupKeysThatAreNotHeldHaveNothingToWaitFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ended, end := context.WithCancel(context.Background())
 		end()
@@ -257,7 +257,7 @@ func TestKeysThatAreNotHeldHaveNothingToWaitFor(t *testing.T) {
 	})
 }
 
-func TestWaitThatIsGivenUpLeavesTheCall(t *testing.T) {
+func TestGroupWaitThatIsGivenUpLeavesTheCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		r.script("key", takes(0, nil), takes(0, errFailed))
@@ -272,9 +272,9 @@ func TestWaitThatIsGivenUpLeavesTheCall(t *testing.T) {
 	})
 }
 
-// TestRefusalsComeInOrder holds which error a call gets if several things are in
+// TestGroupRefusalsComeInOrder holds which error a call gets if several things are in
 // its way, and that a refused call leaves no key behind.
-func TestRefusalsComeInOrder(t *testing.T) {
+func TestGroupRefusalsComeInOrder(t *testing.T) {
 	ended, end := context.WithCancel(context.Background())
 	end()
 	for _, test := range []struct {
@@ -317,7 +317,7 @@ func TestRefusalsComeInOrder(t *testing.T) {
 	}
 }
 
-func TestEndedContextHoldsNoKey(t *testing.T) {
+func TestGroupEndedContextHoldsNoKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ended, end := context.WithCancel(context.Background())
 		end()
@@ -330,7 +330,7 @@ func TestEndedContextHoldsNoKey(t *testing.T) {
 	})
 }
 
-func TestOnlyANewKeyCanBeTooMany(t *testing.T) {
+func TestGroupOnlyANewKeyCanBeTooMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		g := r.group(t, throttle.Every(100*ms), throttle.WithMaxKeys(5), throttle.WithMaxKeys(2))
@@ -379,7 +379,7 @@ func TestGroupsMessagesCarryItsName(t *testing.T) {
 	})
 }
 
-func TestKeysYieldsWhatIsHeld(t *testing.T) {
+func TestGroupKeysYieldsWhatIsHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		g := r.group(t, throttle.Every(100*ms))
@@ -444,7 +444,7 @@ func TestKeysLoopMayUseTheGroup(t *testing.T) {
 	})
 }
 
-func TestSetPolicyChangesEveryKey(t *testing.T) {
+func TestGroupSetPolicyChangesEveryKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		g := r.group(t, throttle.Every(time.Second))
@@ -478,7 +478,7 @@ func TestSetPolicyChangesEveryKey(t *testing.T) {
 	})
 }
 
-func TestPolicyThatIsRefusedChangesNothing(t *testing.T) {
+func TestGroupPolicyThatIsRefusedChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		g := r.group(t, throttle.Every(100*ms))
@@ -494,9 +494,9 @@ func TestPolicyThatIsRefusedChangesNothing(t *testing.T) {
 	})
 }
 
-// TestSetPolicyGivesKeysPeriodicRuns also holds that with them a key is held for
+// TestGroupSetPolicyGivesKeysPeriodicRuns also holds that with them a key is held for
 // ever, but only then.
-func TestSetPolicyGivesKeysPeriodicRuns(t *testing.T) {
+func TestGroupSetPolicyGivesKeysPeriodicRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		g := r.group(t, throttle.Every(100*ms))
@@ -515,7 +515,7 @@ func TestSetPolicyGivesKeysPeriodicRuns(t *testing.T) {
 	})
 }
 
-func TestStatsSumOverAllKeysForgottenOnesToo(t *testing.T) {
+func TestGroupStatsSumOverAllKeysForgottenOnesToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		r.script("fails", takes(30*ms, errFailed))
@@ -547,7 +547,7 @@ func TestStatsSumOverAllKeysForgottenOnesToo(t *testing.T) {
 	})
 }
 
-func TestStatsTellsTheEarliestRunThatIsDue(t *testing.T) {
+func TestGroupStatsTellsTheEarliestRunThatIsDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		g := r.group(t, throttle.Debounce(100*ms, 0))
@@ -570,9 +570,9 @@ func TestStatsTellsTheEarliestRunThatIsDue(t *testing.T) {
 	})
 }
 
-// TestStatsTellsTheRunThatEndedLast holds that hooks which take time do not make
+// TestGroupStatsTellsTheRunThatEndedLast holds that hooks which take time do not make
 // a run a later one, whichever keys share a lock.
-func TestStatsTellsTheRunThatEndedLast(t *testing.T) {
+func TestGroupStatsTellsTheRunThatEndedLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for range 400 { // two keys seldom share one
 			g := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(_ context.Context, key int) error {
@@ -644,9 +644,9 @@ func TestGroupsOfOneOptionShareNothing(t *testing.T) {
 	})
 }
 
-// TestUncomparableKeyPanicsWithNoLockHeld uses keys of an interface type, which
+// TestGroupUncomparableKeyPanicsWithNoLockHeld uses keys of an interface type, which
 // the compiler cannot tell to be fit.
-func TestUncomparableKeyPanicsWithNoLockHeld(t *testing.T) {
+func TestGroupUncomparableKeyPanicsWithNoLockHeld(t *testing.T) {
 	ctx := context.Background()
 	var runs atomic.Int32
 	g := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(context.Context, any) error { runs.Add(1); return nil }))
@@ -666,8 +666,8 @@ func TestUncomparableKeyPanicsWithNoLockHeld(t *testing.T) {
 	require.Equal(t, int32(2000), runs.Load())
 }
 
-// TestKeyUnequalToItselfIsForgottenToo holds what NewGroup says of NaN.
-func TestKeyUnequalToItselfIsForgottenToo(t *testing.T) {
+// TestGroupKeyUnequalToItselfIsForgottenToo holds what NewGroup says of NaN.
+func TestGroupKeyUnequalToItselfIsForgottenToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var runs atomic.Int32
 		g := throttle.Must(throttle.NewGroup(throttle.Every(100*ms), func(context.Context, float64) error { runs.Add(1); return nil }))
@@ -690,8 +690,8 @@ func TestKeyUnequalToItselfIsForgottenToo(t *testing.T) {
 	})
 }
 
-// TestRunMayWaitForAnotherKeyButNotForItself holds ErrReentrant.
-func TestRunMayWaitForAnotherKeyButNotForItself(t *testing.T) {
+// TestGroupRunMayWaitForAnotherKeyButNotForItself holds ErrReentrant.
+func TestGroupRunMayWaitForAnotherKeyButNotForItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g *throttle.Group[string]
 		errs := make(map[string]error)
@@ -716,9 +716,9 @@ func TestRunMayWaitForAnotherKeyButNotForItself(t *testing.T) {
 	})
 }
 
-// TestContextOfARunThatIsOverIsNoMoreItsOwn holds that ErrReentrant is for the
+// TestGroupContextOfARunThatIsOverIsNoMoreItsOwn holds that ErrReentrant is for the
 // active run alone, forgotten or not.
-func TestContextOfARunThatIsOverIsNoMoreItsOwn(t *testing.T) {
+func TestGroupContextOfARunThatIsOverIsNoMoreItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		contexts := make(chan context.Context, 3)
 		r := newGroupRecorder()
@@ -736,10 +736,10 @@ func TestContextOfARunThatIsOverIsNoMoreItsOwn(t *testing.T) {
 	})
 }
 
-// TestHooksOfDifferentKeysRunConcurrently lets each handler and observer wait for
+// TestGroupHooksOfDifferentKeysRunConcurrently lets each handler and observer wait for
 // that of the other key. It also holds that they, and callbacks, may call every
 // method that does not wait.
-func TestHooksOfDifferentKeysRunConcurrently(t *testing.T) {
+func TestGroupHooksOfDifferentKeysRunConcurrently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g *throttle.Group[int]
 		touch := func() {

@@ -32,7 +32,7 @@ func busy(t *testing.T, p throttle.Policy, opts ...throttle.Option) (*groupRecor
 	return r, g
 }
 
-func TestNoMoreRunsAreActiveThanThereAreTurns(t *testing.T) {
+func TestGroupNoMoreRunsAreActiveThanThereAreTurns(t *testing.T) {
 	for _, turns := range []int{1, 2, 7, 100} {
 		t.Run(strconv.Itoa(turns), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestNoMoreRunsAreActiveThanThereAreTurns(t *testing.T) {
 	}
 }
 
-func TestTurnsComeInDueOrder(t *testing.T) {
+func TestGroupTurnsComeInDueOrder(t *testing.T) {
 	type groupCall struct {
 		at     int
 		key    string
@@ -85,8 +85,8 @@ func TestTurnsComeInDueOrder(t *testing.T) {
 	}
 }
 
-// TestDueOrderHoldsInAnyCrowd has many keys join and leave the queue at random.
-func TestDueOrderHoldsInAnyCrowd(t *testing.T) {
+// TestGroupDueOrderHoldsInAnyCrowd has many keys join and leave the queue at random.
+func TestGroupDueOrderHoldsInAnyCrowd(t *testing.T) {
 	for seed := range uint64(50) {
 		random := rand.New(rand.NewPCG(seed, 7))
 		synctest.Test(t, func(t *testing.T) {
@@ -115,9 +115,9 @@ func TestDueOrderHoldsInAnyCrowd(t *testing.T) {
 	}
 }
 
-// TestRunThatBecameDueDuringItsOwnKeysRunIsNotLast holds that the order is that
+// TestGroupRunThatBecameDueDuringItsOwnKeysRunIsNotLast holds that the order is that
 // of the due times, not of who joined the queue when.
-func TestRunThatBecameDueDuringItsOwnKeysRunIsNotLast(t *testing.T) {
+func TestGroupRunThatBecameDueDuringItsOwnKeysRunIsNotLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		r.script("busy", takes(200*ms, nil))
@@ -134,8 +134,8 @@ func TestRunThatBecameDueDuringItsOwnKeysRunIsNotLast(t *testing.T) {
 	})
 }
 
-// TestBusyKeyLeavesTurnsToOthers lets one key be called again in each of its runs.
-func TestBusyKeyLeavesTurnsToOthers(t *testing.T) {
+// TestGroupBusyKeyLeavesTurnsToOthers lets one key be called again in each of its runs.
+func TestGroupBusyKeyLeavesTurnsToOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g *throttle.Group[string]
 		r := newGroupRecorder()
@@ -157,9 +157,9 @@ func TestBusyKeyLeavesTurnsToOthers(t *testing.T) {
 	})
 }
 
-// TestRunThatWaitsForItsTurnHasNotStarted holds that calls join it, and that its
+// TestGroupRunThatWaitsForItsTurnHasNotStarted holds that calls join it, and that its
 // window is counted from its start.
-func TestRunThatWaitsForItsTurnHasNotStarted(t *testing.T) {
+func TestGroupRunThatWaitsForItsTurnHasNotStarted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var runs []throttle.Run // never written by two: there is one turn
 		r, g := busy(t, throttle.Every(100*ms), throttle.WithCallCount(), throttle.WithObserver(func(run throttle.Run) { runs = append(runs, run) }))
@@ -189,9 +189,9 @@ func TestRunThatWaitsForItsTurnHasNotStarted(t *testing.T) {
 	})
 }
 
-// TestQuietRunThatWaitsForItsTurnIsStillPostponed also holds that the turn it has
+// TestGroupQuietRunThatWaitsForItsTurnIsStillPostponed also holds that the turn it has
 // no use for goes to the next.
-func TestQuietRunThatWaitsForItsTurnIsStillPostponed(t *testing.T) {
+func TestGroupQuietRunThatWaitsForItsTurnIsStillPostponed(t *testing.T) {
 	for name, call := range map[string]func(*throttle.Group[string]) error{
 		"Call":       func(g *throttle.Group[string]) error { return g.Call("a") },
 		"CallWithin": func(g *throttle.Group[string]) error { return g.CallWithin("a", time.Hour) },
@@ -221,9 +221,9 @@ func TestQuietRunThatWaitsForItsTurnIsStillPostponed(t *testing.T) {
 	})
 }
 
-// TestPostponedRunLosesItsPlace holds the due order where calls have postponed a
+// TestGroupPostponedRunLosesItsPlace holds the due order where calls have postponed a
 // run that waits for its turn, to a time that has passed too when the turn comes.
-func TestPostponedRunLosesItsPlace(t *testing.T) {
+func TestGroupPostponedRunLosesItsPlace(t *testing.T) {
 	for name, call := range map[string]func(*throttle.Group[string]) error{
 		"Call":       func(g *throttle.Group[string]) error { return g.Call("a") },
 		"CallWithin": func(g *throttle.Group[string]) error { return g.CallWithin("a", time.Hour) },
@@ -247,9 +247,9 @@ func TestPostponedRunLosesItsPlace(t *testing.T) {
 	}
 }
 
-// TestRunThatIsNoMoreDueLeavesTheQueue has key a in the queue, and b behind it,
+// TestGroupRunThatIsNoMoreDueLeavesTheQueue has key a in the queue, and b behind it,
 // when something happens to a.
-func TestRunThatIsNoMoreDueLeavesTheQueue(t *testing.T) {
+func TestGroupRunThatIsNoMoreDueLeavesTheQueue(t *testing.T) {
 	every := throttle.Every(10 * ms)
 	for _, test := range []struct {
 		name   string
@@ -293,9 +293,9 @@ func TestRunThatIsNoMoreDueLeavesTheQueue(t *testing.T) {
 	}
 }
 
-// TestPeriodicRunsWaitForTheirTurn also holds that without MaxInterval they do so
+// TestGroupPeriodicRunsWaitForTheirTurn also holds that without MaxInterval they do so
 // no more.
-func TestPeriodicRunsWaitForTheirTurn(t *testing.T) {
+func TestGroupPeriodicRunsWaitForTheirTurn(t *testing.T) {
 	for _, changed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("changed %t", changed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -318,7 +318,7 @@ func TestPeriodicRunsWaitForTheirTurn(t *testing.T) {
 	}
 }
 
-func TestTurnPassesOnHoweverARunEnds(t *testing.T) {
+func TestGroupTurnPassesOnHoweverARunEnds(t *testing.T) {
 	for name, script := range map[string]scripted{
 		"success": takes(0, nil), "failure": takes(0, errFailed), "panic": scriptedPanic("scripted"), "Goexit": goexit, "RetryIn": retryIn(time.Hour),
 	} {
@@ -342,8 +342,8 @@ func goexit(context.Context) error {
 	return nil
 }
 
-// TestHooksBelongToTheTurn holds that a run whose hooks are at work is active.
-func TestHooksBelongToTheTurn(t *testing.T) {
+// TestGroupHooksBelongToTheTurn holds that a run whose hooks are at work is active.
+func TestGroupHooksBelongToTheTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, g := busy(t, throttle.Policy{}, throttle.WithObserver(func(throttle.Run) { time.Sleep(50 * ms) }))
 		require.NoError(t, g.Call("a"))
@@ -353,7 +353,7 @@ func TestHooksBelongToTheTurn(t *testing.T) {
 	})
 }
 
-func TestFlushWaitsForItsTurn(t *testing.T) {
+func TestGroupFlushWaitsForItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, g := busy(t, throttle.Debounce(time.Hour, 0))
 		require.NoError(t, g.Call("a"))
@@ -366,9 +366,9 @@ func TestFlushWaitsForItsTurn(t *testing.T) {
 	})
 }
 
-// TestFreeTurnsAreNotLost has turns handed to runs that have no use for them any
+// TestGroupFreeTurnsAreNotLost has turns handed to runs that have no use for them any
 // more, and then wants all of them.
-func TestFreeTurnsAreNotLost(t *testing.T) {
+func TestGroupFreeTurnsAreNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const turns = 3
 		r := newGroupRecorder()
