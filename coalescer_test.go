@@ -297,6 +297,7 @@ func TestCoalescerCountsEveryCall(t *testing.T) {
 		require.ErrorIs(t, c.Call(nil), throttle.ErrThrottled)
 		synctest.Wait()
 		count(6)
+		l.until(2000)
 		stats := c.Stats()
 		require.Equal(t, uint64(1), stats.Dropped)
 		require.Equal(t, uint64(1), stats.Failures)

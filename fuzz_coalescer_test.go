@@ -159,6 +159,9 @@ func (m ladenMachine) Flush(ctx context.Context) error {
 func (m ladenMachine) Shutdown(ctx context.Context) error {
 	err := m.batcher.Shutdown(ctx)
 	m.books.hear(err)
+	if ended := ctx.Err(); ended != nil && errors.Is(err, ended) {
+		return ended // it may be joined with what only a Coalescer knows of
+	}
 	return err
 }
 
@@ -350,7 +353,8 @@ func (x *tandem) await(s step, r *rider, ask func(context.Context) error) {
 			ctx, cancel = context.WithTimeout(ctx, s.within)
 			defer cancel()
 		}
-		r.write(lineAnswer(r.elapsed(), name, verdictOf(ask(ctx))))
+		verdict := verdictOf(ask(ctx))
+		r.write(lineAnswer(r.elapsed(), name, verdict))
 	})
 }
 
