@@ -208,7 +208,9 @@ func (c *Coalescer[T]) Close() error { return c.throttler.Close() }
 
 // Shutdown closes the Coalescer gracefully, as [Throttler.Shutdown] does: from its
 // begin calls are refused, what is pending runs now, and if that run fails the
-// value is lost, as no retry is made.
+// value is lost, as no retry is made. It also waits for the error handler, if that
+// is told of a value that was lost because another goroutine, or the parent
+// context's end, closed the Coalescer.
 func (c *Coalescer[T]) Shutdown(ctx context.Context) error { return c.throttler.Shutdown(ctx) }
 
 // callback implements part.

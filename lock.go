@@ -527,8 +527,16 @@ func (t *Throttler) closeLocked(cause error) (release func()) {
 	if cancel == nil && stop == nil && unheard == nil {
 		return nil
 	}
+	var reported chan struct{}
+	if unheard != nil {
+		reported = make(chan struct{})
+		t.extras.reported = reported // a Coalescer's, so these are not the noExtras
+	}
 	return func() {
 		// Deferred, as the handler may panic or end the goroutine.
+		if reported != nil {
+			defer close(reported)
+		}
 		for _, err := range slices.Backward(unheard) {
 			defer t.report(err)
 		}

@@ -139,8 +139,9 @@ type extras struct {
 	keeper    keeper // the Group; nil if there is none
 
 	// Guarded by Throttler.mu, or Group.mu.
-	unwatch func() bool // stops watching parent; nil if it is not watched
-	ended   error       // why parent ended, once that has closed what watched it
+	unwatch  func() bool   // stops watching parent; nil if it is not watched
+	ended    error         // why parent ended, once that has closed what watched it
+	reported chan struct{} // closed once the handler knows what Close has lost; nil if it need not
 }
 
 // noExtras is shared by all Throttlers without options. It is never written.

@@ -246,11 +246,11 @@ func (t *Throttler) Shutdown(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer t.close(nil)
-	if ended != nil {
-		return ended
+	if err = ended; err == nil {
+		err = t.drained(ctx, o)
 	}
-	return t.drained(ctx, o)
+	t.close(nil)
+	return t.reported(ctx, err)
 }
 
 // drained waits, after drain, until nothing runs any more, and returns what
@@ -275,6 +275,26 @@ func (t *Throttler) drained(ctx context.Context, o *outcome) (err error) {
 				// value is lost.
 				return errors.Join(ended, err)
 			}
+		}
+	}
+	return err
+}
+
+// reported waits until the error handler knows what the Throttler has lost by
+// being closed, maybe in another goroutine, and returns err, or ctx.Err() if ctx
+// ends first and err is nil.
+func (t *Throttler) reported(ctx context.Context, err error) error {
+	t.mu.Lock()
+	reported := t.extras.reported
+	t.mu.Unlock()
+	if reported == nil {
+		return err
+	}
+	select {
+	case <-reported:
+	case <-ctx.Done():
+		if err == nil {
+			err = ctx.Err()
 		}
 	}
 	return err
