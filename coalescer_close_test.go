@@ -38,9 +38,9 @@ func TestShutdownThatLeavesTellsWhatWasLost(t *testing.T) {
 	})
 }
 
-// TestDroppedValueIsToldToWhoIsLeft has those who wait for it leave, all or all but
+// TestDroppedValueIsReportedLostToWhoIsLeft has those who wait for it leave, all or all but
 // one.
-func TestDroppedValueIsToldToWhoIsLeft(t *testing.T) {
+func TestDroppedValueIsReportedLostToWhoIsLeft(t *testing.T) {
 	for name, stays := range map[string]bool{"one waits still": true, "nobody waits": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -108,9 +108,9 @@ func (c *hastyContext) Err() error {
 	return c.Context.Err()
 }
 
-// TestRunEndsThoughAHandlerEndsItsGoroutine has a run find its parent's end before
+// TestCoalescersRunEndsThoughAHandlerEndsItsGoroutine has a run find its parent's end before
 // anybody else does: it is the one that closes, and that tells what is lost.
-func TestRunEndsThoughAHandlerEndsItsGoroutine(t *testing.T) {
+func TestCoalescersRunEndsThoughAHandlerEndsItsGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger()
 		inner, end := context.WithCancel(context.Background())

@@ -182,7 +182,7 @@ func TestEveryWaiterIsToldThatItsValueIsLost(t *testing.T) {
 	}
 }
 
-func TestDoIsToldTheErrorOfARunWhoseValueIsKept(t *testing.T) {
+func TestCoalescersDoIsToldTheErrorOfARunWhoseValueIsKept(t *testing.T) {
 	for _, failure := range failures() {
 		t.Run(failure.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -418,7 +418,7 @@ func (s *stage) require(t *testing.T, want outlook) {
 	require.False(t, s.coalescer.Stats().Pending)
 }
 
-func TestCloseReportsWhatItDrops(t *testing.T) {
+func TestClosedCoalescerReportsWhatIsLost(t *testing.T) {
 	gone := errors.New("the parent is gone")
 	ends := map[string]func(s *stage){
 		"Close":  func(s *stage) { _ = s.coalescer.Close() },
@@ -451,7 +451,7 @@ func TestCloseReportsWhatItDrops(t *testing.T) {
 	}
 }
 
-func TestShutdownLosesOnlyWhatFails(t *testing.T) {
+func TestShutdownOfACoalescerLosesOnlyWhatFails(t *testing.T) {
 	for _, state := range lossStates {
 		t.Run(state.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -465,7 +465,7 @@ func TestShutdownLosesOnlyWhatFails(t *testing.T) {
 	}
 }
 
-func TestCancelReturnsWhatItDrops(t *testing.T) {
+func TestCoalescersCancelReturnsWhatItDrops(t *testing.T) {
 	for _, state := range lossStates {
 		t.Run(state.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -478,5 +478,65 @@ func TestCancelReturnsWhatItDrops(t *testing.T) {
 				s.require(t, state.canceled)
 			})
 		})
+	}
+}
+
+// TestPolicySetInTheHooksStrandsNoValueOfACoalescer changes the policy between the
+// end of a run that fails at 1 ms and that of its hooks, at 501 ms: whether its
+// value is kept was decided by the policy before.
+func TestPolicySetInTheHooksStrandsNoValueOfACoalescer(t *testing.T) {
+	late, once := backoff(600*ms, 0), throttle.Policy{Retry: throttle.Backoff{Initial: 600 * ms, MaxAttempts: 1}}
+	tests := []struct {
+		name     string
+		policies []throttle.Policy // the first is the Coalescer's own, the others are set one after the other
+		cancel   bool              // at the end of the hooks
+		alone    []string          // what runs take if 1 is handed over
+		followed []string          // and if 2 is during the run or its hooks
+		lost     []string
+	}{
+		{name: "the same", policies: []throttle.Policy{late, late}, alone: []string{"0 [1]", "601 [1]"}, followed: []string{"0 [1]", "601 [1 2]"}},
+		{name: "no retry", policies: []throttle.Policy{late, {}}, alone: []string{"0 [1]", "501 [1]"}, followed: []string{"0 [1]", "501 [1 2]"}},
+		{name: "a retry", policies: []throttle.Policy{{}, late}, alone: []string{"0 [1]"}, followed: []string{"0 [1]", "601 [2]"}, lost: []string{"[1]"}},
+		{name: "no retry, and one again", policies: []throttle.Policy{late, {}, late}, alone: []string{"0 [1]", "601 [1]"}, followed: []string{"0 [1]", "601 [1 2]"}},
+		{name: "a retry, and none again", policies: []throttle.Policy{{}, late, {}}, alone: []string{"0 [1]"}, followed: []string{"0 [1]", "501 [2]"}, lost: []string{"[1]"}},
+		{name: "no attempt left", policies: []throttle.Policy{late, once}, alone: []string{"0 [1]", "601 [1]"}, followed: []string{"0 [1]", "601 [1 2]"}},
+		{name: "attempts left", policies: []throttle.Policy{once, late}, alone: []string{"0 [1]"}, followed: []string{"0 [1]", "601 [2]"}, lost: []string{"[1]"}},
+		{name: "no retry, and canceled", policies: []throttle.Policy{late, {}}, cancel: true, alone: []string{"0 [1]"}, followed: []string{"0 [1]"}},
+		{name: "a retry, and canceled", policies: []throttle.Policy{{}, late}, cancel: true, alone: []string{"0 [1]"}, followed: []string{"0 [1]"}, lost: []string{"[1]"}},
+	}
+	for _, test := range tests {
+		for follower, want := range map[string][]string{"alone": test.alone, "followed during the run": test.followed, "followed in the hooks": test.followed} {
+			t.Run(test.name+"/"+follower, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					l := newLedger(takes(ms, errFailed))
+					c := l.coalescer(t, test.policies[0], throttle.WithObserver(func(run throttle.Run) {
+						if run.Err != nil {
+							time.Sleep(slowHooks)
+						}
+					}))
+					require.NoError(t, c.Call([]int{1}))
+					synctest.Wait()
+					if follower == "followed during the run" {
+						require.NoError(t, c.Call([]int{2}))
+					}
+					for i, policy := range test.policies[1:] {
+						l.until(50 + i)
+						require.NoError(t, c.SetPolicy(policy))
+					}
+					if follower == "followed in the hooks" {
+						require.NoError(t, c.Call([]int{2}))
+					}
+					l.until(500)
+					if test.cancel {
+						c.Cancel()
+					}
+					l.until(10_000)
+					require.Equal(t, want, l.taken())
+					require.Equal(t, test.lost, lostBy(l.errors()...))
+					_, ok := c.Cancel()
+					require.False(t, ok, "a value is stranded")
+				})
+			})
+		}
 	}
 }

@@ -78,7 +78,7 @@ func requireCollected[T any](t *testing.T, pointers ...weak.Pointer[T]) {
 	}
 }
 
-func TestValueThatWasGivenAwayIsNotKept(t *testing.T) {
+func TestCoalescerKeepsNoValueThatItHasGivenAway(t *testing.T) {
 	hourly := throttle.Every(time.Hour)
 	tests := []struct {
 		name   string
@@ -153,8 +153,8 @@ func restCanceled[T any](c *throttle.Coalescer[T]) {
 	}
 }
 
-// TestDeliveredValueIsNotKeptByItsHooks has an observer at work.
-func TestDeliveredValueIsNotKeptByItsHooks(t *testing.T) {
+// TestCoalescersHooksKeepNoDeliveredValue has an observer at work.
+func TestCoalescersHooksKeepNoDeliveredValue(t *testing.T) {
 	begun, release := make(chan struct{}), make(chan struct{})
 	l := newLoader(t, throttle.Policy{}, throttle.WithObserver(func(throttle.Run) {
 		close(begun)

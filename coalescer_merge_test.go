@@ -229,9 +229,9 @@ func (b breakage) meetCall(t *testing.T, policy throttle.Policy, call func(*batc
 	require.Contains(t, l.taken()[1], "[1 2 3]")
 }
 
-// TestBrokenCallHoldsNobodyUp asks for the lock, in every method, once a call's
+// TestBrokenMergeHoldsNobodyUp asks for the lock, in every method, once a call's
 // merge has broken.
-func TestBrokenCallHoldsNobodyUp(t *testing.T) {
+func TestBrokenMergeHoldsNobodyUp(t *testing.T) {
 	for _, broken := range breakages() {
 		t.Run(broken.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

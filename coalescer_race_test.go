@@ -137,8 +137,8 @@ func haulers() map[string]throttle.Policy {
 	}
 }
 
-// TestEveryValueIsDeliveredThoughRunsFail hammers a Coalescer.
-func TestEveryValueIsDeliveredThoughRunsFail(t *testing.T) {
+// TestCoalescerDeliversEveryValueThoughRunsFail hammers a Coalescer.
+func TestCoalescerDeliversEveryValueThoughRunsFail(t *testing.T) {
 	for name, policy := range haulers() {
 		t.Run(name, func(t *testing.T) {
 			h := newHauler(t)
@@ -157,9 +157,9 @@ func TestEveryValueIsDeliveredThoughRunsFail(t *testing.T) {
 	}
 }
 
-// TestEveryValueIsDeliveredOrCanceled has somebody cancel meanwhile. A run that
+// TestCoalescerDeliversOrReturnsEveryValue has somebody cancel meanwhile. A run that
 // Cancel meets is not repeated, so that its value may be lost.
-func TestEveryValueIsDeliveredOrCanceled(t *testing.T) {
+func TestCoalescerDeliversOrReturnsEveryValue(t *testing.T) {
 	for name, policy := range haulers() {
 		t.Run(name, func(t *testing.T) {
 			h := newHauler(t)
@@ -296,6 +296,13 @@ func (x *carriage) linger() {
 	}
 }
 
+// known returns of how many values the fate is known.
+func (x *carriage) known() int {
+	x.books.mu.Lock()
+	defer x.books.mu.Unlock()
+	return len(x.books.fates)
+}
+
 // check tells that each value, of which all have been handed over, has one fate.
 func (x *carriage) check() {
 	x.users.Wait()
@@ -330,7 +337,12 @@ func TestEveryValueHasOneFateWhenTheCoalescerEnds(t *testing.T) {
 			defer end()
 			x.books.hear(x.coalescer.Shutdown(ctx))
 		}},
-		{"parent", func(_ *carriage, stop context.CancelFunc) { stop() }},
+		{"parent", func(x *carriage, stop context.CancelFunc) {
+			stop()
+			// Who closes then, and tells what is lost, is waited for by nobody.
+			x.users.Wait()
+			eventually(x.t, "the report", func() bool { return x.known() == carriageValues*len(x.newest) })
+		}},
 		{"Cancel, then Close", func(x *carriage, _ context.CancelFunc) {
 			dropped, _ := x.coalescer.Cancel()
 			slices.Sort(dropped)
