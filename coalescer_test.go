@@ -138,7 +138,7 @@ func (tl carriedTimeline) play(t *testing.T) {
 	})
 }
 
-func TestRunTakesTheValuesOfTheCallsItCovers(t *testing.T) {
+func TestCoalescersRunTakesTheValuesOfTheCallsItCovers(t *testing.T) {
 	for _, tl := range carriedTimelines {
 		t.Run(tl.name, tl.play)
 	}
@@ -413,9 +413,9 @@ func TestCoalescersCallbackMayCallEveryMethod(t *testing.T) {
 	})
 }
 
-// TestHandingOverIsSynchronizedBeforeTheRun holds G8 by the race detector: what a
+// TestHandingOverToACoalescerIsSynchronizedBeforeTheRun holds G8 by the race detector: what a
 // value refers to needs no lock, also if its call finds a run pending.
-func TestHandingOverIsSynchronizedBeforeTheRun(t *testing.T) {
+func TestHandingOverToACoalescerIsSynchronizedBeforeTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sum := 0
 		c := throttle.Must(throttle.NewCoalescer(throttle.Debounce(10*ms, 0), throttle.Append[*int], func(_ context.Context, value []*int) error {

@@ -33,7 +33,7 @@ func FuzzCoalescer(f *testing.F) {
 // TestCoalescerAgreesWithThrottler plays random scenarios, the same ones each
 // time. They must bring about every fate of a value.
 func TestCoalescerAgreesWithThrottler(t *testing.T) {
-	const blocks, scenarios = 4, 250
+	const blocks, scenarios = 4, 200
 	var (
 		mu    sync.Mutex // guards fates
 		fates = make(map[string]int)
