@@ -159,11 +159,11 @@ func (c *Coalescer[T]) ask(ctx context.Context, v T) (*outcome, error) {
 // +checklocks:c.throttler.mu
 func (c *Coalescer[T]) handOverLocked(now instant, v T, within time.Duration) error {
 	t := c.throttler
-	if t.history.phase == open && t.history.covers(*t.policy, now, t.run != nil) && c.waiting.loaded {
+	if t.history.phase == open && t.history.covers(t.policy, now, t.run != nil) && c.waiting.loaded {
 		v = c.merge(c.waiting.value, v)
 	}
-	if err := t.callLocked(now, within); err != nil {
-		return err
+	if !t.callLocked(now, within) {
+		return t.refusalLocked(now)
 	}
 	c.waiting = cargo[T]{v, true}
 	return nil

@@ -12,30 +12,30 @@ func Called(at time.Duration) Step { return CalledWithin(at, unhurried) }
 
 // CalledWithin is a call at the given time that must not wait longer than within.
 func CalledWithin(at, within time.Duration) Step {
-	return func(h *history, p Policy) { h.call(p, instant(at), within, false) }
+	return func(h *history, p Policy) { h.call(&p, instant(at), within, false) }
 }
 
 // CalledDuringRun is a call at the given time, while a run is active.
 func CalledDuringRun(at time.Duration) Step {
-	return func(h *history, p Policy) { h.call(p, instant(at), unhurried, true) }
+	return func(h *history, p Policy) { h.call(&p, instant(at), unhurried, true) }
 }
 
 // Started is a run's start at the given time.
 func Started(at time.Duration) Step {
 	return func(h *history, p Policy) {
 		h.drop()
-		h.enter(p, instant(at))
+		h.enter(&p, instant(at))
 	}
 }
 
 // Succeeded is a run's end at the given time.
 func Succeeded(at time.Duration) Step {
-	return func(h *history, p Policy) { h.finish(p, instant(at), verdict{}, false, 0) }
+	return func(h *history, p Policy) { h.finish(&p, instant(at), verdict{}, false, 0) }
 }
 
 // Failed is a run's end at the given time; random draws the jitter.
 func Failed(at time.Duration, random float64) Step {
-	return func(h *history, p Policy) { h.finish(p, instant(at), verdict{failed: true}, false, random) }
+	return func(h *history, p Policy) { h.finish(&p, instant(at), verdict{failed: true}, false, random) }
 }
 
 // Flushed makes what is pending due at the given time.
@@ -52,12 +52,12 @@ const (
 
 // Due returns when the next run is due after the steps, and why.
 func Due(p Policy, steps ...Step) (time.Duration, Cause) {
-	at, cause := after(p, steps).due(p)
+	at, cause := after(p, steps).due(&p)
 	return time.Duration(at), cause
 }
 
 // Rests returns since when the steps decide nothing any more.
-func Rests(p Policy, steps ...Step) time.Duration { return time.Duration(after(p, steps).rests(p)) }
+func Rests(p Policy, steps ...Step) time.Duration { return time.Duration(after(p, steps).rests(&p)) }
 
 func after(p Policy, steps []Step) *history {
 	h := newHistory(0)

@@ -28,6 +28,8 @@ import (
 // be copied. Its methods may be called concurrently, and from the callback too.
 // No key owns a goroutine or a timer while nothing of it is pending; a Group that
 // holds no key owns none at all, and needs no Close if it has no parent context.
+// But each run is a goroutine, and calls for very many keys at a time start as
+// many, unless WithMaxConcurrent bounds them.
 type Group[K comparable] struct {
 	fn     func(context.Context, K) error
 	extras *extras
@@ -79,7 +81,7 @@ func (g *Group[K]) Call(key K) error {
 	at := g.locate(key)
 	// A key found without the lock may just be forgotten, but then no run is
 	// pending, and the call does not coalesce.
-	if e := at.find(); e != nil && e.coalesce() {
+	if e := at.find(); e != nil && (e.word.Load() == wordPending || e.coalesce()) {
 		return nil
 	}
 	return g.call(at, unhurried)
@@ -100,7 +102,7 @@ func (g *Group[K]) call(at location[K], within time.Duration) error {
 	}
 	now := e.beginLocked()
 	defer e.settleLocked(now, false)
-	_ = e.callLocked(now, within) // dropped, if the edge is leading alone
+	e.callLocked(now, within) // or dropped, if the edge is leading alone
 	return nil
 }
 
@@ -140,8 +142,8 @@ func (g *Group[K]) ask(ctx context.Context, key K) (*Throttler, *outcome, error)
 	if err := e.admitLocked(open, own, ended); err != nil {
 		return nil, nil, err
 	}
-	if err := e.callLocked(now, unhurried); err != nil {
-		return nil, nil, err
+	if !e.callLocked(now, unhurried) {
+		return nil, nil, e.refusalLocked(now)
 	}
 	return &e.Throttler, e.awaitLocked(), nil
 }

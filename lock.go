@@ -287,7 +287,7 @@ func (t *Throttler) settleLocked(now instant, turn bool) (started bool) {
 	due := never
 	if t.run == nil {
 		var cause Cause
-		due, cause = t.history.due(*t.policy)
+		due, cause = t.history.due(t.policy)
 		if due <= now && (turn || t.takeTurnLocked(due)) {
 			t.startLocked(due, cause)
 			due, started = never, true
@@ -395,7 +395,7 @@ func (t *Throttler) wordLocked() uint64 {
 		return wordLocked // the caller is to be told that the call is refused
 	case t.history.phase != open:
 		return wordPending // the call is refused
-	case !t.history.pending, t.policy.MaxCalls > 0 && !t.history.full(*t.policy), counting && quiet:
+	case !t.history.pending, t.policy.MaxCalls > 0 && !t.history.full(t.policy), counting && quiet:
 		return wordLocked
 	case quiet:
 		return timedWord(t.history.lastCall)
@@ -406,30 +406,41 @@ func (t *Throttler) wordLocked() uint64 {
 	}
 }
 
-// callLocked records a call that must not wait beyond within from now. Its error
-// is ErrClosed or a *ThrottledError.
+// callLocked records a call that must not wait beyond within from now, and reports
+// whether a run will cover it. If not, it was dropped, or is refused as the
+// Throttler is closed: who has somebody to tell asks refusalLocked.
 //
 // +checklocks:t.mu
-func (t *Throttler) callLocked(now instant, within time.Duration) error {
+func (t *Throttler) callLocked(now instant, within time.Duration) (covered bool) {
+	if t.history.phase != open {
+		return false
+	}
+	covered = t.history.call(t.policy, now, max(within, 0), t.run != nil)
+	switch counting := t.extras.counting; {
+	case covered && counting:
+		t.pendingCalls++
+	case !covered:
+		t.tally.dropped++
+		if counting {
+			t.tally.pastCalls++
+		}
+	}
+	return covered
+}
+
+// refusalLocked returns why a call at now was not covered: ErrClosed or a
+// *ThrottledError.
+//
+// +checklocks:t.mu
+func (t *Throttler) refusalLocked(now instant) error {
 	if t.history.phase != open {
 		return t.closedLocked()
 	}
-	covered := t.history.call(*t.policy, now, max(within, 0), t.run != nil)
-	if t.extras.counting && covered {
-		t.pendingCalls++
-	}
-	if covered {
-		return nil
-	}
-	t.tally.dropped++
-	if t.extras.counting {
-		t.tally.pastCalls++
-	}
 	h := t.history
 	if t.run != nil {
-		h = h.whileActive(*t.policy, now, t.run.entered)
+		h = h.whileActive(t.policy, now, t.run.entered)
 	}
-	retryAfter := max(h.opens(*t.policy).since(now), 0)
+	retryAfter := max(h.opens(t.policy).since(now), 0)
 	return &ThrottledError{Name: t.extras.name, RetryAfter: retryAfter}
 }
 
@@ -464,7 +475,7 @@ func (d *domain) closedError(p phase) error {
 //
 // +checklocks:t.mu
 func (t *Throttler) adoptLocked(now instant, p *Policy) {
-	t.history.adopt(*t.policy, *p, now)
+	t.history.adopt(t.policy, p, now)
 	t.policy = p
 }
 
@@ -597,7 +608,7 @@ func (t *Throttler) enterLocked(r *run, cancel context.CancelCauseFunc) bool {
 	r.cancel = cancel
 	r.started = t.now()
 	t.tally.lastStart = max(t.tally.lastStart, r.started)
-	t.history.enter(*t.policy, r.started)
+	t.history.enter(t.policy, r.started)
 	return true
 }
 
@@ -611,7 +622,7 @@ func (t *Throttler) decideLocked(r *run) {
 	r.stopped = t.history.phase == closed
 	defer t.decidedLocked(r) // deferred, as a Coalescer's merge may end the goroutine
 	if c, ok := t.fn.(carrier); ok {
-		r.verdict.kept = t.history.retries(*t.policy, r.verdict, r.canceled)
+		r.verdict.kept = t.history.retries(t.policy, r.verdict, r.canceled)
 		r.verdict.carried = true
 		c.unload(r)
 	}
@@ -636,7 +647,7 @@ func (t *Throttler) endLocked(r *run) {
 	if r.ended >= t.tally.lastEnd { // another key's run may have ended later, but with quicker hooks
 		t.tally.lastEnd, t.tally.lastTook, t.tally.lastError = r.ended, r.ended.since(r.started), r.err
 	}
-	t.history.finish(*t.policy, r.ended, r.verdict, r.canceled, rand.Float64())
+	t.history.finish(t.policy, r.ended, r.verdict, r.canceled, rand.Float64())
 	if r.verdict.failed {
 		t.tally.failures++
 	}

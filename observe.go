@@ -96,12 +96,12 @@ func (y *tally) add(other *tally) {
 func (t *Throttler) addLocked(s *Stats, clock clock) {
 	h := t.history
 	if t.run != nil {
-		h = h.whileActive(*t.policy, clock.instant, t.run.entered)
+		h = h.whileActive(t.policy, clock.instant, t.run.entered)
 	}
 	s.Calls += t.pendingCalls
 	s.Pending = s.Pending || t.pendingLocked()
 	s.Running = s.Running || t.run != nil
-	due, _ := h.due(*t.policy)
+	due, _ := h.due(t.policy)
 	if next := clock.time(due); s.Next.IsZero() || !next.IsZero() && next.Before(s.Next) {
 		s.Next = next
 	}

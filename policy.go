@@ -221,6 +221,10 @@ func (i instant) since(earlier instant) time.Duration { return time.Duration(i -
 
 // A history is what has happened to a Throttler, as far as it decides when the
 // next run is due. The zero history is not valid: see newHistory.
+//
+// Its methods take a Policy by pointer, and do not write to it. By value it would
+// make their frames so large that each run's goroutine had to grow its stack, which
+// takes longer than all the rest of the run.
 type history struct {
 	created instant // since when there is a Throttler
 	started instant // start of the last run; beginning if there was none
@@ -274,7 +278,7 @@ func newHistory(created instant) history {
 
 // spacing returns the instant from which Interval permits a run. It must not be
 // asked while a run is active and From is FromEnd: see whileActive.
-func (h *history) spacing(p Policy) instant {
+func (h *history) spacing(p *Policy) instant {
 	switch {
 	case p.Interval == 0:
 		return beginning
@@ -289,7 +293,7 @@ func (h *history) spacing(p Policy) instant {
 
 // whileActive returns the history as if the active run ended now, having entered
 // its callback at the latest now: a lower bound for whatever depends on it.
-func (h *history) whileActive(p Policy, now instant, entered bool) history {
+func (h *history) whileActive(p *Policy, now instant, entered bool) history {
 	asIf := *h
 	if !entered {
 		asIf.enter(p, now)
@@ -299,7 +303,7 @@ func (h *history) whileActive(p Policy, now instant, entered bool) history {
 }
 
 // permit returns the instant from which a call may start a run: the window's end.
-func (h *history) permit(p Policy) instant {
+func (h *history) permit(p *Policy) instant {
 	if h.heldBy == heldByBackoff && p.Retry.Eager {
 		return h.spacing(p)
 	}
@@ -307,7 +311,7 @@ func (h *history) permit(p Policy) instant {
 }
 
 // held returns the end of the hold, if one is in force.
-func (h *history) held(p Policy) instant {
+func (h *history) held(p *Policy) instant {
 	if h.heldBy == heldByNothing || h.heldBy == heldByBackoff && p.Retry.Initial == 0 {
 		return beginning
 	}
@@ -315,14 +319,14 @@ func (h *history) held(p Policy) instant {
 }
 
 // opens returns the instant from which a call is at the leading edge.
-func (h *history) opens(p Policy) instant {
+func (h *history) opens(p *Policy) instant {
 	return max(h.permit(p), h.lastCall.add(p.Quiet))
 }
 
 // rests returns the instant from which the history, if nothing more happens and
 // no run is active, decides nothing any more: a new one would make every later
 // run due at the same time. never if something is due.
-func (h *history) rests(p Policy) instant {
+func (h *history) rests(p *Policy) instant {
 	if at, _ := h.due(p); at != never || h.pending || h.retry {
 		return never
 	}
@@ -331,7 +335,7 @@ func (h *history) rests(p Policy) instant {
 
 // due returns when the next run must start if no run is active, and why; never
 // if nothing is due.
-func (h *history) due(p Policy) (instant, Cause) {
+func (h *history) due(p *Policy) (instant, Cause) {
 	if h.flush {
 		return h.deadline, CauseFlush
 	}
@@ -355,7 +359,7 @@ func (h *history) due(p Policy) (instant, Cause) {
 }
 
 // lastRun returns from where MaxInterval counts.
-func (h *history) lastRun(p Policy) instant {
+func (h *history) lastRun(p *Policy) instant {
 	last := h.started
 	if p.From == FromEnd {
 		last = h.ended
@@ -364,7 +368,7 @@ func (h *history) lastRun(p Policy) instant {
 }
 
 // ready returns when the pending call no longer waits for anything but permit.
-func (h *history) ready(p Policy, permit instant) instant {
+func (h *history) ready(p *Policy, permit instant) instant {
 	switch {
 	case p.Quiet > 0:
 		quiet := h.lastCall.add(p.Quiet)
@@ -382,7 +386,7 @@ func (h *history) ready(p Policy, permit instant) instant {
 
 // call records a call at now that must not wait beyond now+within, and reports
 // whether a run will cover it. active tells whether a run is active.
-func (h *history) call(p Policy, now instant, within time.Duration, active bool) bool {
+func (h *history) call(p *Policy, now instant, within time.Duration, active bool) bool {
 	switch {
 	case h.pending:
 		if p.MaxCalls > 0 {
@@ -409,12 +413,12 @@ func (h *history) call(p Policy, now instant, within time.Duration, active bool)
 
 // covers reports whether a run will cover a call at now: with the leading edge
 // alone it may come inside the window. active tells whether a run is active.
-func (h *history) covers(p Policy, now instant, active bool) bool {
+func (h *history) covers(p *Policy, now instant, active bool) bool {
 	return h.pending || p.edges()&Trailing != 0 || h.leads(p, now, active)
 }
 
 // leads reports whether a call at now, with none pending, starts a run at once.
-func (h *history) leads(p Policy, now instant, active bool) bool {
+func (h *history) leads(p *Policy, now instant, active bool) bool {
 	return p.edges()&Leading != 0 && !active && h.opens(p) <= now
 }
 
@@ -422,14 +426,14 @@ func (h *history) leads(p Policy, now instant, active bool) bool {
 func (h *history) hasten(at instant) { h.deadline = min(h.deadline, at) }
 
 // hastenFull ends the wait for more calls once MaxCalls are pending.
-func (h *history) hastenFull(p Policy, now instant) {
+func (h *history) hastenFull(p *Policy, now instant) {
 	if h.pending && h.full(p) {
 		h.hasten(now)
 	}
 }
 
 // full reports whether the pending run has collected all the calls it may.
-func (h *history) full(p Policy) bool { return p.MaxCalls > 0 && h.callCount >= p.MaxCalls }
+func (h *history) full(p *Policy) bool { return p.MaxCalls > 0 && h.callCount >= p.MaxCalls }
 
 // flushNow makes what is pending due at now.
 func (h *history) flushNow(now instant) {
@@ -448,7 +452,7 @@ func (h *history) drop() {
 // enter records that the callback of a run is entered now, and takes a token. The
 // run was started a little earlier, as its goroutine first had to be scheduled;
 // the next run keeps its distance from here.
-func (h *history) enter(p Policy, now instant) {
+func (h *history) enter(p *Policy, now instant) {
 	h.started = now
 	h.tokens, h.accrual = h.bucket(p, now)
 	if h.tokens > 0 {
@@ -460,7 +464,7 @@ func (h *history) enter(p Policy, now instant) {
 
 // bucket returns the tokens that are there at now, and the instant since when
 // the next accrues.
-func (h *history) bucket(p Policy, now instant) (tokens int, accrual instant) {
+func (h *history) bucket(p *Policy, now instant) (tokens int, accrual instant) {
 	if p.Interval == 0 || h.accrual == beginning {
 		return p.burst(), now
 	}
@@ -472,7 +476,7 @@ func (h *history) bucket(p Policy, now instant) (tokens int, accrual instant) {
 }
 
 // refilled returns the instant from which the bucket is full.
-func (h *history) refilled(p Policy) instant {
+func (h *history) refilled(p *Policy) instant {
 	if p.Interval == 0 || p.From == FromEnd || h.accrual == beginning {
 		return beginning
 	}
@@ -499,7 +503,7 @@ type verdict struct {
 
 // finish records that the active run ended with v. canceled tells that Cancel
 // met the run; random is drawn from [0, 1).
-func (h *history) finish(p Policy, ended instant, v verdict, canceled bool, random float64) {
+func (h *history) finish(p *Policy, ended instant, v verdict, canceled bool, random float64) {
 	retry := h.retries(p, v, canceled)
 	h.ended = ended
 	h.heldBy, h.hold, h.retry = heldByNothing, beginning, retry
@@ -522,7 +526,7 @@ func (h *history) finish(p Policy, ended instant, v verdict, canceled bool, rand
 
 // retries reports whether the active run, having ended with v, is repeated.
 // canceled tells that Cancel met it.
-func (h *history) retries(p Policy, v verdict, canceled bool) bool {
+func (h *history) retries(p *Policy, v verdict, canceled bool) bool {
 	switch {
 	case canceled || h.phase != open:
 		return false
@@ -542,7 +546,7 @@ func (h *history) holdFor(d time.Duration) {
 }
 
 // adopt makes the history fit for the next policy, set at now.
-func (h *history) adopt(previous, next Policy, now instant) {
+func (h *history) adopt(previous, next *Policy, now instant) {
 	if left := next.burst() - 1; h.tokens > left || left == 0 {
 		// With the accrual kept, the next run could come less than an Interval
 		// after the last, though the bucket that excused this is gone.

@@ -277,7 +277,7 @@ func (t *Throttler) restsLocked() instant {
 	case t.history.phase != open && !t.pendingLocked():
 		return beginning
 	default:
-		return t.history.rests(*t.policy)
+		return t.history.rests(t.policy)
 	}
 }
 

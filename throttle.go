@@ -89,7 +89,7 @@ const unhurried time.Duration = 1<<63 - 1
 func (t *Throttler) CallWithin(d time.Duration) {
 	now := t.lock()
 	defer t.settle(now)
-	_ = t.callLocked(now, d) // a call has nobody to tell
+	t.callLocked(now, d)
 }
 
 // Do is a Call that waits for the run that covers it, which starts after Do
@@ -117,8 +117,8 @@ func (t *Throttler) ask(ctx context.Context) (*outcome, error) {
 	if err := t.admitLocked(open, own, ended); err != nil {
 		return nil, err
 	}
-	if err := t.callLocked(now, unhurried); err != nil {
-		return nil, err
+	if !t.callLocked(now, unhurried) {
+		return nil, t.refusalLocked(now)
 	}
 	return t.awaitLocked(), nil
 }

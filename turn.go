@@ -105,7 +105,7 @@ func (t *Throttler) postponedLocked(p *place, now instant) bool {
 	if t.alarm == nil || t.alarm.place != p || t.history.flush {
 		return false // a flush is due when it is made, but postpones nothing
 	}
-	due, _ := t.history.due(*t.policy)
+	due, _ := t.history.due(t.policy)
 	if due <= p.due || due > now {
 		return false
 	}
