@@ -98,7 +98,8 @@ func (m *memory) end(now time.Duration, script modelScript) {
 			delay = min(later(delay, delay), max(retry.Max, retry.Initial))
 		}
 		m.hold, m.backoff = later(now, delay), true
-		if m.failures++; m.failures == retry.MaxAttempts {
+		m.failures++
+		if m.failures == retry.MaxAttempts {
 			m.failures = 0
 		}
 	}

@@ -150,7 +150,7 @@ func TestGroupNoCallIsLostWhenKeysAreForgotten(t *testing.T) {
 			}
 			runs := uint64(0)
 			for key := range h.keys {
-				runs += uint64(h.keys[key].runs) //nolint:gosec // a count
+				runs += uint64(h.keys[key].runs)
 			}
 			if stats := h.group.Stats(); stats.Runs != runs || stats.Pending || stats.Running {
 				t.Errorf("after %d runs: %+v", runs, stats)
@@ -226,7 +226,7 @@ func TestGroupMaxKeysIsNeverExceeded(t *testing.T) {
 	g := throttle.Must(throttle.NewGroup(throttle.Every(5*time.Microsecond), func(context.Context, int) error {
 		runs.Add(1)
 		return nil
-	}, throttle.WithMaxKeys(most), throttle.WithCallCount(), throttle.WithObserver(func(run throttle.Run) { covered.Add(int64(run.Calls)) }))) //nolint:gosec // a count
+	}, throttle.WithMaxKeys(most), throttle.WithCallCount(), throttle.WithObserver(func(run throttle.Run) { covered.Add(int64(run.Calls)) })))
 	var calling sync.WaitGroup
 	var accepted, refused atomic.Int64
 	enough := time.Now().Add(budget(300 * time.Millisecond))
@@ -258,7 +258,7 @@ func TestGroupMaxKeysIsNeverExceeded(t *testing.T) {
 	}
 	calling.Wait()
 	eventually(t, "all keys to be forgotten", func() bool { runtime.Gosched(); return g.Len() == 0 })
-	if covered.Load() != accepted.Load() || g.Stats().Calls != uint64(accepted.Load()) { //nolint:gosec // a count
+	if covered.Load() != accepted.Load() || g.Stats().Calls != uint64(accepted.Load()) {
 		t.Errorf("%d calls were accepted, %d covered, Stats tells of %d", accepted.Load(), covered.Load(), g.Stats().Calls)
 	}
 	t.Logf("%d calls accepted, %d refused, %d runs", accepted.Load(), refused.Load(), runs.Load())
@@ -365,7 +365,7 @@ func (l *groupLife) linger() {
 // any more, whatever its users still do.
 func (l *groupLife) checkRest() {
 	runs, stats := l.runs.Load(), l.group.Stats()
-	if stats.Running || stats.Pending || !stats.Closed || !stats.Next.IsZero() || stats.Runs != uint64(runs) || l.group.Len() != 0 { //nolint:gosec // a count
+	if stats.Running || stats.Pending || !stats.Closed || !stats.Next.IsZero() || stats.Runs != uint64(runs) || l.group.Len() != 0 {
 		l.t.Errorf("after Shutdown and %d runs, with %d keys held: %+v", runs, l.group.Len(), stats)
 	}
 	l.users.Wait()

@@ -394,7 +394,8 @@ func TestGroupKeysYieldsWhatIsHeld(t *testing.T) {
 
 		seen := 0
 		for range g.Keys() {
-			if seen++; seen == 7 {
+			seen++
+			if seen == 7 {
 				break
 			}
 		}

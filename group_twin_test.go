@@ -142,7 +142,8 @@ func (d *duet) writeLocked(v voice, format string, args ...any) {
 func (d *duet) run(v voice, tw *twin, call func()) error {
 	d.mu.Lock()
 	number, script := tw.started[v], modelScript{}
-	if tw.started[v]++; number < len(tw.scripts) {
+	tw.started[v]++
+	if number < len(tw.scripts) {
 		script = tw.scripts[number]
 	}
 	d.writeLocked(v, "run %d of key %d starts", number, tw.key)
@@ -436,32 +437,13 @@ func addStats(sum *throttle.Stats, s throttle.Stats) {
 
 // end shuts all down, and compares for the last time.
 func (d *duet) end() {
-	shutDown := make([]string, 0, len(d.twins))
-	var errs error
-	d.asking.Go(func() { errs = d.group.Shutdown(context.Background()) })
-	for _, tw := range d.twins {
-		if tw.throttler != nil {
-			d.asking.Go(func() {
-				if err := tw.throttler.Shutdown(context.Background()); err != nil {
-					d.mu.Lock()
-					defer d.mu.Unlock()
-					shutDown = append(shutDown, err.Error())
-				}
-			})
-		}
-	}
-	d.asking.Wait()
-	synctest.Wait()
-	for _, tw := range d.twins {
-		tw.throttler = nil
-	}
+	told, want := d.shutDown()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	got, want := slices.Sorted(slices.Values(d.diary[ofGroup])), slices.Sorted(slices.Values(d.diary[ofTwin]))
-	if !slices.Equal(got, want) {
-		d.t.Errorf("Shutdown of group and twins disagree\nbytes: %q\ngroup: %s\ntwins: %s", d.data, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	if group, twins := slices.Sorted(slices.Values(d.diary[ofGroup])), slices.Sorted(slices.Values(d.diary[ofTwin])); !slices.Equal(group, twins) {
+		d.t.Errorf("Shutdown of group and twins disagree\nbytes: %q\ngroup: %s\ntwins: %s", d.data, strings.Join(group, "\n"), strings.Join(twins, "\n"))
 	}
-	if told, want := joined(errs), slices.Sorted(slices.Values(shutDown)); !slices.Equal(told, want) {
+	if !slices.Equal(told, want) {
 		d.t.Errorf("bytes: %q\nthe group's Shutdown returns %q, those of the twins %q", d.data, told, want)
 	}
 	if n := d.group.Len(); n != 0 {
@@ -469,9 +451,30 @@ func (d *duet) end() {
 	}
 }
 
+// shutDown shuts all down, and returns the errors of the group's Shutdown and of
+// the twins'.
+func (d *duet) shutDown() (group, twins []string) {
+	d.asking.Go(func() { group = joined(d.group.Shutdown(context.Background())) })
+	for _, tw := range d.twins {
+		if tw.throttler != nil {
+			d.asking.Go(func() {
+				if err := tw.throttler.Shutdown(context.Background()); err != nil {
+					d.mu.Lock()
+					defer d.mu.Unlock()
+					twins = append(twins, err.Error())
+				}
+			})
+		}
+	}
+	d.asking.Wait()
+	synctest.Wait()
+	slices.Sort(twins)
+	return group, twins
+}
+
 // joined returns the texts of the errors that err joins, sorted.
 func joined(err error) (texts []string) {
-	if all, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the join itself
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, err := range all.Unwrap() {
 			texts = append(texts, err.Error())
 		}
