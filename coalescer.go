@@ -95,7 +95,9 @@ func carrierProblems(p Policy) []*PolicyError {
 	return problems
 }
 
-// Latest is a merge that keeps the newest value only.
+// Latest is a merge that keeps the newest value only: the one of the last call. If
+// several goroutines hand over states of the same thing, it takes a lock of
+// theirs round the change of state and the call for that to be the last state.
 func Latest[T any](_, newer T) T { return newer }
 
 // Append is a merge that collects the elements of all calls. It may write to the
@@ -208,7 +210,8 @@ func (c *Coalescer[T]) Close() error { return c.throttler.Close() }
 
 // Shutdown closes the Coalescer gracefully, as [Throttler.Shutdown] does: from its
 // begin calls are refused, what is pending runs now, and if that run fails the
-// value is lost, as no retry is made. It also waits for the error handler, if that
+// value is lost, as no retry is made: who wants to try longer calls Flush first,
+// until it returns nil. It also waits for the error handler, if that
 // is told of a value that was lost because another goroutine, or the parent
 // context's end, closed the Coalescer.
 func (c *Coalescer[T]) Shutdown(ctx context.Context) error { return c.throttler.Shutdown(ctx) }

@@ -38,10 +38,12 @@ type Group[K comparable] struct {
 	keys   atomic.Int64 // how many are held
 	shards [shardCount]shard[K]
 
-	mu sync.Mutex // taken before the shards', by what changes all of them; guards what of extras says so, and:
+	mu sync.Mutex // taken before the shards', by what changes all of them; guards extras.ended, and:
 
 	// +checklocks:mu
 	closed bool
+	// +checklocks:mu
+	unwatch func() bool // stops watching the parent context; nil if it is not watched
 }
 
 // NewGroup returns a Group that runs fn for each key as p allows. Its error joins
@@ -278,7 +280,7 @@ func (g *Group[K]) closeShards(cause error) (releases []func()) {
 	if !g.closed {
 		g.closed = true
 		g.extras.ended = cause
-		if stop := g.extras.unwatch; stop != nil {
+		if stop := g.unwatch; stop != nil {
 			releases = append(releases, func() { stop() })
 		}
 	}
@@ -296,7 +298,7 @@ func (g *Group[K]) watch() {
 	}
 	unwatch := context.AfterFunc(parent, func() { g.close(context.Cause(parent)) })
 	g.mu.Lock()
-	g.extras.unwatch = unwatch
+	g.unwatch = unwatch
 	g.mu.Unlock()
 }
 

@@ -466,7 +466,7 @@ func (t *Throttler) closedLocked() error { return t.closedError(t.history.phase)
 // closedError returns the ErrClosed of what is draining or closed.
 func (d *domain) closedError(p phase) error {
 	if p != closed {
-		return sentinel(ErrClosed, d.extras.name, nil) // ended may just be written
+		return sentinel(ErrClosed, d.extras.name, nil) // a Group's ended may just be written, under another lock
 	}
 	return sentinel(ErrClosed, d.extras.name, d.extras.ended)
 }

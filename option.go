@@ -138,7 +138,7 @@ type extras struct {
 	groupOnly []*PolicyError
 	keeper    keeper // the Group; nil if there is none
 
-	// Guarded by Throttler.mu, or Group.mu.
+	// Guarded by Throttler.mu; of a Group only ended is used, see closedError.
 	unwatch  func() bool   // stops watching parent; nil if it is not watched
 	ended    error         // why parent ended, once that has closed what watched it
 	reported chan struct{} // closed once the handler knows what Close has lost; nil if it need not
