@@ -209,11 +209,13 @@ func (c *Coalescer[T]) Stats() Stats { return c.throttler.Stats() }
 func (c *Coalescer[T]) Close() error { return c.throttler.Close() }
 
 // Shutdown closes the Coalescer gracefully, as [Throttler.Shutdown] does: from its
-// begin calls are refused, what is pending runs now, and if that run fails the
-// value is lost, as no retry is made: who wants to try longer calls Flush first,
-// until it returns nil. It also waits for the error handler, if that
-// is told of a value that was lost because another goroutine, or the parent
-// context's end, closed the Coalescer.
+// begin calls are refused, and what is pending runs now, a value that a failed run
+// has left for its retry too. If that run fails the value is lost, as no retry is
+// made: who wants to try longer calls Flush first, until it returns nil.
+//
+// Shutdown also waits for the error handler, if that is told of a value that was
+// lost because another goroutine, or the parent context's end, closed the
+// Coalescer.
 func (c *Coalescer[T]) Shutdown(ctx context.Context) error { return c.throttler.Shutdown(ctx) }
 
 // callback implements part.

@@ -368,7 +368,7 @@ var lossStates = []lossState{
 
 	{name: "in the hooks, value kept", policy: retries, script: []scripted{takes(ms, errFailed)}, enter: func(s *stage) { s.call(1) },
 		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
-		shutDown: outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
+		shutDown: outlook{taken: []string{"0 [1]", "501 [1]"}},
 		canceled: outlook{taken: []string{"0 [1]"}, dropped: []int{1}}},
 	{name: "in the hooks, value kept, and pending", policy: retries, script: []scripted{takes(ms, errFailed)}, enter: func(s *stage) { s.call(1); s.until(10); s.call(2) },
 		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1 2]"}},

@@ -38,7 +38,7 @@ type Group[K comparable] struct {
 	keys   atomic.Int64 // how many are held
 	shards [shardCount]shard[K]
 
-	mu sync.Mutex // taken before the shards', by what changes all of them; guards extras.ended, and:
+	mu sync.Mutex // guards the fields below, and extras.ended; taken before the shards', by what changes all of them
 
 	// +checklocks:mu
 	closed bool

@@ -141,6 +141,7 @@ type outcome struct {
 	done    chan struct{} // closed once the run has ended or was dropped
 	waiters int           // who will take err
 	decided bool          // err is set
+	dropped bool          // by Cancel or Close: no run comes
 	err     error
 }
 
@@ -497,6 +498,7 @@ func (t *Throttler) dropLocked(err error) (heard bool) {
 	}
 	t.awaited = nil
 	o.decide(err)
+	o.dropped = true
 	close(o.done)
 	return o.waiters > 0
 }
@@ -571,18 +573,19 @@ func (t *Throttler) strandLocked(why error) (unheard []error) {
 		return nil
 	}
 	waiting, carried := c.strand(why)
+	if carried != nil { // by the active run, which now will not be entered
+		o := t.run.awaited
+		if o != nil {
+			o.decide(carried)
+		}
+		if o == nil || o.waiters == 0 {
+			unheard = append(unheard, carried)
+		}
+	}
 	if waiting == nil {
 		t.dropLocked(why)
 	} else if !t.dropLocked(waiting) {
 		unheard = append(unheard, waiting)
-	}
-	if carried != nil { // by the active run, which now will not be entered
-		if o := t.run.awaited; o != nil {
-			o.decide(carried)
-		}
-		if o := t.run.awaited; o == nil || o.waiters == 0 {
-			unheard = append(unheard, carried)
-		}
 	}
 	return unheard
 }
@@ -648,6 +651,10 @@ func (t *Throttler) endLocked(r *run) {
 		t.tally.lastEnd, t.tally.lastTook, t.tally.lastError = r.ended, r.ended.since(r.started), r.err
 	}
 	t.history.finish(t.policy, r.ended, r.verdict, r.canceled, rand.Float64())
+	if t.history.phase == draining && t.history.retry {
+		t.history.flushNow(r.ended) // what Shutdown waits for waits for no backoff
+	}
+	r.report = nil // the callback may have kept its context, which refers to r
 	if r.verdict.failed {
 		t.tally.failures++
 	}

@@ -528,10 +528,12 @@ func (h *history) finish(p *Policy, ended instant, v verdict, canceled bool, ran
 // canceled tells that Cancel met it.
 func (h *history) retries(p *Policy, v verdict, canceled bool) bool {
 	switch {
-	case canceled || h.phase != open:
+	case canceled || h.phase == closed:
 		return false
 	case v.carried:
 		return v.kept
+	case h.phase == draining:
+		return false
 	case v.again:
 		return true
 	default:

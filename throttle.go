@@ -260,10 +260,14 @@ func (t *Throttler) drained(ctx context.Context, o *outcome) (err error) {
 		err = t.wait(ctx, o)
 	}
 	// A run may still be active if what was waited for was dropped, or the
-	// Throttler was closed before. Its error is for others to take.
+	// Throttler was closed before: its error is for others to take. Or a
+	// Coalescer's run was repeated: its hooks were at work when Shutdown began.
 	if rest := t.activeOutcome(); rest != nil {
 		select {
 		case <-rest.done:
+			if o != nil && !o.dropped {
+				err = rest.err
+			}
 		case <-ctx.Done():
 			switch ended := ctx.Err(); {
 			case err == nil, rest != o && !isLost(err):
