@@ -401,6 +401,13 @@ func (ls *lossState) begin(t *testing.T) *stage {
 	return s
 }
 
+// told returns of how many errors the handler has been told by now.
+func (s *stage) told() int {
+	s.recorder.mu.Lock()
+	defer s.recorder.mu.Unlock()
+	return len(s.heard)
+}
+
 // require checks what has become of all values.
 func (s *stage) require(t *testing.T, want outlook) {
 	t.Helper()
@@ -436,7 +443,7 @@ func TestClosedCoalescerReportsWhatIsLost(t *testing.T) {
 					s := state.begin(t)
 					end(s)
 					require.Equal(t, 50, s.elapsed(), "has waited")
-					heard := len(s.errors())
+					heard := s.told()
 					s.until(10_000)
 					for i, err := range s.errors() {
 						if errors.Is(err, throttle.ErrClosed) {

@@ -71,9 +71,9 @@ func requireCollected[T any](t *testing.T, pointers ...weak.Pointer[T]) {
 	t.Helper()
 	for _, pointer := range pointers {
 		for turns := 0; pointer.Value() != nil; turns++ {
-			require.Less(t, turns, 1000, "something holds it")
+			require.Less(t, turns, 200, "something holds it")
 			runtime.GC()
-			time.Sleep(time.Duration(turns) * time.Microsecond) // to a goroutine that is about to end
+			time.Sleep(time.Duration(turns) * 10 * time.Microsecond) // to a goroutine that is about to end
 		}
 	}
 }

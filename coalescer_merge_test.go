@@ -309,6 +309,28 @@ func (b breakage) meetReturn(t *testing.T, failure failure, waited bool) {
 	require.NoError(t, c.Do(context.Background(), []int{4}), "works on")
 }
 
+// TestBrokenMergeHastensNothing has what came later wait for quiet, which a retry
+// would not.
+func TestBrokenMergeHastensNothing(t *testing.T) {
+	for _, broken := range breakages() {
+		t.Run(broken.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, b := newLedger(takes(50*ms, errFailed)), &breaker{how: broken.how}
+				c := throttle.Must(throttle.NewCoalescer(retrying(throttle.Debounce(time.Second, 0), 100*ms), b.merge, l.take,
+					throttle.WithErrorHandler(l.hear)))
+				defer finish(c)
+				require.NoError(t, c.CallWithin([]int{1}, 0))
+				l.until(10)
+				require.NoError(t, c.Call([]int{2}))
+				b.armed.Store(true)
+				l.until(5000)
+				require.Equal(t, []string{"0 [1]", "1010 [2]"}, l.taken())
+				require.Equal(t, []string{"[1]"}, lostBy(l.errors()...))
+			})
+		})
+	}
+}
+
 // TestBrokenMergeTellsOfBothFailures has the run's own panic beside merge's.
 func TestBrokenMergeTellsOfBothFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
