@@ -23,7 +23,7 @@ import (
 // that forgets nothing. They must have made the key forgotten and then called it
 // again very often, under every kind of policy.
 func TestGroupForgettingChangesNothing(t *testing.T) {
-	const blocks, scripts, least = 4, 100, 15
+	const blocks, scripts, least = 4, 80, 12
 	var (
 		mu     sync.Mutex // guards remade
 		remade = make(map[string]int)

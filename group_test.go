@@ -667,6 +667,23 @@ func TestGroupUncomparableKeyPanicsWithNoLockHeld(t *testing.T) {
 	require.Equal(t, int32(2000), runs.Load())
 }
 
+// TestGroupKeysOfOneHashAreNotMixedUp has so many keys pending that a hash of 32
+// bits cannot tell them all apart. Nothing is due, so that they cost little.
+func TestGroupKeysOfOneHashAreNotMixedUp(t *testing.T) {
+	const keys = 200_000
+	g := throttle.Must(throttle.NewGroup(throttle.Policy{Interval: longest, Edges: throttle.Trailing}, func(context.Context, int) error { return nil }))
+	refused := false
+	for key := range keys {
+		refused = g.Call(key) != nil || refused
+	}
+	require.False(t, refused)
+	require.Equal(t, keys, g.Len())
+	held := slices.Sorted(g.Keys())
+	require.Len(t, slices.Compact(held), keys)
+	require.NoError(t, g.Close())
+	require.Zero(t, g.Len())
+}
+
 // TestGroupKeyUnequalToItselfIsForgottenToo holds what NewGroup says of NaN.
 func TestGroupKeyUnequalToItselfIsForgottenToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
