@@ -110,10 +110,10 @@ func TestGroupKeyIsForgottenTheInstantItDecidesNothing(t *testing.T) {
 					return
 				}
 				if left := life.ends - r.elapsed(); left > 0 {
-					time.Sleep(time.Duration(left)*ms - 1)
+					time.Sleep(time.Duration(left)*ms - time.Nanosecond)
 					synctest.Wait()
 					require.Equal(t, 1, g.Len(), "one nanosecond before")
-					time.Sleep(1)
+					time.Sleep(time.Nanosecond)
 					synctest.Wait()
 				}
 				require.Zero(t, g.Len())
