@@ -161,21 +161,20 @@ func breakages() []breakage {
 
 // endOf runs call in a goroutine of its own and returns as what it has ended: nil
 // if call has returned.
-func endOf(call func()) (end error) {
-	done := make(chan struct{})
+func endOf(call func()) error {
+	ended := make(chan error, 1)
 	go func() {
-		defer close(done)
-		end = throttle.ErrGoexit
+		end := throttle.ErrGoexit
 		defer func() {
 			if value := recover(); value != nil {
 				end = &throttle.PanicError{Value: value}
 			}
+			ended <- end
 		}()
 		call()
 		end = nil
 	}()
-	<-done
-	return end
+	return <-ended
 }
 
 // TestCallWhoseMergeBreaksWasNotMade lets merge break in a call: the caller feels

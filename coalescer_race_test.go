@@ -234,7 +234,8 @@ func newCarriage(t *testing.T, options ...throttle.Option) *carriage {
 }
 
 func (x *carriage) run(_ context.Context, value []int) error {
-	if x.runs++; x.runs == 1 {
+	x.runs++
+	if x.runs == 1 {
 		close(x.running)
 	}
 	for range rand.IntN(3) {

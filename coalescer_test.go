@@ -72,7 +72,8 @@ type carriedMoment struct {
 
 func then(at int, do func(*testing.T, *batcher)) []carriedMoment { return []carriedMoment{{at, do}} }
 
-// hands hands over a value at each of the milliseconds: that number.
+// hands returns moments that hand over a value at each of the milliseconds: that
+// number.
 func hands(at ...int) []carriedMoment { return handsWithin(1<<63-1, at...) }
 
 // handsWithin does so with CallWithin.
@@ -89,7 +90,8 @@ func refused(at int, want error) []carriedMoment {
 	return then(at, func(t *testing.T, c *batcher) { require.ErrorIs(t, c.Call([]int{at}), want) })
 }
 
-// cancels cancels at that millisecond, which returns want; nothing if that is empty.
+// cancels returns a Cancel at that millisecond, which returns want; nothing if that
+// is empty.
 func cancels(at int, want ...int) []carriedMoment {
 	return then(at, func(t *testing.T, c *batcher) {
 		dropped, ok := c.Cancel()
