@@ -85,7 +85,8 @@ func WithCallCount() Option {
 // WithMaxConcurrent lets at most n runs of a [Group] be active at once, n at least
 // 1. Runs that are due wait for their turn in the order in which they became due.
 // A run that waits has not started: calls still join it, and its window is
-// counted from when it does start.
+// counted from when it does start. A callback that waits for other keys' runs keeps
+// its turn meanwhile: n of them that do so may wait until their contexts end.
 func WithMaxConcurrent(n int) Option {
 	return func(e *extras) *PolicyError {
 		e.groupOnly = append(e.groupOnly, &PolicyError{Field: "WithMaxConcurrent", Value: n})

@@ -103,22 +103,33 @@ type location[K comparable] struct {
 }
 
 func (g *Group[K]) locate(key K) location[K] {
-	hash := uint32(maphash.Comparable(g.seed, key)) //nolint:gosec // the lower half of it
-	return location[K]{&g.shards[hash%shardCount], key, hash}
+	hash := g.hash(key)
+	return location[K]{g.shard(hash), key, hash}
 }
+
+func (g *Group[K]) hash(key K) uint32 {
+	return uint32(maphash.Comparable(g.seed, key)) //nolint:gosec // the lower half of it
+}
+
+func (g *Group[K]) shard(hash uint32) *shard[K] { return &g.shards[hash%shardCount] }
 
 // find returns the entry of the key, nil if it is not held. Without the lock it
 // may also miss it, or return one that is just forgotten.
 func (l location[K]) find() *entry[K] {
-	heads := l.buckets.Load()
-	if heads == nil {
-		return nil
-	}
-	e := heads.of(l.hash).Load()
-	for e != nil && (e.hash != l.hash || e.key != l.key) {
+	e := l.first(l.hash)
+	for e != nil && e.key != l.key {
 		e = e.next.Load()
 	}
 	return e
+}
+
+// first returns the first entry of the chain for hash, nil if there is none.
+func (s *shard[K]) first(hash uint32) *entry[K] {
+	heads := s.buckets.Load()
+	if heads == nil {
+		return nil
+	}
+	return heads.of(hash).Load()
 }
 
 // holdLocked returns the entry of the key, a new one if need be.
@@ -237,7 +248,7 @@ func (s *shard[K]) heldLocked() []*entry[K] {
 // +checklocksignore
 func (g *Group[K]) settledLocked(t *Throttler, now instant) {
 	e := t.fn.(*entry[K]) //nolint:errcheck,forcetypeassert // its own Throttlers
-	g.shards[e.hash%shardCount].settledLocked(e, now)
+	g.shard(e.hash).settledLocked(e, now)
 }
 
 // settledLocked takes note of until when e, after a transition that began at
