@@ -128,8 +128,9 @@
 //     becomes of a run's callback changes nothing in this.
 //   - No idle run. A run covers a call, or is due by MaxInterval or as a retry.
 //   - Punctual. A run never starts before it is due, and after it only by the
-//     lateness of timer and scheduler, or because a run is still active. Later
-//     calls never postpone it, except by Quiet, which MaxWait bounds.
+//     lateness of timer and scheduler, or because a run is still active, or all
+//     turns of WithMaxConcurrent are taken. Later calls never postpone it, except
+//     by Quiet, which MaxWait bounds.
 //   - Nothing when idle. A Throttler with nothing pending owns no goroutine and no
 //     timer, unless MaxInterval is set. Without a parent context it can be
 //     dropped for the garbage collector without Close.

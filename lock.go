@@ -341,7 +341,7 @@ func (t *Throttler) takeTurnLocked(due instant) bool {
 	if t.extras.turns.take(wanted) {
 		return true
 	}
-	t.alarm.set(t, due, never)
+	t.alarm.set(t, due, never) // it is the place now that will wake the Throttler
 	t.alarm = &alarm{at: due, place: wanted}
 	return false
 }
