@@ -12,7 +12,7 @@ import (
 // A Coalescer is a [Throttler] whose calls carry values. While a run is pending,
 // the values of the calls that it will cover are merged, in the order of the
 // calls, and the run takes what has come of them: each value is in exactly one
-// run that succeeds, or is reported as lost.
+// run that succeeds, or Cancel returns it, or it is reported as lost.
 //
 // A failed run's value is kept, as the older side of what is merged later, if
 // the policy repeats the run. If it does not, the value is lost, as is one that
