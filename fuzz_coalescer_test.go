@@ -235,18 +235,26 @@ func (r *rider) callback(ctx context.Context) error {
 	}()
 	script := r.scenario.script(number)
 	r.act(ctx, script.early)
-	timer := time.NewTimer(script.length)
-	defer timer.Stop()
-	heeded := ctx.Done()
-	if !script.heedsContext {
-		heeded = nil
-	}
-	select {
-	case <-timer.C:
-	case <-heeded:
-	}
+	r.work(ctx, script.length, script.heedsContext)
 	r.act(ctx, script.late)
 	return script.outcome.happen(number, script.retryIn)
+}
+
+// work takes a while, if that is not 0. Two timers of no length, looked at by two
+// goroutines of a bubble at once, can crash Go 1.26's race detector.
+func (r *rider) work(ctx context.Context, length time.Duration, heedsContext bool) {
+	timer := time.NewTimer(length)
+	defer timer.Stop()
+	switch {
+	case length == 0:
+	case heedsContext:
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	default:
+		<-timer.C
+	}
 }
 
 // act calls a method from inside the callback.
