@@ -145,3 +145,54 @@ func TestLogDoesNotLookIntoWhatTheCallbackPanickedWith(t *testing.T) {
 	rest(t, throttler)
 	require.Contains(t, output.String(), "callback panicked: explosive")
 }
+
+// TestShutdownWaitsForTheReportOfWhatAnotherCloserLost has a handler take its time
+// in the goroutine in which the parent's end closes the Coalescer.
+func TestShutdownWaitsForTheReportOfWhatAnotherCloserLost(t *testing.T) {
+	for name, patient := range map[string]bool{"until it is over": true, "until its context ends": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLedger()
+				parent, end := context.WithCancel(context.Background())
+				c := l.coalescer(t, throttle.Debounce(time.Hour, 0), throttle.WithContext(parent),
+					throttle.WithErrorHandler(func(err error) {
+						time.Sleep(time.Second)
+						l.hear(err)
+					}))
+				require.NoError(t, c.Call([]int{1}))
+				end()
+				synctest.Wait()
+				if patient {
+					require.NoError(t, c.Shutdown(context.Background()))
+					require.Equal(t, 1000, l.elapsed())
+					require.Equal(t, []string{"[1]"}, lostBy(l.errors()...))
+					return
+				}
+				ctx, cancel := context.WithTimeout(context.Background(), 100*ms)
+				defer cancel()
+				require.ErrorIs(t, c.Shutdown(ctx), context.DeadlineExceeded)
+				require.Equal(t, 100, l.elapsed())
+			})
+		})
+	}
+}
+
+// TestShutdownReturnsTheErrorOfTheLastRun has it begin while the hooks of a failed
+// run are at work whose value is kept.
+func TestShutdownReturnsTheErrorOfTheLastRun(t *testing.T) {
+	for _, failures := range []int{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLedger(fails(failures)...)
+			c := l.coalescer(t, backoff(time.Hour, 0), throttle.WithObserver(func(throttle.Run) { time.Sleep(time.Second) }))
+			require.NoError(t, c.Call([]int{1}))
+			synctest.Wait()
+			err := c.Shutdown(context.Background())
+			require.Equal(t, []string{"0 [1]", "1000 [1]"}, l.taken())
+			if failures == 1 {
+				require.NoError(t, err)
+				return
+			}
+			require.Equal(t, []string{"[1]"}, lostBy(err))
+		})
+	}
+}

@@ -128,6 +128,14 @@ func TestCoalescerKeepsNoValueThatItHasGivenAway(t *testing.T) {
 		{name: "refused", policy: throttle.Policy{Interval: time.Hour, Edges: throttle.Leading}, give: func(_ *testing.T, l *loader) []weak.Pointer[load] {
 			return []weak.Pointer[load]{l.do(), l.do()}
 		}},
+		{name: "lost by its run, as Do was told", policy: hourly, fail: 1, give: func(_ *testing.T, l *loader) []weak.Pointer[load] {
+			return []weak.Pointer[load]{l.do()}
+		}},
+		{name: "lost by its run, as the handler was told", policy: hourly, fail: 1, give: func(t *testing.T, l *loader) []weak.Pointer[load] {
+			value := l.call(t)
+			l.flush()
+			return []weak.Pointer[load]{value}
+		}},
 		{name: "dropped by Close", policy: throttle.Debounce(time.Hour, 0), give: func(t *testing.T, l *loader) []weak.Pointer[load] {
 			value := l.call(t)
 			_ = l.coalescer.Close()

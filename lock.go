@@ -654,7 +654,6 @@ func (t *Throttler) endLocked(r *run) {
 	if t.history.phase == draining && t.history.retry {
 		t.history.flushNow(r.ended) // what Shutdown waits for waits for no backoff
 	}
-	r.report = nil // the callback may have kept its context, which refers to r
 	if r.verdict.failed {
 		t.tally.failures++
 	}
@@ -664,6 +663,9 @@ func (t *Throttler) endLocked(r *run) {
 	if r.awaited != nil {
 		close(r.awaited.done)
 	}
+	// The callback may have kept its context, which refers to r: that must not
+	// keep a value that was lost.
+	r.report, r.awaited = nil, nil
 }
 
 // admitLocked returns why a method that waits must not: the active run is own,
