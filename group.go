@@ -298,14 +298,11 @@ func (g *Group[K]) closeShards(cause error) (releases []func()) {
 
 // watch makes the end of the parent context close the Group.
 func (g *Group[K]) watch() {
-	parent := g.extras.parent
-	if parent.Done() == nil {
-		return
+	if unwatch := g.extras.watch(g.close); unwatch != nil {
+		g.mu.Lock()
+		g.unwatch = unwatch
+		g.mu.Unlock()
 	}
-	unwatch := context.AfterFunc(parent, func() { g.close(context.Cause(parent)) })
-	g.mu.Lock()
-	g.unwatch = unwatch
-	g.mu.Unlock()
 }
 
 // Shutdown closes the Group gracefully: from its begin calls are refused, what is

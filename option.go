@@ -88,25 +88,24 @@ func WithCallCount() Option {
 // counted from when it does start. A callback that waits for other keys' runs keeps
 // its turn meanwhile: n of them that do so may wait until their contexts end.
 func WithMaxConcurrent(n int) Option {
-	return func(e *extras) *PolicyError {
-		e.groupOnly = append(e.groupOnly, &PolicyError{Field: "WithMaxConcurrent", Value: n})
-		if n < 1 {
-			return &PolicyError{Field: "WithMaxConcurrent", Value: n, Reason: mustBePositive}
-		}
-		e.turns = &turns{free: n}
-		return nil
-	}
+	return groupOption("WithMaxConcurrent", n, func(e *extras) { e.turns = &turns{free: n} })
 }
 
 // WithMaxKeys lets a [Group] hold at most n keys, n at least 1. A call for a new
 // key beyond them is refused with [ErrTooManyKeys].
 func WithMaxKeys(n int) Option {
+	return groupOption("WithMaxKeys", n, func(e *extras) { e.maxKeys = int64(n) })
+}
+
+// groupOption returns the option of the given name, which applies to a Group only
+// and does set if n is positive.
+func groupOption(name string, n int, set func(*extras)) Option {
 	return func(e *extras) *PolicyError {
-		e.groupOnly = append(e.groupOnly, &PolicyError{Field: "WithMaxKeys", Value: n})
+		e.groupOnly = append(e.groupOnly, &PolicyError{Field: name, Value: n, Reason: "applies to a Group only"})
 		if n < 1 {
-			return &PolicyError{Field: "WithMaxKeys", Value: n, Reason: mustBePositive}
+			return &PolicyError{Field: name, Value: n, Reason: mustBePositive}
 		}
-		e.maxKeys = int64(n)
+		set(e)
 		return nil
 	}
 }
@@ -134,10 +133,10 @@ type extras struct {
 	handler   func(error)     // nil: log
 	observers []func(Run)
 	counting  bool
-	turns     *turns // nil: no limit
-	maxKeys   int64  // 0: no limit
-	groupOnly []*PolicyError
-	keeper    keeper // the Group; nil if there is none
+	turns     *turns         // nil: no limit
+	maxKeys   int64          // 0: no limit
+	groupOnly []*PolicyError // what is wrong with the options if they are not a Group's
+	keeper    keeper         // the Group; nil if there is none
 
 	// Guarded by Throttler.mu; of a Group only ended is used, see closedError.
 	unwatch  func() bool   // stops watching parent; nil if it is not watched
@@ -168,14 +167,20 @@ func newExtras(opts []Option, k kind) (*extras, []*PolicyError) {
 		}
 	}
 	if k != aGroup {
-		for _, problem := range e.groupOnly {
-			problem.Reason = "applies to a Group only"
-			problems = append(problems, problem)
-		}
+		problems = append(problems, e.groupOnly...)
 	}
 	e.counting = e.counting || k == aCoalescer
 	if e.name != "" {
 		e.parent = pprof.WithLabels(e.parent, pprof.Labels("throttle", e.name))
 	}
 	return e, problems
+}
+
+// watch has the end of the parent context call end with its cause. It returns
+// what stops that, nil if the parent cannot end.
+func (e *extras) watch(end func(cause error)) (unwatch func() bool) {
+	if e.parent.Done() == nil {
+		return nil
+	}
+	return context.AfterFunc(e.parent, func() { end(context.Cause(e.parent)) })
 }

@@ -218,14 +218,11 @@ func (t *Throttler) close(cause error) {
 
 // watch makes the end of the parent context close the Throttler.
 func (t *Throttler) watch() {
-	parent := t.extras.parent
-	if parent.Done() == nil {
-		return
+	if unwatch := t.extras.watch(t.close); unwatch != nil {
+		t.mu.Lock()
+		t.extras.unwatch = unwatch
+		t.mu.Unlock()
 	}
-	unwatch := context.AfterFunc(parent, func() { t.close(context.Cause(parent)) })
-	t.mu.Lock()
-	t.extras.unwatch = unwatch
-	t.mu.Unlock()
 }
 
 // Shutdown closes the Throttler gracefully: from its begin calls are refused,
