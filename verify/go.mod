@@ -1,0 +1,7 @@
+module github.com/throttle-go/throttle/verify
+
+go 1.26.0
+
+require github.com/throttle-go/throttle v0.0.0
+
+replace github.com/throttle-go/throttle => ../
