@@ -2,6 +2,9 @@ module github.com/throttle-go/throttle/verify
 
 go 1.26.0
 
-require github.com/throttle-go/throttle v0.0.0
+require (
+	github.com/anishathalye/porcupine v1.3.1
+	github.com/throttle-go/throttle v0.0.0
+)
 
 replace github.com/throttle-go/throttle => ../

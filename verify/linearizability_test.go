@@ -1,0 +1,122 @@
+package verify_test
+
+// This file holds the linearizability check: histories of real goroutines in real
+// time, each of which must be what a Throttler does to which one thing is done
+// after the other, every one at an instant between its begin and its return.
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/throttle-go/throttle"
+)
+
+// checkTimeout is for one history, which usually takes some milliseconds.
+const checkTimeout = 30 * time.Second
+
+func scenes() []scene {
+	const (
+		interval = 40 * time.Microsecond
+		quiet    = 20 * time.Microsecond
+	)
+	counting := []throttle.Option{throttle.WithCallCount()}
+	return []scene{
+		{name: "no limit"},
+		{name: "every", policy: throttle.Every(interval)},
+		{name: "from end", policy: throttle.Policy{Interval: interval, From: throttle.FromEnd}},
+		{name: "burst", policy: throttle.Policy{Interval: interval, Burst: 3}},
+		{name: "trailing only", policy: throttle.Policy{Interval: interval, Edges: throttle.Trailing}},
+		{name: "leading only", policy: throttle.Policy{Interval: interval, Edges: throttle.Leading}, leadingOnly: true},
+		{name: "debounce", policy: throttle.Debounce(quiet, 0)},
+		{name: "debounce with a bound", policy: throttle.Debounce(quiet, 2*quiet)},
+		{name: "counted", policy: throttle.Every(interval), options: counting},
+		{name: "debounce, counted", policy: throttle.Debounce(quiet, 0), options: counting},
+	}
+}
+
+// TestHistoriesAreLinearizable holds that Call, CallWithin, Do, Flush, Cancel,
+// Close, Shutdown, SetPolicy, Stats and the runs themselves behave as if one came
+// after the other, in an order that real time allows: with that G1 (no overlap),
+// G3 (no lost call), G4 (no idle run) and G7 (Close is final), whatever the
+// schedule was.
+func TestHistoriesAreLinearizable(t *testing.T) {
+	seen := sightings{}
+	for _, scene := range scenes() {
+		t.Run(scene.name, func(t *testing.T) {
+			for range 250 * *effort {
+				history := play(t, scene, 3+rand.IntN(4))
+				seen.add(history)
+				if !linearizable(t, model{leadingOnly: scene.leadingOnly}, history, seen) {
+					return
+				}
+			}
+		})
+	}
+	seen.report(t)
+}
+
+// linearizable reports whether history is linearizable, and prints it if not.
+func linearizable(t *testing.T, m model, history []porcupine.Operation, seen sightings) bool {
+	t.Helper()
+	result, info := porcupine.CheckOperationsVerbose(m.forPorcupine(), history, checkTimeout)
+	if result == porcupine.Illegal && !m.undoes {
+		// Rarely that is because a start was undone, without which the search is
+		// much shorter.
+		m.undoes = true
+		if result, info = porcupine.CheckOperationsVerbose(m.forPorcupine(), history, checkTimeout); result == porcupine.Ok {
+			seen[undoneStart]++
+		}
+	}
+	if result == porcupine.Ok {
+		return true
+	}
+	t.Errorf("linearizable: %s\n%s", result, timeline(history, info))
+	page := filepath.Join(t.ArtifactDir(), "history.html")
+	if err := porcupine.VisualizePath(m.forPorcupine(), info, page); err != nil {
+		t.Error(err)
+	}
+	t.Logf("%s shows it; -artifacts keeps it", page)
+	return false
+}
+
+// timeline returns history as a table, in the order of begin. It marks what the
+// checker could not fit in after the longest part that it could.
+func timeline(history []porcupine.Operation, info porcupine.LinearizationInfo) string {
+	longest := info.PartialLinearizations()[0]
+	fits := slices.MaxFunc(append(longest, nil), func(a, b []int) int { return cmp.Compare(len(a), len(b)) })
+	var table strings.Builder
+	lines := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	for i, operation := range history {
+		who := "run"
+		if operation.ClientId >= firstCaller {
+			who = fmt.Sprintf("caller %d", operation.ClientId-firstCaller)
+		}
+		until := "?"
+		if operation.Return != later {
+			until = strconv.FormatInt(operation.Return, 10)
+		}
+		place := "does not fit"
+		if at := slices.Index(fits, i); at >= 0 {
+			place = fmt.Sprintf("%d.", at+1)
+		}
+		q, a := parts(operation)
+		fmt.Fprintf(lines, "%d\tto %s\t%s\t%s\t%s\n", operation.Call, until, who, describe(q, a), place)
+	}
+	lines.Flush()
+	return table.String()
+}
+
+// parts returns what an operation asks and what came of it.
+func parts(operation porcupine.Operation) (request, answer) {
+	return operation.Input.(request), operation.Output.(answer) //nolint:errcheck,forcetypeassert // they hold nothing else
+}
