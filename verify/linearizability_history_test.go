@@ -52,7 +52,8 @@ type recorder struct {
 	runs []recordedRun
 }
 
-// A recordedRun is when the callback was seen entered and about to return.
+// A recordedRun is when the callback was seen entered and the observer, which is the
+// last that belongs to a run, about to return.
 type recordedRun struct {
 	entered, returning int64
 	again              bool
@@ -81,6 +82,7 @@ func play(t *testing.T, scene scene, callers int) []porcupine.Operation {
 	options := append([]throttle.Option{
 		throttle.WithContext(parent),
 		throttle.WithErrorHandler(func(error) {}), // or each would be logged
+		throttle.WithObserver(r.observe),
 	}, scene.options...)
 	r.throttler = throttle.Must(throttle.New(scene.policy, r.callback, options...))
 	defer r.throttler.Close()
@@ -116,10 +118,6 @@ func (r *recorder) callback() error {
 	r.mu.Unlock()
 
 	pause()
-
-	r.mu.Lock()
-	r.runs[run-1].returning = r.now()
-	r.mu.Unlock()
 	switch {
 	case again:
 		return fmt.Errorf("%w: %w", runError(run), throttle.RetryIn(time.Duration(rand.IntN(50))*time.Microsecond))
@@ -129,6 +127,18 @@ func (r *recorder) callback() error {
 		runtime.Goexit()
 	}
 	return runError(run)
+}
+
+// observe is the Throttler's observer.
+func (r *recorder) observe(seen throttle.Run) {
+	run := r.classify(seen.Err).run
+	if run == 0 {
+		return // not what the callback has returned, and reported as such
+	}
+	pause()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.runs[run-1].returning = r.now()
 }
 
 // pause lets others go first, or not.
@@ -176,7 +186,7 @@ func (r *recorder) rest(how ending) {
 // history returns all that was recorded, in the order of begin.
 //
 // A run starts when the Throttler says so, sometime after the run before was seen
-// entered and before itself is. It ends sometime after the callback has begun to
+// entered and before itself is. It ends sometime after its observer has begun to
 // return; whoever needs it to be over says so in an operation of his own.
 func (r *recorder) history(callers []*caller) []porcupine.Operation {
 	var all []porcupine.Operation

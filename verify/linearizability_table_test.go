@@ -23,7 +23,7 @@ func started(run int, after, entered int64) porcupine.Operation {
 	return at(after, entered, request{kind: runStarts, run: run}, answer{})
 }
 
-// ended is a run's end: sometime after its callback began to return.
+// ended is a run's end: sometime after its observer began to return.
 func ended(run int, returning int64) porcupine.Operation {
 	return at(returning, later, request{kind: runEnds, run: run}, answer{})
 }
