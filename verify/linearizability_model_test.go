@@ -75,7 +75,7 @@ type state struct {
 	// What has been promised to those who wait for what is pending: the history
 	// tells what they will have been answered, so anything else is refused.
 	run      int    // this run's error; 0 if nobody
-	canceled uint64 // ErrCanceled: the set of their answers' numbers
+	canceled uint64 // ErrCanceled: the set of their answers' numbers; beyond 63 they are not told apart
 	closed   bool   // ErrClosed
 
 	runs   int  // started

@@ -18,6 +18,7 @@ type sightings map[string]int
 
 // What is counted beside the answers of methods.
 const (
+	histories   = "histories"
 	flushJoined = "Flush joined the active run"
 	callMetRun  = "Call while a run was active"
 	dropped     = "Cancel dropped something"
@@ -36,14 +37,9 @@ func demanded() []string {
 	}
 }
 
-// report logs the sightings, and tells what is missing.
-func (s sightings) report(t *testing.T) {
+// demand tells what is missing.
+func (s sightings) demand(t *testing.T) {
 	t.Helper()
-	var lines strings.Builder
-	for _, what := range slices.Sorted(maps.Keys(s)) {
-		fmt.Fprintf(&lines, "%9d %s\n", s[what], what)
-	}
-	t.Logf("occurred:\n%s", &lines)
 	for _, what := range demanded() {
 		if s[what] == 0 {
 			t.Errorf("never occurred: %s", what)
@@ -51,9 +47,18 @@ func (s sightings) report(t *testing.T) {
 	}
 }
 
+// String returns a line for each.
+func (s sightings) String() string {
+	var lines strings.Builder
+	for _, what := range slices.Sorted(maps.Keys(s)) {
+		fmt.Fprintf(&lines, "%9d %s\n", s[what], what)
+	}
+	return lines.String()
+}
+
 // add counts what occurred in history.
 func (s sightings) add(history []porcupine.Operation) {
-	s["histories"]++
+	s[histories]++
 	s["operations"] += len(history)
 	runs := map[int]recordedRun{}
 	for _, operation := range history {
