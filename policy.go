@@ -186,11 +186,7 @@ func (p Policy) edges() Edges {
 func (b Backoff) delay(failures int, random float64) time.Duration {
 	d, limit := b.Initial, max(b.Initial, b.Max)
 	for ; failures > 1 && d < limit; failures-- {
-		if d > limit/2 {
-			d = limit
-			break
-		}
-		d *= 2
+		d += min(d, limit-d)
 	}
 	return d - time.Duration(random*b.Jitter*float64(d))
 }
@@ -427,7 +423,7 @@ func (h *history) hasten(at instant) { h.deadline = min(h.deadline, at) }
 
 // hastenFull ends the wait for more calls once MaxCalls are pending.
 func (h *history) hastenFull(p *Policy, now instant) {
-	if h.pending && h.full(p) {
+	if h.full(p) {
 		h.hasten(now)
 	}
 }
