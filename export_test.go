@@ -2,7 +2,8 @@ package throttle
 
 import "time"
 
-// This file opens the pure arithmetic of policy.go to its table test.
+// This file opens to tests what cannot be seen from outside: the pure arithmetic of
+// policy.go, the room of a heap, and stale timers.
 
 // A Step changes a history under a policy.
 type Step func(h *history, p Policy)
@@ -65,6 +66,19 @@ func after(p Policy, steps []Step) *history {
 		step(&h, p)
 	}
 	return &h
+}
+
+// HeapRoom returns for how many elements there is room in a heap to which some were
+// added and from which some were removed again.
+func HeapRoom(added, removed int) int {
+	var h heapOf[*place]
+	for range added {
+		h.add(new(place))
+	}
+	for range removed {
+		h.remove(0)
+	}
+	return cap(h)
 }
 
 // Wake does what a timer does that fires now, be it due, stale, or stopped too

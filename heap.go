@@ -1,6 +1,9 @@
 package throttle
 
-import "container/heap"
+import (
+	"container/heap"
+	"slices"
+)
 
 // This file holds what container/heap asks of a heap, once for both that there
 // are: the runs that wait for a turn, and the keys that will be forgotten.
@@ -47,7 +50,7 @@ func (h *heapOf[E]) Pop() any {
 	case last == 0:
 		*h = nil
 	case last < cap(rest)/4: // what is not used any more is given back
-		*h = append(make(heapOf[E], 0, 2*last), rest...)
+		*h = slices.Clone(rest)
 	default:
 		*h = rest
 	}
