@@ -3,7 +3,7 @@ package throttle
 import "time"
 
 // This file opens to tests what cannot be seen from outside: the pure arithmetic of
-// policy.go, the room of a heap, and stale timers.
+// policy.go, the room of a heap, stale timers, and who takes the lock.
 
 // A Step changes a history under a policy.
 type Step func(h *history, p Policy)
@@ -79,6 +79,21 @@ func HeapRoom(added, removed int) int {
 		h.remove(0)
 	}
 	return cap(h)
+}
+
+// Locked calls do with the lock held.
+func (t *Throttler) Locked(do func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	do()
+}
+
+// Locked calls do with the lock of key held.
+func (g *Group[K]) Locked(key K, do func()) {
+	s := g.locate(key).shard
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	do()
 }
 
 // Wake does what a timer does that fires now, be it due, stale, or stopped too

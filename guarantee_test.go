@@ -332,3 +332,50 @@ func TestCallIsSynchronizedBeforeItsRun(t *testing.T) {
 		}
 	}
 }
+
+// TestCallThatFindsARunPendingTakesNoLock holds the other part of G8, that such a call
+// synchronizes nothing: it returns while somebody has the lock, in a Group too.
+func TestCallThatFindsARunPendingTakesNoLock(t *testing.T) {
+	counted := []throttle.Option{throttle.WithCallCount()}
+	for _, test := range []struct {
+		name    string
+		policy  throttle.Policy
+		options []throttle.Option
+	}{
+		{"in the window", throttle.Every(time.Hour), nil},
+		{"counted", throttle.Every(time.Hour), counted},
+		{"quiet", throttle.Debounce(time.Hour, 0), nil},
+		{"of a full batch", throttle.Policy{Interval: time.Hour, Edges: throttle.Trailing, MaxCalls: 1}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			throttler := throttle.Must(throttle.New(test.policy, func() {}, test.options...))
+			throttler.Call() // maybe at once
+			throttler.Call()
+			throttler.Locked(func() { requireReturns(t, func() { throttler.Call() }) })
+			require.NoError(t, throttler.Close())
+			throttler.Locked(func() { requireReturns(t, func() { throttler.Call() }) })
+
+			group := throttle.Must(throttle.NewGroup(test.policy, nothing, test.options...))
+			require.NoError(t, group.Call(1))
+			require.NoError(t, group.Call(1))
+			group.Locked(1, func() { requireReturns(t, func() { _ = group.Call(1) }) })
+			require.NoError(t, group.Close())
+		})
+	}
+}
+
+// requireReturns fails the test if do, which may go on in the background, does not
+// return soon.
+func requireReturns(t *testing.T, do func()) {
+	t.Helper()
+	returned := make(chan struct{})
+	go func() {
+		defer close(returned)
+		do()
+	}()
+	select {
+	case <-returned:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the call waits for the lock")
+	}
+}
