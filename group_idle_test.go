@@ -180,15 +180,23 @@ func TestDroppedGroupIsCollected(t *testing.T) {
 			emptied(t, g)
 			dropped := weak.Make(g)
 			// From here on this function refers to it no more.
-			for range 1000 {
-				runtime.GC()
-				if dropped.Value() == nil {
-					return
-				}
-				time.Sleep(time.Millisecond) // a run's goroutine may have to end
+			if !collectedSoon(dropped) {
+				t.Error("an empty group that was dropped is still there")
 			}
-			t.Error("an empty group that was dropped is still there")
 		})
+	}
+}
+
+// TestClosedGroupIsCollectedWhileItsParentLives tells that who closes a Group need not
+// end the context that it was given.
+func TestClosedGroupIsCollectedWhileItsParentLives(t *testing.T) {
+	g := throttle.Must(throttle.NewGroup(throttle.Every(time.Hour), nothing, throttle.WithContext(t.Context())))
+	_ = g.Do(context.Background(), 1)
+	_ = g.Close()
+	dropped := weak.Make(g)
+	// From here on this function refers to it no more.
+	if !collectedSoon(dropped) {
+		t.Error("a closed group that was dropped is still there")
 	}
 }
 

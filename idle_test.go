@@ -156,8 +156,8 @@ func TestDroppedThrottlerIsCollected(t *testing.T) {
 
 // collectedSoon collects garbage until dropped is part of it, or reports false
 // after a while.
-func collectedSoon(dropped weak.Pointer[throttle.Throttler]) bool {
-	for range 200 {
+func collectedSoon[T any](dropped weak.Pointer[T]) bool {
+	for range 1000 {
 		runtime.GC()
 		if dropped.Value() == nil {
 			return true
