@@ -52,6 +52,11 @@ func TestWhenARunIsDue(t *testing.T) {
 			100 * ms, throttle.CauseCall,
 		},
 		{
+			"a full bucket gains nothing before the next start", throttle.Policy{Interval: 100 * ms, Burst: 2},
+			steps{started(0), started(150 * ms), started(160 * ms), called(170 * ms)},
+			250 * ms, throttle.CauseCall,
+		},
+		{
 			"a flush without token restarts accrual", throttle.Policy{Interval: 100 * ms, Burst: 2},
 			steps{started(0), started(10 * ms), called(20 * ms), throttle.Flushed(30 * ms), started(30 * ms), called(40 * ms)},
 			130 * ms, throttle.CauseCall,
@@ -63,6 +68,7 @@ func TestWhenARunIsDue(t *testing.T) {
 		{"urgent", urgent, steps{called(0), throttle.CalledWithin(5*ms, 10*ms), called(6 * ms)}, 15 * ms, throttle.CauseCall},
 		{"trailing alone, outside a window", batch, steps{called(5 * ms)}, 105 * ms, throttle.CauseCall},
 		{"trailing alone, inside a window", batch, steps{started(0), called(5 * ms)}, 100 * ms, throttle.CauseCall},
+		{"trailing alone, at the very end of a window", batch, steps{started(0), called(100 * ms)}, 200 * ms, throttle.CauseCall},
 		{"trailing alone, urgent", batch, steps{called(5 * ms), throttle.CalledWithin(6*ms, 2*ms)}, 8 * ms, throttle.CauseCall},
 		{
 			"a full batch", throttle.Policy{Quiet: 50 * ms, MaxCalls: 2},
@@ -84,6 +90,11 @@ func TestWhenARunIsDue(t *testing.T) {
 			"a periodic run", throttle.Policy{MaxInterval: 300 * ms},
 			steps{started(50 * ms), succeeded(60 * ms)},
 			350 * ms, throttle.CauseInterval,
+		},
+		{
+			"a call and a periodic run", throttle.Policy{Interval: 300 * ms, MaxInterval: 300 * ms},
+			steps{started(0), called(10 * ms)},
+			300 * ms, throttle.CauseCall,
 		},
 		{"an interval beyond time", throttle.Every(longest), steps{started(1), called(2)}, throttle.Never, throttle.CauseCall},
 		{"the longest interval", throttle.Every(longest), steps{started(0), called(2)}, throttle.Never, throttle.CauseCall},
@@ -118,6 +129,14 @@ func TestWhenAHistoryIsOver(t *testing.T) {
 		{"nothing", throttle.Every(100 * ms), nil, throttle.Always},
 		{"a pending call", throttle.Every(100 * ms), steps{called(7 * ms)}, throttle.Never},
 		{"a pending call that is never due", throttle.Every(longest), steps{started(1), called(7 * ms)}, throttle.Never},
+		{
+			"a pending call that is never due, outside a window", throttle.Policy{Interval: longest, Edges: throttle.Trailing},
+			steps{called(7 * ms)}, throttle.Never,
+		},
+		{
+			"a retry that is never due, eager", throttle.Policy{Retry: throttle.Backoff{Initial: longest, Eager: true}},
+			steps{started(1), failed(2, 0)}, throttle.Never,
+		},
 		{"a run", throttle.Every(100 * ms), steps{started(7 * ms), succeeded(9 * ms)}, 107 * ms},
 		{"a run, with no interval", throttle.Policy{}, steps{called(0), started(0), succeeded(9 * ms)}, 0},
 		{
@@ -126,6 +145,10 @@ func TestWhenAHistoryIsOver(t *testing.T) {
 		},
 		{"one token of three is gone", burst, steps{started(7 * ms), succeeded(9 * ms)}, 107 * ms},
 		{"all tokens are gone", burst, steps{started(0), started(10 * ms), started(20 * ms), succeeded(20 * ms)}, 300 * ms},
+		{
+			"a bucket that fills just before the end of time", throttle.Policy{Interval: longest / 3, Burst: 3},
+			steps{started(0), started(0), started(0), succeeded(0)}, longest / 3 * 3,
+		},
 		{
 			"a bucket that never fills", throttle.Policy{Interval: longest / 2, Burst: 3},
 			steps{started(0), started(1), started(2), succeeded(3)}, throttle.Never,

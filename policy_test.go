@@ -109,6 +109,7 @@ func TestPolicyThatMakesNoSenseIsRefusedAndItsNeighbourAccepted(t *testing.T) {
 		{"jitter that is no number", retry(throttle.Backoff{Initial: second, Jitter: math.NaN()}), "Retry.Jitter", retry(throttle.Backoff{Initial: second})},
 		{"infinite jitter", retry(throttle.Backoff{Initial: second, Jitter: math.Inf(1)}), "Retry.Jitter", retry(throttle.Backoff{Initial: second})},
 		{"jitter without delay", retry(throttle.Backoff{Jitter: 0.5}), "Retry.Jitter", retry(throttle.Backoff{})},
+		{"all jitter without delay", retry(throttle.Backoff{Jitter: 1}), "Retry.Jitter", retry(throttle.Backoff{})},
 		{"eager without delay", retry(throttle.Backoff{Eager: true}), "Retry.Eager", retry(throttle.Backoff{Initial: 1, Eager: true})},
 	}
 	for _, test := range tests {
