@@ -115,10 +115,7 @@ func (t *Throttler) postponedLocked(p *place, now instant) bool {
 
 // before implements element.
 func (p *place) before(other *place) bool {
-	if p.due != other.due {
-		return p.due < other.due
-	}
-	return p.number < other.number
+	return p.due < other.due || p.due == other.due && p.number < other.number
 }
 
 // placed implements element.
