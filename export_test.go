@@ -3,7 +3,7 @@ package throttle
 import "time"
 
 // This file opens to tests what cannot be seen from outside: the pure arithmetic of
-// policy.go, the room of a heap, stale timers, and who takes the lock.
+// policy.go, the room of a heap and of a table, stale timers, and who takes the lock.
 
 // A Step changes a history under a policy.
 type Step func(h *history, p Policy)
@@ -79,6 +79,18 @@ func HeapRoom(added, removed int) int {
 		h.remove(0)
 	}
 	return cap(h)
+}
+
+// Table returns how many keys the part of g's table holds to which key belongs, and how
+// many chains that has.
+func (g *Group[K]) Table(key K) (keys, chains int) {
+	s := g.locate(key).shard
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if heads := s.buckets.Load(); heads != nil {
+		chains = len(*heads)
+	}
+	return s.count, chains
 }
 
 // Locked calls do with the lock held.

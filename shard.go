@@ -214,7 +214,7 @@ func (s *shard[K]) removeLocked(e *entry[K]) {
 	switch {
 	case s.count == 0:
 		s.buckets.Store(nil)
-	case s.count < len(*heads)/4 && len(*heads) > leastBuckets:
+	case s.count < len(*heads)/4: // so never below leastBuckets
 		s.resizeLocked(len(*heads) / 2)
 	}
 }
