@@ -123,6 +123,18 @@ func TestGroupKeyIsForgottenTheInstantItDecidesNothing(t *testing.T) {
 	}
 }
 
+// TestGroupKeyThatDecidesNothingIsForgottenAtOnce tells that no timer is needed if the
+// instant is now.
+func TestGroupKeyThatDecidesNothingIsForgottenAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroupRecorder().group(t, throttle.Policy{Interval: time.Second, Edges: throttle.Trailing})
+		require.NoError(t, g.Call("key"))
+		require.Equal(t, 1, g.Len())
+		require.True(t, g.Cancel("key"))
+		require.Zero(t, g.Len())
+	})
+}
+
 var windowLifespans = []lifespan{
 	{name: "without limits, at once", moments: keyCalls(0), ends: 0},
 	{name: "without limits, at the run's end", script: []scripted{takes(20*ms, nil)}, moments: keyCalls(0), ends: 20},
