@@ -108,6 +108,30 @@ func (g *Group[K]) Locked(key K, do func()) {
 	do()
 }
 
+// CancelAfter cancels key once do has returned, which is called with key's lock held.
+//
+// +checklocksignore
+func (g *Group[K]) CancelAfter(key K, do func()) {
+	at := g.locate(key)
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	do()
+	e := at.find()
+	defer e.settleLocked(e.beginLocked(), false)
+	e.cancelLocked()
+}
+
+// Together reports whether the two keys have one lock.
+func (g *Group[K]) Together(a, b K) bool { return g.locate(a).shard == g.locate(b).shard }
+
+// Queued returns how many runs wait for their turn.
+func (g *Group[K]) Queued() int {
+	turns := g.extras.turns
+	turns.mu.Lock()
+	defer turns.mu.Unlock()
+	return len(turns.queue)
+}
+
 // Wake does what a timer does that fires now, be it due, stale, or stopped too
 // late.
 func (t *Throttler) Wake() { t.wake() }

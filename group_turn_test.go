@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -222,28 +223,36 @@ func TestGroupQuietRunThatWaitsForItsTurnIsStillPostponed(t *testing.T) {
 }
 
 // TestGroupPostponedRunLosesItsPlace holds the due order where calls have postponed a
-// run that waits for its turn, to a time that has passed too when the turn comes.
+// run that waits for its turn, to a time that has passed too when the turn comes, or
+// comes with it.
 func TestGroupPostponedRunLosesItsPlace(t *testing.T) {
 	for name, call := range map[string]func(*throttle.Group[string]) error{
 		"Call":       func(g *throttle.Group[string]) error { return g.Call("a") },
 		"CallWithin": func(g *throttle.Group[string]) error { return g.CallWithin("a", time.Hour) },
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r, g := busy(t, throttle.Debounce(10*ms, 0))
-				require.NoError(t, g.Call("a"))
-				for at, key := range []string{"b", "c", "d"} {
-					r.until(12 + at)
-					require.NoError(t, g.Call(key)) // due at 22, 23 and 24
-				}
-				r.until(13 + 2)
-				require.NoError(t, call(g)) // due at 25
-				r.until(16)
-				require.NoError(t, g.Call("e")) // due at 26
-				r.until(1000)
-				require.Equal(t, []string{"busy", "b", "c", "d", "a", "e"}, r.ordered())
+		for _, postponed := range []struct {
+			to    time.Duration
+			order []string
+		}{
+			{25 * ms, []string{"busy", "b", "c", "d", "a", "e"}},
+			{100 * ms, []string{"busy", "b", "c", "d", "e", "a"}},
+		} {
+			t.Run(fmt.Sprint(name, " to ", postponed.to), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r, g := busy(t, throttle.Debounce(10*ms, 0))
+					require.NoError(t, g.Call("a"))
+					time.AfterFunc(postponed.to-10*ms, func() { _ = call(g) })
+					for at, key := range []string{"b", "c", "d"} {
+						r.until(12 + at)
+						require.NoError(t, g.Call(key)) // due at 22, 23 and 24
+					}
+					r.until(16)
+					require.NoError(t, g.Call("e")) // due at 26
+					r.until(1000)
+					require.Equal(t, postponed.order, r.ordered())
+				})
 			})
-		})
+		}
 	}
 }
 
@@ -364,6 +373,36 @@ func TestGroupFlushWaitsForItsTurn(t *testing.T) {
 		require.NoError(t, flush.result(t))
 		require.Equal(t, []int{100}, r.started()["a"])
 	})
+}
+
+// TestGroupTurnPassesOnIfWhoGotItHasJustBeenCanceled has a key canceled when its place is
+// out of the queue already, but its run not started yet.
+func TestGroupTurnPassesOnIfWhoGotItHasJustBeenCanceled(t *testing.T) {
+	release := make(chan struct{})
+	var mu sync.Mutex
+	var ran []int
+	g := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(_ context.Context, key int) error {
+		if key == 0 {
+			<-release
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		ran = append(ran, key)
+		return nil
+	}, throttle.WithMaxConcurrent(1)))
+	first, last := 1, -1
+	for g.Together(0, first) { // then key 0's run could not end
+		first++
+	}
+	for _, key := range []int{0, first, last} {
+		require.NoError(t, g.Call(key))
+	}
+	g.CancelAfter(first, func() {
+		close(release)
+		eventually(t, "the first to get the turn", func() bool { return g.Queued() == 1 })
+	})
+	require.NoError(t, g.Shutdown(context.Background()))
+	require.Equal(t, []int{0, last}, ran)
 }
 
 // TestGroupFreeTurnsAreNotLost has turns handed to runs that have no use for them any
