@@ -4,7 +4,10 @@ go 1.26.0
 
 require (
 	github.com/anishathalye/porcupine v1.3.1
+	github.com/stretchr/testify v1.12.1
 	github.com/throttle-go/throttle v0.0.0
 )
+
+require go.yaml.in/yaml/v3 v3.0.5 // indirect
 
 replace github.com/throttle-go/throttle => ../
