@@ -1,6 +1,6 @@
 package throttle_test
 
-// This file plays the scenarios of fuzz_decode_test.go on a Coalescer beside a
+// This file plays the scenarios of package reference on a Coalescer beside a
 // Throttler: the two must run at the same instants and tell the same. What the
 // Coalescer does with its values is kept in books, see fuzz_books_test.go, which
 // must balance when it is closed.
@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/internal/reference"
 )
 
 // FuzzCoalescer turns bytes into a scenario and plays it.
@@ -66,7 +67,7 @@ func TestCoalescerAgreesWithThrottler(t *testing.T) {
 type tandem struct {
 	t        *testing.T
 	data     []byte
-	scenario *scenario
+	scenario *reference.Scenario
 	made     time.Time
 	plain    *rider
 	laden    *rider
@@ -81,19 +82,18 @@ type tandem struct {
 func playInTandem(t *testing.T, data []byte) (fates map[string]int) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := (&decoder{data: data}).scenario()
-		s.policy.MaxInterval = 0
-		if s.policy = mendPolicy(s.policy); len(modelFaults(s.policy)) > 0 {
-			s.policy = throttle.Every(10 * ms)
+		s := reference.NewDecoder(data).Scenario()
+		if s.Policy = carriedPolicy(s.Policy); len(reference.Faults(s.Policy)) > 0 {
+			s.Policy = throttle.Every(10 * ms)
 		}
-		x := &tandem{t: t, data: data, scenario: s, made: time.Now(), books: newBooks()}
+		x := &tandem{t: t, data: data, scenario: &s, made: time.Now(), books: newBooks()}
 		x.build()
 		defer x.leaveNothingBehind()
-		for _, step := range s.steps {
+		for _, step := range s.Steps {
 			x.wait(step)
 			x.compare("")
 			x.do(step)
-			x.compare(step.op.String())
+			x.compare(step.Op.String())
 			if x.over() {
 				break
 			}
@@ -102,6 +102,12 @@ func playInTandem(t *testing.T, data []byte) (fates map[string]int) {
 		fates = x.books.count()
 	})
 	return fates
+}
+
+// carriedPolicy returns a policy for both machines: a Coalescer has no periodic runs.
+func carriedPolicy(p throttle.Policy) throttle.Policy {
+	p.MaxInterval = 0
+	return reference.Mend(p)
 }
 
 // A machine is a Throttler, or a Coalescer that numbers its values by itself.
@@ -169,7 +175,7 @@ func (m ladenMachine) Shutdown(ctx context.Context) error {
 type rider struct {
 	machine
 
-	scenario  *scenario
+	scenario  *reference.Scenario
 	made      time.Time
 	endParent context.CancelCauseFunc
 	options   []throttle.Option
@@ -183,7 +189,7 @@ type rider struct {
 func (x *tandem) newRider() *rider {
 	r := &rider{scenario: x.scenario, made: x.made, endParent: func(error) {}}
 	r.options = []throttle.Option{throttle.WithObserver(r.observe), throttle.WithCallCount()}
-	if x.scenario.parent {
+	if x.scenario.Parent {
 		parent, end := context.WithCancelCause(context.Background())
 		r.endParent = end
 		r.options = append(r.options, throttle.WithContext(parent))
@@ -193,9 +199,9 @@ func (x *tandem) newRider() *rider {
 
 func (x *tandem) build() {
 	x.plain, x.laden = x.newRider(), x.newRider()
-	x.plain.machine = plainMachine{throttle.Must(throttle.New(x.scenario.policy, x.plain.callback,
+	x.plain.machine = plainMachine{throttle.Must(throttle.New(x.scenario.Policy, x.plain.callback,
 		append(x.plain.options, throttle.WithErrorHandler(x.plain.handle))...))}
-	c := throttle.Must(throttle.NewCoalescer(x.scenario.policy, throttle.Append[int], x.deliver,
+	c := throttle.Must(throttle.NewCoalescer(x.scenario.Policy, throttle.Append[int], x.deliver,
 		append(x.laden.options, throttle.WithErrorHandler(func(err error) {
 			x.books.hear(err)
 			x.laden.handle(err)
@@ -215,10 +221,14 @@ func (x *tandem) deliver(ctx context.Context, value []int) error {
 
 func (r *rider) elapsed() time.Duration { return time.Since(r.made) }
 
-func (r *rider) write(line string) {
+func (r *rider) write(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.diary = append(r.diary, line)
+	r.writeLocked(format, args...)
+}
+
+func (r *rider) writeLocked(format string, args ...any) {
+	r.diary = append(r.diary, fmt.Sprintf("%v: ", r.elapsed())+fmt.Sprintf(format, args...))
 }
 
 // callback does what the script says.
@@ -226,18 +236,18 @@ func (r *rider) callback(ctx context.Context) error {
 	r.mu.Lock()
 	number := r.started
 	r.started++
-	r.diary = append(r.diary, lineStarted(number, r.elapsed()))
+	r.writeLocked("run %d starts", number)
 	r.mu.Unlock()
 	defer func() { // even when it panics
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.ended++
 	}()
-	script := r.scenario.script(number)
-	r.act(ctx, script.early)
-	r.work(ctx, script.length, script.heedsContext)
-	r.act(ctx, script.late)
-	return script.outcome.happen(number, script.retryIn)
+	script := r.scenario.Script(number)
+	r.act(ctx, script.Early)
+	r.work(ctx, script.Length, script.HeedsContext)
+	r.act(ctx, script.Late)
+	return script.End(number)
 }
 
 // work takes a while, if that is not 0. Two timers of no length, looked at by two
@@ -258,53 +268,53 @@ func (r *rider) work(ctx context.Context, length time.Duration, heedsContext boo
 }
 
 // act calls a method from inside the callback.
-func (r *rider) act(ctx context.Context, act modelAct) {
-	verdict := verdictNil
+func (r *rider) act(ctx context.Context, act reference.Act) {
+	verdict := reference.VerdictOf(nil)
 	switch act {
-	case actNone:
+	case reference.ActNone:
 		return
-	case actCall:
-		r.callWithin(modelNever)
-	case actCallWithin:
-		r.callWithin(actWithin)
-	case actCancel:
+	case reference.ActCall:
+		r.callWithin(reference.Never)
+	case reference.ActCallWithin:
+		r.callWithin(reference.ActWithin)
+	case reference.ActCancel:
 		verdict = strconv.FormatBool(r.cancel())
-	case actSetSamePolicy:
-		verdict = verdictOf(r.SetPolicy(r.Policy()))
-	case actClose:
-		verdict = verdictOf(r.Close())
-	case actDo:
-		verdict = verdictOf(r.machine.do(ctx))
-	case actFlush:
-		verdict = verdictOf(r.Flush(ctx))
-	case actShutdown:
-		verdict = verdictOf(r.Shutdown(ctx))
+	case reference.ActSetSamePolicy:
+		verdict = reference.VerdictOf(r.SetPolicy(r.Policy()))
+	case reference.ActClose:
+		verdict = reference.VerdictOf(r.Close())
+	case reference.ActDo:
+		verdict = reference.VerdictOf(r.machine.do(ctx))
+	case reference.ActFlush:
+		verdict = reference.VerdictOf(r.Flush(ctx))
+	case reference.ActShutdown:
+		verdict = reference.VerdictOf(r.Shutdown(ctx))
 	}
-	r.write(lineAct(r.elapsed(), act, verdict))
+	r.write("the callback's %v returns %s", act, verdict)
 }
 
 // observe writes down a run, with all that is told of it.
 func (r *rider) observe(run throttle.Run) {
 	since := func(at time.Time) time.Duration { return at.Sub(r.made) }
-	r.write(fmt.Sprintf("%v: run seen: %s, attempt %d, asked for at %v, due at %v, from %v to %v, for %d calls: %s", r.elapsed(),
-		run.Cause, run.Attempt, since(run.Asked), since(run.Due), since(run.Started), since(run.Ended), run.Calls, verdictOf(run.Err)))
+	r.write("run seen: %s, attempt %d, asked for at %v, due at %v, from %v to %v, for %d calls: %s",
+		run.Cause, run.Attempt, since(run.Asked), since(run.Due), since(run.Started), since(run.Ended), run.Calls, reference.VerdictOf(run.Err))
 }
 
 // handle writes down an error, but for a value lost without a run, which only a
 // Coalescer knows of.
 func (r *rider) handle(err error) {
 	if !errors.Is(err, throttle.ErrClosed) {
-		r.write(lineHandled(r.elapsed(), verdictOf(err)))
+		r.write("the error handler gets %s", reference.VerdictOf(err))
 	}
 }
 
 // wait lets time pass before a step.
-func (x *tandem) wait(s step) {
-	wait := s.wait
-	if s.aim != aimNowhere {
+func (x *tandem) wait(s reference.Step) {
+	wait := s.Wait
+	if s.Aim != reference.AimNowhere {
 		wait = 10 * ms
 		if next := x.plain.Stats().Next; !next.IsZero() {
-			if until := time.Until(next) + s.wait; until > 0 && until <= time.Second {
+			if until := time.Until(next) + s.Wait; until > 0 && until <= time.Second {
 				wait = until
 			}
 		}
@@ -314,55 +324,54 @@ func (x *tandem) wait(s step) {
 }
 
 // do performs a step's operation on both.
-func (x *tandem) do(s step) {
+func (x *tandem) do(s reference.Step) {
 	for _, r := range []*rider{x.plain, x.laden} {
-		switch s.op {
-		case opNothing:
-		case opCall:
-			r.callWithin(modelNever)
-		case opCallWithin:
-			r.callWithin(s.within)
-		case opDo:
+		switch s.Op {
+		case reference.OpNothing:
+		case reference.OpCall:
+			r.callWithin(reference.Never)
+		case reference.OpCallWithin:
+			r.callWithin(s.Within)
+		case reference.OpDo:
 			x.await(s, r, r.machine.do)
-		case opFlush:
+		case reference.OpFlush:
 			x.await(s, r, r.Flush)
-		case opShutdown:
+		case reference.OpShutdown:
 			x.await(s, r, r.Shutdown)
-		case opCancel:
-			r.write(lineAnswer(r.elapsed(), "Cancel", strconv.FormatBool(r.cancel())))
-		case opSetPolicy:
-			s.policy.MaxInterval = 0
-			r.write(lineAnswer(r.elapsed(), "SetPolicy", verdictOf(r.SetPolicy(mendPolicy(s.policy)))))
-		case opSetSamePolicy:
-			r.write(lineAnswer(r.elapsed(), "SetPolicy", verdictOf(r.SetPolicy(r.Policy()))))
-		case opClose:
+		case reference.OpCancel:
+			r.write("Cancel returns %t", r.cancel())
+		case reference.OpSetPolicy:
+			r.write("SetPolicy returns %s", reference.VerdictOf(r.SetPolicy(carriedPolicy(s.Policy))))
+		case reference.OpSetSamePolicy:
+			r.write("SetPolicy returns %s", reference.VerdictOf(r.SetPolicy(r.Policy())))
+		case reference.OpClose:
 			_ = r.Close()
-		case opEndParent:
+		case reference.OpEndParent:
 			if !x.drained { // or who comes first, a run's end or the parent's, would be open
-				r.endParent(errParentEnded)
+				r.endParent(reference.ErrParentEnded)
 			}
 		}
 		synctest.Wait()
 	}
-	x.drained = x.drained || s.op == opShutdown
+	x.drained = x.drained || s.Op == reference.OpShutdown
 	x.asked++
 }
 
 // await has a goroutine wait in Do, Flush or Shutdown.
-func (x *tandem) await(s step, r *rider, ask func(context.Context) error) {
-	name := fmt.Sprintf("%v (number %d)", s.op, x.asked)
+func (x *tandem) await(s reference.Step, r *rider, ask func(context.Context) error) {
+	name := fmt.Sprintf("%v (number %d)", s.Op, x.asked)
 	x.waiters.Go(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		if s.late {
+		if s.Late {
 			cancel()
 		}
-		if s.within > 0 {
-			ctx, cancel = context.WithTimeout(ctx, s.within)
+		if s.Within > 0 {
+			ctx, cancel = context.WithTimeout(ctx, s.Within)
 			defer cancel()
 		}
-		verdict := verdictOf(ask(ctx))
-		r.write(lineAnswer(r.elapsed(), name, verdict))
+		verdict := reference.VerdictOf(ask(ctx))
+		r.write("%s returns %s", name, verdict)
 	})
 }
 
@@ -406,7 +415,7 @@ type told struct {
 
 func (r *rider) look() look {
 	stats := r.Stats()
-	lastError := verdictOf(stats.LastError)
+	lastError := reference.VerdictOf(stats.LastError)
 	stats.LastError = nil
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -417,22 +426,22 @@ func (r *rider) look() look {
 
 // end ends the scenario, and tells that nothing is left of it.
 func (x *tandem) end() {
-	switch x.scenario.ending {
-	case endWithShutdown:
-		x.do(step{op: opShutdown})
-	case endIdle:
-		x.do(step{op: opCancel})
-	case endWithClose:
-		x.do(step{op: opClose})
+	switch x.scenario.Ending {
+	case reference.EndWithShutdown:
+		x.do(reference.Step{Op: reference.OpShutdown})
+	case reference.EndIdle:
+		x.do(reference.Step{Op: reference.OpCancel})
+	case reference.EndWithClose:
+		x.do(reference.Step{Op: reference.OpClose})
 	}
 	x.compare("the end")
 	x.rest()
 	x.compare("rest")
-	x.do(step{op: opClose})
+	x.do(reference.Step{Op: reference.OpClose})
 	x.rest()
 	x.waiters.Wait()
-	x.do(step{op: opCancel})
-	x.do(step{op: opCall})
+	x.do(reference.Step{Op: reference.OpCancel})
+	x.do(reference.Step{Op: reference.OpCall})
 	x.compare("closed")
 	x.books.balance()
 	x.compare("books")
@@ -458,9 +467,9 @@ func (x *tandem) rest() {
 func (x *tandem) fail(why string) {
 	x.t.Helper()
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s\nbytes: %q\n%s\n", why, x.data, policyText(x.scenario.policy))
+	fmt.Fprintf(&text, "%s\nbytes: %q\n%s\n", why, x.data, reference.PolicyText(x.scenario.Policy))
 	for n := range x.laden.started {
-		fmt.Fprintf(&text, "run %d: %v\n", n, x.scenario.script(n))
+		fmt.Fprintf(&text, "run %d: %v\n", n, x.scenario.Script(n))
 	}
 	x.t.Fatal(text.String() + strings.Join(x.timeline, "\n"))
 }

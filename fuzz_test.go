@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+
+	"github.com/throttle-go/throttle/internal/reference"
 )
 
 // FuzzThrottler turns bytes into a scenario and plays it.
@@ -23,13 +25,23 @@ func FuzzThrottler(f *testing.F) {
 	})
 }
 
+// playScenario plays what the bytes mean and returns how often each rule decided.
+func playScenario(t *testing.T, data []byte) (fired map[reference.Rule]int) {
+	t.Helper()
+	report := reference.Play(t, reference.NewDecoder(data).Scenario())
+	if report.Failure != "" {
+		t.Fatalf("bytes: %q\n%s", data, report.Failure)
+	}
+	return report.Fired
+}
+
 // TestModelAgrees plays random scenarios, the same ones each time. They must
 // reach every rule, or the generator has gone blind.
 func TestModelAgrees(t *testing.T) {
 	const blocks, scenarios = 4, 500
 	var (
 		mu    sync.Mutex // guards fired
-		fired = make(map[modelRule]int)
+		fired = make(map[reference.Rule]int)
 	)
 	t.Run("scenarios", func(t *testing.T) {
 		for block := range blocks {
@@ -48,7 +60,7 @@ func TestModelAgrees(t *testing.T) {
 			})
 		}
 	})
-	for _, rule := range modelRules {
+	for _, rule := range reference.Rules() {
 		t.Logf("%6d  %s", fired[rule], rule)
 		if fired[rule] == 0 {
 			t.Errorf("no scenario reached the rule %q", rule)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/internal/reference"
 )
 
 // longAgo is when what never happened did.
@@ -18,7 +19,7 @@ func later(at, d time.Duration) time.Duration {
 	if at == longAgo {
 		return longAgo
 	}
-	return modelPlus(at, d)
+	return reference.Plus(at, d)
 }
 
 // A memory is the past of one key. Its instants count from the test's begin.
@@ -82,13 +83,13 @@ func (m *memory) start(now time.Duration) {
 	m.tokens = max(m.tokens-1, 0)
 }
 
-func (m *memory) end(now time.Duration, script modelScript) {
+func (m *memory) end(now time.Duration, script reference.Script) {
 	retry := m.policy.Retry
 	m.ended, m.active, m.hold, m.backoff = now, false, longAgo, false
 	switch {
-	case script.outcome.asksRetry():
-		m.hold = later(now, max(script.retryIn, 0))
-	case script.outcome.succeeds() || retry.Initial == 0:
+	case script.Outcome.AsksRetry():
+		m.hold = later(now, max(script.RetryIn, 0))
+	case script.Outcome.Succeeds() || retry.Initial == 0:
 		m.failures = 0
 	case m.canceled:
 		m.hold, m.backoff = later(now, retry.Initial), true

@@ -16,13 +16,14 @@ import (
 	"time"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/internal/reference"
 )
 
 // A duet plays one script.
 type duet struct {
 	t        *testing.T
 	data     []byte
-	script   *decoder // what is left of data
+	script   *reference.Decoder // what is left of data
 	begin    time.Time
 	counting bool
 	policy   throttle.Policy
@@ -52,7 +53,7 @@ const (
 type twin struct {
 	key       int
 	throttler *throttle.Throttler // nil until the key is called
-	scripts   []modelScript       // of the first runs; later ones return nil at once
+	scripts   []reference.Script  // of the first runs; later ones return nil at once
 	held      bool                // the key was, when last looked at
 	forgotten bool                // the key was, since the twin was made
 
@@ -68,10 +69,10 @@ func playDuet(t *testing.T, keys int, data []byte) (remade map[string]int) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDuet(t, keys, data)
 		defer d.leaveNothingBehind()
-		for step := 0; len(d.script.data) > 0 && step < 120; step++ {
+		for step := 0; d.script.More() && step < 120; step++ {
 			d.pass()
 			d.compare("")
-			what := d.act(d.twins[d.script.pick(keys)])
+			what := d.act(d.twins[d.script.Pick(keys)])
 			synctest.Wait()
 			d.compare(what)
 		}
@@ -82,14 +83,14 @@ func playDuet(t *testing.T, keys int, data []byte) (remade map[string]int) {
 }
 
 func newDuet(t *testing.T, keys int, data []byte) *duet {
-	d := &duet{t: t, data: data, script: &decoder{data: data}, begin: time.Now(), remade: make(map[string]int)}
-	d.counting = d.script.pick(2) == 1
-	d.policy = d.drawPolicy(throttle.Policy{}, d.script.byte())
+	d := &duet{t: t, data: data, script: reference.NewDecoder(data), begin: time.Now(), remade: make(map[string]int)}
+	d.counting = d.script.Pick(2) == 1
+	d.policy = d.drawPolicy(throttle.Policy{}, d.script.Byte())
 	for key := range keys {
 		tw := &twin{key: key, memory: newMemory(d.policy)}
-		for range 2 + d.script.pick(6) {
-			script := d.script.script()
-			script.retryIn = min(script.retryIn, time.Hour) // as in drawPolicy
+		for range 2 + d.script.Pick(6) {
+			script := d.script.Script()
+			script.RetryIn = min(script.RetryIn, time.Hour) // as in drawPolicy
 			tw.scripts = append(tw.scripts, script)
 		}
 		d.twins = append(d.twins, tw)
@@ -104,15 +105,15 @@ func newDuet(t *testing.T, keys int, data []byte) *duet {
 // and whose waits end before time does: how far that is depends on when a
 // Throttler was built.
 func (d *duet) drawPolicy(last throttle.Policy, fields byte) throttle.Policy {
-	p := d.script.policy(last, fields)
+	p := d.script.Policy(last, fields)
 	for _, wait := range []*time.Duration{&p.Interval, &p.Quiet, &p.MaxWait, &p.MaxInterval, &p.Retry.Initial, &p.Retry.Max} {
 		*wait = min(*wait, time.Hour)
 	}
 	if p.MaxInterval > 0 {
 		p.MaxInterval = max(p.MaxInterval, 20*ms)
 	}
-	if p = mendPolicy(p); p.Validate() != nil {
-		return mendPolicy(throttle.Policy{Interval: max(0, p.Interval), Burst: max(0, p.Burst)})
+	if p = reference.Mend(p); p.Validate() != nil {
+		return reference.Mend(throttle.Policy{Interval: max(0, p.Interval), Burst: max(0, p.Burst)})
 	}
 	return p
 }
@@ -143,7 +144,7 @@ func (d *duet) writeLocked(v voice, format string, args ...any) {
 // run is the callback of both.
 func (d *duet) run(v voice, tw *twin, call func()) error {
 	d.mu.Lock()
-	number, script := tw.started[v], modelScript{}
+	number, script := tw.started[v], reference.Script{}
 	tw.started[v]++
 	if number < len(tw.scripts) {
 		script = tw.scripts[number]
@@ -161,14 +162,14 @@ func (d *duet) run(v voice, tw *twin, call func()) error {
 			tw.memory.end(d.now(), script)
 		}
 	}()
-	d.callFromInside(v, tw, script.early, call)
-	time.Sleep(script.length)
-	d.callFromInside(v, tw, script.late, call)
-	return script.outcome.happen(1000*tw.key+number, script.retryIn)
+	d.callFromInside(v, tw, script.Early, call)
+	time.Sleep(script.Length)
+	d.callFromInside(v, tw, script.Late, call)
+	return script.End(1000*tw.key + number)
 }
 
-func (d *duet) callFromInside(v voice, tw *twin, act modelAct, call func()) {
-	if act == actNone {
+func (d *duet) callFromInside(v voice, tw *twin, act reference.Act, call func()) {
+	if act == reference.ActNone {
 		return
 	}
 	if v == ofTwin {
@@ -200,12 +201,12 @@ func (d *duet) observe(v voice, run throttle.Run) {
 
 // pass lets time pass, often until the very instant at which something happens.
 func (d *duet) pass() {
-	now, tw := d.now(), d.twins[d.script.pick(len(d.twins))]
+	now, tw := d.now(), d.twins[d.script.Pick(len(d.twins))]
 	to := now
-	switch shape := d.script.byte(); {
+	switch shape := d.script.Byte(); {
 	case shape < 40:
 	case shape < 100:
-		to += d.script.short()
+		to += d.script.Short()
 	case shape < 200:
 		d.mu.Lock()
 		to = tw.memory.decidesUntil()
@@ -225,7 +226,7 @@ func (d *duet) pass() {
 
 // act does the next thing to tw on both sides, and tells what.
 func (d *duet) act(tw *twin) (what string) {
-	switch shape := d.script.byte(); {
+	switch shape := d.script.Byte(); {
 	case shape < 120:
 		t := d.called(tw)
 		d.write(ofGroup, "%v", d.group.Call(tw.key))
@@ -233,7 +234,7 @@ func (d *duet) act(tw *twin) (what string) {
 		d.write(ofTwin, "%v", nil)
 		return fmt.Sprintf("Call(%d)", tw.key)
 	case shape < 150:
-		t, within := d.called(tw), d.script.duration()
+		t, within := d.called(tw), d.script.Duration()
 		d.write(ofGroup, "%v", d.group.CallWithin(tw.key, within))
 		t.CallWithin(within)
 		d.write(ofTwin, "%v", nil)
@@ -301,14 +302,14 @@ func (d *duet) cancel(tw *twin) {
 // forgotten, so the twin of a key that is not held is from now on a new one; and
 // if the twin of one that is held remembers more than it, all stays as it is.
 func (d *duet) setPolicy() string {
-	next := d.drawPolicy(d.policy, d.script.byte())
+	next := d.drawPolicy(d.policy, d.script.Byte())
 	if slices.ContainsFunc(d.twins, func(tw *twin) bool { return tw.held && tw.forgotten }) {
 		return "no SetPolicy"
 	}
 	if (next.Quiet > 0) != (d.policy.Quiet > 0) {
 		// Without Quiet not every call is remembered. That is the business of
 		// the Throttler's own model.
-		next = mendPolicy(throttle.Policy{Interval: next.Interval, Burst: next.Burst, From: next.From, Quiet: d.policy.Quiet, Retry: next.Retry})
+		next = reference.Mend(throttle.Policy{Interval: next.Interval, Burst: next.Burst, From: next.From, Quiet: d.policy.Quiet, Retry: next.Retry})
 	}
 	d.policy = next
 	d.write(ofGroup, "%v", d.group.SetPolicy(next))
@@ -329,7 +330,7 @@ func (d *duet) setPolicy() string {
 		tw.memory = newMemory(next)
 		d.mu.Unlock()
 	}
-	return "SetPolicy " + policyText(next)
+	return "SetPolicy " + reference.PolicyText(next)
 }
 
 // compare holds the group against the twins.
@@ -357,7 +358,7 @@ func (d *duet) compare(what string) {
 		}
 	}
 	if !slices.Equal(got, want) {
-		d.t.Fatalf("group and twins disagree\nbytes: %q\n%s\n%s", d.data, policyText(d.policy), strings.Join(d.timeline, "\n"))
+		d.t.Fatalf("group and twins disagree\nbytes: %q\n%s\n%s", d.data, reference.PolicyText(d.policy), strings.Join(d.timeline, "\n"))
 	}
 }
 

@@ -1,8 +1,8 @@
-package throttle_test
+package reference
 
-// This file is what the harness gives its throttler, and so what it learns from
-// it: the callback that does as scripted, the observer, the error handler, and
-// errors in the model's words.
+// This file is what the rig gives its throttler, and so what it learns from it: the
+// callback that does as scripted, the observer, the error handler, and errors in
+// the model's words.
 
 import (
 	"context"
@@ -22,20 +22,24 @@ func (r *rig) callback(ctx context.Context) error {
 	r.started++
 	r.diary = append(r.diary, lineStarted(number, r.elapsed()))
 	r.checkLocked(r.history.start(r.elapsed()))
+	amok := r.started > r.amok
 	r.mu.Unlock()
+	if amok {
+		_ = r.throttler.Close()
+	}
 	defer func() { // even when it panics
 		r.mu.Lock()
 		r.ended++
 		r.history.end(r.elapsed())
 		r.mu.Unlock()
 	}()
-	script := r.scenario.script(number)
-	r.act(ctx, script.early)
-	timer := time.NewTimer(script.length)
+	script := r.scenario.Script(number)
+	r.act(ctx, script.Early)
+	timer := time.NewTimer(script.Length)
 	defer timer.Stop()
 	switch {
-	case script.length == 0:
-	case script.heedsContext:
+	case script.Length == 0:
+	case script.HeedsContext:
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -43,36 +47,36 @@ func (r *rig) callback(ctx context.Context) error {
 	default:
 		<-timer.C
 	}
-	r.act(ctx, script.late)
-	return script.outcome.happen(number, script.retryIn)
+	r.act(ctx, script.Late)
+	return script.End(number)
 }
 
 // act calls a method from inside the callback.
-func (r *rig) act(ctx context.Context, act modelAct) {
+func (r *rig) act(ctx context.Context, act Act) {
 	t, verdict := r.throttler, verdictNil
 	switch act {
-	case actNone:
+	case ActNone:
 		return
-	case actCall:
+	case ActCall:
 		r.note((*history).call)
 		t.Call()
-	case actCallWithin:
+	case ActCallWithin:
 		r.note((*history).call)
-		t.CallWithin(actWithin)
-	case actCancel:
+		t.CallWithin(ActWithin)
+	case ActCancel:
 		r.note((*history).cancel)
 		verdict = strconv.FormatBool(t.Cancel())
-	case actSetSamePolicy:
-		verdict = verdictOf(t.SetPolicy(t.Policy()))
-	case actClose:
+	case ActSetSamePolicy:
+		verdict = VerdictOf(t.SetPolicy(t.Policy()))
+	case ActClose:
 		r.note((*history).close)
-		verdict = verdictOf(t.Close())
-	case actDo:
-		verdict = verdictOf(t.Do(ctx))
-	case actFlush:
-		verdict = verdictOf(t.Flush(ctx))
-	case actShutdown:
-		verdict = verdictOf(t.Shutdown(ctx))
+		verdict = VerdictOf(t.Close())
+	case ActDo:
+		verdict = VerdictOf(t.Do(ctx))
+	case ActFlush:
+		verdict = VerdictOf(t.Flush(ctx))
+	case ActShutdown:
+		verdict = VerdictOf(t.Shutdown(ctx))
 	}
 	r.write(lineAct(r.elapsed(), act, verdict))
 }
@@ -82,24 +86,24 @@ type scriptedError struct{ run int }
 
 func (e scriptedError) Error() string { return verdictOfRun(e.run, false) }
 
-// happen ends the callback.
-func (o modelOutcome) happen(run int, retryIn time.Duration) error {
-	switch o {
-	case outcomeSuccess:
-	case outcomeError:
-		return scriptedError{run}
-	case outcomePanicsWithError:
-		panic(scriptedError{run})
-	case outcomePanicsWithText:
-		panic(verdictOfRun(run, true))
-	case outcomePanicsWithNil:
+// End ends the callback of run number n, by its outcome.
+func (s Script) End(n int) error {
+	switch s.Outcome {
+	case OutcomeSuccess:
+	case OutcomeError:
+		return scriptedError{n}
+	case OutcomePanicsWithError:
+		panic(scriptedError{n})
+	case OutcomePanicsWithText:
+		panic(verdictOfRun(n, true))
+	case OutcomePanicsWithNil:
 		panic(nil) //nolint:govet // a callback may, and gets a runtime.PanicNilError
-	case outcomeGoexit:
+	case OutcomeGoexit:
 		runtime.Goexit()
-	case outcomeRetryIn:
-		return throttle.RetryIn(retryIn)
-	case outcomeWrappedRetryIn:
-		return fmt.Errorf("not yet: %w", throttle.RetryIn(retryIn))
+	case OutcomeRetryIn:
+		return throttle.RetryIn(s.RetryIn)
+	case OutcomeWrappedRetryIn:
+		return fmt.Errorf("not yet: %w", throttle.RetryIn(s.RetryIn))
 	}
 	return nil
 }
@@ -107,7 +111,7 @@ func (o modelOutcome) happen(run int, retryIn time.Duration) error {
 func (r *rig) observe(run throttle.Run) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.diary = append(r.diary, modelRecord{
+	r.diary = append(r.diary, record{
 		number:     r.ended - 1,
 		cause:      run.Cause,
 		attempt:    run.Attempt,
@@ -117,15 +121,15 @@ func (r *rig) observe(run throttle.Run) {
 		started:    run.Started.Sub(r.made),
 		ended:      run.Ended.Sub(r.made),
 		calls:      run.Calls,
-		verdict:    verdictOf(run.Err),
+		verdict:    VerdictOf(run.Err),
 	}.String())
 	r.checkLocked(r.history.observe(run, r.made))
 }
 
-func (r *rig) handle(err error) { r.write(lineHandled(r.elapsed(), verdictOf(err))) }
+func (r *rig) handle(err error) { r.write(lineHandled(r.elapsed(), VerdictOf(err))) }
 
-// verdictOf puts an error into the model's words.
-func verdictOf(err error) string {
+// VerdictOf puts an error into the model's words.
+func VerdictOf(err error) string {
 	var (
 		throttled *throttle.ThrottledError
 		retry     *throttle.RetryError
@@ -137,7 +141,7 @@ func verdictOf(err error) string {
 	switch {
 	case err == nil:
 		return verdictNil
-	case errors.Is(err, throttle.ErrClosed) && errors.Is(err, errParentEnded):
+	case errors.Is(err, throttle.ErrClosed) && errors.Is(err, ErrParentEnded):
 		return verdictClosedParent
 	case errors.Is(err, throttle.ErrClosed):
 		return verdictClosed

@@ -1,7 +1,7 @@
-package throttle_test
+package reference
 
-// This file holds a throttler against the guarantees G1 to G7 without the help
-// of the reference model.
+// This file holds a throttler against the guarantees G1 to G7 without the help of
+// the model.
 
 import (
 	"errors"
@@ -81,29 +81,29 @@ func (h *history) close(at time.Duration) {
 
 // ask begins a Do, Flush or Shutdown. It returns how many calls are made,
 // all of which a nil answer has to account for.
-func (h *history) ask(op operation) (barrier int) {
+func (h *history) ask(op Operation) (barrier int) {
 	h.predicted = false
-	h.flushes = h.flushes || op != opDo
-	h.closing = h.closing || op == opShutdown
+	h.flushes = h.flushes || op != OpDo
+	h.closing = h.closing || op == OpShutdown
 	return h.calls
 }
 
 // answered: nil from any of them means that every earlier call is covered by
 // a run that has ended, or dropped; nil from Shutdown also that nothing runs.
 // Whatever Shutdown says, nothing starts after it.
-func (h *history) answered(op operation, barrier int, err error) string {
+func (h *history) answered(op Operation, barrier int, err error) string {
 	h.predicted = false
 	finished := h.settled
 	if h.running {
 		finished = h.before
 	}
-	if op == opShutdown { // it drained, or dropped what was pending
+	if op == OpShutdown { // it drained, or dropped what was pending
 		h.settled, h.closed = h.calls, true
 	}
 	switch {
 	case err == nil && finished < barrier:
 		return fmt.Sprintf("G3: %v returns nil, but only %d of %d calls are covered", op, finished, barrier)
-	case err == nil && op == opShutdown && h.running:
+	case err == nil && op == OpShutdown && h.running:
 		return "G7: Shutdown returns nil while a run is active"
 	default:
 		return ""
@@ -140,9 +140,9 @@ func (h *history) end(at time.Duration) {
 
 // observe judges a run once its cause is known.
 func (h *history) observe(run throttle.Run, made time.Time) string {
-	var asksRetry *throttle.RetryError
+	var AsksRetry *throttle.RetryError
 	newest := h.runs[len(h.runs)-1]
-	h.retries = run.Err != nil && !newest.canceled && (h.policy.Retry.Initial > 0 || errors.As(run.Err, &asksRetry))
+	h.retries = run.Err != nil && !newest.canceled && (h.policy.Retry.Initial > 0 || errors.As(run.Err, &AsksRetry))
 	switch {
 	case run.Started.Before(run.Due):
 		return "G5: a run started before it was due"

@@ -1,6 +1,6 @@
-package throttle_test
+package reference
 
-// This file says what each method of a throttler does to the reference model,
+// This file says what each method of a throttler does to the model,
 // called from outside or by the callback, and who waits for what.
 
 import (
@@ -12,9 +12,9 @@ import (
 )
 
 // call is a request for a run. deadline is how long Quiet or a trailing edge
-// may postpone it, modelNever for a plain call; w is nil unless Do waits.
-func (m *model) call(within time.Duration, w *modelWaiter) {
-	if m.phase != modelOpen {
+// may postpone it, Never for a plain call; w is nil unless Do waits.
+func (m *model) call(within time.Duration, w *waiter) {
+	if m.phase != phaseOpen {
 		return
 	}
 	if m.counting {
@@ -29,8 +29,8 @@ func (m *model) call(within time.Duration, w *modelWaiter) {
 		if m.counting {
 			m.batch.counted++
 		}
-		if within < modelNever {
-			m.batch.deadline = min(m.batch.deadline, modelPlus(m.now, max(0, within)))
+		if within < Never {
+			m.batch.deadline = min(m.batch.deadline, Plus(m.now, max(0, within)))
 		}
 		m.reachMaxCalls()
 	}
@@ -41,7 +41,7 @@ func (m *model) call(within time.Duration, w *modelWaiter) {
 // no other call within the last Quiet, runs at once if the leading edge is
 // on. Failing that it is dropped, or pends if the trailing edge is on.
 // Dropped or not, its time counts for Quiet.
-func (m *model) firstCall(w *modelWaiter) {
+func (m *model) firstCall(w *waiter) {
 	quiet := !m.called || m.now-m.lastCall >= m.policy.Quiet
 	leading := m.edges()&throttle.Leading != 0
 	m.called, m.lastCall = true, m.now
@@ -60,13 +60,13 @@ func (m *model) firstCall(w *modelWaiter) {
 		}
 		return
 	}
-	m.batch = &modelBatch{first: m.now, leading: leading, deadline: modelNever, known: 1}
+	m.batch = &batch{first: m.now, leading: leading, deadline: Never, known: 1}
 	m.waitNext(w)
 }
 
 // joiningCall: a call while others pend is covered by their run. Only Quiet
 // needs its time and only MaxCalls its number.
-func (m *model) joiningCall(w *modelWaiter) {
+func (m *model) joiningCall(w *waiter) {
 	m.fire(ruleJoins)
 	if m.edges()&throttle.Trailing == 0 {
 		m.fire(ruleSurvives)
@@ -95,22 +95,22 @@ func (m *model) retryAfter() time.Duration {
 }
 
 // do is a call that waits for the run that covers it.
-func (m *model) do(w *modelWaiter) {
+func (m *model) do(w *waiter) {
 	switch {
-	case m.phase != modelOpen:
+	case m.phase != phaseOpen:
 		m.answer(w, m.closedVerdict())
 	case w.late:
 		m.answer(w, verdictContextEnded)
 	default:
-		m.call(modelNever, w)
+		m.call(Never, w)
 	}
 }
 
 // flush makes the pending run due now, past spacing, hold and quiet, and
 // waits for it. With nothing pending it waits for the active run, if any.
-func (m *model) flush(w *modelWaiter) {
+func (m *model) flush(w *waiter) {
 	switch {
-	case m.phase == modelClosed:
+	case m.phase == phaseClosed:
 		m.answer(w, m.closedVerdict())
 	case w.late:
 		m.answer(w, verdictContextEnded)
@@ -119,7 +119,7 @@ func (m *model) flush(w *modelWaiter) {
 	}
 }
 
-func (m *model) flushAndWait(w *modelWaiter) {
+func (m *model) flushAndWait(w *waiter) {
 	switch {
 	case m.pending():
 		if !m.flushed {
@@ -138,21 +138,21 @@ func (m *model) flushAndWait(w *modelWaiter) {
 // shutdown takes no more calls and otherwise flushes. The end of its context
 // closes the throttler. On a closed one it waits for the active run only and
 // has no interest in how that ends.
-func (m *model) shutdown(w *modelWaiter) {
+func (m *model) shutdown(w *waiter) {
 	switch {
 	case w.late:
 		m.close(verdictClosed)
 		m.answer(w, verdictContextEnded)
-	case m.phase == modelClosed && m.active == nil:
+	case m.phase == phaseClosed && m.active == nil:
 		m.answer(w, verdictNil)
-	case m.phase == modelClosed:
+	case m.phase == phaseClosed:
 		m.waiting = append(m.waiting, w)
 		m.watch(w, verdictNil)
 	default:
 		if m.pending() {
 			m.fire(ruleShutdownFlushes)
 		}
-		m.phase = modelDraining
+		m.phase = phaseDraining
 		m.flushAndWait(w)
 	}
 }
@@ -160,22 +160,22 @@ func (m *model) shutdown(w *modelWaiter) {
 // close drops what is pending and ends the context of the active run, which
 // goes on until its callback returns.
 func (m *model) close(gone string) {
-	if m.phase == modelClosed {
+	if m.phase == phaseClosed {
 		return
 	}
-	m.phase = modelClosed
+	m.phase = phaseClosed
 	m.gone = gone
 	if m.pending() {
 		m.fire(ruleCloseDrops)
 	}
 	m.drop(gone)
-	if m.active != nil && m.active.script.heedsContext {
+	if m.active != nil && m.active.script.HeedsContext {
 		m.active.ends = m.now
 	}
 }
 
 func (m *model) closedVerdict() string {
-	if m.phase == modelDraining {
+	if m.phase == phaseDraining {
 		return verdictClosed
 	}
 	return m.gone
@@ -215,7 +215,7 @@ func (m *model) drop(verdict string) {
 
 // watch has a Shutdown wait for the end of the active run, whose error is not
 // for it to return.
-func (m *model) watch(w *modelWaiter, verdict string) {
+func (m *model) watch(w *waiter, verdict string) {
 	w.verdict = verdict
 	m.active.watchers = append(m.active.watchers, w)
 }
@@ -229,10 +229,10 @@ func (m *model) forgetPending() {
 // it. The bucket keeps what it has, or as much as a start would leave in the
 // new one, and then accrues from the last start; as a bucket of one always does.
 func (m *model) setPolicy(p throttle.Policy) string {
-	if len(modelFaults(p)) > 0 {
+	if len(Faults(p)) > 0 {
 		return verdictPolicy
 	}
-	if m.phase != modelOpen {
+	if m.phase != phaseOpen {
 		return m.closedVerdict()
 	}
 	before, _ := m.due()
@@ -274,29 +274,29 @@ func (m *model) forgetUnrecorded(p throttle.Policy) {
 }
 
 // act is what the callback itself does to its throttler while it runs.
-func (m *model) act(act modelAct) {
+func (m *model) act(act Act) {
 	verdict := verdictNil
 	switch act {
-	case actNone:
+	case ActNone:
 		return
-	case actCall:
-		m.call(modelNever, nil)
-	case actCallWithin:
-		m.call(actWithin, nil)
-	case actCancel:
+	case ActCall:
+		m.call(Never, nil)
+	case ActCallWithin:
+		m.call(ActWithin, nil)
+	case ActCancel:
 		verdict = strconv.FormatBool(m.cancel())
-	case actSetSamePolicy:
+	case ActSetSamePolicy:
 		verdict = m.setPolicy(m.policy)
-	case actClose:
+	case ActClose:
 		m.close(verdictClosed)
-	case actDo, actFlush, actShutdown: // it would wait for itself, and is told so even once closed
+	case ActDo, ActFlush, ActShutdown: // it would wait for itself, and is told so even once closed
 		m.fire(ruleReentrant)
 		verdict = verdictReentrant
 	}
 	m.say(lineAct(m.now, act, verdict))
 }
 
-func (m *model) waitNext(w *modelWaiter) {
+func (m *model) waitNext(w *waiter) {
 	if w != nil {
 		m.next = append(m.next, w)
 		m.waiting = append(m.waiting, w)
@@ -305,7 +305,7 @@ func (m *model) waitNext(w *modelWaiter) {
 
 // leave: a context ended before the answer came. What was asked for stands,
 // but for Shutdown, which then closes.
-func (m *model) leave(w *modelWaiter, verdict string) {
+func (m *model) leave(w *waiter, verdict string) {
 	m.fire(ruleLeaves)
 	m.answer(w, verdict)
 	if w.shutsDown {
@@ -313,8 +313,8 @@ func (m *model) leave(w *modelWaiter, verdict string) {
 	}
 }
 
-func (m *model) answer(w *modelWaiter, verdict string) {
+func (m *model) answer(w *waiter, verdict string) {
 	w.answered = true
-	m.waiting = slices.DeleteFunc(m.waiting, func(other *modelWaiter) bool { return other == w })
+	m.waiting = slices.DeleteFunc(m.waiting, func(other *waiter) bool { return other == w })
 	m.say(lineAnswer(m.now, w.name, verdict))
 }

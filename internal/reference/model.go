@@ -1,15 +1,8 @@
-package throttle_test
+package reference
 
-// This file is the reference model: a second, slow and literal reading of the
-// rules that say when a run may start, as a discrete-event simulator with one
-// function per rule. It shares no code with the library and cares for nothing
-// but being easy to check by eye: whatever can be recomputed is recomputed at
-// every event, and nothing is remembered that a rule does not name. The
-// harness in fuzz_harness_test.go plays the same scenario on both and compares.
-//
-// Here are its state, how it moves through time, and what a run's start and end
-// do; model_due_test.go says when a run is due, model_operations_test.go what
-// each method does.
+// This file holds the model's state, how it moves through time, and what a run's
+// start and end do; due.go says when a run is due, operations.go what each method
+// does.
 
 import (
 	"math"
@@ -19,37 +12,37 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// The model's instants are durations since the throttler was made.
-// modelNever is the last of them: sums that would pass it stay there.
-const modelNever = time.Duration(math.MaxInt64)
+// Never is the last instant: sums that would pass it stay there. The model's instants
+// are durations since the throttler was made.
+const Never = time.Duration(math.MaxInt64)
 
-// modelPlus adds a duration to an instant without wrapping around.
-func modelPlus(instant, d time.Duration) time.Duration {
-	if d > modelNever-instant {
-		return modelNever
+// Plus adds a duration to an instant without wrapping around.
+func Plus(instant, d time.Duration) time.Duration {
+	if d > Never-instant {
+		return Never
 	}
 	return instant + d
 }
 
-// A modelPhase says whether the throttler takes calls.
-type modelPhase int
+// A phase says whether the throttler takes calls.
+type phase int
 
 const (
-	modelOpen     modelPhase = iota
-	modelDraining            // Shutdown was called and waits for a run
-	modelClosed
+	phaseOpen     phase = iota
+	phaseDraining       // Shutdown was called and waits for a run
+	phaseClosed
 )
 
 // A model predicts one throttler. The driver moves it through time with
 // advance and applies operations to it between two advances; it writes down
 // what must be seen from outside in its diary.
 type model struct {
-	script func(run int) modelScript // what the callback will do in each run
+	script func(n int) Script // what the callback will do in each run
 	policy throttle.Policy
 	now    time.Duration
-	phase  modelPhase
+	phase  phase
 	diary  []string
-	fired  map[modelRule]int // how often each rule decided something
+	fired  map[Rule]int // how often each rule decided something
 
 	// The past.
 	lastStart time.Duration // of the newest run, once there was one
@@ -59,17 +52,17 @@ type model struct {
 	called    bool          // whether lastCall means anything
 	lastCall  time.Duration // as far as the policy had it recorded
 	failures  int           // in a row
-	hold      modelHold     // what the last run's outcome keeps closed
+	hold      hold          // what the last run's outcome keeps closed
 
 	// The present.
-	active  *modelRun
-	batch   *modelBatch // the pending calls, nil if there are none
-	retry   bool        // whether a run is awaited because the last one asked for it
-	flushed bool        // whether the pending run was told to start now
+	active  *activeRun
+	batch   *batch // the pending calls, nil if there are none
+	retry   bool   // whether a run is awaited because the last one asked for it
+	flushed bool   // whether the pending run was told to start now
 	flushAt time.Duration
-	next    []*modelWaiter // wait for the run that is pending
-	waiting []*modelWaiter // everyone who waits, for the ends of their contexts
-	gone    string         // what a closed throttler says
+	next    []*waiter // wait for the run that is pending
+	waiting []*waiter // everyone who waits, for the ends of their contexts
+	gone    string    // what a closed throttler says
 
 	// What Stats tells.
 	runs, failed, panics, dropped uint64
@@ -79,33 +72,33 @@ type model struct {
 	calls                         uint64
 }
 
-// A modelHold is the part of the window that a run's outcome closed.
-type modelHold struct {
+// A hold is the part of the window that a run's outcome closed.
+type hold struct {
 	until time.Duration
 	asked bool // by RetryIn, which Eager does not pass
 }
 
-// A modelBatch is the set of calls that the next run will cover.
-type modelBatch struct {
+// A batch is the set of calls that the next run will cover.
+type batch struct {
 	first    time.Duration // when the batch was made
 	leading  bool          // its only call found the throttle open
-	deadline time.Duration // modelNever if no call set one
+	deadline time.Duration // Never if no call set one
 	known    int           // calls that MaxCalls knows of
 	counted  uint64        // all calls, for WithCallCount
 }
 
-// A modelRun is a run that has started.
-type modelRun struct {
-	modelRecord
+// An activeRun is a run that has started and not ended.
+type activeRun struct {
+	record
 	ends     time.Duration // when the callback will return
-	script   modelScript
-	canceled bool           // Cancel met it: its failure is not retried
-	waiters  []*modelWaiter // get its error
-	watchers []*modelWaiter // wait for its end and have no interest in its error
+	script   Script
+	canceled bool      // Cancel met it: its failure is not retried
+	waiters  []*waiter // get its error
+	watchers []*waiter // wait for its end and have no interest in its error
 }
 
-// A modelRecord is what an observer is told about a run.
-type modelRecord struct {
+// A record is what an observer is told about a run.
+type record struct {
 	number     int
 	cause      throttle.Cause
 	attempt    int
@@ -118,38 +111,37 @@ type modelRecord struct {
 	verdict    string
 }
 
-// A modelWaiter is a Do, Flush or Shutdown on its way.
-type modelWaiter struct {
+// A waiter is a Do, Flush or Shutdown on its way.
+type waiter struct {
 	name      string
-	until     time.Duration // when its context ends, modelNever if it does not
+	until     time.Duration // when its context ends, Never if it does not
 	late      bool          // its context had already ended
 	shutsDown bool
 	verdict   string // what a Shutdown that only watches will say
 	answered  bool
 }
 
-func newModel(policy throttle.Policy, counting bool, script func(run int) modelScript) *model {
+func newModel(policy throttle.Policy, counting bool, script func(n int) Script) *model {
 	return &model{
 		policy:      policy,
 		counting:    counting,
 		script:      script,
-		fired:       make(map[modelRule]int),
+		fired:       make(map[Rule]int),
 		lastVerdict: verdictNil,
 	}
 }
 
 // advance plays everything that happens up to an instant, that instant
-// included. It stops earlier, and says where, once more than a given number
-// of runs started: a throttler that runs every nanosecond would never end.
-func (m *model) advance(to time.Duration, most uint64) time.Duration {
-	first := m.runs
+// included. It stops earlier, and says where, once run number last has started: a
+// throttler that runs every nanosecond would never end.
+func (m *model) advance(to time.Duration, last uint64) time.Duration {
 	for {
 		at, ok := m.nextEvent()
 		if !ok || at > to {
 			m.now = to
 			return to
 		}
-		if at > m.now && m.runs-first >= most {
+		if at > m.now && m.runs > last {
 			return m.now
 		}
 		m.now = at
@@ -159,7 +151,7 @@ func (m *model) advance(to time.Duration, most uint64) time.Duration {
 
 // nextEvent is the earliest instant at which something happens by itself.
 func (m *model) nextEvent() (at time.Duration, ok bool) {
-	at = modelNever
+	at = Never
 	if m.active != nil {
 		at = m.active.ends
 	} else if due, ok := m.due(); ok {
@@ -168,7 +160,7 @@ func (m *model) nextEvent() (at time.Duration, ok bool) {
 	for _, w := range m.waiting {
 		at = min(at, w.until)
 	}
-	return at, at < modelNever
+	return at, at < Never
 }
 
 // play does what is to be done at this instant: first the end of the run,
@@ -188,11 +180,11 @@ func (m *model) play() {
 // settle ends every transition: a run that is due starts, unless one is
 // active; a drained throttler is closed.
 func (m *model) settle() {
-	if m.active != nil || m.phase == modelClosed {
+	if m.active != nil || m.phase == phaseClosed {
 		return
 	}
-	if m.phase == modelDraining && !m.pending() {
-		m.phase = modelClosed
+	if m.phase == phaseDraining && !m.pending() {
+		m.phase = phaseClosed
 		m.gone = verdictClosed
 		return
 	}
@@ -202,14 +194,14 @@ func (m *model) settle() {
 }
 
 // start begins a run, which covers all that is pending, whatever caused it.
-func (m *model) start(due modelDue) {
+func (m *model) start(due upcoming) {
 	m.fire(due.rule)
 	if due.cause == throttle.CauseCall && m.holdEnd() > m.now {
 		m.fire(ruleEager)
 	}
 	m.takeToken()
-	run := &modelRun{script: m.script(int(m.runs)), waiters: m.next}
-	run.modelRecord = modelRecord{
+	run := &activeRun{script: m.script(int(m.runs)), waiters: m.next}
+	run.record = record{
 		number:  int(m.runs),
 		cause:   due.cause,
 		attempt: m.failures + 1,
@@ -222,30 +214,30 @@ func (m *model) start(due modelDue) {
 			m.fire(ruleCoversPending)
 		}
 	}
-	run.ends = modelPlus(m.now, run.script.length)
+	run.ends = Plus(m.now, run.script.Length)
 	m.active = run
 	m.runs++
 	m.lastStart = m.now
 	m.forgetPending()
 	m.say(lineStarted(run.number, m.now))
-	m.act(run.script.early)
+	m.act(run.script.Early)
 }
 
 // end finishes the active run: its outcome decides on the hold and on a
 // retry, then whoever waited is told, and then the next run may start.
 func (m *model) end() {
 	run := m.active
-	m.act(run.script.late)
+	m.act(run.script.Late)
 	run.ended = m.now
 	run.verdict = run.script.verdict(run.number)
 	m.lastEnd = m.now
 	m.lastDuration = m.now - run.started
 	m.lastVerdict = run.verdict
-	m.hold = modelHold{}
+	m.hold = hold{}
 	switch {
-	case run.script.outcome.succeeds():
+	case run.script.Outcome.Succeeds():
 		m.failures = 0
-	case run.script.outcome.asksRetry():
+	case run.script.Outcome.AsksRetry():
 		m.retryIn(run)
 	default:
 		m.fail(run)
@@ -259,8 +251,8 @@ func (m *model) end() {
 // retryIn: the callback asked for a run at an instant of its choice, neither
 // success nor failure. The window stays closed until then. Whether the run is
 // made due is as for a retry.
-func (m *model) retryIn(run *modelRun) {
-	m.hold = modelHold{until: modelPlus(m.now, max(0, run.script.retryIn)), asked: true}
+func (m *model) retryIn(run *activeRun) {
+	m.hold = hold{until: Plus(m.now, max(0, run.script.RetryIn)), asked: true}
 	m.awaitRetry(run)
 }
 
@@ -268,9 +260,9 @@ func (m *model) retryIn(run *modelRun) {
 // it is the one that gives up. Without Backoff nothing is held, and each
 // failure counts as if it were the first and last. The failure of a run that
 // Cancel met closes the window by the first delay and does not count.
-func (m *model) fail(run *modelRun) {
+func (m *model) fail(run *activeRun) {
 	m.failed++
-	if run.script.outcome.panics() {
+	if run.script.Outcome.panics() {
 		m.panics++
 	}
 	backoff := m.policy.Retry
@@ -280,10 +272,10 @@ func (m *model) fail(run *modelRun) {
 		m.failures = 0
 	case run.canceled:
 		m.fire(ruleCanceledFailure)
-		m.hold.until = modelPlus(m.now, backoff.Initial)
+		m.hold.until = Plus(m.now, backoff.Initial)
 	default:
 		m.failures++
-		m.hold.until = modelPlus(m.now, m.delay())
+		m.hold.until = Plus(m.now, m.delay())
 		if backoff.MaxAttempts > 0 && m.failures >= backoff.MaxAttempts {
 			m.fire(ruleGivesUp)
 			m.failures = 0
@@ -298,7 +290,7 @@ func (m *model) fail(run *modelRun) {
 func (m *model) delay() time.Duration {
 	delay := m.policy.Retry.Initial
 	for range m.failures - 1 {
-		delay = min(modelPlus(delay, delay), max(m.policy.Retry.Initial, m.policy.Retry.Max))
+		delay = min(Plus(delay, delay), max(m.policy.Retry.Initial, m.policy.Retry.Max))
 	}
 	switch {
 	case delay == m.policy.Retry.Initial:
@@ -312,11 +304,11 @@ func (m *model) delay() time.Duration {
 
 // awaitRetry makes a retry pending: not of a run that Cancel met, and not
 // once the throttler drains or is closed.
-func (m *model) awaitRetry(run *modelRun) {
+func (m *model) awaitRetry(run *activeRun) {
 	switch {
 	case run.canceled:
 		m.fire(ruleCanceledRetry)
-	case m.phase != modelOpen:
+	case m.phase != phaseOpen:
 		m.fire(ruleNoRetryInDrain)
 	default:
 		m.retry = true
@@ -325,7 +317,7 @@ func (m *model) awaitRetry(run *modelRun) {
 
 // tell hands the run's error to those who wait for it, or to the error
 // handler if nobody does (any more).
-func (m *model) tell(run *modelRun) {
+func (m *model) tell(run *activeRun) {
 	taken := false
 	for _, w := range run.waiters {
 		if !w.answered {

@@ -1,6 +1,6 @@
-package throttle_test
+package reference
 
-// This file says when the reference model's next run is due: the window that
+// This file says when the model's next run is due: the window that
 // spacing and hold keep closed, and what waits for it to open.
 
 import (
@@ -20,13 +20,13 @@ func (m *model) spacingEnd() time.Duration {
 	case m.runs == 0 || m.policy.Interval == 0:
 		return 0
 	case m.policy.From == throttle.FromEnd && m.active != nil:
-		return modelPlus(m.now, m.policy.Interval)
+		return Plus(m.now, m.policy.Interval)
 	case m.policy.From == throttle.FromEnd:
-		return modelPlus(m.lastEnd, m.policy.Interval)
+		return Plus(m.lastEnd, m.policy.Interval)
 	case m.tokens > 0:
 		return 0
 	default:
-		return modelPlus(m.accrual, m.policy.Interval)
+		return Plus(m.accrual, m.policy.Interval)
 	}
 }
 
@@ -98,24 +98,24 @@ func (m *model) edges() throttle.Edges {
 	}
 }
 
-// A modelDue is a run to come: when, why, and which rule said so.
-type modelDue struct {
+// An upcoming run is one that is due: when, why, and which rule said so.
+type upcoming struct {
 	at    time.Duration
 	cause throttle.Cause
-	rule  modelRule
+	rule  Rule
 }
 
 // due is the earliest of what is due. A flush makes the pending run due at
 // the instant of the flush, whatever else was to come; at one instant a call
 // goes before a retry, and that before a periodic run.
-func (m *model) due() (earliest modelDue, ok bool) {
-	if m.phase == modelClosed {
-		return modelDue{}, false
+func (m *model) due() (earliest upcoming, ok bool) {
+	if m.phase == phaseClosed {
+		return upcoming{}, false
 	}
 	if m.flushed {
-		return modelDue{m.flushAt, throttle.CauseFlush, ruleFlush}, true
+		return upcoming{m.flushAt, throttle.CauseFlush, ruleFlush}, true
 	}
-	for _, term := range []func() (modelDue, bool){m.callDue, m.retryDue, m.periodicDue} {
+	for _, term := range []func() (upcoming, bool){m.callDue, m.retryDue, m.periodicDue} {
 		if candidate, has := term(); has && (!ok || candidate.at < earliest.at) {
 			earliest, ok = candidate, true
 		}
@@ -124,9 +124,9 @@ func (m *model) due() (earliest modelDue, ok bool) {
 }
 
 // callDue: pending calls run once they are ready and the window is over.
-func (m *model) callDue() (modelDue, bool) {
+func (m *model) callDue() (upcoming, bool) {
 	if m.batch == nil {
-		return modelDue{}, false
+		return upcoming{}, false
 	}
 	at, rule := m.ready()
 	if permit := m.permitUnasked(); permit > at {
@@ -138,11 +138,11 @@ func (m *model) callDue() (modelDue, bool) {
 			rule = ruleWindowEnd
 		}
 	}
-	return modelDue{at, throttle.CauseCall, rule}, true
+	return upcoming{at, throttle.CauseCall, rule}, true
 }
 
 // ready is when the pending calls stop waiting of their own accord.
-func (m *model) ready() (time.Duration, modelRule) {
+func (m *model) ready() (time.Duration, Rule) {
 	switch {
 	case m.batch.leading:
 		return m.batch.first, ruleLeading
@@ -157,10 +157,10 @@ func (m *model) ready() (time.Duration, modelRule) {
 
 // quietOver: Quiet has passed since the last call, or MaxWait since the
 // first, or the deadline came.
-func (m *model) quietOver() (time.Duration, modelRule) {
-	at, rule := modelPlus(m.lastCall, m.policy.Quiet), ruleQuiet
+func (m *model) quietOver() (time.Duration, Rule) {
+	at, rule := Plus(m.lastCall, m.policy.Quiet), ruleQuiet
 	if m.policy.MaxWait > 0 {
-		if bound := modelPlus(m.batch.first, m.policy.MaxWait); bound < at {
+		if bound := Plus(m.batch.first, m.policy.MaxWait); bound < at {
 			at, rule = bound, ruleMaxWait
 		}
 	}
@@ -173,12 +173,12 @@ func (m *model) quietOver() (time.Duration, modelRule) {
 // trailingEdge: with the trailing edge alone and no Quiet, a call inside the
 // window waits for its end only; one outside opens an interval of its own,
 // which the deadline may cut short.
-func (m *model) trailingEdge() (time.Duration, modelRule) {
+func (m *model) trailingEdge() (time.Duration, Rule) {
 	first := m.batch.first
 	if first < m.permitUnasked() {
 		return first, ruleTrailingInside
 	}
-	at, rule := modelPlus(first, m.policy.Interval), ruleTrailingOutside
+	at, rule := Plus(first, m.policy.Interval), ruleTrailingOutside
 	if m.batch.deadline < at {
 		at, rule = m.batch.deadline, ruleDeadline
 	}
@@ -188,9 +188,9 @@ func (m *model) trailingEdge() (time.Duration, modelRule) {
 // retryDue: a retry comes when its delay is over, and not before the window
 // is. The delay's end is the hold's, so that only the window remains to ask; a
 // policy without Backoff has no delay.
-func (m *model) retryDue() (modelDue, bool) {
+func (m *model) retryDue() (upcoming, bool) {
 	if !m.retry {
-		return modelDue{}, false
+		return upcoming{}, false
 	}
 	rule := ruleRetry
 	switch {
@@ -199,15 +199,15 @@ func (m *model) retryDue() (modelDue, bool) {
 	case m.policy.Retry.Initial == 0:
 		rule = ruleRetryAtPermit
 	}
-	return modelDue{max(m.lastEnd, m.permit()), throttle.CauseRetry, rule}, true
+	return upcoming{max(m.lastEnd, m.permit()), throttle.CauseRetry, rule}, true
 }
 
 // periodicDue: a run comes MaxInterval after the last started, or ended, or
 // after the throttler was made if nothing has run; not before the window is
 // over, and not while Shutdown drains.
-func (m *model) periodicDue() (modelDue, bool) {
-	if m.policy.MaxInterval == 0 || m.phase != modelOpen {
-		return modelDue{}, false
+func (m *model) periodicDue() (upcoming, bool) {
+	if m.policy.MaxInterval == 0 || m.phase != phaseOpen {
+		return upcoming{}, false
 	}
 	var from time.Duration
 	switch {
@@ -217,11 +217,11 @@ func (m *model) periodicDue() (modelDue, bool) {
 	default:
 		from = m.lastStart
 	}
-	at, rule := modelPlus(from, m.policy.MaxInterval), rulePeriodic
+	at, rule := Plus(from, m.policy.MaxInterval), rulePeriodic
 	if permit := m.permitUnasked(); permit > at {
 		at, rule = permit, rulePeriodicHeld
 	}
-	return modelDue{at, throttle.CauseInterval, rule}, true
+	return upcoming{at, throttle.CauseInterval, rule}, true
 }
 
 // pending: a call is not yet covered, or a failed run awaits its retry.

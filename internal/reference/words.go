@@ -1,6 +1,6 @@
-package throttle_test
+package reference
 
-// This file holds the words that model and harness have in common: how each
+// This file holds the words that model and rig have in common: how each
 // writes down what is seen of a throttler, for the two to be compared.
 
 import (
@@ -54,11 +54,11 @@ func lineAnswer(at time.Duration, name, verdict string) string {
 	return fmt.Sprintf("%v: %s returns %s", at, name, verdict)
 }
 
-func lineAct(at time.Duration, act modelAct, verdict string) string {
+func lineAct(at time.Duration, act Act, verdict string) string {
 	return fmt.Sprintf("%v: the callback's %v returns %s", at, act, verdict)
 }
 
-func (r modelRecord) String() string {
+func (r record) String() string {
 	asked := "no call"
 	if r.coversCall {
 		asked = "asked " + r.asked.String()
@@ -68,8 +68,8 @@ func (r modelRecord) String() string {
 }
 
 // stats tells what Stats must.
-func (m *model) stats() modelStats {
-	s := modelStats{
+func (m *model) stats() summary {
+	s := summary{
 		Runs: m.runs, Failures: m.failed, Panics: m.panics, Dropped: m.dropped, Calls: m.calls,
 		Pending: m.pending(), Running: m.active != nil,
 		LastStart: "none", LastDuration: m.lastDuration, LastError: m.lastVerdict, Next: "none",
@@ -79,14 +79,14 @@ func (m *model) stats() modelStats {
 	}
 	if m.active != nil {
 		s.Next = "open" // a lower bound, which others check
-	} else if due, ok := m.due(); ok && due.at < modelNever {
+	} else if due, ok := m.due(); ok && due.at < Never {
 		s.Next = instantText(due.at)
 	}
 	return s
 }
 
-// modelStats is a throttle.Stats in the model's terms.
-type modelStats struct {
+// A summary is a throttle.Stats in the model's terms.
+type summary struct {
 	Runs, Failures, Panics, Dropped, Calls uint64
 	Pending, Running                       bool
 	LastStart                              string
@@ -95,7 +95,7 @@ type modelStats struct {
 	Next                                   string
 }
 
-func (s modelStats) String() string {
-	type plain modelStats // without this method
+func (s summary) String() string {
+	type plain summary // without this method
 	return fmt.Sprintf("stats: %+v", plain(s))
 }

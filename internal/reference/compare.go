@@ -1,7 +1,7 @@
-package throttle_test
+package reference
 
-// This file writes down what is seen of a throttler, compares it with what the
-// reference model says, and shows where the two disagree.
+// This file writes down what is seen of a throttler, compares it with what the model
+// says, and shows where the two disagree.
 
 import (
 	"fmt"
@@ -38,9 +38,11 @@ func (r *rig) checkLocked(broken string) {
 // compare holds what the throttler did against what the model says. Within
 // one step their order may differ, as goroutines do.
 func (r *rig) compare(what string) {
-	r.t.Helper()
+	if r.failure != "" {
+		return
+	}
 	stats := r.throttler.Stats()
-	next := modelNever
+	next := Never
 	if !stats.Next.IsZero() {
 		next = stats.Next.Sub(r.made)
 	}
@@ -56,8 +58,8 @@ func (r *rig) compare(what string) {
 		expected = append(expected, predicted.String())
 	}
 	if r.throttler.Policy() != r.model.policy {
-		library = append(library, "Policy: "+policyText(r.throttler.Policy()))
-		expected = append(expected, "Policy: "+policyText(r.model.policy))
+		library = append(library, "Policy: "+PolicyText(r.throttler.Policy()))
+		expected = append(expected, "Policy: "+PolicyText(r.model.policy))
 	}
 	if what != "" {
 		r.timeline = append(r.timeline, fmt.Sprintf("%8v  %s", r.elapsed(), what))
@@ -80,11 +82,11 @@ func (r *rig) compare(what string) {
 }
 
 // statsTold puts what Stats tells into the model's words.
-func (r *rig) statsTold(s throttle.Stats) modelStats {
-	told := modelStats{
+func (r *rig) statsTold(s throttle.Stats) summary {
+	told := summary{
 		Runs: s.Runs, Failures: s.Failures, Panics: s.Panics, Dropped: s.Dropped, Calls: s.Calls,
 		Pending: s.Pending, Running: s.Running,
-		LastStart: "none", LastDuration: s.LastDuration, LastError: verdictOf(s.LastError), Next: "none",
+		LastStart: "none", LastDuration: s.LastDuration, LastError: VerdictOf(s.LastError), Next: "none",
 	}
 	if !s.LastStart.IsZero() {
 		told.LastStart = instantText(s.LastStart.Sub(r.made))
@@ -97,63 +99,28 @@ func (r *rig) statsTold(s throttle.Stats) modelStats {
 	return told
 }
 
-// fail prints all that is needed to replay the scenario by hand.
+// fail says all that is needed to replay the scenario by hand.
 func (r *rig) fail() {
 	var text strings.Builder
-	fmt.Fprintf(&text, "bytes: %q\n%s\n", r.data, policyText(r.scenario.policy))
+	fmt.Fprintf(&text, "the throttler and the model disagree\n%s\n", PolicyText(r.scenario.Policy))
 	for n := range r.model.runs {
-		fmt.Fprintf(&text, "run %d: %v\n", n, r.scenario.script(int(n)))
+		fmt.Fprintf(&text, "run %d: %v\n", n, r.scenario.Script(int(n)))
 	}
 	text.WriteString(strings.Join(r.timeline, "\n"))
-	r.t.Fatal("the throttler and the model disagree\n" + text.String())
+	r.failure = text.String()
 }
 
-func (r *rig) describe(s step) string {
+func describe(s Step) string {
 	switch {
-	case s.op == opCallWithin:
-		return fmt.Sprintf("%v(%v)", s.op, s.within)
-	case s.op == opSetPolicy:
-		return fmt.Sprintf("%v(%s)", s.op, policyText(s.policy))
-	case s.late:
-		return fmt.Sprintf("%v with an ended context", s.op)
-	case s.within > 0:
-		return fmt.Sprintf("%v with a context of %v", s.op, s.within)
+	case s.Op == OpCallWithin:
+		return fmt.Sprintf("%v(%v)", s.Op, s.Within)
+	case s.Op == OpSetPolicy:
+		return fmt.Sprintf("%v(%s)", s.Op, PolicyText(s.Policy))
+	case s.Late:
+		return fmt.Sprintf("%v with an ended context", s.Op)
+	case s.Within > 0:
+		return fmt.Sprintf("%v with a context of %v", s.Op, s.Within)
 	default:
-		return s.op.String()
+		return s.Op.String()
 	}
-}
-
-// policyText writes the fields of a policy that are set.
-func policyText(p throttle.Policy) string {
-	var fields []string
-	add := func(name string, value, zero any) {
-		if value != zero {
-			fields = append(fields, fmt.Sprintf("%s: %v", name, value))
-		}
-	}
-	none := throttle.Policy{}
-	add("Interval", p.Interval, none.Interval)
-	add("Burst", p.Burst, none.Burst)
-	add("Quiet", p.Quiet, none.Quiet)
-	add("MaxWait", p.MaxWait, none.MaxWait)
-	add("MaxInterval", p.MaxInterval, none.MaxInterval)
-	add("MaxCalls", p.MaxCalls, none.MaxCalls)
-	add("Retry", fmt.Sprintf("%+v", p.Retry), fmt.Sprintf("%+v", none.Retry))
-	switch p.Edges {
-	case 0:
-	case throttle.Leading:
-		fields = append(fields, "Edges: Leading")
-	case throttle.Trailing:
-		fields = append(fields, "Edges: Trailing")
-	case throttle.Leading | throttle.Trailing:
-		fields = append(fields, "Edges: Leading|Trailing")
-	default:
-		fields = append(fields, fmt.Sprintf("Edges: %d", uint8(p.Edges)))
-	}
-	if p.From == throttle.FromEnd {
-		fields = append(fields, "From: FromEnd")
-	} else if p.From != 0 {
-		fields = append(fields, fmt.Sprintf("From: %d", uint8(p.From)))
-	}
-	return "Policy{" + strings.Join(fields, ", ") + "}"
 }

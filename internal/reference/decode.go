@@ -1,0 +1,266 @@
+package reference
+
+// This file turns bytes into a scenario: any bytes mean one, and most of them
+// one in which rules meet.
+
+import (
+	"time"
+
+	"github.com/throttle-go/throttle"
+)
+
+// A Decoder reads bytes, and zeros once there are no more. Its methods draw what
+// scenarios are made of, for those who make their own.
+type Decoder struct{ data []byte }
+
+// NewDecoder returns one that reads data.
+func NewDecoder(data []byte) *Decoder { return &Decoder{data} }
+
+// More reports whether there are bytes left.
+func (d *Decoder) More() bool { return len(d.data) > 0 }
+
+// Byte draws a byte.
+func (d *Decoder) Byte() byte {
+	if len(d.data) == 0 {
+		return 0
+	}
+	b := d.data[0]
+	d.data = d.data[1:]
+	return b
+}
+
+// Pick draws one of so many.
+func (d *Decoder) Pick(n int) int { return int(d.Byte()) % n }
+
+// seldom returns true once in n times, and not at the end of the data.
+func (d *Decoder) seldom(n int) bool { return d.Pick(n) == n-1 }
+
+// Durations are those in which rules meet: equal ones, doubles, neighbours, and
+// both ends of the range. Some come more than once, to be drawn more often.
+func Durations() []time.Duration {
+	return []time.Duration{
+		10 * time.Millisecond, 25 * time.Millisecond, 100 * time.Millisecond, 0,
+		time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond,
+		20 * time.Millisecond, 25 * time.Millisecond, time.Second, 200 * time.Millisecond,
+		10 * time.Millisecond, 100 * time.Millisecond, 1, Never,
+	}
+}
+
+// Duration draws one of Durations.
+func (d *Decoder) Duration() time.Duration {
+	durations := Durations()
+	return durations[d.Pick(len(durations))]
+}
+
+// Short draws a duration that a scenario can afford to wait.
+func (d *Decoder) Short() time.Duration { return min(d.Duration(), LongestWait) }
+
+// Scenario draws a scenario from all that is left.
+func (d *Decoder) Scenario() Scenario {
+	s := Scenario{Policy: d.Policy(throttle.Policy{}, d.Byte())}
+	setup := d.Byte()
+	s.Parent = setup&3 == 3
+	s.Counting = setup&4 != 0
+	s.Ending = Ending(setup >> 3 % byte(endings))
+	for range 4 + d.Pick(8) {
+		s.AddScript(d.Script())
+	}
+	policy := Mend(s.Policy)
+	for d.More() && len(s.Steps) < 100 {
+		next := d.step()
+		if next.Op == OpSetPolicy {
+			next.Policy = d.nextPolicy(s.Policy, policy)
+			if len(Faults(next.Policy)) == 0 {
+				policy = next.Policy
+			}
+		}
+		s.AddStep(next)
+	}
+	return s
+}
+
+// nextPolicy goes back to the first policy or changes some of the last one.
+func (d *Decoder) nextPolicy(first, last throttle.Policy) throttle.Policy {
+	if d.seldom(3) {
+		return first
+	}
+	fields := d.Byte()
+	fields &= d.Byte() // one in four
+	return d.Policy(last, fields)
+}
+
+// Policy draws a new policy: some fields of an older one are drawn anew, or
+// taken away. Most are then mended, so that they are valid.
+func (d *Decoder) Policy(p throttle.Policy, fields byte) throttle.Policy {
+	draw := func(bit int) bool { return fields>>bit&1 == 1 }
+	if draw(0) {
+		p.Interval = d.Duration()
+	}
+	if draw(1) {
+		p.Burst = d.Pick(5)
+	}
+	if draw(2) {
+		p.Quiet = d.Duration()
+		p.MaxWait = 0
+		if draw(3) {
+			p.MaxWait = d.Duration()
+		}
+	}
+	if draw(4) {
+		p.Edges = throttle.Edges(d.Pick(4))
+		p.From = throttle.From(d.Pick(2))
+	}
+	if draw(5) {
+		p.Retry = d.backoff()
+	}
+	if draw(6) {
+		p.MaxCalls = d.Pick(5)
+	}
+	if draw(7) {
+		p.MaxInterval = 0
+		if d.seldom(2) {
+			p.MaxInterval = d.Duration()
+		}
+	}
+	switch d.Byte() % 32 {
+	case 1:
+		return p // as likely as not invalid
+	case 2:
+		return d.spoilPolicy(p)
+	default:
+		return Mend(p)
+	}
+}
+
+func (d *Decoder) backoff() throttle.Backoff {
+	shape := d.Byte()
+	if shape&3 == 3 {
+		return throttle.Backoff{}
+	}
+	b := throttle.Backoff{Initial: d.Duration(), Eager: shape&4 != 0}
+	if shape&8 != 0 {
+		b.Max = d.Duration()
+	}
+	if shape&16 != 0 {
+		b.MaxAttempts = d.Pick(4)
+	}
+	return b
+}
+
+// spoilPolicy makes one field of a policy impossible.
+func (d *Decoder) spoilPolicy(p throttle.Policy) throttle.Policy {
+	switch d.Pick(8) {
+	case 0:
+		p.Interval = -1
+	case 1:
+		p.Burst = -1
+	case 2:
+		p.Quiet = -1
+	case 3:
+		p.MaxInterval = -1
+	case 4:
+		p.MaxCalls = -1
+	case 5:
+		p.Retry.Jitter = -0.5
+	case 6:
+		p.Edges = 4
+	case 7:
+		p.From = 2
+	}
+	return p
+}
+
+// Script draws what the callback does in a run.
+func (d *Decoder) Script() Script {
+	var s Script
+	switch shape := d.Byte(); shape % 4 {
+	case 0: // returns at once
+	default:
+		s.Length = d.Short()
+		s.HeedsContext = shape&4 != 0
+	}
+	if shape := d.Byte(); shape >= 112 {
+		s.Outcome = Outcome(shape % byte(outcomes))
+		if shape < 176 {
+			s.Outcome = OutcomeError
+		}
+	}
+	if s.Outcome.AsksRetry() {
+		s.RetryIn = d.Duration()
+		if d.seldom(16) {
+			s.RetryIn = -s.RetryIn
+		}
+	}
+	switch shape := d.Byte(); {
+	case shape >= 240:
+		s.Early = Act(d.Pick(acts))
+	case shape >= 224:
+		s.Late = Act(d.Pick(acts))
+	case shape >= 208:
+		s.Late = ActCall
+	case shape >= 192:
+		s.Early = ActCall
+	}
+	if s.Early == ActClose && !d.seldom(8) {
+		s.Early = ActNone // a closed throttler has little to show
+	}
+	return s
+}
+
+// step reads a step. Many of the waits aim at an instant where something
+// changes, or a nanosecond before it.
+func (d *Decoder) step() Step {
+	var s Step
+	switch shape := d.Byte(); {
+	case shape < 64:
+	case shape < 160:
+		s.Wait = d.Short()
+	default:
+		s.Aim = AimDue + Aim(int(shape)%(aims-1))
+		if shape&8 != 0 {
+			s.Wait = -1
+		}
+	}
+	switch shape := d.Byte(); {
+	case shape < 80:
+		s.Op = OpCall
+	case shape < 108:
+		s.Op = OpCallWithin
+		s.Within = d.Duration()
+		if d.seldom(16) {
+			s.Within = -s.Within
+		}
+	case shape < 140:
+		s.Op = OpDo
+		d.patience(&s)
+	case shape < 160:
+		s.Op = OpFlush
+		d.patience(&s)
+	case shape < 176:
+		s.Op = OpCancel
+	case shape < 212:
+		s.Op = OpSetPolicy
+	case shape < 220:
+		s.Op = OpSetSamePolicy
+	case shape < 249:
+		s.Op = OpNothing
+	case shape < 250:
+		s.Op = OpClose
+	case shape < 254:
+		s.Op = OpShutdown
+		d.patience(&s)
+	default:
+		s.Op = OpEndParent
+	}
+	return s
+}
+
+// patience draws how long someone is ready to wait.
+func (d *Decoder) patience(s *Step) {
+	switch shape := d.Byte(); {
+	case shape >= 248:
+		s.Late = true
+	case shape >= 176:
+		s.Within = max(d.Short(), 1)
+	}
+}

@@ -1,0 +1,330 @@
+package reference
+
+// This file plays a scenario in a bubble of fake time on a throttler and on the
+// model at once; after every step both must have seen the same. What the throttler
+// did is also held against the guarantees directly, see history.go, so that an
+// error of the model cannot hide one of the library.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/throttle-go/throttle"
+)
+
+// A Report is what came of playing a scenario.
+type Report struct {
+	Failure string       // how throttler and model disagree, with all that is needed to replay the scenario by hand; empty if they agree
+	Fired   map[Rule]int // how often each rule decided
+	Steps   int          // that were played and compared
+}
+
+// Play plays a scenario. It lets t fail only when goroutines are left behind.
+func Play(t *testing.T, s Scenario) (report Report) {
+	t.Helper()
+	synctest.Test(t, func(*testing.T) {
+		r := newRig(s)
+		defer r.leaveNothingBehind()
+		if r.build() {
+			r.play()
+			report.Fired = r.model.fired
+		}
+		report.Failure, report.Steps = r.failure, r.steps
+	})
+	return report
+}
+
+// A rig plays one scenario on a throttler and on the model.
+type rig struct {
+	scenario  Scenario
+	model     *model
+	throttler *throttle.Throttler
+	made      time.Time
+	endParent context.CancelFunc
+	patience  context.Context // of all who wait; it ends early only when the scenario has failed
+	giveUp    context.CancelFunc
+	waiters   sync.WaitGroup
+	timeline  []string
+	failure   string // nothing is compared after the first
+	asked     int    // waiting operations so far
+	steps     int
+
+	mu      sync.Mutex // guards the fields below
+	diary   []string   // what was seen of the throttler since the last comparison
+	history history    // and since it was made
+	started int        // runs
+	ended   int
+	amok    int // so many runs cannot be
+}
+
+func newRig(s Scenario) *rig {
+	r := &rig{scenario: s, made: time.Now(), endParent: func() {}}
+	r.patience, r.giveUp = context.WithCancel(context.Background())
+	return r
+}
+
+// mostRuns bounds the runs of one wait.
+const mostRuns = 40
+
+// ErrParentEnded is why the parent context ends.
+var ErrParentEnded = errors.New("the parent context ended")
+
+// build makes throttler and model, and checks that an invalid policy is refused;
+// it is then mended. It reports whether there is something to play on.
+func (r *rig) build() bool {
+	s := &r.scenario
+	options := []throttle.Option{
+		throttle.WithName("played"),
+		throttle.WithErrorHandler(r.handle),
+		throttle.WithObserver(r.observe),
+	}
+	if s.Counting {
+		options = append(options, throttle.WithCallCount())
+	}
+	if s.Parent {
+		parent, end := context.WithCancelCause(context.Background())
+		r.endParent = func() { end(ErrParentEnded) }
+		options = append(options, throttle.WithContext(parent))
+	}
+	throttler, err := throttle.New(s.Policy, r.callback, options...)
+	if len(Faults(s.Policy)) > 0 {
+		if verdict := VerdictOf(err); verdict != verdictPolicy || throttler != nil {
+			r.failure = fmt.Sprintf("New accepts the invalid %s: %v", PolicyText(s.Policy), verdict)
+			return false
+		}
+		s.Policy = Mend(throttle.Policy{Interval: max(0, s.Policy.Interval), Quiet: max(0, s.Policy.Quiet)})
+		throttler, err = throttle.New(s.Policy, r.callback, options...)
+	}
+	if err != nil {
+		r.failure = fmt.Sprintf("New refuses the valid %s: %v", PolicyText(s.Policy), err)
+		return false
+	}
+	r.throttler = throttler
+	r.model = newModel(s.Policy, s.Counting, s.Script)
+	r.history.policyChanged(s.Policy)
+	return true
+}
+
+// play plays every step and compares after each.
+func (r *rig) play() {
+	r.compare("New")
+	for _, step := range r.scenario.Steps {
+		if r.failure != "" {
+			return
+		}
+		r.wait(r.target(step))
+		r.compare("")
+		r.do(step)
+		r.pass(r.model.now)
+		r.compare(describe(step))
+		r.steps++
+	}
+	r.leave()
+	r.mu.Lock()
+	r.checkLocked(r.history.finish())
+	r.mu.Unlock()
+	r.compare("the end")
+}
+
+// target is the instant until which a step waits.
+func (r *rig) target(s Step) time.Duration {
+	now, to := r.model.now, Never
+	switch s.Aim {
+	case AimNowhere:
+		return now + s.Wait
+	case AimDue:
+		if due, ok := r.model.due(); ok {
+			to = due.at
+		}
+	case AimPermit:
+		to = r.model.permit()
+	case AimRunEnd:
+		if r.model.active != nil {
+			to = r.model.active.ends
+		}
+	case AimQuiet:
+		to = Plus(r.model.lastCall, r.model.policy.Quiet)
+	}
+	if to+s.Wait <= now || to > now+LongestWait {
+		return now + 10*time.Millisecond
+	}
+	return to + s.Wait
+}
+
+// wait lets time pass for both, until an instant or the model's bound on runs.
+func (r *rig) wait(to time.Duration) {
+	r.pass(to)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.checkLocked(r.history.passed(r.elapsed()))
+}
+
+// pass lets time pass. At the instant where it ends, all that happens by itself
+// has happened.
+func (r *rig) pass(to time.Duration) {
+	reached := r.model.advance(to, r.model.runs+mostRuns-1)
+	r.expect(r.model)
+	time.Sleep(reached - r.elapsed())
+	synctest.Wait()
+}
+
+// expect prepares for the runs that the model has seen. A throttler that makes many
+// more must be stopped, or time in the bubble would not go on.
+func (r *rig) expect(m *model) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.amok = int(m.runs) + mostRuns
+}
+
+func (r *rig) elapsed() time.Duration { return time.Since(r.made) }
+
+// do performs a step's operation on both.
+func (r *rig) do(s Step) {
+	m, t := r.model, r.throttler
+	switch s.Op {
+	case OpNothing:
+	case OpCall:
+		r.note((*history).call)
+		t.Call()
+		m.call(Never, nil)
+	case OpCallWithin:
+		r.note((*history).call)
+		t.CallWithin(s.Within)
+		m.call(s.Within, nil)
+	case OpDo:
+		r.await(s, t.Do, m.do)
+	case OpFlush:
+		r.await(s, t.Flush, m.flush)
+	case OpShutdown:
+		r.await(s, t.Shutdown, m.shutdown)
+	case OpCancel:
+		r.note((*history).cancel)
+		r.answer("Cancel", strconv.FormatBool(t.Cancel()))
+		m.say(lineAnswer(m.now, "Cancel", strconv.FormatBool(m.cancel())))
+	case OpSetPolicy:
+		r.setPolicy(s.Policy)
+	case OpSetSamePolicy:
+		r.setPolicy(t.Policy())
+	case OpClose:
+		r.note((*history).close)
+		r.answer("Close", VerdictOf(t.Close()))
+		m.close(verdictClosed)
+		m.say(lineAnswer(m.now, "Close", verdictNil))
+	case OpEndParent:
+		if r.scenario.Parent && !r.drainsAttentively() {
+			r.note((*history).close)
+			r.endParent()
+			m.close(verdictClosedParent)
+		}
+	}
+}
+
+// drainsAttentively: Shutdown waits for a run that the end of the parent would
+// stop. Whether that run's end or the parent's closes the throttler is open.
+func (r *rig) drainsAttentively() bool {
+	return r.model.phase == phaseDraining && r.model.active.script.HeedsContext
+}
+
+func (r *rig) setPolicy(p throttle.Policy) {
+	if len(Faults(p)) == 0 {
+		r.note(func(h *history, _ time.Duration) { h.policyChanged(p) })
+	}
+	r.answer("SetPolicy", VerdictOf(r.throttler.SetPolicy(p)))
+	m := r.model
+	m.say(lineAnswer(m.now, "SetPolicy", m.setPolicy(p)))
+}
+
+// await has a goroutine wait in Do, Flush or Shutdown.
+func (r *rig) await(s Step, ask func(context.Context) error, expect func(*waiter)) {
+	r.asked++
+	w := &waiter{
+		name:      fmt.Sprintf("%v (number %d)", s.Op, r.asked),
+		until:     Never,
+		late:      s.Late,
+		shutsDown: s.Op == OpShutdown,
+	}
+	if s.Within > 0 {
+		w.until = r.model.now + s.Within
+	}
+	if !s.Late && s.Op == OpDo {
+		r.note((*history).call)
+	}
+	if s.Late && s.Op == OpShutdown {
+		r.note((*history).close)
+	}
+	r.waiters.Go(func() {
+		ctx, cancel := context.WithCancel(r.patience)
+		defer cancel()
+		if s.Late {
+			cancel()
+		}
+		if s.Within > 0 {
+			ctx, cancel = context.WithTimeout(ctx, s.Within)
+			defer cancel()
+		}
+		r.mu.Lock()
+		barrier := r.history.ask(s.Op)
+		r.mu.Unlock()
+		err := ask(ctx)
+		r.answer(w.name, VerdictOf(err))
+		r.mu.Lock()
+		r.checkLocked(r.history.answered(s.Op, barrier, err))
+		r.mu.Unlock()
+	})
+	expect(w)
+}
+
+// leave ends the scenario. Afterwards no call is left uncovered that was not
+// dropped, and no goroutine is left in the bubble.
+func (r *rig) leave() {
+	switch {
+	case r.scenario.Ending == EndWithShutdown:
+		r.finally(Step{Op: OpShutdown})
+	case r.scenario.Ending == EndIdle && !r.scenario.Parent && r.model.policy.MaxInterval == 0:
+		r.finally(Step{Op: OpCancel})
+		for r.model.active != nil || r.model.pending() { // the callback may call
+			r.pass(r.model.now + time.Second)
+			r.finally(Step{Op: OpCancel})
+		}
+	default:
+		r.finally(Step{Op: OpClose})
+	}
+	for r.model.active != nil {
+		r.wait(r.model.active.ends)
+		r.compare("the last run ends")
+	}
+}
+
+func (r *rig) finally(s Step) {
+	r.do(s)
+	r.pass(r.model.now)
+	r.compare(describe(s) + " (the end)")
+}
+
+// leaveNothingBehind lets a failed scenario end without a deadlock, which would
+// hide the failure.
+func (r *rig) leaveNothingBehind() {
+	if r.failure != "" && r.throttler != nil {
+		_ = r.throttler.Close()
+		r.giveUp()
+		for r.active() {
+			time.Sleep(time.Second)
+		}
+	}
+	r.waiters.Wait()
+	r.giveUp()
+	synctest.Wait()
+}
+
+// active reports whether a callback is.
+func (r *rig) active() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.started > r.ended
+}

@@ -1,0 +1,66 @@
+package reference
+
+// This file names the rules of the model and counts which decided,
+// so that a rule which no scenario reaches does not pass for tested.
+
+// A Rule names something that the model can decide. Each must decide now
+// and then, or the scenarios do not test what they are meant to.
+type Rule string
+
+const (
+	ruleLeading         Rule = "a call finds the throttle open and quiet and runs at once"
+	ruleNotQuiet        Rule = "a call finds the throttle open, but too soon after another call"
+	ruleDropped         Rule = "without the trailing edge a call is dropped"
+	ruleJoins           Rule = "a call joins those pending"
+	ruleSurvives        Rule = "calls still pend after the trailing edge was turned off"
+	ruleAtOnce          Rule = "pending calls run at once"
+	ruleWindowEnd       Rule = "pending calls run at the end of the window"
+	ruleQuiet           Rule = "pending calls run after Quiet"
+	ruleMaxWait         Rule = "pending calls run because MaxWait bounds Quiet"
+	ruleDeadline        Rule = "pending calls run because of a deadline"
+	ruleMaxCalls        Rule = "MaxCalls sets the deadline"
+	ruleTrailingInside  Rule = "trailing alone: a call inside the window runs at its end"
+	ruleTrailingOutside Rule = "trailing alone: a call outside the window runs after an Interval"
+	ruleRetry           Rule = "a failed run is retried"
+	ruleRetryIn         Rule = "a run starts when RetryIn asked for it"
+	ruleRetryAtPermit   Rule = "a retry runs at permit since the Backoff is gone"
+	ruleDoubling        Rule = "the delay has doubled"
+	ruleMaxDelay        Rule = "the delay has grown to Max"
+	ruleHeld            Rule = "a call finds the window closed by a failure alone"
+	ruleEager           Rule = "Eager lets a call pass the delay of a failure"
+	ruleFromEnd         Rule = "Interval is measured from the end"
+	ruleGivesUp         Rule = "MaxAttempts is reached"
+	ruleNoBackoff       Rule = "a failure without Backoff"
+	ruleCanceledFailure Rule = "the failure of a canceled run"
+	ruleCanceledRetry   Rule = "RetryIn from a canceled run"
+	ruleNoRetryInDrain  Rule = "no retry once Shutdown or Close began"
+	rulePeriodic        Rule = "a periodic run"
+	rulePeriodicHeld    Rule = "a periodic run that the window held back"
+	ruleCoversPending   Rule = "a retry or periodic run covers pending calls"
+	ruleFlush           Rule = "a flushed run"
+	ruleBucketFull      Rule = "a start from a full bucket"
+	ruleBucketPartly    Rule = "a start from a bucket neither full nor empty"
+	ruleBucketEmpty     Rule = "a start from an empty bucket"
+	ruleTokensCut       Rule = "SetPolicy cuts tokens"
+	ruleEarlier         Rule = "SetPolicy moves a pending run earlier"
+	ruleLater           Rule = "SetPolicy moves a pending run later"
+	ruleCancelDrops     Rule = "Cancel drops what is pending"
+	ruleCloseDrops      Rule = "Close drops what is pending"
+	ruleShutdownFlushes Rule = "Shutdown flushes what is pending"
+	ruleLeaves          Rule = "a context ends before the answer comes"
+	ruleReentrant       Rule = "the callback waits for itself"
+)
+
+// Rules are all of them.
+func Rules() []Rule {
+	return []Rule{
+		ruleLeading, ruleNotQuiet, ruleDropped, ruleJoins, ruleSurvives, ruleAtOnce, ruleWindowEnd, ruleQuiet,
+		ruleMaxWait, ruleDeadline, ruleMaxCalls, ruleTrailingInside, ruleTrailingOutside, ruleRetry, ruleRetryIn,
+		ruleRetryAtPermit, ruleDoubling, ruleMaxDelay, ruleHeld, ruleEager, ruleFromEnd, ruleGivesUp,
+		ruleNoBackoff, ruleCanceledFailure, ruleCanceledRetry, ruleNoRetryInDrain, rulePeriodic, rulePeriodicHeld,
+		ruleCoversPending, ruleFlush, ruleBucketFull, ruleBucketPartly, ruleBucketEmpty, ruleTokensCut,
+		ruleEarlier, ruleLater, ruleCancelDrops, ruleCloseDrops, ruleShutdownFlushes, ruleLeaves, ruleReentrant,
+	}
+}
+
+func (m *model) fire(rule Rule) { m.fired[rule]++ }
