@@ -104,9 +104,10 @@ func playInTandem(t *testing.T, data []byte) (fates map[string]int) {
 	return fates
 }
 
-// carriedPolicy returns a policy for both machines: a Coalescer has no periodic runs.
+// carriedPolicy returns a policy for both machines: a Coalescer has no periodic
+// runs, and each would draw its own Jitter.
 func carriedPolicy(p throttle.Policy) throttle.Policy {
-	p.MaxInterval = 0
+	p.MaxInterval, p.Retry.Jitter = 0, 0
 	return reference.Mend(p)
 }
 

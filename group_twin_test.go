@@ -103,9 +103,11 @@ func newDuet(t *testing.T, keys int, data []byte) *duet {
 
 // drawPolicy draws a valid policy whose periodic runs are not too many to play,
 // and whose waits end before time does: how far that is depends on when a
-// Throttler was built.
+// Throttler was built. It has no Jitter, which each of the two would draw for
+// itself.
 func (d *duet) drawPolicy(last throttle.Policy, fields byte) throttle.Policy {
 	p := d.script.Policy(last, fields)
+	p.Retry.Jitter = 0
 	for _, wait := range []*time.Duration{&p.Interval, &p.Quiet, &p.MaxWait, &p.MaxInterval, &p.Retry.Initial, &p.Retry.Max} {
 		*wait = min(*wait, time.Hour)
 	}

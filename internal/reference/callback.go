@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -112,16 +113,17 @@ func (r *rig) observe(run throttle.Run) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.diary = append(r.diary, record{
-		number:     r.ended - 1,
-		cause:      run.Cause,
-		attempt:    run.Attempt,
-		coversCall: !run.Asked.IsZero(),
-		asked:      run.Asked.Sub(r.made),
-		due:        run.Due.Sub(r.made),
-		started:    run.Started.Sub(r.made),
-		ended:      run.Ended.Sub(r.made),
-		calls:      run.Calls,
-		verdict:    VerdictOf(run.Err),
+		number:      r.ended - 1,
+		cause:       run.Cause,
+		causeIsOpen: slices.Contains(r.openCauses, r.ended-1),
+		attempt:     run.Attempt,
+		coversCall:  !run.Asked.IsZero(),
+		asked:       run.Asked.Sub(r.made),
+		due:         run.Due.Sub(r.made),
+		started:     run.Started.Sub(r.made),
+		ended:       run.Ended.Sub(r.made),
+		calls:       run.Calls,
+		verdict:     VerdictOf(run.Err),
 	}.String())
 	r.checkLocked(r.history.observe(run, r.made))
 }

@@ -42,10 +42,7 @@ func (r *rig) compare(what string) {
 		return
 	}
 	stats := r.throttler.Stats()
-	next := Never
-	if !stats.Next.IsZero() {
-		next = stats.Next.Sub(r.made)
-	}
+	next := r.see(stats)
 	r.mu.Lock()
 	r.checkLocked(r.history.idle(stats, r.elapsed(), next))
 	library := slices.Sorted(slices.Values(r.diary))

@@ -137,7 +137,11 @@ func (d *Decoder) backoff() throttle.Backoff {
 	if shape&3 == 3 {
 		return throttle.Backoff{}
 	}
-	b := throttle.Backoff{Initial: d.Duration(), Eager: shape&4 != 0}
+	b := throttle.Backoff{
+		Initial: d.Duration(),
+		Eager:   shape&4 != 0,
+		Jitter:  [4]float64{0, 0, 0.5, 1}[shape>>5&3],
+	}
 	if shape&8 != 0 {
 		b.Max = d.Duration()
 	}

@@ -1,8 +1,8 @@
 package reference
 
 // This file holds the model's state, how it moves through time, and what a run's
-// start and end do; due.go says when a run is due, operations.go what each method
-// does.
+// start and end do; due.go says when a run is due, jitter.go what of that is open
+// where chance decides, operations.go what each method does.
 
 import (
 	"math"
@@ -45,14 +45,16 @@ type model struct {
 	fired  map[Rule]int // how often each rule decided something
 
 	// The past.
-	lastStart time.Duration // of the newest run, once there was one
-	lastEnd   time.Duration // of the newest run that ended
-	tokens    int           // left in the bucket after the last start
-	accrual   time.Duration // the instant since when the next token accrues
-	called    bool          // whether lastCall means anything
-	lastCall  time.Duration // as far as the policy had it recorded
-	failures  int           // in a row
-	hold      hold          // what the last run's outcome keeps closed
+	lastStart  time.Duration // of the newest run, once there was one
+	lastEnd    time.Duration // of the newest run that ended
+	tokens     int           // left in the bucket after the last start
+	accrual    time.Duration // the instant since when the next token accrues
+	called     bool          // whether lastCall means anything
+	lastCall   time.Duration // as far as the policy had it recorded
+	failures   int           // in a row
+	hold       hold          // what the last run's outcome keeps closed
+	drawn      bool          // Jitter was drawn, and see has not been called since
+	openCauses []int         // the runs whose cause is open
 
 	// The present.
 	active  *activeRun
@@ -76,6 +78,10 @@ type model struct {
 type hold struct {
 	until time.Duration
 	asked bool // by RetryIn, which Eager does not pass
+
+	// Jitter may have shortened it: it ends at this instant at the earliest, and
+	// until is the latest. The two are equal once nothing is open any more.
+	earliest time.Duration
 }
 
 // A batch is the set of calls that the next run will cover.
@@ -99,16 +105,17 @@ type activeRun struct {
 
 // A record is what an observer is told about a run.
 type record struct {
-	number     int
-	cause      throttle.Cause
-	attempt    int
-	coversCall bool // asked means something
-	asked      time.Duration
-	due        time.Duration
-	started    time.Duration
-	ended      time.Duration
-	calls      uint64
-	verdict    string
+	number      int
+	cause       throttle.Cause
+	causeIsOpen bool // either of two, see jitter.go
+	attempt     int
+	coversCall  bool // asked means something
+	asked       time.Duration
+	due         time.Duration
+	started     time.Duration
+	ended       time.Duration
+	calls       uint64
+	verdict     string
 }
 
 // A waiter is a Do, Flush or Shutdown on its way.
@@ -132,17 +139,19 @@ func newModel(policy throttle.Policy, counting bool, script func(n int) Script) 
 }
 
 // advance plays everything that happens up to an instant, that instant
-// included. It stops earlier, and says where, once run number last has started: a
-// throttler that runs every nanosecond would never end.
+// included. It stops earlier, and says where, if time would pass when Jitter was
+// drawn, or once run number last has started: a throttler that runs every
+// nanosecond would never end.
 func (m *model) advance(to time.Duration, last uint64) time.Duration {
 	for {
 		at, ok := m.nextEvent()
-		if !ok || at > to {
+		idle := !ok || at > to
+		switch {
+		case m.drawn && (idle || at > m.now), m.runs > last && !idle && at > m.now:
+			return m.now
+		case idle:
 			m.now = to
 			return to
-		}
-		if at > m.now && m.runs > last {
-			return m.now
 		}
 		m.now = at
 		m.play()
@@ -199,14 +208,19 @@ func (m *model) start(due upcoming) {
 	if due.cause == throttle.CauseCall && m.holdEnd() > m.now {
 		m.fire(ruleEager)
 	}
+	open := m.causeIsOpen()
+	if open {
+		m.openCauses = append(m.openCauses, int(m.runs))
+	}
 	m.takeToken()
 	run := &activeRun{script: m.script(int(m.runs)), waiters: m.next}
 	run.record = record{
-		number:  int(m.runs),
-		cause:   due.cause,
-		attempt: m.failures + 1,
-		due:     due.at,
-		started: m.now,
+		number:      int(m.runs),
+		cause:       due.cause,
+		causeIsOpen: open,
+		attempt:     m.failures + 1,
+		due:         due.at,
+		started:     m.now,
 	}
 	if m.batch != nil {
 		run.coversCall, run.asked, run.calls = true, m.batch.first, m.batch.counted
@@ -252,7 +266,8 @@ func (m *model) end() {
 // success nor failure. The window stays closed until then. Whether the run is
 // made due is as for a retry.
 func (m *model) retryIn(run *activeRun) {
-	m.hold = hold{until: Plus(m.now, max(0, run.script.RetryIn)), asked: true}
+	until := Plus(m.now, max(0, run.script.RetryIn))
+	m.hold = hold{until: until, asked: true, earliest: until}
 	m.awaitRetry(run)
 }
 
@@ -272,10 +287,10 @@ func (m *model) fail(run *activeRun) {
 		m.failures = 0
 	case run.canceled:
 		m.fire(ruleCanceledFailure)
-		m.hold.until = Plus(m.now, backoff.Initial)
+		m.holdFor(backoff.Initial)
 	default:
 		m.failures++
-		m.hold.until = Plus(m.now, m.delay())
+		m.holdFor(m.delay())
 		if backoff.MaxAttempts > 0 && m.failures >= backoff.MaxAttempts {
 			m.fire(ruleGivesUp)
 			m.failures = 0

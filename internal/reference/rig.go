@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -61,6 +62,8 @@ type rig struct {
 	started int        // runs
 	ended   int
 	amok    int // so many runs cannot be
+
+	openCauses []int // the model's
 }
 
 func newRig(s Scenario) *rig {
@@ -119,6 +122,7 @@ func (r *rig) play() {
 			return
 		}
 		r.wait(r.target(step))
+		step = r.decide(step)
 		r.compare("")
 		r.do(step)
 		r.pass(r.model.now)
@@ -130,6 +134,18 @@ func (r *rig) play() {
 	r.checkLocked(r.history.finish())
 	r.mu.Unlock()
 	r.compare("the end")
+}
+
+// decide waits until the outcome of a step is no longer open. Where that would be
+// too long, the step does nothing.
+func (r *rig) decide(s Step) Step {
+	if until := r.model.hold.until; r.model.undecided(s) && until-r.model.now <= LongestWait {
+		r.wait(max(until, r.model.now))
+	}
+	if r.model.undecided(s) {
+		return Step{}
+	}
+	return s
 }
 
 // target is the instant until which a step waits.
@@ -168,10 +184,17 @@ func (r *rig) wait(to time.Duration) {
 // pass lets time pass. At the instant where it ends, all that happens by itself
 // has happened.
 func (r *rig) pass(to time.Duration) {
-	reached := r.model.advance(to, r.model.runs+mostRuns-1)
-	r.expect(r.model)
-	time.Sleep(reached - r.elapsed())
-	synctest.Wait()
+	last := r.model.runs + mostRuns - 1
+	for {
+		reached := r.model.advance(to, last)
+		r.expect(r.model)
+		time.Sleep(reached - r.elapsed())
+		synctest.Wait()
+		if !r.model.drawn {
+			return
+		}
+		r.see(r.throttler.Stats())
+	}
 }
 
 // expect prepares for the runs that the model has seen. A throttler that makes many
@@ -180,6 +203,19 @@ func (r *rig) expect(m *model) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.amok = int(m.runs) + mostRuns
+	r.openCauses = slices.Clone(m.openCauses)
+}
+
+// see has the model take note of what Stats tells of the next run.
+func (r *rig) see(stats throttle.Stats) (next time.Duration) {
+	next = Never
+	if !stats.Next.IsZero() {
+		next = stats.Next.Sub(r.made)
+	}
+	if broken := r.model.see(next); broken != "" {
+		r.write("BROKEN: " + broken)
+	}
+	return next
 }
 
 func (r *rig) elapsed() time.Duration { return time.Since(r.made) }

@@ -26,6 +26,7 @@ const (
 	ruleRetryAtPermit   Rule = "a retry runs at permit since the Backoff is gone"
 	ruleDoubling        Rule = "the delay has doubled"
 	ruleMaxDelay        Rule = "the delay has grown to Max"
+	ruleJitter          Rule = "Jitter has shortened the delay"
 	ruleHeld            Rule = "a call finds the window closed by a failure alone"
 	ruleEager           Rule = "Eager lets a call pass the delay of a failure"
 	ruleFromEnd         Rule = "Interval is measured from the end"
@@ -56,7 +57,7 @@ func Rules() []Rule {
 	return []Rule{
 		ruleLeading, ruleNotQuiet, ruleDropped, ruleJoins, ruleSurvives, ruleAtOnce, ruleWindowEnd, ruleQuiet,
 		ruleMaxWait, ruleDeadline, ruleMaxCalls, ruleTrailingInside, ruleTrailingOutside, ruleRetry, ruleRetryIn,
-		ruleRetryAtPermit, ruleDoubling, ruleMaxDelay, ruleHeld, ruleEager, ruleFromEnd, ruleGivesUp,
+		ruleRetryAtPermit, ruleDoubling, ruleMaxDelay, ruleJitter, ruleHeld, ruleEager, ruleFromEnd, ruleGivesUp,
 		ruleNoBackoff, ruleCanceledFailure, ruleCanceledRetry, ruleNoRetryInDrain, rulePeriodic, rulePeriodicHeld,
 		ruleCoversPending, ruleFlush, ruleBucketFull, ruleBucketPartly, ruleBucketEmpty, ruleTokensCut,
 		ruleEarlier, ruleLater, ruleCancelDrops, ruleCloseDrops, ruleShutdownFlushes, ruleLeaves, ruleReentrant,

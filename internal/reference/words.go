@@ -63,8 +63,12 @@ func (r record) String() string {
 	if r.coversCall {
 		asked = "asked " + r.asked.String()
 	}
+	cause := string(r.cause)
+	if r.causeIsOpen {
+		cause = "open"
+	}
 	return fmt.Sprintf("%v: run %d ends: cause %s, attempt %d, %s, due %v, started %v, calls %d, %s",
-		r.ended, r.number, r.cause, r.attempt, asked, r.due, r.started, r.calls, r.verdict)
+		r.ended, r.number, cause, r.attempt, asked, r.due, r.started, r.calls, r.verdict)
 }
 
 // stats tells what Stats must.
@@ -79,8 +83,11 @@ func (m *model) stats() summary {
 	}
 	if m.active != nil {
 		s.Next = "open" // a lower bound, which others check
-	} else if due, ok := m.due(); ok && due.at < Never {
-		s.Next = instantText(due.at)
+	} else if from, to, ok := m.dueBetween(); ok && to.at < Never {
+		s.Next = instantText(to.at)
+		if from.at < to.at {
+			s.Next = "from " + instantText(from.at) + " to " + s.Next
+		}
 	}
 	return s
 }
