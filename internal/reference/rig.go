@@ -23,7 +23,7 @@ import (
 type Report struct {
 	Failure string       // how throttler and model disagree, with all that is needed to replay the scenario by hand; empty if they agree
 	Fired   map[Rule]int // how often each rule decided
-	Steps   int          // that were played and compared
+	Steps   int          // that were played and compared before the throttler was closed
 }
 
 // Play plays a scenario. It lets t fail only when goroutines are left behind.
@@ -127,7 +127,9 @@ func (r *rig) play() {
 		r.do(step)
 		r.pass(r.model.now)
 		r.compare(describe(step))
-		r.steps++
+		if r.model.phase != phaseClosed { // it has little to show
+			r.steps++
+		}
 	}
 	r.leave()
 	r.mu.Lock()
