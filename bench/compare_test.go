@@ -1,58 +1,112 @@
-package bench_test
+package main
 
 import (
-	"runtime"
-	"slices"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
-// This file compares two ways to do the same on a noisy machine: in turns, in
-// one run, told as the median of the ratios.
-
-// A task does something n times.
-type task func(n int)
-
-// compare runs ours and bare in turns, n times each, for as long as b wants, and
-// reports the median of ours/bare, with the medians of both.
-func compare(b *testing.B, n int, ours, bare task) {
-	b.Helper()
-	var ratios, oursTook, bareTook []float64
-	for b.Loop() {
-		o, p := nanoseconds(n, ours), nanoseconds(n, bare)
-		ratios = append(ratios, o/p)
-		oursTook, bareTook = append(oursTook, o), append(bareTook, p)
-	}
-	b.ReportMetric(0, "ns/op") // of both together, and so of no interest
-	b.ReportMetric(quantile(ratios, 0.5), "ratio")
-	b.ReportMetric(quantile(ratios, 0.25), "ratio-p25")
-	b.ReportMetric(quantile(ratios, 0.75), "ratio-p75")
-	b.ReportMetric(quantile(oursTook, 0.5), "ns-ours")
-	b.ReportMetric(quantile(bareTook, 0.5), "ns-bare")
-	b.ReportMetric(testing.AllocsPerRun(1, func() { ours(n) })/float64(n), "allocs-ours")
+// takes makes a task that claims to take d for each of n times.
+func takes(d time.Duration) task {
+	return func(n int) time.Duration { return time.Duration(n) * d }
 }
 
-// nanoseconds returns how long do takes for each of n times.
-func nanoseconds(n int, do task) float64 {
-	start := time.Now()
-	do(n)
-	return float64(time.Since(start)) / float64(n)
+func TestCompare(t *testing.T) {
+	results := pair{ours: takes(3), peer: takes(12), cores: 1}.compare(tiny())
+	require.Len(t, results, 1)
+	got := results[0]
+	got.Allocs = nil
+	assert.Equal(t, result{Unit: nanosecond, Ratio: &spread{0.25, 0.25, 0.25}, Ours: 3, Theirs: 12, Turns: 2}, got)
 }
 
-// onAllCores makes a task that does n on every core at the same time.
-func onAllCores(do task) task {
-	return func(n int) {
-		var all sync.WaitGroup
-		for range runtime.GOMAXPROCS(0) {
-			all.Go(func() { do(n) })
+// Neither side is always the one that comes first.
+func TestSidesChangePlaces(t *testing.T) {
+	var order string
+	e := effort{turns: 3}
+	e.alternate(func() { order += "o" }, func() { order += "p" })
+	assert.Equal(t, "oppoop", order)
+}
+
+// A batch is what both sides do, with the first of after's not timed.
+func TestBatch(t *testing.T) {
+	var sizes []int
+	resets := 0
+	count := after(func() { resets++ }, func(n int) time.Duration {
+		sizes = append(sizes, n)
+		return time.Nanosecond
+	})
+	pair{ours: count, peer: count, cores: 1, batch: 7}.compare(effort{turns: 2})
+	assert.Equal(t, []int{7, 7, 7, 7, 7, 7}, sizes, "two turns of both, and their allocations")
+	assert.Equal(t, len(sizes), resets)
+}
+
+// A turn is filled, even if the machine was busy for the first tries.
+func TestFill(t *testing.T) {
+	const turn = time.Millisecond
+	assert.InDelta(t, 1000, fill(takes(time.Microsecond), turn), 1)
+	tries := 0
+	disturbed := func(n int) time.Duration {
+		tries++
+		if tries <= 2 {
+			return time.Second
 		}
-		all.Wait()
+		return time.Duration(n) * time.Microsecond
+	}
+	assert.InDelta(t, 1000, fill(disturbed, turn), 1)
+}
+
+func TestAllocations(t *testing.T) {
+	var sink atomic.Pointer[[8]int]
+	allocate := timed(func(n int) {
+		for range n {
+			sink.Store(new([8]int))
+		}
+	})
+	p := pair{cores: 1}
+	assert.InDelta(t, 1, p.allocations(allocate, 10_000), 0.1)
+	assert.InDelta(t, 0, p.allocations(takes(1), 10_000), 0.1)
+	assert.InDelta(t, 0.5, pair{cores: 2}.allocations(allocate, 10_000), 0.1, "of a call, where each core makes n")
+}
+
+func TestOnCores(t *testing.T) {
+	for _, cores := range []int{1, 3} {
+		var calls atomic.Int64
+		onCores(cores, func(n int) { calls.Add(int64(n)) })(5)
+		assert.EqualValues(t, 5*cores, calls.Load())
 	}
 }
 
-// quantile returns the q-quantile of values, which it sorts.
-func quantile(values []float64, q float64) float64 {
-	slices.Sort(values)
-	return values[int(q*float64(len(values)-1))]
+// A run that starts early is an error, however late the others are.
+func TestNoRunIsEarly(t *testing.T) {
+	turns := [][]float64{{3, 1}, {2, 4}}
+	results, err := latenesses(turns, [][]float64{{6, 2}, {4, 8}})
+	require.NoError(t, err)
+	require.Len(t, results, 4)
+	assert.Equal(t, result{
+		Metric: "max", Unit: nanosecond, Ratio: &spread{0.5, 0.5, 0.5}, Ours: 4, Theirs: 8, Turns: 2,
+	}, results[3])
+	assert.InDelta(t, 2.5, results[0].Ours, 1e-9, "p50 of all waits")
+
+	turns[1][0] = -1
+	_, err = latenesses(turns, turns)
+	assert.EqualError(t, err, "a run started 1ns early")
+}
+
+// What idle instances own is seen.
+func TestFootprint(t *testing.T) {
+	for _, x := range idleInstances().experiments {
+		e := tiny()
+		e.instances = 2000 // beside which the rest of the process weighs nothing
+		results, err := x.measure(e)
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, len(results), 2)
+		memory, goroutines := results[0], results[1]
+		assert.Zero(t, goroutines.Ours)
+		assert.InDelta(t, 1, goroutines.Theirs, 0.01, x.peer)
+		assert.Less(t, memory.Ours, 1000.0)
+		assert.Greater(t, memory.Theirs, 1000.0, "a goroutine's stack is part of it")
+	}
 }

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// This file checks what ours and the peers promise, by trying. Every check plays
+// a scenario with a contestant, and says whether the promise was kept. Its
+// instants are far apart, by a quarter of an interval or more, so that a slow
+// machine changes nothing.
+
+// A promise is what is checked.
+type promise struct {
+	name string
+	kept func(c contestant, interval time.Duration) (bool, error)
+
+	// alone says that the check looks at the whole process, and so cannot be made
+	// for several contestants at the same time.
+	alone bool
+}
+
+// checked returns the promises that are checked.
+func checked() []promise {
+	return []promise{
+		{name: "last call", kept: coversLastCall},
+		{name: "no overlap", kept: neverOverlaps},
+		{name: "interval", kept: keepsInterval},
+		{name: "at once", kept: returnsAtOnce},
+		{name: "stop", kept: stops},
+		{name: "panic", kept: outlivesPanic},
+		{name: "no goroutine", kept: ownsNoGoroutine, alone: true},
+	}
+}
+
+func promises() subject {
+	return subject{
+		name:  "promises",
+		title: "What is kept, each verdict by a check that has just run",
+		notes: []string{
+			"last call: after calls in a window, a run starts after the last of them, with no further call.",
+			"no overlap: of runs, with calls from several goroutines and a callback that takes three intervals.",
+			"interval: of calls ten times per interval, no two runs are closer than three quarters of it.",
+			"at once: calls take less than an interval, while the callback takes three.",
+			"stop: afterwards no run starts, of a call made before or later. Where nothing can be stopped, one does.",
+			"panic: in a process of its own, the callback panics; a later call has it run again. In the two techniques, as" +
+				" written here, nothing recovers.",
+			"no goroutine: of 50 instances that have run once and are idle, few or none own one.",
+		},
+		check: func(e effort) (*matrix, error) { return check(checked(), contestants(), e.interval) },
+	}
+}
+
+// check makes all checks for all contestants.
+func check(promises []promise, all []contestant, interval time.Duration) (*matrix, error) {
+	m := new(matrix)
+	for _, c := range all {
+		m.Peers = append(m.Peers, verdicts{Peer: c.name, Kept: make([]bool, len(promises))})
+	}
+	var failures []error
+	for i, p := range promises {
+		m.Promises = append(m.Promises, p.name)
+		failed := make([]error, len(all))
+		var checks sync.WaitGroup
+		for j, c := range all {
+			checks.Go(func() { m.Peers[j].Kept[i], failed[j] = p.kept(c, interval) })
+			if p.alone {
+				checks.Wait()
+			}
+		}
+		checks.Wait()
+		failures = append(failures, failed...)
+	}
+	return m, errors.Join(failures...)
+}
+
+// A recorder is a callback that remembers its runs.
+type recorder struct {
+	takes time.Duration
+
+	mu sync.Mutex // guards the fields below
+
+	// +checklocks:mu
+	starts []time.Time
+	// +checklocks:mu
+	active int // runs
+	// +checklocks:mu
+	most int // of them at once
+}
+
+func (r *recorder) run() {
+	r.mu.Lock()
+	r.starts = append(r.starts, time.Now())
+	r.active++
+	r.most = max(r.most, r.active)
+	r.mu.Unlock()
+	time.Sleep(r.takes)
+	r.mu.Lock()
+	r.active--
+	r.mu.Unlock()
+}
+
+// ranAfter reports whether a run started at t or later.
+func (r *recorder) ranAfter(t time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.starts, func(start time.Time) bool { return !start.Before(t) })
+}
+
+// overlapped reports whether a run started while another was active.
+func (r *recorder) overlapped() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.most > 1
+}
+
+// least returns the least time between the starts of two runs, as long as no other
+// if there were no two.
+func (r *recorder) least() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	least := time.Duration(1<<63 - 1)
+	for i := 1; i < len(r.starts); i++ {
+		least = min(least, r.starts[i].Sub(r.starts[i-1]))
+	}
+	return least
+}
+
+func coversLastCall(c contestant, interval time.Duration) (bool, error) {
+	r := new(recorder)
+	call, stop := c.wrap(interval, r.run)
+	defer stop()
+	call()
+	time.Sleep(interval / 4)
+	var last time.Time
+	for range 3 {
+		last = time.Now()
+		call()
+	}
+	time.Sleep(4 * interval)
+	return r.ranAfter(last), nil
+}
+
+func neverOverlaps(c contestant, interval time.Duration) (bool, error) {
+	r := &recorder{takes: 3 * interval}
+	call, stop := c.wrap(interval, r.run)
+	defer stop()
+	var calls sync.WaitGroup
+	for range 3 {
+		calls.Go(call)
+		time.Sleep(2 * interval)
+	}
+	calls.Wait()
+	time.Sleep(8 * interval) // in which the last run ends
+	return !r.overlapped(), nil
+}
+
+func keepsInterval(c contestant, interval time.Duration) (bool, error) {
+	r := new(recorder)
+	call, stop := c.wrap(interval, r.run)
+	defer stop()
+	time.Sleep(interval * 9 / 10) // a window that began with the instance ends soon
+	for start := time.Now(); time.Since(start) < 5*interval; time.Sleep(interval / 10) {
+		call()
+	}
+	time.Sleep(2 * interval)
+	return r.least() >= interval*3/4, nil
+}
+
+func returnsAtOnce(c contestant, interval time.Duration) (bool, error) {
+	r := &recorder{takes: 3 * interval}
+	call, stop := c.wrap(interval, r.run)
+	defer stop()
+	var longest time.Duration
+	for range 3 {
+		start := time.Now()
+		call()
+		longest = max(longest, time.Since(start))
+		time.Sleep(interval / 4)
+	}
+	time.Sleep(8 * interval)
+	return longest < interval, nil
+}
+
+func stops(c contestant, interval time.Duration) (bool, error) {
+	r := new(recorder)
+	call, stop := c.wrap(interval, r.run)
+	var calls sync.WaitGroup
+	calls.Go(call)
+	time.Sleep(interval / 4)
+	calls.Go(call)
+	time.Sleep(interval / 4)
+	stop()
+	stopped := time.Now()
+	time.Sleep(2 * interval)
+	calls.Go(call)
+	time.Sleep(2 * interval)
+	calls.Wait()
+	return !r.ranAfter(stopped), nil
+}
+
+func ownsNoGoroutine(c contestant, interval time.Duration) (bool, error) {
+	const instances = 50
+	before := runtime.NumGoroutine()
+	var stop []func()
+	for range instances {
+		call, end := c.wrap(interval/4, nothing)
+		call()
+		stop = append(stop, end)
+	}
+	time.Sleep(interval)
+	owned := runtime.NumGoroutine() - before
+	for _, end := range stop {
+		end()
+	}
+	// What is left would be counted before the next contestant's are there.
+	for tries := 0; runtime.NumGoroutine() > before && tries < 100; tries++ {
+		time.Sleep(interval / 10)
+	}
+	return owned < instances/2, nil
+}
+
+// outlivesPanic has another process try: a callback that panics may be its end.
+func outlivesPanic(c contestant, _ time.Duration) (bool, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	err = exec.CommandContext(ctx, program, "-"+survive, c.name).Run()
+	if _, ended := errors.AsType[*exec.ExitError](err); ended && ctx.Err() == nil {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// survive is the flag with which outlivesPanic calls this program.
+const survive = "survive"
+
+// errDidNotRun is what runAgain returns if the callback did not run again.
+var errDidNotRun = errors.New("the callback did not run again")
+
+// outlive is the process that outlivesPanic makes, for the named contestant.
+func outlive(name string) error {
+	all := contestants()
+	i := slices.IndexFunc(all, func(c contestant) bool { return c.name == name })
+	if i < 0 {
+		return fmt.Errorf("unknown contestant %q", name)
+	}
+	return runAgain(all[i], 50*time.Millisecond)
+}
+
+// runAgain has a callback panic, and then calls again, in later windows. If it
+// returns nil, the callback has run again.
+func runAgain(c contestant, interval time.Duration) error {
+	var runs atomic.Int64
+	call, stop := c.wrap(interval, func() {
+		if runs.Add(1) == 1 {
+			panic("on purpose")
+		}
+	})
+	defer stop()
+	for range 3 { // of which a peer may lose one
+		func() {
+			defer func() { _ = recover() }() // where the callback runs in its caller
+			call()
+		}()
+		time.Sleep(3 * interval)
+	}
+	if runs.Load() < 2 {
+		return errDidNotRun
+	}
+	return nil
+}

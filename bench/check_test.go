@@ -1,0 +1,86 @@
+package main
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What is promised by whom. Every check finds one who keeps the promise and one
+// who does not: none of them always says the same.
+//
+// Time is faked, so that the verdicts are exact, but for two kinds of check: those
+// that another process makes, and those in which a goroutine waits for a mutex
+// while the callback that holds it sleeps, as fake time does not pass then.
+func TestPromises(t *testing.T) {
+	const y, n = true, false
+	want := map[string][]bool{
+		//             last call, no overlap, interval, at once, stop, panic, no goroutine
+		ownName:       {y, y, y, y, y, y, y},
+		loopName:      {y, y, y, y, y, n, n},
+		triggerName:   {y, y, y, y, n, n, n},
+		loName:        {n, y, y, n, n, y, y},
+		limiterName:   {n, n, y, n, n, y, y},
+		sometimesName: {n, y, y, n, n, y, y},
+		uberName:      {y, n, y, n, n, y, y},
+		failsafeName:  {n, n, n, n, n, y, y},
+		debounceName:  {y, n, y, y, n, n, y},
+	}
+	require.Len(t, contestants(), len(want))
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // or the processes would linger
+	for i, p := range checked() {
+		for _, c := range contestants() {
+			t.Run(p.name+"/"+c.name, func(t *testing.T) {
+				if p.name == "panic" || p.name == "no overlap" && c.locks {
+					assertKept(t, want[c.name][i], p, c, 50*time.Millisecond)
+					return
+				}
+				synctest.Test(t, func(t *testing.T) { assertKept(t, want[c.name][i], p, c, time.Second) })
+			})
+		}
+	}
+}
+
+func assertKept(t *testing.T, want bool, p promise, c contestant, interval time.Duration) {
+	t.Helper()
+	kept, err := p.kept(c, interval)
+	require.NoError(t, err)
+	assert.Equal(t, want, kept)
+}
+
+// To be alive after a panic is not enough: the callback has to run again.
+func TestRunAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, want := range map[string]error{"again": nil, "never again": errDidNotRun} {
+			c := contestant{name: name, wrap: func(_ time.Duration, callback func()) (call, stop func()) {
+				calls := 0
+				return func() {
+					calls++
+					if calls == 1 || want == nil {
+						callback()
+					}
+				}, nothing
+			}}
+			assert.ErrorIs(t, runAgain(c, time.Second), want, name)
+		}
+	})
+}
+
+// The matrix holds the verdicts where the contestants and promises are.
+func TestMatrix(t *testing.T) {
+	own := promise{name: "own", kept: func(c contestant, _ time.Duration) (bool, error) { return c.name == ownName, nil }}
+	all := promise{name: "all", alone: true, kept: func(contestant, time.Duration) (bool, error) { return true, nil }}
+	m, err := check([]promise{own, all}, []contestant{{name: ownName}, {name: loName}}, time.Second)
+	require.NoError(t, err)
+	assert.Equal(t, &matrix{
+		Promises: []string{"own", "all"},
+		Peers:    []verdicts{{ownName, []bool{true, true}}, {loName, []bool{false, true}}},
+	}, m)
+
+	failing := promise{name: "failing", kept: func(contestant, time.Duration) (bool, error) { return false, errRefused }}
+	_, err = check([]promise{failing}, []contestant{{name: ownName}}, time.Second)
+	assert.ErrorIs(t, err, errRefused)
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/throttle-go/throttle"
+)
+
+// This file measures calls that carry values.
+
+func carriedCalls() subject {
+	s := subject{
+		name:  "values",
+		title: "A Coalescer's call, which hands over a value while a run is pending",
+		notes: []string{
+			"mutex, ticker: a variable or a slice under a mutex, which a goroutine with a ticker takes; written for this" +
+				" comparison. A value whose run fails is lost there, and a run is up to an interval late.",
+		},
+	}
+	add := func(setting string, cores func() int, compare func(e effort, cores int) ([]result, error)) {
+		s.experiments = append(s.experiments, experiment{setting, "mutex, ticker", func(e effort) ([]result, error) {
+			return compare(e, cores())
+		}})
+	}
+	one, all := func() int { return 1 }, func() int { return runtime.GOMAXPROCS(0) }
+	add("Latest, "+oneCore, one, compareLatest)
+	add("Latest, "+allCores, all, compareLatest)
+	add("Append, "+oneCore, one, compareAppend)
+	add("Append, "+allCores, all, compareAppend)
+	return s
+}
+
+func compareLatest(e effort, cores int) ([]result, error) {
+	return compareCarried(e, cores, throttle.Latest, func(v int) int { return v }, func(_, v int) int { return v })
+}
+
+func compareAppend(e effort, cores int) ([]result, error) {
+	return compareCarried(e, cores, throttle.Append, func(v int) []int { return []int{v} },
+		func(all []int, v int) []int { return append(all, v) })
+}
+
+// compareCarried compares calls that hand over what wrap makes of a number, with
+// what add makes of a variable and that number. Both sides begin each turn with
+// nothing, or the one that appends would do it to ever longer slices.
+func compareCarried[T any](
+	e effort, cores int, merge func(older, newer T) T, wrap func(int) T, add func(all T, v int) T,
+) ([]result, error) {
+	const batch = 1 << 14
+	c, err := throttle.NewCoalescer(throttle.Every(time.Hour), merge, func(context.Context, T) error { return nil })
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	defer c.Cancel() // or what is pending would be reported as lost
+	if err := c.Do(context.Background(), wrap(0)); err != nil {
+		return nil, err
+	}
+	b := newBin[T](time.Hour, func(T) {})
+	defer b.stop()
+	ours := func(n int) {
+		for i := range n {
+			_ = c.Call(wrap(i))
+		}
+	}
+	peer := func(n int) {
+		for i := range n {
+			b.mu.Lock()
+			b.value = add(b.value, i)
+			b.mu.Unlock()
+		}
+	}
+	return pair{
+		ours:  after(func() { c.Cancel() }, timed(onCores(cores, ours))),
+		peer:  after(func() { b.take() }, timed(onCores(cores, peer))),
+		cores: cores,
+		batch: batch,
+	}.compare(e), nil
+}
+
+// A bin is what one would write by hand to collect values: something under a
+// mutex, which a goroutine takes at every tick until stop.
+type bin[T any] struct {
+	stopped chan struct{}
+
+	mu sync.Mutex // guards the field below
+
+	// +checklocks:mu
+	value T
+}
+
+func newBin[T any](interval time.Duration, use func(T)) *bin[T] {
+	b := &bin[T]{stopped: make(chan struct{})}
+	go b.run(interval, use)
+	return b
+}
+
+func (b *bin[T]) run(interval time.Duration, use func(T)) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			use(b.take())
+		case <-b.stopped:
+			return
+		}
+	}
+}
+
+func (b *bin[T]) stop() { close(b.stopped) }
+
+func (b *bin[T]) take() T {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	taken := b.value
+	b.value = *new(T)
+	return taken
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"runtime"
+	"sync"
+	"time"
+)
+
+// This file compares two ways to do the same on a noisy machine: in turns, in
+// one run.
+
+// A task does something n times, and returns how long that took.
+type task func(n int) time.Duration
+
+// timed makes a task of do, all of which counts.
+func timed(do func(n int)) task {
+	return func(n int) time.Duration {
+		start := time.Now()
+		do(n)
+		return time.Since(start)
+	}
+}
+
+// after makes a task that does first, once and untimed, and then do.
+func after(first func(), do task) task {
+	return func(n int) time.Duration {
+		first()
+		return do(n)
+	}
+}
+
+// onCores returns what does it n times in each of several goroutines at once.
+func onCores(cores int, do func(n int)) func(n int) {
+	if cores == 1 {
+		return do
+	}
+	return func(n int) {
+		var all sync.WaitGroup
+		for range cores {
+			all.Go(func() { do(n) })
+		}
+		all.Wait()
+	}
+}
+
+// A pair is two tasks to compare.
+type pair struct {
+	ours, peer task
+	cores      int // in how many goroutines each of them does its n at once
+	batch      int // the n of both; 0: as many as fill a turn
+}
+
+// compare has ours and the peer do their work in turns.
+func (p pair) compare(e effort) []result {
+	n, m := p.batch, p.batch
+	if p.batch == 0 {
+		n, m = fill(p.ours, e.turn), fill(p.peer, e.turn)
+	}
+	var ours, theirs []float64
+	e.alternate(
+		func() { ours = append(ours, nanoseconds(p.ours, n)) },
+		func() { theirs = append(theirs, nanoseconds(p.peer, m)) },
+	)
+	r := newResult("", nanosecond, 0, ours, theirs)
+	r.Allocs = []float64{p.allocations(p.ours, n), p.allocations(p.peer, m)}
+	return []result{r}
+}
+
+// alternate calls ours and peer in turns, as often as e wants; the one that was
+// second comes first in the next turn.
+func (e effort) alternate(ours, peer func()) {
+	end := time.Now().Add(e.budget)
+	for turn := 0; turn < e.turns || time.Now().Before(end); turn++ {
+		first, second := ours, peer
+		if turn%2 == 1 {
+			first, second = peer, ours
+		}
+		first()
+		second()
+	}
+}
+
+// newResult returns the result of turns, of which both sides had as many. A peer's
+// figure that is not above noise is nothing to divide by.
+func newResult(metric string, u unit, noise float64, ours, theirs []float64) result {
+	return result{
+		Metric: metric,
+		Unit:   u,
+		Ratio:  ratios(ours, theirs, noise),
+		Ours:   median(ours),
+		Theirs: median(theirs),
+		Turns:  len(ours),
+	}
+}
+
+// fill returns the n with which do takes as long as turn, about. That a turn took
+// long once proves nothing on a machine with other work: it would make
+// turns so short that what surrounds the calls is all that counts.
+func fill(do task, turn time.Duration) int {
+	for n := 1; ; n *= 2 {
+		took := do(n)
+		for range 2 {
+			if took >= turn/2 {
+				took = min(took, do(n))
+			}
+		}
+		if took >= turn/2 {
+			return max(1, int(float64(n)*float64(turn)/float64(took)))
+		}
+	}
+}
+
+// nanoseconds returns how long do takes for each of n times.
+func nanoseconds(do task, n int) float64 { return float64(do(n)) / float64(n) }
+
+// allocations returns how many there are in the whole process for each of the n
+// times that do does it, to a thousandth: what the runtime itself allocates now
+// and then does not show.
+func (p pair) allocations(do task, n int) float64 {
+	var before, behind runtime.MemStats
+	runtime.ReadMemStats(&before)
+	do(n)
+	runtime.ReadMemStats(&behind)
+	each := float64(behind.Mallocs-before.Mallocs) / float64(n*p.cores)
+	return float64(int(each*1000+0.5)) / 1000
+}

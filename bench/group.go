@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/samber/lo"
+	"golang.org/x/time/rate"
+
+	"github.com/throttle-go/throttle"
+)
+
+// This file measures calls for keys that are held already.
+
+// held is how many keys there are: more than a small map takes, few enough for
+// the cache.
+const held = 1000
+
+func keyedCalls() subject {
+	s := subject{
+		name:  "keys",
+		title: "A Group's call during its key's window, among 1 000 keys",
+		notes: []string{
+			"plain map, RWMutex map: a look-up of a Throttler, and its Call. Nobody may write to the plain one.",
+			"Limiter map: rate.Limiters in a map under a mutex, which forgets no key.",
+			"The Limiters and lo refuse the call, which is lost.",
+			"dropped: ours refuses too (Edges: Leading), with an error that says when to try again.",
+		},
+	}
+	number := func(i int) int { return i }
+	numbers, hot := keysOf(number), []int{held / 2}
+	limiting, byLo := keyed[int]{limiterMapName, limiterMap[int]}, keyed[int]{throttleByName, throttleBy[int]}
+	coalescing, dropping := keyed[int]{ownName, pendingGroup[int]}, keyed[int]{ownName, droppingGroup[int]}
+	plain, locked := keyed[int]{"plain map", plainMap[int]}, keyed[int]{"RWMutex map", lockedMap[int]}
+	for _, peer := range []keyed[int]{plain, locked, limiting, byLo} {
+		s.experiments = append(s.experiments, besideGroup("hot key", numbers, hot, coalescing, peer)...)
+	}
+	for _, peer := range []keyed[int]{limiting, byLo} {
+		s.experiments = append(s.experiments, besideGroup("in turn", numbers, numbers, coalescing, peer)...)
+	}
+	names := keysOf(func(i int) string { return "tenant-" + strconv.Itoa(i) })
+	s.experiments = append(s.experiments, besideGroup("strings", names, names,
+		keyed[string]{ownName, pendingGroup[string]}, keyed[string]{limiterMapName, limiterMap[string]})...)
+	s.experiments = append(s.experiments, besideGroup("dropped", numbers, numbers, dropping, limiting)...)
+	return s
+}
+
+// A keyed makes n calls for each of called in turn, and holds all of keys.
+type keyed[K comparable] struct {
+	name    string
+	prepare func(keys, called []K) (repeat func(n int), stop func(), err error)
+}
+
+// besideGroup compares ours with a peer.
+func besideGroup[K comparable](what string, keys, called []K, ours, peer keyed[K]) []experiment {
+	of := func(k keyed[K]) repeater {
+		return repeater{k.name, func() (repeat func(n int), stop func(), err error) { return k.prepare(keys, called) }}
+	}
+	experiments := besideOurs(of(ours), of(peer))
+	for i := range experiments {
+		experiments[i].setting = what + ", " + experiments[i].setting
+	}
+	return experiments
+}
+
+func keysOf[K any](key func(int) K) []K {
+	keys := make([]K, held)
+	for i := range keys {
+		keys[i] = key(i)
+	}
+	return keys
+}
+
+// inTurn returns what calls n times, for one of keys after the other.
+func inTurn[K any](keys []K, call func(K)) func(n int) {
+	return func(n int) {
+		i := 0
+		for range n {
+			call(keys[i])
+			i++
+			if i == len(keys) {
+				i = 0
+			}
+		}
+	}
+}
+
+// pendingGroup calls a Group for each of called; it has a run pending for each of
+// keys, due in an hour.
+func pendingGroup[K comparable](keys, called []K) (repeat func(n int), stop func(), err error) {
+	g, err := newGroup(keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, key := range keys {
+		if err := g.Call(key); err != nil {
+			return nil, nil, err
+		}
+	}
+	return inTurn(called, func(key K) { _ = g.Call(key) }), func() { _ = g.Close() }, nil
+}
+
+// droppingGroup calls a Group for each of called, which drops the calls: it has
+// no trailing edge.
+func droppingGroup[K comparable](keys, called []K) (repeat func(n int), stop func(), err error) {
+	g, err := newGroup(keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := g.SetPolicy(throttle.Policy{Interval: time.Hour, Edges: throttle.Leading}); err != nil {
+		return nil, nil, err
+	}
+	return inTurn(called, func(key K) { _ = g.Call(key) }), func() { _ = g.Close() }, nil
+}
+
+// newGroup returns a Group in which each of keys has had its run just now, the
+// next may come in an hour.
+func newGroup[K comparable](keys []K) (*throttle.Group[K], error) {
+	g, err := throttle.NewGroup(throttle.Every(time.Hour), func(context.Context, K) error { return nil })
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range keys {
+		if err := g.Do(context.Background(), key); err != nil {
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+// throttlers returns a map in which each of keys has the same Throttler: only a
+// hot key's is called.
+func throttlers[K comparable](keys []K) (map[K]*throttle.Throttler, error) {
+	t, err := pending(throttle.Every(time.Hour))
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[K]*throttle.Throttler)
+	for _, key := range keys {
+		all[key] = t
+	}
+	return all, nil
+}
+
+// plainMap is the limit.
+func plainMap[K comparable](keys, called []K) (repeat func(n int), stop func(), err error) {
+	all, err := throttlers(keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	return inTurn(called, func(key K) { all[key].Call() }), nothing, nil
+}
+
+// lockedMap is what one would write by hand, but for forgetting.
+func lockedMap[K comparable](keys, called []K) (repeat func(n int), stop func(), err error) {
+	all, err := throttlers(keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	var mu sync.RWMutex
+	return inTurn(called, func(key K) {
+		mu.RLock()
+		t := all[key]
+		mu.RUnlock()
+		t.Call()
+	}), nothing, nil
+}
+
+// A limiters is the usual way to limit what happens per key.
+type limiters[K comparable] struct {
+	every time.Duration
+
+	mu sync.Mutex // guards the field below
+
+	// +checklocks:mu
+	limiters map[K]*rate.Limiter
+}
+
+func newLimiters[K comparable](every time.Duration) *limiters[K] {
+	return &limiters[K]{every: every, limiters: make(map[K]*rate.Limiter)}
+}
+
+func (l *limiters[K]) allow(key K) bool { return l.of(key).Allow() }
+
+func (l *limiters[K]) of(key K) *rate.Limiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	limiter := l.limiters[key]
+	if limiter == nil {
+		limiter = rate.NewLimiter(rate.Every(l.every), 1)
+		l.limiters[key] = limiter
+	}
+	return limiter
+}
+
+func limiterMap[K comparable](keys, called []K) (repeat func(n int), stop func(), err error) {
+	l := newLimiters[K](time.Hour)
+	for _, key := range keys {
+		l.allow(key)
+	}
+	return inTurn(called, func(key K) { l.allow(key) }), nothing, nil
+}
+
+func throttleBy[K comparable](keys, called []K) (repeat func(n int), stop func(), err error) {
+	call, reset := lo.NewThrottleBy(time.Hour, func(K) {})
+	for _, key := range keys {
+		call(key)
+	}
+	return inTurn(called, call), reset, nil
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"runtime"
+	"time"
+)
+
+// This file describes the machine, without which a figure says little.
+
+// A machine is where the figures are from, and when.
+type machine struct {
+	CPU   string
+	Cores int
+	Procs int // GOMAXPROCS
+	Port  string
+	Go    string
+	Date  string
+}
+
+func describeMachine(now time.Time) machine {
+	return machine{
+		CPU:   cpu(),
+		Cores: runtime.NumCPU(),
+		Procs: runtime.GOMAXPROCS(0),
+		Port:  runtime.GOOS + "/" + runtime.GOARCH,
+		Go:    runtime.Version(),
+		Date:  now.UTC().Format(time.DateOnly),
+	}
+}
+
+// cpu returns the name of the processor, where the system tells it as Linux does.
+func cpu() string {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return "unknown CPU"
+	}
+	found := regexp.MustCompile(`(?m)^(?:model name|Model|cpu model)\s*:\s*(.+)$`).FindSubmatch(text)
+	if found == nil {
+		return "unknown CPU"
+	}
+	return string(found[1])
+}
+
+func (m machine) String() string {
+	return fmt.Sprintf("%s, %d cores, GOMAXPROCS %d, %s, %s, %s", m.CPU, m.Cores, m.Procs, m.Port, m.Go, m.Date)
+}

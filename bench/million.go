@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/samber/lo"
+
+	"github.com/throttle-go/throttle"
+)
+
+// This file measures what it costs to hold very many keys for a while.
+
+func manyKeys() subject {
+	return subject{
+		name:  "million",
+		title: "A million keys, each called once",
+		notes: []string{
+			"call: with the key's run, by one goroutine that is never more than 4 096 runs ahead.",
+			"in its window, afterwards: heap and stacks per key. A Group forgets its keys when their windows are over.",
+			"The peers do less: a Limiter runs nothing and is never forgotten; lo runs the function in its caller with its lock" +
+				" held, and has one window for all keys, whenever each was called.",
+		},
+		experiments: []experiment{
+			{"each", limiterMapName, func(e effort) ([]result, error) { return compareHeld(e, holdLimiters) }},
+			{"each", throttleByName, func(e effort) ([]result, error) { return compareHeld(e, holdThrottleBy) }},
+		},
+	}
+}
+
+// A hold is what it costs to hold keys.
+type hold struct {
+	took       float64 // nanoseconds of a call
+	inside     float64 // bytes per key in its window
+	afterwards float64 // and when all windows are over
+}
+
+// compareHeld compares a Group with a peer.
+func compareHeld(e effort, peer func(keys int) hold) ([]result, error) {
+	var ours, theirs []hold
+	var failed error
+	e.alternate(
+		func() {
+			h, err := holdGroup(e.keys)
+			if err != nil {
+				failed = err
+			}
+			ours = append(ours, h)
+		},
+		func() { theirs = append(theirs, peer(e.keys)) },
+	)
+	of := func(metric string, u unit, value func(hold) float64) result {
+		const noise = 1 // byte, or nanosecond
+		return newResult(metric, u, noise, each(ours, value), each(theirs, value))
+	}
+	return []result{
+		of("call", nanosecond, func(h hold) float64 { return h.took }),
+		of("in its window", byteUnit, func(h hold) float64 { return h.inside }),
+		of("afterwards", byteUnit, func(h hold) float64 { return h.afterwards }),
+	}, failed
+}
+
+func holdGroup(keys int) (hold, error) {
+	g, err := throttle.NewGroup(throttle.Every(time.Hour), func(context.Context, int) error { return nil })
+	if err != nil {
+		return hold{}, err
+	}
+	defer g.Close()
+	h, running := callEach(keys, func(key int) { _ = g.Call(key) }, func() {
+		err = g.SetPolicy(throttle.Policy{})
+		for err == nil && g.Len() > 0 {
+			time.Sleep(time.Millisecond)
+		}
+	})
+	if running > 0 {
+		return h, fmt.Errorf("%d goroutines are left", running)
+	}
+	return h, err
+}
+
+func holdLimiters(keys int) hold {
+	l := newLimiters[int](time.Hour)
+	h, _ := callEach(keys, func(key int) { l.allow(key) }, nothing)
+	runtime.KeepAlive(l)
+	return h
+}
+
+func holdThrottleBy(keys int) hold {
+	call, endWindow := lo.NewThrottleBy(time.Hour, func(int) {})
+	h, _ := callEach(keys, call, endWindow)
+	runtime.KeepAlive(call)
+	return h
+}
+
+// callEach calls for each of so many keys, and waits until no goroutine is left of
+// that, but no longer than a minute; of so many it says that they were. Then it has
+// endWindows see to it that all windows are over.
+func callEach(keys int, call func(key int), endWindows func()) (h hold, running int) {
+	const ahead = 1 << 12
+	makeDescriptors(2 * ahead)
+	before, others, start := memory(), runtime.NumGoroutine(), time.Now()
+	for key := range keys {
+		call(key)
+		for key%64 == 0 && runtime.NumGoroutine() > others+ahead {
+			runtime.Gosched()
+		}
+	}
+	for runtime.NumGoroutine() > others && time.Since(start) < time.Minute {
+		runtime.Gosched()
+	}
+	h.took = float64(time.Since(start)) / float64(keys)
+	running = runtime.NumGoroutine() - others
+	perKey := func() float64 { return max(0, memory()-before) / float64(keys) }
+	h.inside = perKey()
+	endWindows()
+	h.afterwards = perKey()
+	return h, running
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+)
+
+// This file holds what a run of the program leaves behind, and how it is saved.
+
+// A report is all figures of a run.
+type report struct {
+	Machine  machine
+	Command  string
+	Sections []section
+}
+
+// A section is the figures of a subject.
+type section struct {
+	Name    string
+	Title   string
+	Notes   []string `json:",omitempty"`
+	Results []result `json:",omitempty"`
+	Matrix  *matrix  `json:",omitempty"`
+}
+
+func (s section) empty() bool { return len(s.Results) == 0 && s.Matrix == nil }
+
+// A result is one line of the table.
+type result struct {
+	Setting string
+	Metric  string `json:",omitempty"` // what of it; empty for the time that a call takes
+	Peer    string
+	Unit    unit
+	Ratio   *spread   `json:",omitempty"` // ours/peer; nil if the peer has nothing to divide by
+	Ours    float64   // median
+	Theirs  float64   // the peer's median
+	Allocs  []float64 `json:",omitempty"` // per call, ours and the peer's; nil if not counted
+	Turns   int       // of each side
+}
+
+// what returns the setting of r with its metric.
+func (r result) what() string {
+	if r.Metric == "" {
+		return r.Setting
+	}
+	return r.Setting + ", " + r.Metric
+}
+
+// A matrix is what the peers promise, as found by checks.
+type matrix struct {
+	Promises []string
+	Peers    []verdicts
+}
+
+// The verdicts on a peer say for each promise whether it is kept.
+type verdicts struct {
+	Peer string
+	Kept []bool
+}
+
+func (r report) save(file string) error {
+	text, err := json.MarshalIndent(r, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(text, '\n'), 0o644)
+}
+
+// load returns the report that was saved in file.
+func load(file string) (report, error) {
+	var r report
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return r, err
+	}
+	err = json.Unmarshal(text, &r)
+	return r, err
+}

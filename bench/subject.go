@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"regexp"
+	"time"
+)
+
+// This file says what is measured, in which order, and with how much effort.
+
+// A subject is a section of the table: one thing to do, in several settings,
+// beside several peers.
+type subject struct {
+	name        string // the first part of its experiments' names
+	title       string
+	notes       []string
+	experiments []experiment
+	check       func(effort) (*matrix, error) // nil: only experiments
+}
+
+// An experiment measures ours and one peer in one setting.
+type experiment struct {
+	setting string
+	peer    string
+	measure func(effort) ([]result, error)
+}
+
+// subjects returns all that is measured.
+func subjects() []subject {
+	return []subject{
+		coalescedCalls(),
+		coalescedCallsByCores(),
+		debouncedCalls(),
+		startedRuns(),
+		deferredRuns(),
+		idleInstances(),
+		keyedCalls(),
+		manyKeys(),
+		carriedCalls(),
+		promises(),
+	}
+}
+
+// An effort is how thoroughly to measure.
+type effort struct {
+	budget    time.Duration // how long to compare two sides, about
+	turn      time.Duration // how long a side's turn takes at least
+	turns     int           // how many turns each side has at least
+	instances int           // that are idle
+	idle      time.Duration // for which their CPU time is taken
+	keys      int           // each of which is called once
+	interval  time.Duration // of the throttlers that are checked
+}
+
+func fullEffort(budget time.Duration) effort {
+	return effort{
+		budget:    budget,
+		turn:      5 * time.Millisecond,
+		turns:     3,
+		instances: 10_000,
+		idle:      time.Second, // in which one technique's ticker ticks once
+		keys:      1_000_000,
+		interval:  200 * time.Millisecond,
+	}
+}
+
+// report measures what only matches, and prints every section once it is
+// complete.
+func (e effort) report(all []subject, only *regexp.Regexp, command string, stdout io.Writer) (report, error) {
+	r := report{Machine: describeMachine(time.Now()), Command: command}
+	if err := printHeader(stdout, r); err != nil {
+		return r, err
+	}
+	for _, s := range all {
+		made, err := e.section(s, only)
+		if err != nil {
+			return r, err
+		}
+		if made.empty() {
+			continue
+		}
+		r.Sections = append(r.Sections, made)
+		if err := printSection(stdout, made); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+// section measures what only matches of s.
+func (e effort) section(s subject, only *regexp.Regexp) (section, error) {
+	made := section{Name: s.name, Title: s.title, Notes: s.notes}
+	for _, x := range s.experiments {
+		name := s.name + "/" + x.setting + "/" + x.peer
+		if !only.MatchString(name) {
+			continue
+		}
+		results, err := x.measure(e)
+		if err != nil {
+			return made, fmt.Errorf("%s: %w", name, err)
+		}
+		for i := range results {
+			results[i].Setting, results[i].Peer = x.setting, x.peer
+		}
+		made.Results = append(made.Results, results...)
+	}
+	if s.check == nil || !only.MatchString(s.name) {
+		return made, nil
+	}
+	var err error
+	made.Matrix, err = s.check(e)
+	return made, err
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// This file prints a report: text that is also Markdown, at most some 120 columns
+// wide.
+
+// A unit is what a figure is counted in.
+type unit string
+
+const (
+	nanosecond unit = "ns"
+	byteUnit   unit = "B"
+	count      unit = ""
+)
+
+// format returns value with three digits or so, in a unit of a handy size.
+func (u unit) format(value float64) string {
+	switch {
+	case u == count:
+		return strconv.FormatFloat(math.Round(value*100)/100, 'f', -1, 64)
+	case u == byteUnit:
+		return digits(math.Round(value), 0) + " B"
+	case value >= 1e9:
+		return digits(value/1e9, 3) + " s"
+	case value >= 1e6:
+		return digits(value/1e6, 3) + " ms"
+	case value >= 1e3:
+		return digits(value/1e3, 3) + " µs"
+	default:
+		return digits(value, 3) + " ns"
+	}
+}
+
+// formatRatio returns ratio with as many digits as a figure of this kind deserves.
+func formatRatio(ratio float64) string {
+	switch {
+	case ratio == 0:
+		return "0"
+	case ratio < 0.001:
+		return "<0.001"
+	case ratio < 0.1:
+		return digits(ratio, 4)
+	default:
+		return digits(ratio, 3)
+	}
+}
+
+// digits returns value with at most so many digits, one of them at least before
+// the point.
+func digits(value float64, most int) string {
+	before := 1
+	for limit := 10.0; value >= limit && before < most; limit *= 10 {
+		before++
+	}
+	return strconv.FormatFloat(value, 'f', max(0, most-before), 64)
+}
+
+// printHeader says where the figures are from.
+func printHeader(w io.Writer, r report) error {
+	_, err := fmt.Fprintf(w, `# throttle beside its peers
+
+%v
+%s
+
+ratio: ours/peer, the median of turns, with its quartiles; below 1, ours takes less. Behind it the medians of both sides,
+the allocations of a call (ours / the peer's), and how many turns each side had.
+`, r.Machine, r.Command)
+	return err
+}
+
+func printSection(w io.Writer, s section) error {
+	again := fmt.Sprintf("go run . -run '^%s/'", s.Name)
+	rows := resultRows(s.Results)
+	if s.Matrix != nil {
+		again = fmt.Sprintf("go run . -run '^%s$'", s.Name)
+		rows = matrixRows(s.Matrix)
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "\n## %s\n\n    %s\n\n%s", s.Title, again, align(rows))
+	for i, note := range s.Notes {
+		if i == 0 {
+			text.WriteByte('\n')
+		}
+		text.WriteString(wrap("- "+note, "  ", 118))
+	}
+	_, err := io.WriteString(w, text.String())
+	return err
+}
+
+func printSections(w io.Writer, all []section) error {
+	for _, s := range all {
+		if err := printSection(w, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resultRows returns the cells of a table, its head first.
+func resultRows(results []result) [][]string {
+	rows := [][]string{{"setting", "peer", "ratio", "p25–p75", "ours", "peer's", "allocs", "turns"}}
+	for _, r := range results {
+		ratio, quartiles, allocations := "–", "–", "–"
+		if r.Ratio != nil {
+			ratio = formatRatio(r.Ratio.P50)
+			quartiles = formatRatio(r.Ratio.P25) + "–" + formatRatio(r.Ratio.P75)
+		}
+		if len(r.Allocs) == 2 {
+			allocations = count.format(r.Allocs[0]) + " / " + count.format(r.Allocs[1])
+		}
+		rows = append(rows, []string{
+			r.what(), r.Peer, ratio, quartiles, r.Unit.format(r.Ours), r.Unit.format(r.Theirs), allocations,
+			strconv.Itoa(r.Turns),
+		})
+	}
+	return rows
+}
+
+func matrixRows(m *matrix) [][]string {
+	rows := [][]string{append([]string{"peer"}, m.Promises...)}
+	for _, p := range m.Peers {
+		row := []string{p.Peer}
+		for _, kept := range p.Kept {
+			row = append(row, map[bool]string{true: "yes", false: "no"}[kept])
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// align makes a Markdown table of rows whose columns are aligned in plain text
+// too: the first two to the left, the others to the right.
+func align(rows [][]string) string {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var text strings.Builder
+	for i, row := range rows {
+		for j, cell := range row {
+			text.WriteString("| ")
+			padding := strings.Repeat(" ", widths[j]-utf8.RuneCountInString(cell))
+			if j < 2 {
+				text.WriteString(cell + padding)
+			} else {
+				text.WriteString(padding + cell)
+			}
+			text.WriteByte(' ')
+		}
+		text.WriteString("|\n")
+		if i == 0 {
+			text.WriteString(ruler(widths))
+		}
+	}
+	return text.String()
+}
+
+// ruler returns the line below the head.
+func ruler(widths []int) string {
+	var text strings.Builder
+	for i, width := range widths {
+		if i < 2 {
+			text.WriteString("|" + strings.Repeat("-", width+2))
+		} else {
+			text.WriteString("|" + strings.Repeat("-", width+1) + ":")
+		}
+	}
+	return text.String() + "|\n"
+}
+
+// wrap breaks text into lines of at most width characters, all but the first
+// indented.
+func wrap(text, indent string, width int) string {
+	var lines strings.Builder
+	column := 0
+	for i, word := range strings.Fields(text) {
+		length := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+		case column+1+length > width:
+			lines.WriteString("\n" + indent)
+			column = len(indent)
+		default:
+			lines.WriteByte(' ')
+			column++
+		}
+		lines.WriteString(word)
+		column += length
+	}
+	return lines.String() + "\n"
+}
