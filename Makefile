@@ -1,11 +1,15 @@
 # Needs Go and, for the race detector, a C compiler. Tools are pinned in
 # tools/go.mod, and built when first used.
+#
+# The evidence in docs/EVIDENCE.md comes from bench, verify, mutate and fuzz.
 
 GO       ?= go
 FUZZTIME ?= 1m
 MUTATED  ?= policy.go lock.go throttle.go group.go shard.go turn.go heap.go coalescer.go
+MUTANT   := -count=1 -short -failfast -vet=off -skip=TestReadmeCompiles
 EXAMPLE  ?= -duration 2s
-BENCH    ?= -bench . -benchmem -count 1
+BENCH    ?=
+EFFORT   ?= 10
 
 MODULE  := github.com/throttle-go/throttle
 TOOL    := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
@@ -21,10 +25,10 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 in = for module in $(1); do (cd $$module && $(2)) || exit 1; done
 
 .NOTPARALLEL:
-.PHONY: help test lint fuzz bench cover cross examples mutate api ci
+.PHONY: help test lint fuzz verify bench bench-plot cover cross examples mutate api ci
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' Makefile
 
 test: ## tests of every module, shuffled, under the race detector
 	$(call in,$(MODULES),$(GO) test -race -shuffle=on ./...)
@@ -55,8 +59,17 @@ fuzz: ## every fuzz target of the root package, FUZZTIME each
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) . || exit 1; \
 	done
 
-bench: ## benchmarks, this library beside its peers
-	cd bench && $(GO) test -run '^$$' $(BENCH) ./...
+verify: ## model, linearizability, interleavings, litmus: EFFORT times their short form
+	cd verify && $(GO) test -count=1 -timeout 1h -v . -effort $(EFFORT)
+
+bench: ## one table, this library beside its peers
+	cd bench && $(GO) run . -json bench.json $(BENCH)
+
+bench-plot: bench/bench.json ## docs/bench.svg, of what bench has measured last
+	cd bench && $(GO) run . -from bench.json -plot ../docs/bench.svg
+
+bench/bench.json:
+	$(MAKE) bench
 
 cover: ## coverage of the root package, and its uncovered lines
 	$(GO) test -coverprofile=coverage.out .
@@ -80,11 +93,13 @@ examples: ## build every example, run the snapshot
 	$(call in,. $(filter ./examples/%,$(MODULES)),$(GO) build -o /dev/null ./...)
 	$(GO) run ./examples/snapshot $(EXAMPLE)
 
-mutate: ## mutants of MUTATED that the tests let live, do not reach, or never end on
+mutate: ## share of MUTATED's mutants that the tests kill, and those that live unexplained
 	@# A cached coverage run would make gremlins believe that tests take no time.
-	GOFLAGS='$(GOFLAGS) -count=1 -short' $(TOOL) gremlins unleash \
-		--timeout-coefficient 5 --output-statuses lct --exclude-files / \
+	GOFLAGS='$(GOFLAGS) $(MUTANT)' $(TOOL) gremlins unleash --invert-logical --invert-loopctrl \
+		--timeout-coefficient 5 --output-statuses lct --output mutants.json --exclude-files / \
 		$(patsubst %,--exclude-files '^%$$',$(filter-out $(MUTATED) %_test.go,$(wildcard *.go)))
+	@# It gives no verdict on mutants that it calls not covered, or timed out.
+	cd verify && GOFLAGS='$(GOFLAGS) $(MUTANT)' $(GO) run ./mutants ../mutants.json
 
 api: ## incompatible changes of the API since the last tag
 	@tag=$$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null) || { echo 'api: no tag to compare with'; exit 0; }; \
