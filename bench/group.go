@@ -26,7 +26,7 @@ func keyedCalls() subject {
 			"plain map, RWMutex map: a look-up of a Throttler, and its Call. Nobody may write to the plain one.",
 			"Limiter map: rate.Limiters in a map under a mutex, which forgets no key.",
 			"The Limiters and lo refuse the call, which is lost.",
-			"dropped: ours refuses too (Edges: Leading), with an error that says when to try again.",
+			"dropped: ours refuses the call, too (Edges: Leading).",
 		},
 	}
 	number := func(i int) int { return i }
