@@ -99,8 +99,10 @@ func (t *Throttler) CallWithin(d time.Duration) {
 // Without a run it returns a [*ThrottledError] if the policy has no trailing
 // edge and the call was dropped, [ErrCanceled] or [ErrClosed] if Cancel or Close
 // dropped it or the Throttler is closed, [ErrReentrant] inside the callback if
-// ctx is the run's own, and ctx.Err() if ctx ends first. If ctx had ended
-// before, no call was made; otherwise the call stands.
+// ctx is the run's own, and ctx.Err() if ctx ends before the callback has
+// returned; if it ends while the run's hooks are at work, Do returns the run's
+// error without waiting for them. If ctx had ended before Do, no call was made;
+// otherwise the call stands.
 func (t *Throttler) Do(ctx context.Context) error {
 	o, err := t.ask(ctx)
 	if err != nil {
