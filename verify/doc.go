@@ -2,6 +2,16 @@
 // behaviour: machines look for what nobody thought of. It is a module of its own,
 // so that what it needs stays out of the library's.
 //
+//   - property: random scenarios in fake time, compared step by step with the
+//     reference model of internal/reference; one that fails is shrunk.
+//   - linearizability: histories of real goroutines in real time, each of which
+//     must be what a Throttler does to which one thing is done after the other.
+//   - interleaving: an exhaustive search, up to a bound, of the orders in which the
+//     steps of all goroutines can come; and what ties the model that is searched
+//     to the library.
+//   - litmus: on real cores, the one outcome that the memory model must forbid.
+//
 // `go test` runs all of it in short; `make verify`, in the module above, runs more,
-// and as much more as its EFFORT says.
+// and as much more as its EFFORT says. In mutants is the program that tells how
+// well the library's tests notice a fault.
 package verify
