@@ -10,6 +10,7 @@ MUTANT   := -count=1 -short -failfast -vet=off -skip=TestReadmeCompiles
 EXAMPLE  ?= -duration 2s
 BENCH    ?=
 EFFORT   ?= 10
+CHECKS   ?= property linearizability interleaving litmus
 
 MODULE  := github.com/throttle-go/throttle
 TOOL    := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
@@ -60,7 +61,7 @@ fuzz: ## every fuzz target of the root package, FUZZTIME each
 	done
 
 verify: ## model, linearizability, interleavings, litmus: EFFORT times their short form
-	cd verify && $(GO) test -count=1 -timeout 1h -v . -effort $(EFFORT)
+	cd verify && $(GO) test -count=1 -p 1 -timeout 1h -v $(CHECKS:%=./%) -effort $(EFFORT)
 
 bench: ## one table, this library beside its peers
 	cd bench && $(GO) run . -json bench.json $(BENCH)

@@ -11,7 +11,7 @@
 //     to the library.
 //   - litmus: on real cores, the one outcome that the memory model must forbid.
 //
-// `go test` runs all of it in short; `make verify`, in the module above, runs more,
-// and as much more as its EFFORT says. In mutants is the program that tells how
-// well the library's tests notice a fault.
+// Each is a directory. `go test ./...` runs all of it in short; `make verify`, in the
+// module above, runs more, and as much more as its EFFORT says. In mutants is the
+// program that tells how well the library's tests notice a fault.
 package verify

@@ -1,4 +1,4 @@
-package verify_test
+package interleaving_test
 
 // This file holds the exhaustive search of the orders in which callers, a run, the
 // timer and the parent context can meet: no order breaks a guarantee.
@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle/verify/interleaving"
+	"github.com/throttle-go/throttle/verify/internal/effort"
 )
 
 func TestNoOrderOfStepsBreaksAGuarantee(t *testing.T) {
@@ -18,7 +19,7 @@ func TestNoOrderOfStepsBreaksAGuarantee(t *testing.T) {
 	names, words := map[string]bool{}, map[string]bool{}
 	asked, searched := 0, 0
 	for name, search := range interleaving.Searches() {
-		if search.Effort > *effort {
+		if search.Effort > effort.Factor() {
 			continue
 		}
 		asked++

@@ -1,4 +1,4 @@
-package verify_test
+package interleaving_test
 
 // This file holds that the model of the interleaving check and the library name the
 // same: states, phases, kinds of words, fields and transitions. What is new in the
@@ -10,7 +10,6 @@ import (
 	"go/parser"
 	"go/token"
 	"maps"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -159,10 +158,10 @@ var diagramArrows = map[string]interleaving.Step{
 
 func TestModelOfInterleavingsHasEveryTransition(t *testing.T) {
 	var transitions []string
-	for name := range sourceFunctions(t, "../lock.go") {
+	for name := range sourceFunctions(t, "../../lock.go") {
 		transitions = append(transitions, name)
 	}
-	for name, function := range sourceFunctions(t, "../throttle.go") {
+	for name, function := range sourceFunctions(t, "../../throttle.go") {
 		if isTransition(function) {
 			transitions = append(transitions, name)
 		}
@@ -174,7 +173,7 @@ func TestModelOfInterleavingsHasEveryTransition(t *testing.T) {
 func TestModelOfInterleavingsHasNoOtherTransition(t *testing.T) {
 	var steps []string
 	for _, file := range []string{"call.go", "lock.go", "run.go", "steer.go"} {
-		steps = slices.AppendSeq(steps, maps.Keys(sourceFunctions(t, modelFile(file))))
+		steps = slices.AppendSeq(steps, maps.Keys(sourceFunctions(t, file)))
 	}
 	known := slices.Collect(maps.Keys(modelTransitions))
 	for _, by := range toldTransitions {
@@ -186,9 +185,9 @@ func TestModelOfInterleavingsHasNoOtherTransition(t *testing.T) {
 
 func TestModelOfInterleavingsNamesThePhasesAndWords(t *testing.T) {
 	for _, test := range []struct{ prefix, kind, library, model string }{
-		{"", "phase", "../policy.go", modelFile("due.go")},
-		{"", "holder", "../policy.go", modelFile("due.go")},
-		{"word", "", "../lock.go", modelFile("word.go")},
+		{"", "phase", "../../policy.go", "due.go"},
+		{"", "holder", "../../policy.go", "due.go"},
+		{"word", "", "../../lock.go", "word.go"},
 	} {
 		names := sourceConstants(t, test.library, test.prefix, test.kind)
 		assert.NotEmpty(t, names)
@@ -199,16 +198,16 @@ func TestModelOfInterleavingsNamesThePhasesAndWords(t *testing.T) {
 func TestModelOfInterleavingsHasEveryField(t *testing.T) {
 	var library, known []string
 	for _, record := range []struct{ name, library, model, as string }{
-		{"Policy", "../policy.go", "due.go", "Policy"},
-		{"history", "../policy.go", "due.go", "history"},
-		{"Throttler", "../lock.go", "state.go", "state"},
-		{"run", "../lock.go", "state.go", "run"},
+		{"Policy", "../../policy.go", "due.go", "Policy"},
+		{"history", "../../policy.go", "due.go", "history"},
+		{"Throttler", "../../lock.go", "state.go", "state"},
+		{"run", "../../lock.go", "state.go", "run"},
 	} {
 		has := sourceFields(t, record.library, record.name)
 		for _, field := range has {
 			library = append(library, record.name+"."+field)
 		}
-		for _, field := range sourceFields(t, modelFile(record.model), record.as) {
+		for _, field := range sourceFields(t, record.model, record.as) {
 			if slices.Contains(has, field) {
 				known = append(known, record.name+"."+field)
 			}
@@ -240,8 +239,6 @@ func TestModelOfInterleavingsHasTheStatesAndArrowsOfTheDiagram(t *testing.T) {
 	assert.ElementsMatch(t, known, slices.Compact(labels))
 }
 
-// modelFile returns where a file of the model is.
-func modelFile(file string) string { return filepath.Join("interleaving", file) }
 
 func parseSource(t *testing.T, file string) *ast.File {
 	t.Helper()
@@ -343,7 +340,7 @@ func diagramLabels(t *testing.T) (labels []string) {
 	t.Helper()
 	// What is drawn with, or wide space, separates what is written.
 	gap := regexp.MustCompile(`\s*[\x{2500}-\x{25ff}]+\s*|\s{2,}`)
-	for _, comment := range parseSource(t, "../lock.go").Comments {
+	for _, comment := range parseSource(t, "../../lock.go").Comments {
 		if !strings.Contains(comment.Text(), "──►") {
 			continue
 		}

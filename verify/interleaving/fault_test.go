@@ -1,4 +1,4 @@
-package verify_test
+package interleaving_test
 
 // This file holds that the search of interleaving_test.go is not blind: it finds
 // what breaks if any one thing that the design rests on is left out.

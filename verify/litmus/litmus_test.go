@@ -1,4 +1,4 @@
-package verify_test
+package litmus_test
 
 // This file holds the litmus test of G8, on real cores: a goroutine stores a value
 // and then calls, which may be no more than a load that sees "a run is pending";
@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/verify/internal/effort"
 )
 
 var litmusTime = flag.Duration("litmus", 0, "run the litmus test this long, instead of two seconds times effort, a minute at most")
@@ -77,7 +78,7 @@ func litmusBudget() time.Duration {
 	if *litmusTime > 0 {
 		return *litmusTime
 	}
-	return min(time.Duration(*effort)*2*time.Second, time.Minute)
+	return min(time.Duration(effort.Factor())*2*time.Second, time.Minute)
 }
 
 func needsTwoCores(t *testing.T) {

@@ -1,4 +1,4 @@
-package verify_test
+package interleaving_test
 
 // This file holds that the model of the interleaving check is one of the library:
 // the same operations, one after the other, leave both alike.
@@ -18,6 +18,7 @@ import (
 
 	"github.com/throttle-go/throttle"
 	"github.com/throttle-go/throttle/verify/interleaving"
+	"github.com/throttle-go/throttle/verify/internal/effort"
 )
 
 const replayTick = time.Second
@@ -143,7 +144,7 @@ var replayEvents = []replayEvent{
 
 func TestModelOfInterleavingsDoesWhatTheLibraryDoes(t *testing.T) {
 	length := 4
-	if *effort >= 10 {
+	if effort.Factor() >= 10 {
 		length = 5
 	}
 	for name, policies := range interleaving.Replayed() {

@@ -1,4 +1,4 @@
-package verify_test
+package linearizability_test
 
 // This file holds the count of what occurred in the histories: a check of histories
 // in which nothing ever happens is blind.

@@ -1,4 +1,4 @@
-package verify_test
+package linearizability_test
 
 // This file holds the sequential model that a real-time history of a Throttler is
 // compared with: what each method and each event of a run may find, answer and

@@ -1,4 +1,4 @@
-package verify_test
+package linearizability_test
 
 // This file holds the linearizability check: histories of real goroutines in real
 // time, each of which must be what a Throttler does to which one thing is done
@@ -19,6 +19,7 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/verify/internal/effort"
 )
 
 // checkTimeout is for one history, which usually takes some milliseconds.
@@ -51,7 +52,7 @@ func scenes() []scene {
 // schedule was.
 func TestHistoriesAreLinearizable(t *testing.T) {
 	seen := sightings{}
-	each := 250 * *effort
+	each := 250 * effort.Factor()
 	for _, scene := range scenes() {
 		t.Run(scene.name, func(t *testing.T) {
 			for range each {

@@ -1,4 +1,4 @@
-package verify_test
+package property_test
 
 // This file draws the scenarios of the property test. All is drawn before anything
 // is played, so that rapid can shrink it; a step that depends on the throttler's
@@ -28,14 +28,14 @@ var (
 	edges     = rapid.SampledFrom([]throttle.Edges{0, throttle.Leading, throttle.Trailing, throttle.Leading | throttle.Trailing})
 	froms     = rapid.SampledFrom([]throttle.From{throttle.FromStart, throttle.FromEnd})
 
-	scenarioEndings = rapid.SampledFrom([]reference.Ending{reference.EndWithClose, reference.EndWithShutdown, reference.EndIdle})
+	endings = rapid.SampledFrom([]reference.Ending{reference.EndWithClose, reference.EndWithShutdown, reference.EndIdle})
 
-	anyOutcome = rapid.SampledFrom(weighted(map[reference.Outcome]int{
+	outcomes = rapid.SampledFrom(weighted(map[reference.Outcome]int{
 		reference.OutcomeSuccess: 8, reference.OutcomeError: 4, reference.OutcomePanicsWithError: 1,
 		reference.OutcomePanicsWithText: 1, reference.OutcomePanicsWithNil: 1, reference.OutcomeGoexit: 1,
 		reference.OutcomeRetryIn: 2, reference.OutcomeWrappedRetryIn: 1,
 	}))
-	mostlyFailures = rapid.SampledFrom(append(slices.Repeat([]reference.Outcome{reference.OutcomeError}, 7), reference.OutcomeSuccess))
+	failures = rapid.SampledFrom(append(slices.Repeat([]reference.Outcome{reference.OutcomeError}, 7), reference.OutcomeSuccess))
 
 	// A closed throttler has little to show.
 	acts = rapid.SampledFrom(weighted(map[reference.Act]int{
@@ -75,11 +75,11 @@ func drawScenario(t *rapid.T) reference.Scenario {
 		Policy:   drawPolicy(t, throttle.Policy{}, coin),
 		Parent:   seldom.Draw(t, "parent"),
 		Counting: coin.Draw(t, "counting"),
-		Ending:   scenarioEndings.Draw(t, "ending"),
+		Ending:   endings.Draw(t, "ending"),
 	}
-	outcomes := anyOutcome
+	outcomes := outcomes
 	if coin.Draw(t, "retries") { // a delay doubles only with failures in a row
-		outcomes = mostlyFailures
+		outcomes = failures
 		s.Policy.Retry = drawBackoff(t)
 		s.Policy = reference.Mend(s.Policy)
 	}

@@ -1,4 +1,4 @@
-package verify_test
+package litmus_test
 
 // This file holds a round of the litmus test: how one call is made to meet one start.
 

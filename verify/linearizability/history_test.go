@@ -1,4 +1,4 @@
-package verify_test
+package linearizability_test
 
 // This file holds how a real-time history is made and recorded: goroutines that do
 // all that can be done to one Throttler, and the Throttler's callback.

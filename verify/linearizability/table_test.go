@@ -1,4 +1,4 @@
-package verify_test
+package linearizability_test
 
 // This file holds the model against histories made by hand, right ones and wrong
 // ones: a check of a million operations says nothing if it would pass anything.

@@ -1,4 +1,4 @@
-package verify_test
+package property_test
 
 // This file plays random scenarios on a Throttler and on the reference model.
 
@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/throttle-go/throttle/internal/reference"
+	"github.com/throttle-go/throttle/verify/internal/effort"
 )
 
 // checksPerEffort is how many scenarios the short form plays. They have some
@@ -21,7 +22,7 @@ const checksPerEffort = 3600
 // every rule of the model, or the generator has gone blind. A scenario that fails is
 // shrunk, and printed as a timeline.
 func TestThrottlerAgreesWithModel(t *testing.T) {
-	setChecks(t, checksPerEffort**effort)
+	setChecks(t, checksPerEffort*effort.Factor())
 	var (
 		steps    int
 		fired    = make(map[reference.Rule]int)
