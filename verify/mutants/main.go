@@ -33,7 +33,7 @@ import (
 )
 
 //go:embed explained.txt
-var list string
+var explanations string
 
 func main() {
 	root := flag.String("root", "..", "the directory of the package whose mutants these are")
@@ -64,18 +64,18 @@ func run(ctx context.Context, report, root, only string, workers int, least floa
 	if err != nil {
 		return err
 	}
-	bench, err := newBench(ctx, root)
+	tests, err := newTester(ctx, root)
 	if err != nil {
 		return err
 	}
 	if only != "" {
-		return bench.testAll(ctx, mutants, workers, func(m *mutant) bool { return chosen.MatchString(m.String()) })
+		return tests.testAll(ctx, mutants, workers, func(m *mutant) bool { return chosen.MatchString(m.String()) })
 	}
-	explained, err := parseExplained(list)
+	explained, err := parseExplained(explanations)
 	if err != nil {
 		return err
 	}
-	if err := bench.testAll(ctx, mutants, workers, undecided); err != nil {
+	if err := tests.testAll(ctx, mutants, workers, undecided); err != nil {
 		return err
 	}
 	return judge(os.Stdout, mutants, explained, least)

@@ -164,10 +164,17 @@ func TestEndOfGoTestTellsTheStatus(t *testing.T) {
 		{"--- FAIL: TestHand", failed, killed},
 		{"FAIL clock [build failed]", failed, notViable},
 		{"", context.DeadlineExceeded, timedOut},
+		{"goleak: Errors on successful test run", failed, killed},
 	} {
-		if got := verdict([]byte(test.output), test.err); got != test.status {
-			t.Errorf("%s for %s", got, test.status)
+		if got, err := verdict([]byte(test.output), test.err); got != test.status || err != nil {
+			t.Errorf("%s and %v for %s", got, err, test.status)
 		}
+	}
+}
+
+func TestEndThatSaysNothingOfAFaultIsAnError(t *testing.T) {
+	if got, err := verdict([]byte("signal: killed"), errors.New("exit status 1")); err == nil {
+		t.Errorf("%s", got)
 	}
 }
 
@@ -184,7 +191,7 @@ func TestListHasAKeyAndAReasonInEachParagraph(t *testing.T) {
 			t.Errorf("%s: was read", name)
 		}
 	}
-	if _, err := parseExplained(list); err != nil {
+	if _, err := parseExplained(explanations); err != nil {
 		t.Error(err)
 	}
 }
