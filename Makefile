@@ -8,7 +8,7 @@ FUZZTIME ?= 1m
 MUTATED  ?= policy.go lock.go throttle.go group.go shard.go turn.go heap.go coalescer.go
 MUTANT   := -count=1 -short -failfast -vet=off -skip=TestReadmeCompiles
 EXAMPLE  ?= -duration 2s
-BENCH    ?=
+BENCH    ?= -json bench.json
 EFFORT   ?= 10
 CHECKS   ?= property linearizability interleaving litmus
 
@@ -60,11 +60,11 @@ fuzz: ## every fuzz target of the root package, FUZZTIME each
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) . || exit 1; \
 	done
 
-verify: ## model, linearizability, interleavings, litmus: EFFORT times their short form
+verify: ## CHECKS, EFFORT times as thorough as in test; 30 for a minute of litmus
 	cd verify && $(GO) test -count=1 -p 1 -timeout 1h -v $(CHECKS:%=./%) -effort $(EFFORT)
 
 bench: ## one table, this library beside its peers
-	cd bench && $(GO) run . -json bench.json $(BENCH)
+	cd bench && $(GO) run . $(BENCH)
 
 bench-plot: bench/bench.json ## docs/bench.svg, of what bench has measured last
 	cd bench && $(GO) run . -from bench.json -plot ../docs/bench.svg
@@ -95,7 +95,8 @@ examples: ## build every example, run the snapshot
 	$(GO) run ./examples/snapshot $(EXAMPLE)
 
 mutate: ## share of MUTATED's mutants that the tests kill, and those that live unexplained
-	@# A cached coverage run would make gremlins believe that tests take no time.
+	@# A cached coverage run would make gremlins believe that tests take no time. The
+	@# first of the patterns is for all in subdirectories.
 	GOFLAGS='$(GOFLAGS) $(MUTANT)' $(TOOL) gremlins unleash --invert-logical --invert-loopctrl \
 		--timeout-coefficient 3 --output-statuses lct --output mutants.json --exclude-files / \
 		$(patsubst %,--exclude-files '^%$$',$(filter-out $(MUTATED) %_test.go,$(wildcard *.go)))
