@@ -3,7 +3,8 @@ package throttle
 import "time"
 
 // This file opens to tests what cannot be seen from outside: the pure arithmetic of
-// policy.go, the room of a heap and of a table, stale timers, and who takes the lock.
+// policy.go, the room of a heap, stale timers, and who takes the lock. That of groups
+// is in export_group_test.go.
 
 // A Step changes a history under a policy.
 type Step func(h *history, p Policy)
@@ -81,55 +82,11 @@ func HeapRoom(added, removed int) int {
 	return cap(h)
 }
 
-// Table returns how many keys the part of g's table holds to which key belongs, and how
-// many chains that has.
-func (g *Group[K]) Table(key K) (keys, chains int) {
-	s := g.locate(key).shard
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if heads := s.buckets.Load(); heads != nil {
-		chains = len(*heads)
-	}
-	return s.count, chains
-}
-
 // Locked calls do with the lock held.
 func (t *Throttler) Locked(do func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	do()
-}
-
-// Locked calls do with the lock of key held.
-func (g *Group[K]) Locked(key K, do func()) {
-	s := g.locate(key).shard
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	do()
-}
-
-// CancelAfter cancels key once do has returned, which is called with key's lock held.
-//
-// +checklocksignore
-func (g *Group[K]) CancelAfter(key K, do func()) {
-	at := g.locate(key)
-	at.mu.Lock()
-	defer at.mu.Unlock()
-	do()
-	e := at.find()
-	defer e.settleLocked(e.beginLocked(), false)
-	e.cancelLocked()
-}
-
-// Together reports whether the two keys have one lock.
-func (g *Group[K]) Together(a, b K) bool { return g.locate(a).shard == g.locate(b).shard }
-
-// Queued returns how many runs wait for their turn.
-func (g *Group[K]) Queued() int {
-	turns := g.extras.turns
-	turns.mu.Lock()
-	defer turns.mu.Unlock()
-	return len(turns.queue)
 }
 
 // Wake does what a timer does that fires now, be it due, stale, or stopped too

@@ -54,7 +54,7 @@ type shard[K comparable] struct {
 const (
 	shardBits    = 6
 	shardCount   = 1 << shardBits
-	leastBuckets = 4
+	leastBuckets = 4 // one key is a quarter of them, and so removeLocked never makes them fewer
 )
 
 // buckets are the heads of the chains.
@@ -214,7 +214,7 @@ func (s *shard[K]) removeLocked(e *entry[K]) {
 	switch {
 	case s.count == 0:
 		s.buckets.Store(nil)
-	case s.count < len(*heads)/4: // so never below leastBuckets
+	case s.count < len(*heads)/4: // never so with leastBuckets
 		s.resizeLocked(len(*heads) / 2)
 	}
 }
