@@ -239,7 +239,6 @@ func TestModelOfInterleavingsHasTheStatesAndArrowsOfTheDiagram(t *testing.T) {
 	assert.ElementsMatch(t, known, slices.Compact(labels))
 }
 
-
 func parseSource(t *testing.T, file string) *ast.File {
 	t.Helper()
 	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
