@@ -1,6 +1,6 @@
 package interleaving_test
 
-// This file holds that the search of interleaving_test.go is not blind: it finds
+// This file holds that the search of search_test.go is not blind: it finds
 // what breaks if any one thing that the design rests on is left out.
 
 import (
@@ -12,19 +12,118 @@ import (
 	"github.com/throttle-go/throttle/verify/interleaving"
 )
 
+// A demonstration is a configuration in which a fault breaks a guarantee.
+type demonstration struct {
+	fault  interleaving.Fault
+	breaks string // the guarantee
+	interleaving.Configuration
+}
+
 func TestEveryFaultBreaksAGuarantee(t *testing.T) {
 	var shown [interleaving.FaultCount]bool
-	for name, d := range interleaving.Demonstrations() {
-		shown[d.Fault] = true
+	for name, d := range demonstrations() {
+		shown[d.fault] = true
 		t.Run(name, func(t *testing.T) {
 			require.Nil(t, interleaving.Search(d.Configuration, interleaving.NoFault).Breach, "without the fault")
-			found := interleaving.Search(d.Configuration, d.Fault)
+			found := interleaving.Search(d.Configuration, d.fault)
 			require.NotNil(t, found.Breach, "%d states", found.States)
 			t.Log(found.Breach)
-			assert.Equal(t, d.Breaks, found.Breach.Guarantee)
+			assert.Equal(t, d.breaks, found.Breach.Guarantee)
 		})
 	}
 	for fault := interleaving.NoFault + 1; fault < interleaving.FaultCount; fault++ {
 		assert.True(t, shown[fault], "no demonstration of fault %d", fault)
+	}
+}
+
+// demonstrations returns one or more for every fault.
+func demonstrations() map[string]demonstration {
+	p := newPolicies()
+	once, twice := []op{opCall}, []op{opCall, opCall}
+	return map[string]demonstration{
+		"a call stores the time instead of swapping it in": {
+			interleaving.StoresTime, "G5",
+			configuration{Policies: []policy{p.quiet}, Scripts: [][]op{twice, once}, Ticks: 5},
+		},
+		"a call stores the count instead of swapping it in": {
+			interleaving.StoresCount, "WithCallCount",
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, twice}, Ticks: 3, Counting: true},
+		},
+		"a transition leaves the word to quiet calls while it judges": {
+			interleaving.KeepsWord, "G5",
+			configuration{Policies: []policy{p.quiet}, Scripts: [][]op{twice, twice}, Ticks: 6},
+		},
+		"the word is cleared after the go statement": {
+			interleaving.ClearsAfterGo, "G3",
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, twice}, Ticks: 3},
+		},
+		"the word is opened once the mutex is free": {
+			interleaving.OpensUnlocked, "G3",
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, twice}, Ticks: 3},
+		},
+		"settle does not set an alarm that has fired again": {
+			interleaving.NeverRearms, "G3",
+			configuration{Policies: []policy{p.quiet}, Scripts: [][]op{twice}, Ticks: 5},
+		},
+		"an alarm is left set for nothing": {
+			interleaving.LeavesAlarm, "G6",
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, {opCancel}}, Ticks: 3},
+		},
+		"Cancel stops the alarm of the periodic run": {
+			interleaving.CancelStopsAlarm, "G5",
+			configuration{Policies: []policy{p.periodic}, Scripts: [][]op{twice, {opCancel}}, Ticks: 4},
+		},
+		"a run starts beside the active one": {
+			interleaving.StartsBesideRun, "G1",
+			configuration{Policies: []policy{p.unbounded}, Scripts: [][]op{once, once}, Ticks: 1},
+		},
+		"a run's end does not look at what is due": {
+			interleaving.EndSettlesNothing, "G3",
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{once, once}, Ticks: 3},
+		},
+		"a timer is trusted for Interval": {
+			interleaving.TrustsTimer, "G2",
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, once, {opCancel}, {opFlush}}, Ticks: 5},
+		},
+		"a timer is trusted for Quiet": {
+			interleaving.TrustsTimer, "G5",
+			configuration{Policies: []policy{p.quiet}, Scripts: [][]op{twice}, Ticks: 5},
+		},
+		"a run enters its callback though the throttler is closed": {
+			interleaving.EntersClosed, "G7",
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{once, {opClose}}, Ticks: 1},
+		},
+		"a run's goroutine does not ask for the parent": {
+			interleaving.IgnoresParent, "G7",
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{once, {opParentEnd}}, Ticks: 1},
+		},
+		"Close leaves what is pending": {
+			interleaving.CloseDropsNothing, "G7",
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, {opClose}}, Ticks: 3},
+		},
+		"Cancel tells nobody": {
+			interleaving.CancelTellsNobody, "answer",
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{{opDo, opDo}, {opCancel}}, Ticks: 3},
+		},
+		"Flush waits for the active run alone": {
+			interleaving.FlushJoinsRun, "Flush",
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, {opFlush}}, Ticks: 3},
+		},
+		"a run that fails is repeated while Shutdown drains": {
+			interleaving.DrainRetries, "G7",
+			configuration{Policies: []policy{p.retrying}, Scripts: [][]op{once, {opShutdown}}, Ticks: 4, Failures: 1},
+		},
+		"Shutdown looks only at what was pending": {
+			interleaving.ShutdownForgetsRun, "G7",
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, {opShutdown}, {opCancel}}, Ticks: 3},
+		},
+		"a start keeps pending what it covers": {
+			interleaving.StartKeepsPending, "G4",
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{once}, Ticks: 3},
+		},
+		"SetPolicy does not set the alarm": {
+			interleaving.SetPolicySettlesNothing, "G5",
+			configuration{Policies: []policy{p.every, p.periodic}, Scripts: [][]op{{opSetPolicy1}}, Ticks: 3},
+		},
 	}
 }

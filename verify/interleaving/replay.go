@@ -116,20 +116,3 @@ func (r *Replay) Read() Reading {
 	}
 	return reading
 }
-
-// Replayed returns the policies to play paths with, each with one for SetPolicy.
-func Replayed() map[string][]Policy {
-	p := newPolicies()
-	return map[string][]Policy{
-		"an interval, then a fixed window":      {p.every, p.window},
-		"quiet, then a trailing edge":           {p.quiet, p.trailing},
-		"quiet with a bound, then a full batch": {p.quietBounded, p.full},
-		"a full batch, then no limit":           {p.full, p.unbounded},
-		"a fixed window, then periodic":         {p.window, p.periodic},
-		"periodic, then a leading edge":         {p.periodic, p.leading},
-		"a leading edge, then a trailing one":   {p.leading, p.trailing},
-		"a trailing edge, then both with quiet": {p.trailing, p.both},
-		"both edges with quiet, then retries":   {p.both, p.retrying},
-		"retries, then none":                    {p.retrying, p.every},
-	}
-}

@@ -1,7 +1,7 @@
 package interleaving_test
 
-// This file holds that the model of the interleaving check is one of the library:
-// the same operations, one after the other, leave both alike.
+// This file holds that the model is one of the library: the same operations, one
+// after the other, leave both alike.
 
 import (
 	"context"
@@ -21,17 +21,17 @@ import (
 	"github.com/throttle-go/throttle/verify/internal/effort"
 )
 
-const replayTick = time.Second
+const tick = time.Second
 
-// A replayEvent happens to the model and to the library. It reports false if it cannot
+// An event happens to the model and to the library. It reports false if it cannot
 // happen now.
-type replayEvent struct {
+type event struct {
 	name string
-	play func(*interleaving.Replay, *replayThrottler) bool
+	play func(*interleaving.Replay, *throttler) bool
 }
 
-// A replayThrottler is one of the library, whose callback returns when it is told to.
-type replayThrottler struct {
+// A throttler is one of the library, whose callback returns when it is told to.
+type throttler struct {
 	*throttle.Throttler
 	built     time.Time
 	policies  [2]throttle.Policy // the first is in force at first
@@ -41,11 +41,11 @@ type replayThrottler struct {
 	waiting   atomic.Int64
 }
 
-func newReplayThrottler(t *testing.T, c interleaving.Configuration) *replayThrottler {
+func newThrottler(t *testing.T, c interleaving.Configuration) *throttler {
 	t.Helper()
 	parent, endParent := context.WithCancel(t.Context())
-	r := &replayThrottler{built: time.Now(), endParent: endParent, returns: make(chan error)}
-	r.policies = [...]throttle.Policy{replayPolicy(c.Policies[0]), replayPolicy(c.Policies[1])}
+	r := &throttler{built: time.Now(), endParent: endParent, returns: make(chan error)}
+	r.policies = [...]throttle.Policy{libraryPolicy(c.Policies[0]), libraryPolicy(c.Policies[1])}
 	callback := func() error {
 		r.entered.Add(1)
 		return <-r.returns
@@ -57,25 +57,25 @@ func newReplayThrottler(t *testing.T, c interleaving.Configuration) *replayThrot
 	return r
 }
 
-// replayPolicy returns the library's form of p.
-func replayPolicy(p interleaving.Policy) throttle.Policy {
+// libraryPolicy returns the library's form of p.
+func libraryPolicy(p interleaving.Policy) throttle.Policy {
 	return throttle.Policy{
-		Interval:    time.Duration(p.Interval) * replayTick,
-		Quiet:       time.Duration(p.Quiet) * replayTick,
-		MaxWait:     time.Duration(p.MaxWait) * replayTick,
-		MaxInterval: time.Duration(p.MaxInterval) * replayTick,
+		Interval:    time.Duration(p.Interval) * tick,
+		Quiet:       time.Duration(p.Quiet) * tick,
+		MaxWait:     time.Duration(p.MaxWait) * tick,
+		MaxInterval: time.Duration(p.MaxInterval) * tick,
 		MaxCalls:    int(p.MaxCalls),
-		Retry:       throttle.Backoff{Initial: time.Duration(p.Retry) * replayTick},
+		Retry:       throttle.Backoff{Initial: time.Duration(p.Retry) * tick},
 		Edges:       throttle.Edges(p.Edges),
 	}
 }
 
 // read returns what can be seen of r.
-func (r *replayThrottler) read() interleaving.Reading {
+func (r *throttler) read() interleaving.Reading {
 	s := r.Stats()
 	next := interleaving.Never
 	if !s.Next.IsZero() {
-		next = int(s.Next.Sub(r.built) / replayTick)
+		next = int(s.Next.Sub(r.built) / tick)
 	}
 	return interleaving.Reading{
 		Pending: s.Pending, Running: s.Running, Closed: s.Closed, Next: next,
@@ -84,16 +84,16 @@ func (r *replayThrottler) read() interleaving.Reading {
 }
 
 // end leaves nothing of r behind.
-func (r *replayThrottler) end() {
+func (r *throttler) end() {
 	r.endParent()
 	synctest.Wait()
 	close(r.returns)
 	synctest.Wait()
 }
 
-// replayMethod is the event of a method that may wait.
-func replayMethod(name string, op interleaving.Op, method func(*replayThrottler)) replayEvent {
-	return replayEvent{name, func(m *interleaving.Replay, r *replayThrottler) bool {
+// calling is the event of a method that may wait.
+func calling(name string, op interleaving.Op, method func(*throttler)) event {
+	return event{name, func(m *interleaving.Replay, r *throttler) bool {
 		if !m.Begin(op) {
 			return false
 		}
@@ -106,9 +106,9 @@ func replayMethod(name string, op interleaving.Op, method func(*replayThrottler)
 	}}
 }
 
-// replayReturn is the event of a callback's return.
-func replayReturn(name string, verdict interleaving.Verdict, err error) replayEvent {
-	return replayEvent{name, func(m *interleaving.Replay, r *replayThrottler) bool {
+// returning is the event of a callback's return.
+func returning(name string, verdict interleaving.Verdict, err error) event {
+	return event{name, func(m *interleaving.Replay, r *throttler) bool {
 		if !m.Return(verdict) {
 			return false
 		}
@@ -117,41 +117,41 @@ func replayReturn(name string, verdict interleaving.Verdict, err error) replayEv
 	}}
 }
 
-// replayedCall is the index of Call, which much else needs to come first.
-const replayedCall = 0
+// theCall is the index of Call, which much else needs to come first.
+const theCall = 0
 
 // What the methods return is beside the point here.
-var replayEvents = []replayEvent{
-	replayMethod("Call", interleaving.OpCall, func(r *replayThrottler) { r.Call() }),
-	replayMethod("CallWithin", interleaving.OpCallWithin, func(r *replayThrottler) { r.CallWithin(replayTick) }),
-	replayMethod("Do", interleaving.OpDo, func(r *replayThrottler) { _ = r.Do(context.Background()) }),
-	replayMethod("Flush", interleaving.OpFlush, func(r *replayThrottler) { _ = r.Flush(context.Background()) }),
-	replayMethod("Cancel", interleaving.OpCancel, func(r *replayThrottler) { r.Cancel() }),
-	replayMethod("SetPolicy", interleaving.OpSetPolicy1, func(r *replayThrottler) { _ = r.SetPolicy(r.policies[1]) }),
-	replayMethod("SetPolicy back", interleaving.OpSetPolicy0, func(r *replayThrottler) { _ = r.SetPolicy(r.policies[0]) }),
-	replayMethod("Close", interleaving.OpClose, func(r *replayThrottler) { _ = r.Close() }),
-	replayMethod("Shutdown", interleaving.OpShutdown, func(r *replayThrottler) { _ = r.Shutdown(context.Background()) }),
-	replayMethod("the parent ends", interleaving.OpParentEnd, func(r *replayThrottler) { r.endParent() }),
-	replayReturn("success", interleaving.Succeeded, nil),
-	replayReturn("failure", interleaving.Failed, errors.New("failed")),
-	replayReturn("RetryIn", interleaving.Again, throttle.RetryIn(replayTick)),
-	{"tick", func(m *interleaving.Replay, _ *replayThrottler) bool {
+var events = []event{
+	calling("Call", interleaving.OpCall, func(r *throttler) { r.Call() }),
+	calling("CallWithin", interleaving.OpCallWithin, func(r *throttler) { r.CallWithin(tick) }),
+	calling("Do", interleaving.OpDo, func(r *throttler) { _ = r.Do(context.Background()) }),
+	calling("Flush", interleaving.OpFlush, func(r *throttler) { _ = r.Flush(context.Background()) }),
+	calling("Cancel", interleaving.OpCancel, func(r *throttler) { r.Cancel() }),
+	calling("SetPolicy", interleaving.OpSetPolicy1, func(r *throttler) { _ = r.SetPolicy(r.policies[1]) }),
+	calling("SetPolicy back", interleaving.OpSetPolicy0, func(r *throttler) { _ = r.SetPolicy(r.policies[0]) }),
+	calling("Close", interleaving.OpClose, func(r *throttler) { _ = r.Close() }),
+	calling("Shutdown", interleaving.OpShutdown, func(r *throttler) { _ = r.Shutdown(context.Background()) }),
+	calling("the parent ends", interleaving.OpParentEnd, func(r *throttler) { r.endParent() }),
+	returning("success", interleaving.Succeeded, nil),
+	returning("failure", interleaving.Failed, errors.New("failed")),
+	returning("RetryIn", interleaving.Again, throttle.RetryIn(tick)),
+	{"tick", func(m *interleaving.Replay, _ *throttler) bool {
 		m.Tick()
-		time.Sleep(replayTick)
+		time.Sleep(tick)
 		return true
 	}},
 }
 
-func TestModelOfInterleavingsDoesWhatTheLibraryDoes(t *testing.T) {
+func TestModelDoesWhatTheLibraryDoes(t *testing.T) {
 	length := 4
 	if effort.Factor() >= 10 {
 		length = 5
 	}
-	for name, policies := range interleaving.Replayed() {
+	for name, policies := range replayed() {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := interleaving.Configuration{Policies: policies, RetryIn: 1}
-				played := replayAll(t, c, nil, length-1) + replayAll(t, c, []int{replayedCall}, length)
+				played := playAll(t, c, nil, length-1) + playAll(t, c, []int{theCall}, length)
 				t.Logf("%d paths", played)
 				assert.Greater(t, played, 10_000)
 			})
@@ -159,45 +159,45 @@ func TestModelOfInterleavingsDoesWhatTheLibraryDoes(t *testing.T) {
 	}
 }
 
-// replayAll plays all paths of so many events after the first ones, and returns how
+// playAll plays all paths of so many events after the first ones, and returns how
 // many there are.
-func replayAll(t *testing.T, c interleaving.Configuration, first []int, length int) (played int) {
+func playAll(t *testing.T, c interleaving.Configuration, first []int, length int) (played int) {
 	t.Helper()
 	for path := make([]int, length); path != nil; played++ {
-		happened := replay(t, c, slices.Concat(first, path))
-		path = nextReplay(path, happened-len(first))
+		happened := play(t, c, slices.Concat(first, path))
+		path = nextPath(path, happened-len(first))
 	}
 	return played
 }
 
-// replay plays the events of path and returns how many of them could happen.
-func replay(t *testing.T, c interleaving.Configuration, path []int) int {
+// play plays the events of path and returns how many of them could happen.
+func play(t *testing.T, c interleaving.Configuration, path []int) int {
 	t.Helper()
-	r := newReplayThrottler(t, c)
+	r := newThrottler(t, c)
 	defer r.end()
 	m := interleaving.NewReplay(c)
 	for i, index := range path {
-		if !replayEvents[index].play(m, r) {
+		if !events[index].play(m, r) {
 			return i
 		}
 		synctest.Wait()
 		if want, got := m.Read(), r.read(); want != got {
-			require.Equal(t, want, got, "after %s", replayNames(path[:i+1]))
+			require.Equal(t, want, got, "after %s", names(path[:i+1]))
 		}
 	}
 	return len(path)
 }
 
-// nextReplay returns the path that comes after path if only its first events up to the
+// nextPath returns the path that comes after path if only its first events up to the
 // given number could happen; nil if that was the last.
-func nextReplay(path []int, happened int) []int {
+func nextPath(path []int, happened int) []int {
 	at := min(happened, len(path)-1)
 	for i := at + 1; i < len(path); i++ {
 		path[i] = 0
 	}
 	for ; at >= 0; at-- {
 		path[at]++
-		if path[at] < len(replayEvents) {
+		if path[at] < len(events) {
 			return path
 		}
 		path[at] = 0
@@ -205,10 +205,27 @@ func nextReplay(path []int, happened int) []int {
 	return nil
 }
 
-func replayNames(path []int) string {
-	names := make([]string, len(path))
+func names(path []int) string {
+	all := make([]string, len(path))
 	for i, index := range path {
-		names[i] = replayEvents[index].name
+		all[i] = events[index].name
 	}
-	return strings.Join(names, ", ")
+	return strings.Join(all, ", ")
+}
+
+// replayed returns the policies to play paths with, each with one for SetPolicy.
+func replayed() map[string][]policy {
+	p := newPolicies()
+	return map[string][]policy{
+		"an interval, then a fixed window":      {p.every, p.window},
+		"quiet, then a trailing edge":           {p.quiet, p.trailing},
+		"quiet with a bound, then a full batch": {p.quietBounded, p.full},
+		"a full batch, then no limit":           {p.full, p.unbounded},
+		"a fixed window, then periodic":         {p.window, p.periodic},
+		"periodic, then a leading edge":         {p.periodic, p.leading},
+		"a leading edge, then a trailing one":   {p.leading, p.trailing},
+		"a trailing edge, then both with quiet": {p.trailing, p.both},
+		"both edges with quiet, then retries":   {p.both, p.retrying},
+		"retries, then none":                    {p.retrying, p.every},
+	}
 }

@@ -1,9 +1,8 @@
 package interleaving_test
 
-// This file holds that the model of the interleaving check and the library name the
-// same: states, phases, kinds of words, fields and transitions. What is new in the
-// library fails here until the model has it, or a reason stands here why it need
-// not.
+// This file holds that the model and the library name the same: states, phases,
+// kinds of words, fields and transitions. What is new in the library fails here
+// until the model has it, or a reason stands here why it need not.
 
 import (
 	"go/ast"
@@ -156,12 +155,12 @@ var diagramArrows = map[string]interleaving.Step{
 	"Close, or the parent context ended": interleaving.Close,
 }
 
-func TestModelOfInterleavingsHasEveryTransition(t *testing.T) {
+func TestModelHasEveryTransition(t *testing.T) {
 	var transitions []string
-	for name := range sourceFunctions(t, "../../lock.go") {
+	for name := range functions(t, "../../lock.go") {
 		transitions = append(transitions, name)
 	}
-	for name, function := range sourceFunctions(t, "../../throttle.go") {
+	for name, function := range functions(t, "../../throttle.go") {
 		if isTransition(function) {
 			transitions = append(transitions, name)
 		}
@@ -170,10 +169,10 @@ func TestModelOfInterleavingsHasEveryTransition(t *testing.T) {
 	assert.ElementsMatch(t, known, transitions)
 }
 
-func TestModelOfInterleavingsHasNoOtherTransition(t *testing.T) {
+func TestModelHasNoOtherTransition(t *testing.T) {
 	var steps []string
 	for _, file := range []string{"call.go", "lock.go", "run.go", "steer.go"} {
-		steps = slices.AppendSeq(steps, maps.Keys(sourceFunctions(t, file)))
+		steps = slices.AppendSeq(steps, maps.Keys(functions(t, file)))
 	}
 	known := slices.Collect(maps.Keys(modelTransitions))
 	for _, by := range toldTransitions {
@@ -183,19 +182,19 @@ func TestModelOfInterleavingsHasNoOtherTransition(t *testing.T) {
 	assert.ElementsMatch(t, slices.Compact(known), steps)
 }
 
-func TestModelOfInterleavingsNamesThePhasesAndWords(t *testing.T) {
+func TestModelNamesThePhasesAndWords(t *testing.T) {
 	for _, test := range []struct{ prefix, kind, library, model string }{
 		{"", "phase", "../../policy.go", "due.go"},
 		{"", "holder", "../../policy.go", "due.go"},
 		{"word", "", "../../lock.go", "word.go"},
 	} {
-		names := sourceConstants(t, test.library, test.prefix, test.kind)
+		names := constants(t, test.library, test.prefix, test.kind)
 		assert.NotEmpty(t, names)
-		assert.Equal(t, names, sourceConstants(t, test.model, test.prefix, test.kind))
+		assert.Equal(t, names, constants(t, test.model, test.prefix, test.kind))
 	}
 }
 
-func TestModelOfInterleavingsHasEveryField(t *testing.T) {
+func TestModelHasEveryField(t *testing.T) {
 	var library, known []string
 	for _, record := range []struct{ name, library, model, as string }{
 		{"Policy", "../../policy.go", "due.go", "Policy"},
@@ -203,11 +202,11 @@ func TestModelOfInterleavingsHasEveryField(t *testing.T) {
 		{"Throttler", "../../lock.go", "state.go", "state"},
 		{"run", "../../lock.go", "state.go", "run"},
 	} {
-		has := sourceFields(t, record.library, record.name)
+		has := fields(t, record.library, record.name)
 		for _, field := range has {
 			library = append(library, record.name+"."+field)
 		}
-		for _, field := range sourceFields(t, record.model, record.as) {
+		for _, field := range fields(t, record.model, record.as) {
 			if slices.Contains(has, field) {
 				known = append(known, record.name+"."+field)
 			}
@@ -216,7 +215,7 @@ func TestModelOfInterleavingsHasEveryField(t *testing.T) {
 	assert.ElementsMatch(t, slices.AppendSeq(known, maps.Keys(absentFields)), library)
 }
 
-func TestModelOfInterleavingsHasTheStatesAndArrowsOfTheDiagram(t *testing.T) {
+func TestModelHasTheStatesAndArrowsOfTheDiagram(t *testing.T) {
 	found := interleaving.Search(interleaving.Configuration{
 		Policies: []interleaving.Policy{{Interval: 1, Retry: 2}},
 		Scripts: [][]interleaving.Op{
@@ -239,34 +238,34 @@ func TestModelOfInterleavingsHasTheStatesAndArrowsOfTheDiagram(t *testing.T) {
 	assert.ElementsMatch(t, known, slices.Compact(labels))
 }
 
-func parseSource(t *testing.T, file string) *ast.File {
+func parse(t *testing.T, file string) *ast.File {
 	t.Helper()
 	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
 	require.NoError(t, err)
 	return parsed
 }
 
-// sourceFunctions returns the functions of file, methods as Type.Name.
-func sourceFunctions(t *testing.T, file string) map[string]*ast.FuncDecl {
+// functions returns the functions of file, methods as Type.Name.
+func functions(t *testing.T, file string) map[string]*ast.FuncDecl {
 	t.Helper()
 	all := map[string]*ast.FuncDecl{}
-	for _, declaration := range parseSource(t, file).Decls {
+	for _, declaration := range parse(t, file).Decls {
 		function, ok := declaration.(*ast.FuncDecl)
 		if !ok {
 			continue
 		}
 		name := function.Name.Name
 		if function.Recv != nil {
-			name = sourceType(function.Recv.List[0].Type) + "." + name
+			name = typeName(function.Recv.List[0].Type) + "." + name
 		}
 		all[name] = function
 	}
 	return all
 }
 
-// sourceType returns the name of the type that expression, which may be a pointer to
+// typeName returns the name of the type that expression, which may be a pointer to
 // it, names.
-func sourceType(expression ast.Expr) string {
+func typeName(expression ast.Expr) string {
 	if pointer, ok := expression.(*ast.StarExpr); ok {
 		expression = pointer.X
 	}
@@ -280,7 +279,7 @@ func sourceType(expression ast.Expr) string {
 // or is handed a run.
 func isTransition(function *ast.FuncDecl) (is bool) {
 	for _, parameter := range function.Type.Params.List {
-		is = is || sourceType(parameter.Type) == "run"
+		is = is || typeName(parameter.Type) == "run"
 	}
 	ast.Inspect(function, func(node ast.Node) bool {
 		if selector, ok := node.(*ast.SelectorExpr); ok {
@@ -291,11 +290,11 @@ func isTransition(function *ast.FuncDecl) (is bool) {
 	return is || strings.HasSuffix(function.Name.Name, "Locked")
 }
 
-// sourceConstants returns the constants of file that have the prefix and, if kind is not
+// constants returns the constants of file that have the prefix and, if kind is not
 // empty, are in a group that begins with one of that type.
-func sourceConstants(t *testing.T, file, prefix, kind string) (names []string) {
+func constants(t *testing.T, file, prefix, kind string) (names []string) {
 	t.Helper()
-	for _, declaration := range parseSource(t, file).Decls {
+	for _, declaration := range parse(t, file).Decls {
 		group, ok := declaration.(*ast.GenDecl)
 		if !ok || group.Tok != token.CONST {
 			continue
@@ -303,7 +302,7 @@ func sourceConstants(t *testing.T, file, prefix, kind string) (names []string) {
 		for i, spec := range group.Specs {
 			values, ok := spec.(*ast.ValueSpec)
 			require.True(t, ok)
-			if i == 0 && kind != "" && sourceType(values.Type) != kind {
+			if i == 0 && kind != "" && typeName(values.Type) != kind {
 				break
 			}
 			if strings.HasPrefix(values.Names[0].Name, prefix) {
@@ -314,10 +313,10 @@ func sourceConstants(t *testing.T, file, prefix, kind string) (names []string) {
 	return names
 }
 
-// sourceFields returns the named fields of the struct of the given name.
-func sourceFields(t *testing.T, file, name string) (names []string) {
+// fields returns the named fields of the struct of the given name.
+func fields(t *testing.T, file, name string) (names []string) {
 	t.Helper()
-	ast.Inspect(parseSource(t, file), func(node ast.Node) bool {
+	ast.Inspect(parse(t, file), func(node ast.Node) bool {
 		declared, ok := node.(*ast.TypeSpec)
 		if !ok || declared.Name.Name != name {
 			return true
@@ -339,7 +338,7 @@ func diagramLabels(t *testing.T) (labels []string) {
 	t.Helper()
 	// What is drawn with, or wide space, separates what is written.
 	gap := regexp.MustCompile(`\s*[\x{2500}-\x{25ff}]+\s*|\s{2,}`)
-	for _, comment := range parseSource(t, "../../lock.go").Comments {
+	for _, comment := range parse(t, "../../lock.go").Comments {
 		if !strings.Contains(comment.Text(), "──►") {
 			continue
 		}
