@@ -12,14 +12,13 @@ func (v *move) process() *process { return &v.processes[v.who] }
 // load looks at the word, as Call and coalesce do.
 func (v *move) load() {
 	p := v.process()
-	p.owed = true
 	switch v.word & wordKind {
 	case wordLocked:
 		p.at = locking
 	case wordCounted:
 		p.at, p.seen, p.want = swapping, v.word, v.word+1
 	case wordTimed:
-		p.at, p.seen = reading, v.word
+		p.at, p.seen, p.asking = reading, v.word, true
 	case wordPending:
 		v.record()
 	}
@@ -30,10 +29,11 @@ func (v *move) readClock() {
 	p := v.process()
 	p.want = timedWord(v.clock)
 	if v.fault != StoresTime && p.want <= p.seen {
+		p.owed = p.owed || p.asking
 		v.complete(p) // the load was enough: a run was pending then
 		return
 	}
-	p.at = swapping
+	p.at, p.asking = swapping, false
 }
 
 // compareAndSwap records the call in the word, if that has not changed.
@@ -56,8 +56,8 @@ func (v *move) record() {
 	if p.want&wordKind == wordTimed {
 		v.ghost.last = max(v.ghost.last, instant(p.want&wordValue))
 	}
-	p.owed = v.history.phase == open
-	if p.owed {
+	if v.history.phase == open {
+		p.owed = true
 		v.wait()
 	}
 	v.complete(p)
@@ -74,7 +74,7 @@ func (v *move) wait() {
 // complete ends the operation of p.
 func (*move) complete(p *process) {
 	p.next++
-	p.at, p.seen, p.want, p.awaits, p.needs = ready, 0, 0, noBatch, noBatch
+	p.at, p.seen, p.want, p.awaits, p.needs, p.asking = ready, 0, 0, noBatch, noBatch, false
 }
 
 // callWithin is a call's transition.
@@ -99,8 +99,6 @@ func (v *move) do() {
 
 // call is callLocked.
 func (v *move) call(now instant, within int8) (covered bool) {
-	p := v.process()
-	p.owed = false
 	if v.history.phase != open {
 		return false
 	}
@@ -112,7 +110,7 @@ func (v *move) call(now instant, within int8) (covered bool) {
 	if !covered {
 		return false
 	}
-	p.owed = true
+	v.process().owed = true
 	v.wait()
 	if v.Counting {
 		v.pendingCalls++

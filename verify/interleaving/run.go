@@ -70,10 +70,18 @@ func (v *move) enter() {
 	v.run.at = inside
 	v.ghost.inside++
 	v.history.started = now
-	for i := range v.processes {
-		v.processes[i].owed = false
-	}
+	v.oweNothing()
 	v.run.waitsFor = v.settle(now)
+}
+
+// oweNothing notes that no call so far needs a run any more: a callback is entered,
+// or all were dropped. No later call of a process may clear its owed, as one that is
+// refused would hide that an earlier one was lost. A call under way that looks at
+// the word again counts from there.
+func (v *move) oweNothing() {
+	for i := range v.processes {
+		v.processes[i].asking, v.processes[i].owed = false, false
+	}
 }
 
 // undo is enter in a Throttler that was closed: the run is over.

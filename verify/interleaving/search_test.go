@@ -60,23 +60,23 @@ func searches() map[string]bounded {
 	once, twice := []op{opCall}, []op{opCall, opCall}
 	return map[string]bounded{
 		"calls within an interval": {
-			1, 120_000,
+			1, 88_000,
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, twice, twice}, Ticks: 4},
 		},
 		"calls without a limit": {
-			1, 32_000,
+			1, 22_000,
 			configuration{Policies: []policy{p.unbounded}, Scripts: [][]op{twice, twice, twice}, Ticks: 1, StaleWakes: 1},
 		},
 		"quiet calls": {
-			1, 140_000,
+			1, 130_000,
 			configuration{Policies: []policy{p.quiet}, Scripts: [][]op{twice, twice}, Ticks: 4, StaleWakes: 1},
 		},
 		"three quiet calls": {
-			1, 61_000,
+			1, 55_000,
 			configuration{Policies: []policy{p.quiet}, Scripts: [][]op{once, once, once}, Ticks: 6},
 		},
 		"quiet with a bound": {
-			1, 160_000,
+			1, 150_000,
 			configuration{Policies: []policy{p.quietBounded}, Scripts: [][]op{twice, twice}, Ticks: 5},
 		},
 		"quiet with a leading edge": {
@@ -84,31 +84,31 @@ func searches() map[string]bounded {
 			configuration{Policies: []policy{p.both}, Scripts: [][]op{twice, {opCall, opCallWithin}}, Ticks: 4},
 		},
 		"a bound of calls": {
-			1, 29_000,
+			1, 22_000,
 			configuration{Policies: []policy{p.full}, Scripts: [][]op{twice, once, once}, Ticks: 4},
 		},
 		"counted calls": {
-			1, 94_000,
+			1, 66_000,
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, twice, once}, Ticks: 2, Counting: true},
 		},
 		"counted calls meet Cancel": {
-			1, 120_000,
+			1, 98_000,
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, once, {opCancel}, {opFlush}}, Ticks: 3, Counting: true},
 		},
 		"counted quiet calls": {
-			1, 20_000,
+			1, 16_000,
 			configuration{Policies: []policy{p.quiet, p.every}, Scripts: [][]op{twice, once, {opSetPolicy1}}, Ticks: 3, Counting: true},
 		},
 		"calls meet Flush, Cancel and Close": {
-			1, 120_000,
+			1, 92_000,
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, once, {opFlush}, {opCancel}, {opClose}}, Ticks: 3},
 		},
 		"quiet calls meet Flush and Cancel": {
-			1, 160_000,
+			1, 140_000,
 			configuration{Policies: []policy{p.quiet}, Scripts: [][]op{twice, once, {opFlush}, {opCancel}}, Ticks: 3},
 		},
 		"quiet calls meet Close": {
-			1, 41_000,
+			1, 36_000,
 			configuration{Policies: []policy{p.quiet}, Scripts: [][]op{twice, once, {opClose}}, Ticks: 4},
 		},
 		"Do meets Flush, Cancel and Close": {
@@ -116,112 +116,112 @@ func searches() map[string]bounded {
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{{opDo, opDo}, {opDo}, {opFlush}, {opCancel}, {opClose}}, Ticks: 3},
 		},
 		"quiet calls meet SetPolicy": {
-			1, 100_000,
+			1, 93_000,
 			configuration{Policies: []policy{p.quiet, p.every}, Scripts: [][]op{twice, once, {opSetPolicy1, opSetPolicy0}}, Ticks: 3},
 		},
 		"edges turn off and on": {
-			1, 39_000,
+			1, 31_000,
 			configuration{Policies: []policy{p.trailing, p.leading, p.quiet}, Scripts: [][]op{twice, once, {opSetPolicy1, opSetPolicy2}}, Ticks: 3},
 		},
 		"leading calls meet SetPolicy and Flush": {
-			1, 100_000,
+			1, 83_000,
 			configuration{Policies: []policy{p.leading, p.both}, Scripts: [][]op{twice, once, {opSetPolicy1}, {opFlush}}, Ticks: 3},
 		},
 		"periodic runs begin and end": {
-			1, 44_000,
+			1, 39_000,
 			configuration{Policies: []policy{p.every, p.periodic}, Scripts: [][]op{twice, {opSetPolicy1, opSetPolicy0}, {opCancel}}, Ticks: 4},
 		},
 		"periodic runs meet Cancel and Close": {
-			1, 200_000,
+			1, 140_000,
 			configuration{Policies: []policy{p.periodic}, Scripts: [][]op{twice, once, {opCancel}, {opClose}}, Ticks: 3, StaleWakes: 1},
 		},
 		"retries meet calls and Cancel": {
-			1, 230_000,
+			1, 170_000,
 			configuration{Policies: []policy{p.retrying, p.every}, Scripts: [][]op{twice, once, {opCancel}, {opSetPolicy1}}, Ticks: 3, Failures: 1, RetryIn: 1},
 		},
 		"retries meet Flush and Close": {
-			1, 71_000,
+			1, 65_000,
 			configuration{Policies: []policy{p.retrying}, Scripts: [][]op{{opDo}, once, {opFlush}, {opClose}}, Ticks: 3, Failures: 2, RetryIn: 1},
 		},
 		"Shutdown meets calls and Cancel": {
-			1, 31_000,
+			1, 28_000,
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{once, once, {opShutdown}, {opCancel}, {opFlush}}, Ticks: 3},
 		},
 		"Shutdown meets retries": {
-			1, 90_000,
+			1, 82_000,
 			configuration{Policies: []policy{p.retrying}, Scripts: [][]op{{opDo}, once, {opShutdown}, {opCancel}}, Ticks: 3, Failures: 2, RetryIn: 1},
 		},
 		"Shutdown meets Shutdown and Close": {
-			1, 99_000,
+			1, 87_000,
 			configuration{Policies: []policy{p.quiet}, Scripts: [][]op{once, once, {opShutdown}, {opShutdownImpatient}, {opClose}}, Ticks: 3},
 		},
 		"Shutdown meets periodic runs": {
-			1, 24_000,
+			1, 22_000,
 			configuration{Policies: []policy{p.periodic}, Scripts: [][]op{once, {opDo}, {opShutdown}}, Ticks: 4},
 		},
 		"the parent ends": {
-			1, 92_000,
+			1, 81_000,
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, {opDo}, {opFlush}, {opParentEnd}}, Ticks: 3},
 		},
 		"the parent ends before Close": {
-			1, 65_000,
+			1, 54_000,
 			configuration{Policies: []policy{p.retrying}, Scripts: [][]op{twice, {opShutdown}, {opClose}, {opParentEnd}}, Ticks: 3, Failures: 1},
 		},
 
 		"quiet calls for longer": {
-			10, 1_200_000,
+			10, 1_100_000,
 			configuration{Policies: []policy{p.quiet}, Scripts: [][]op{twice, twice}, Ticks: 6, StaleWakes: 1},
 		},
 		"periodic runs for longer": {
-			10, 900_000,
+			10, 620_000,
 			configuration{Policies: []policy{p.periodic}, Scripts: [][]op{twice, once, {opCancel}, {opClose}}, Ticks: 5, StaleWakes: 1},
 		},
 		"nine calls within an interval": {
-			10, 1_900_000,
+			10, 1_400_000,
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{{opCall, opCall, opCall}, {opCall, opCall, opCall}, {opCall, opCall, opCall}}, Ticks: 6},
 		},
 		"five callers within an interval": {
-			10, 470_000,
+			10, 280_000,
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{once, once, once, once, once}, Ticks: 6, StaleWakes: 1},
 		},
 		"five quiet calls": {
-			10, 2_800_000,
+			10, 2_300_000,
 			configuration{Policies: []policy{p.quiet}, Scripts: [][]op{twice, twice, once}, Ticks: 5},
 		},
 		"four quiet callers": {
-			10, 580_000,
+			10, 490_000,
 			configuration{Policies: []policy{p.quietBounded}, Scripts: [][]op{once, once, once, once}, Ticks: 6},
 		},
 		"more calls meet Flush, Cancel and Close": {
-			10, 760_000,
+			10, 570_000,
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, twice, {opFlush}, {opCancel}, {opClose}}, Ticks: 5},
 		},
 		"more quiet calls meet Flush and Cancel": {
-			10, 1_200_000,
+			10, 1_100_000,
 			configuration{Policies: []policy{p.quiet}, Scripts: [][]op{twice, twice, {opFlush}, {opCancel}}, Ticks: 4},
 		},
 		"policies come and go": {
-			10, 1_000_000,
+			10, 910_000,
 			configuration{Policies: []policy{p.quiet, p.every, p.trailing}, Scripts: [][]op{twice, twice, {opSetPolicy1, opSetPolicy2, opSetPolicy0}}, Ticks: 4},
 		},
 		"more retries meet calls, Do and Cancel": {
-			10, 4_100_000,
+			10, 3_200_000,
 			configuration{Policies: []policy{p.retrying}, Scripts: [][]op{twice, {opDo, opCall}, {opCancel}, {opFlush}}, Ticks: 4, Failures: 2, RetryIn: 1},
 		},
 		"all meets all": {
-			10, 4_800_000,
+			10, 4_200_000,
 			configuration{Policies: []policy{p.every, p.quiet}, Scripts: [][]op{twice, {opCall, opDo}, {opSetPolicy1, opFlush}, {opCancel, opClose}}, Ticks: 3, Failures: 1, RetryIn: 1},
 		},
 		"all meets all, quietly": {
-			10, 1_200_000,
+			10, 1_100_000,
 			configuration{Policies: []policy{p.quiet, p.retrying}, Scripts: [][]op{twice, {opCallWithin}, {opSetPolicy1, opCancel}, {opFlush, opShutdown}}, Ticks: 3, Failures: 1},
 		},
 		"all meets the parent's end": {
-			10, 2_000_000,
+			10, 1_800_000,
 			configuration{Policies: []policy{p.quietBounded, p.periodic}, Scripts: [][]op{twice, {opDo}, {opSetPolicy1, opCancel}, {opFlush}, {opParentEnd}}, Ticks: 3},
 		},
 		"the parent ends with all at work": {
-			10, 2_000_000,
+			10, 1_700_000,
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, {opDo}, {opFlush}, {opShutdown}, {opParentEnd}}, Ticks: 4, StaleWakes: 1},
 		},
 	}

@@ -103,11 +103,12 @@ var modelTransitions = map[string]string{
 	"move.fire":      "a timer",
 	"move.fireStale": "a timer",
 
-	"move.record":  "for the guarantees",
-	"move.wait":    "for the guarantees",
-	"move.policy":  "reads only",
-	"move.process": "reads only",
-	"move.unlock":  "the part of settle that some faults leave",
+	"move.oweNothing": "for the guarantees",
+	"move.record":     "for the guarantees",
+	"move.wait":       "for the guarantees",
+	"move.policy":     "reads only",
+	"move.process":    "reads only",
+	"move.unlock":     "the part of settle that some faults leave",
 
 	"model.keepsWord":     "of a fault",
 	"model.opensUnlocked": "of a fault",

@@ -84,7 +84,8 @@ type process struct {
 	waitsFor uint8 // the transition, by its index and 1, that it has yet to end
 	awaits   batch
 	needs    batch // ghost: what the answer to it promises to be over
-	owed     bool  // ghost: no callback was entered since its last call
+	asking   bool  // ghost: its call under way has seen a run pending; as owed ends, so does this
+	owed     bool  // ghost: a call was recorded, and since then no callback entered, and nothing dropped
 }
 
 // A place is where in an operation a process is.
@@ -112,6 +113,9 @@ func (p *process) key() uint64 {
 	key := uint64(0)
 	for _, part := range [...]uint8{p.next, uint8(p.at), uint8(p.seen), uint8(p.want), p.waitsFor, uint8(p.awaits), uint8(p.needs)} {
 		key = key<<8 | uint64(part)
+	}
+	if p.asking {
+		key |= 1 << 62
 	}
 	if p.owed {
 		key |= 1 << 63

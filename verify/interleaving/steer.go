@@ -67,10 +67,7 @@ func (v *move) cancel() {
 func (v *move) drop(tell bool) {
 	v.history.drop()
 	v.pendingCalls, v.ghost.waiting = 0, 0
-	for i := range v.processes {
-		// A call under way looks at the word again, or has seen a run pending.
-		v.processes[i].owed = false
-	}
+	v.oweNothing()
 	if tell {
 		v.over(pendingBatch)
 	}
