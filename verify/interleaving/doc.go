@@ -22,14 +22,14 @@
 //     for those who want the mutex, and they wait either way. After the swap no
 //     call records anything, so a tick between swap and reading might as well have
 //     come before both.
+//   - enterLocked reads the clock once more than lock has. Only its own reading
+//     decides anything: Interval counts from it. The first is for settle, which
+//     starts nothing and sets no alarm while a run is active. So one reading will do.
 //   - The rest of a transition up to the store of the word belongs to that step:
 //     nobody looks at the record without the mutex. What it lets loose early, a
 //     run's goroutine or a timer, need not move at once. The store of the word and
 //     the end of the mutex are one step too: who looks at the word alone does not
 //     know of the mutex.
-//   - A timer that fires between a transition's reading of the clock and its Stop
-//     or Reset leaves a wake that no step of its own accounts for: StaleWakes
-//     allows for wakes out of nowhere, at any time.
 //   - Call's first look at the word only sends it to coalesce, which looks again.
 //     A call may begin at any time, so it may as well begin at the second look.
 //   - A callback that returns is one step with decide: who is in a callback is
@@ -39,4 +39,9 @@
 //     step may do anyway.
 //   - Callers with the same script are alike, and so are states that differ only
 //     in who of them has come how far.
+//
+// What is lost without StaleWakes: a timer that fires after a transition has read
+// the clock, but before that stops or resets it, leaves a wake that no step accounts
+// for. Such a wake is explored only in the configurations that allow for some; there
+// it comes out of nowhere, at any time.
 package interleaving

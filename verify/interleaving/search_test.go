@@ -116,12 +116,12 @@ func searches() map[string]bounded {
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{{opDo, opDo}, {opDo}, {opFlush}, {opCancel}, {opClose}}, Ticks: 3},
 		},
 		"quiet calls meet SetPolicy": {
-			1, 93_000,
-			configuration{Policies: []policy{p.quiet, p.every}, Scripts: [][]op{twice, once, {opSetPolicy1, opSetPolicy0}}, Ticks: 3},
+			1, 280_000,
+			configuration{Policies: []policy{p.quiet, p.every}, Scripts: [][]op{twice, once, {opSetPolicy1, opSetPolicy0}}, Ticks: 3, StaleWakes: 1},
 		},
 		"edges turn off and on": {
-			1, 31_000,
-			configuration{Policies: []policy{p.trailing, p.leading, p.quiet}, Scripts: [][]op{twice, once, {opSetPolicy1, opSetPolicy2}}, Ticks: 3},
+			1, 98_000,
+			configuration{Policies: []policy{p.trailing, p.leading, p.quiet}, Scripts: [][]op{twice, once, {opSetPolicy1, opSetPolicy2}}, Ticks: 3, StaleWakes: 1},
 		},
 		"leading calls meet SetPolicy and Flush": {
 			1, 83_000,
@@ -136,8 +136,8 @@ func searches() map[string]bounded {
 			configuration{Policies: []policy{p.periodic}, Scripts: [][]op{twice, once, {opCancel}, {opClose}}, Ticks: 3, StaleWakes: 1},
 		},
 		"retries meet calls and Cancel": {
-			1, 170_000,
-			configuration{Policies: []policy{p.retrying, p.every}, Scripts: [][]op{twice, once, {opCancel}, {opSetPolicy1}}, Ticks: 3, Failures: 1, RetryIn: 1},
+			1, 540_000,
+			configuration{Policies: []policy{p.retrying, p.every}, Scripts: [][]op{twice, once, {opCancel}, {opSetPolicy1}}, Ticks: 3, Failures: 1, RetryIn: 1, StaleWakes: 1},
 		},
 		"retries meet Flush and Close": {
 			1, 65_000,
