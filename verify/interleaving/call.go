@@ -106,7 +106,7 @@ func (v *move) call(now instant, within int8) (covered bool) {
 	if alone || v.policy().Quiet > 0 {
 		v.ghost.last = max(v.ghost.last, now)
 	}
-	covered = v.history.call(v.policy(), now, now.add(within), v.run.at != noRun)
+	covered = v.history.call(v.policy(), now, within, v.run.at != noRun)
 	if !covered {
 		return false
 	}

@@ -3,6 +3,10 @@ package interleaving
 // This file holds the arithmetic of when a run is due: that of policy.go, in
 // ticks, with a bucket of one, spacing from start to start, and a constant
 // backoff. It goes by the same names.
+//
+// The search sees what comes of the order of steps. It takes for due what this file
+// says, so that it cannot see an error that this file shares with policy.go. The
+// model of internal/reference can tell, which was written from the rules alone.
 
 // A Policy is a throttle.Policy in ticks.
 type Policy struct {
@@ -159,7 +163,7 @@ func (h *history) ready(p *Policy, permit instant) instant {
 }
 
 // call records a call and reports whether a run will cover it.
-func (h *history) call(p *Policy, now, deadline instant, active bool) bool {
+func (h *history) call(p *Policy, now instant, within int8, active bool) bool {
 	switch {
 	case h.pending:
 		if p.MaxCalls > 0 {
@@ -169,7 +173,7 @@ func (h *history) call(p *Policy, now, deadline instant, active bool) bool {
 			h.lastCall = now
 		}
 	case h.leads(p, now, active):
-		deadline = now
+		within = 0
 		fallthrough
 	case p.edges()&Trailing != 0:
 		h.pending = true
@@ -179,7 +183,7 @@ func (h *history) call(p *Policy, now, deadline instant, active bool) bool {
 		h.lastCall = now
 		return false
 	}
-	h.deadline = min(h.deadline, deadline)
+	h.hasten(now.add(within))
 	h.hastenFull(p, now)
 	return true
 }
@@ -188,13 +192,15 @@ func (h *history) leads(p *Policy, now instant, active bool) bool {
 	return p.edges()&Leading != 0 && !active && h.opens(p) <= now
 }
 
-func (h *history) full(p *Policy) bool { return p.MaxCalls > 0 && h.callCount >= p.MaxCalls }
+func (h *history) hasten(at instant) { h.deadline = min(h.deadline, at) }
 
 func (h *history) hastenFull(p *Policy, now instant) {
-	if h.pending && h.full(p) {
-		h.deadline = min(h.deadline, now)
+	if h.full(p) {
+		h.hasten(now)
 	}
 }
+
+func (h *history) full(p *Policy) bool { return p.MaxCalls > 0 && h.callCount >= p.MaxCalls }
 
 func (h *history) flushNow(now instant) {
 	if !h.flush {
@@ -202,10 +208,9 @@ func (h *history) flushNow(now instant) {
 	}
 }
 
-// drop forgets what is pending, and what says nothing without it.
 func (h *history) drop() {
 	h.pending, h.flush, h.retry = false, false, false
-	h.deadline, h.firstCall, h.callCount = never, 0, 0
+	h.deadline = never
 }
 
 func (h *history) finish(p *Policy, ended instant, v Verdict, in int8, canceled bool) {

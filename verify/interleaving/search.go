@@ -80,9 +80,12 @@ func (r *Result) look(s *state) {
 }
 
 // unify makes states equal that differ in nothing that decides anything: in the
-// order of processes with the same script, and in when calls were made if no
-// policy asks.
+// order of processes with the same script, in when calls were made if no policy
+// asks, and in what the calls were that are no longer pending.
 func (m *model) unify(s *state) {
+	if !s.history.pending {
+		s.history.firstCall, s.history.callCount = 0, 0
+	}
 	if !m.quiet {
 		s.history.lastCall, s.ghost.last = beginning, beginning
 	}
