@@ -76,3 +76,29 @@ const (
 
 	FaultCount
 )
+
+func (f Fault) String() string {
+	return [FaultCount]string{
+		NoFault:                 "NoFault",
+		StoresTime:              "StoresTime",
+		StoresCount:             "StoresCount",
+		KeepsWord:               "KeepsWord",
+		ClearsAfterGo:           "ClearsAfterGo",
+		OpensUnlocked:           "OpensUnlocked",
+		NeverRearms:             "NeverRearms",
+		LeavesAlarm:             "LeavesAlarm",
+		CancelStopsAlarm:        "CancelStopsAlarm",
+		StartsBesideRun:         "StartsBesideRun",
+		EndSettlesNothing:       "EndSettlesNothing",
+		TrustsTimer:             "TrustsTimer",
+		EntersClosed:            "EntersClosed",
+		IgnoresParent:           "IgnoresParent",
+		CloseDropsNothing:       "CloseDropsNothing",
+		CancelTellsNobody:       "CancelTellsNobody",
+		FlushJoinsRun:           "FlushJoinsRun",
+		DrainRetries:            "DrainRetries",
+		ShutdownForgetsRun:      "ShutdownForgetsRun",
+		StartKeepsPending:       "StartKeepsPending",
+		SetPolicySettlesNothing: "SetPolicySettlesNothing",
+	}[f]
+}

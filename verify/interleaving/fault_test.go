@@ -31,8 +31,10 @@ func TestEveryFaultBreaksAGuarantee(t *testing.T) {
 			assert.Equal(t, d.breaks, found.Breach.Guarantee)
 		})
 	}
+	names := constants(t, "fault.go", "", "Fault")
 	for fault := interleaving.NoFault + 1; fault < interleaving.FaultCount; fault++ {
-		assert.True(t, shown[fault], "no demonstration of fault %d", fault)
+		assert.True(t, shown[fault], "no demonstration of %s", fault)
+		assert.Equal(t, names[fault], fault.String())
 	}
 }
 
