@@ -371,7 +371,11 @@ func (r *recorder) classify(err error) answer {
 	case errors.Is(err, throttle.ErrGoexit):
 		return answer{outcome: byRun, run: int(r.goexit.Load())}
 	case errors.Is(err, throttle.ErrCanceled):
-		return answer{outcome: canceled, told: int(r.canceled.Add(1) - 1)}
+		told := int(r.canceled.Add(1) - 1)
+		if told >= mostCanceled {
+			r.t.Errorf("more than %d answers ErrCanceled in one history: the model cannot check them", mostCanceled)
+		}
+		return answer{outcome: canceled, told: told}
 	case errors.Is(err, throttle.ErrClosed):
 		return answer{outcome: closed}
 	case errors.Is(err, throttle.ErrThrottled):

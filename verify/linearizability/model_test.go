@@ -75,7 +75,7 @@ type state struct {
 	// What has been promised to those who wait for what is pending: the history
 	// tells what they will have been answered, so anything else is refused.
 	run      int    // this run's error; 0 if nobody
-	canceled uint64 // ErrCanceled: the set of their answers' numbers; beyond 63 they are not told apart
+	canceled uint64 // ErrCanceled: the set of their answers' numbers
 	closed   bool   // ErrClosed
 
 	runs   int  // started
@@ -83,6 +83,10 @@ type state struct {
 	undone bool // and it will not enter the callback, as Close will undo its start
 	met    bool // Cancel met the active run
 }
+
+// mostCanceled is how many answers ErrCanceled a history may have: as many as there are
+// bits in state.canceled. Of a number beyond them nothing would be checked.
+const mostCanceled = 64
 
 type phase int
 
