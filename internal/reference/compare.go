@@ -29,6 +29,8 @@ func (r *rig) note(happen func(*history, time.Duration)) {
 
 // checkLocked fails on a broken guarantee. Any goroutine may find one, and only
 // the driver may end the test: it does so at the next comparison.
+//
+// +checklocks:r.mu
 func (r *rig) checkLocked(broken string) {
 	if broken != "" {
 		r.diary = append(r.diary, "BROKEN: "+broken)

@@ -56,14 +56,20 @@ type rig struct {
 	asked     int    // waiting operations so far
 	steps     int
 
-	mu      sync.Mutex // guards the fields below
-	diary   []string   // what was seen of the throttler since the last comparison
-	history history    // and since it was made
-	started int        // runs
-	ended   int
-	amok    int // so many runs cannot be
+	mu sync.Mutex // guards the fields below
 
-	openCauses []int // the model's
+	// +checklocks:mu
+	diary []string // what was seen of the throttler since the last comparison
+	// +checklocks:mu
+	history history // what happened to it since it was made
+	// +checklocks:mu
+	started int // runs
+	// +checklocks:mu
+	ended int // runs
+	// +checklocks:mu
+	amok int // the throttler is closed beyond so many runs
+	// +checklocks:mu
+	openCauses []int // numbers of the runs whose cause the model leaves open
 }
 
 func newRig(s Scenario) *rig {
@@ -110,7 +116,7 @@ func (r *rig) build() bool {
 	}
 	r.throttler = throttler
 	r.model = newModel(s.Policy, s.Counting, s.Script)
-	r.history.policyChanged(s.Policy)
+	r.note(func(h *history, _ time.Duration) { h.policyChanged(s.Policy) })
 	return true
 }
 

@@ -48,7 +48,9 @@ type recorder struct {
 	canceled atomic.Int64 // answers ErrCanceled so far
 	goexit   atomic.Int64 // the run that ended its goroutine: ErrGoexit tells no number, so there is one at most
 
-	mu   sync.Mutex // guards runs
+	mu sync.Mutex // guards the fields below
+
+	// +checklocks:mu
 	runs []recordedRun
 }
 
@@ -193,6 +195,8 @@ func (r *recorder) history(callers []*caller) []porcupine.Operation {
 	for _, c := range callers {
 		all = append(all, c.done...)
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var before int64
 	for i, run := range r.runs {
 		over := later

@@ -118,8 +118,10 @@ type careless struct {
 	run     func(value uint64)
 	pending atomic.Bool
 
-	mu      sync.Mutex
-	running bool // guarded by mu
+	mu sync.Mutex // guards the fields below
+
+	// +checklocks:mu
+	running bool
 }
 
 func (c *careless) Call() {

@@ -26,8 +26,10 @@ func (m *atomicMemory) store(value uint64) { m.value.Store(value) }
 func (m *atomicMemory) load() uint64       { return m.value.Load() }
 
 type lockedMemory struct {
-	mu    sync.Mutex
-	value uint64 // guarded by mu
+	mu sync.Mutex // guards the fields below
+
+	// +checklocks:mu
+	value uint64
 }
 
 func (m *lockedMemory) store(value uint64) {
