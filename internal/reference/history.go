@@ -140,9 +140,9 @@ func (h *history) end(at time.Duration) {
 
 // observe judges a run once its cause is known.
 func (h *history) observe(run throttle.Run, made time.Time) string {
-	var AsksRetry *throttle.RetryError
+	_, asked := errors.AsType[*throttle.RetryError](run.Err)
 	newest := h.runs[len(h.runs)-1]
-	h.retries = run.Err != nil && !newest.canceled && (h.policy.Retry.Initial > 0 || errors.As(run.Err, &AsksRetry))
+	h.retries = run.Err != nil && !newest.canceled && (h.policy.Retry.Initial > 0 || asked)
 	switch {
 	case run.Started.Before(run.Due):
 		return "G5: a run started before it was due"
