@@ -87,7 +87,8 @@ type scriptedError struct{ run int }
 
 func (e scriptedError) Error() string { return verdictOfRun(e.run, false) }
 
-// End ends the callback of run number n, by its outcome.
+// End ends the callback of run number n, by its outcome: it returns an error, panics,
+// or ends the goroutine.
 func (s Script) End(n int) error {
 	switch s.Outcome {
 	case OutcomeSuccess:

@@ -29,7 +29,7 @@ func (d *Decoder) Byte() byte {
 	return b
 }
 
-// Pick draws one of so many.
+// Pick draws a number from 0 to n-1.
 func (d *Decoder) Pick(n int) int { return int(d.Byte()) % n }
 
 // seldom returns true once in n times, and not at the end of the data.

@@ -22,7 +22,7 @@ import (
 // A Report is what came of playing a scenario.
 type Report struct {
 	Failure string       // how throttler and model disagree, with all that is needed to replay the scenario by hand; empty if they agree
-	Fired   map[Rule]int // how often each rule decided
+	Fired   map[Rule]int // how often each rule decided; nil if New already disagreed
 	Steps   int          // that were played and compared before the throttler was closed
 }
 

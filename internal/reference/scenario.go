@@ -51,8 +51,8 @@ func (s *Scenario) AddStep(step Step) {
 // A Step is a wait and then an operation.
 type Step struct {
 	Wait   time.Duration
-	Aim    Aim // what to wait for instead; Wait is then added, to come a little earlier
-	Op     Operation
+	Aim    Aim             // what to wait for instead; Wait is then added, to come a little earlier
+	Op     Operation       // what to do then
 	Within time.Duration   // for CallWithin, and how long others wait: 0 is for ever
 	Late   bool            // the context has already ended
 	Policy throttle.Policy // for SetPolicy
