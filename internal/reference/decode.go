@@ -153,24 +153,8 @@ func (d *Decoder) backoff() throttle.Backoff {
 
 // spoilPolicy makes one field of a policy impossible.
 func (d *Decoder) spoilPolicy(p throttle.Policy) throttle.Policy {
-	switch d.Pick(8) {
-	case 0:
-		p.Interval = -1
-	case 1:
-		p.Burst = -1
-	case 2:
-		p.Quiet = -1
-	case 3:
-		p.MaxInterval = -1
-	case 4:
-		p.MaxCalls = -1
-	case 5:
-		p.Retry.Jitter = -0.5
-	case 6:
-		p.Edges = 4
-	case 7:
-		p.From = 2
-	}
+	spoilers := Spoilers()
+	spoilers[d.Pick(len(spoilers))](&p)
 	return p
 }
 

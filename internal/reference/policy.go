@@ -1,10 +1,11 @@
 package reference
 
-// This file says which policies are valid, by the model's reading, and how they
-// are written down.
+// This file says which policies are valid, by the model's reading, how one becomes
+// invalid or valid, and how they are written down.
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/throttle-go/throttle"
@@ -46,6 +47,26 @@ func Faults(p throttle.Policy) (faults []string) {
 		}
 	}
 	return faults
+}
+
+// Spoilers make one field of a policy impossible, each in a way of its own.
+func Spoilers() []func(*throttle.Policy) {
+	return []func(*throttle.Policy){
+		func(p *throttle.Policy) { p.Interval = -1 },
+		func(p *throttle.Policy) { p.Burst = -1 },
+		func(p *throttle.Policy) { p.Quiet = -1 },
+		func(p *throttle.Policy) { p.MaxWait = -1 },
+		func(p *throttle.Policy) { p.MaxInterval = -1 },
+		func(p *throttle.Policy) { p.MaxCalls = -1 },
+		func(p *throttle.Policy) { p.Edges = 4 },
+		func(p *throttle.Policy) { p.From = 2 },
+		func(p *throttle.Policy) { p.Retry.Initial = -1 },
+		func(p *throttle.Policy) { p.Retry.Max = -1 },
+		func(p *throttle.Policy) { p.Retry.MaxAttempts = -1 },
+		func(p *throttle.Policy) { p.Retry.Jitter = -0.5 },
+		func(p *throttle.Policy) { p.Retry.Jitter = 1.5 },
+		func(p *throttle.Policy) { p.Retry.Jitter = math.NaN() },
+	}
 }
 
 // Mend takes away what a valid policy must not have, or changes it to

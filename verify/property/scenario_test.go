@@ -5,7 +5,6 @@ package property_test
 // state does so by its aim. What is drawn first in a list is what shrinking leads to.
 
 import (
-	"math"
 	"slices"
 	"time"
 
@@ -27,6 +26,7 @@ var (
 	shares    = rapid.SampledFrom([]float64{0, 0, 0.1, 0.5, 1})
 	edges     = rapid.SampledFrom([]throttle.Edges{0, throttle.Leading, throttle.Trailing, throttle.Leading | throttle.Trailing})
 	froms     = rapid.SampledFrom([]throttle.From{throttle.FromStart, throttle.FromEnd})
+	spoilers  = rapid.SampledFrom(reference.Spoilers())
 
 	endings = rapid.SampledFrom([]reference.Ending{reference.EndWithClose, reference.EndWithShutdown, reference.EndIdle})
 
@@ -132,7 +132,8 @@ func drawPolicy(t *rapid.T, p throttle.Policy, anew *rapid.Generator[bool]) thro
 	}
 	switch {
 	case seldom.Draw(t, "spoilt"):
-		return drawFault(t, p)
+		spoilers.Draw(t, "fault")(&p)
+		return p
 	case seldom.Draw(t, "unmended"):
 		return p // as likely as not invalid
 	default:
@@ -168,28 +169,6 @@ func drawBackoff(t *rapid.T) throttle.Backoff {
 		b.Max = durations.Draw(t, "Max")
 	}
 	return b
-}
-
-// drawFault makes one field of a policy impossible.
-func drawFault(t *rapid.T, p throttle.Policy) throttle.Policy {
-	spoil := rapid.SampledFrom([]func(){
-		func() { p.Interval = -1 },
-		func() { p.Burst = -1 },
-		func() { p.Quiet = -1 },
-		func() { p.MaxWait = -1 },
-		func() { p.MaxInterval = -1 },
-		func() { p.MaxCalls = -1 },
-		func() { p.Edges = 4 },
-		func() { p.From = 2 },
-		func() { p.Retry.Initial = -1 },
-		func() { p.Retry.Max = -1 },
-		func() { p.Retry.MaxAttempts = -1 },
-		func() { p.Retry.Jitter = -0.5 },
-		func() { p.Retry.Jitter = 1.5 },
-		func() { p.Retry.Jitter = math.NaN() },
-	})
-	spoil.Draw(t, "fault")()
-	return p
 }
 
 func drawScript(t *rapid.T, outcomes *rapid.Generator[reference.Outcome]) reference.Script {
