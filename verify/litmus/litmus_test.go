@@ -31,7 +31,7 @@ import (
 	"github.com/throttle-go/throttle/verify/internal/effort"
 )
 
-var litmusTime = flag.Duration("litmus", 0, "run the litmus test this long, instead of two seconds times effort, a minute at most")
+var budgetFlag = flag.Duration("litmus", 0, "run the litmus test this long, instead of two seconds times effort, a minute at most")
 
 // TestCallThatMeetsAStartIsCovered holds G8 at the point where it is decided, for
 // each kind of the fast path's word, each way to hand a value over, and each way in
@@ -56,7 +56,7 @@ func TestCallThatMeetsAStartIsCovered(t *testing.T) {
 					throttler := throttle.Must(throttle.New(word.policy, func() { l.run(memory.load()) }, word.options...))
 					defer throttler.Close()
 					l.subject = throttler
-					over := time.Now().Add(litmusBudget() / (3 * 3 * 2)) // as many as there are of these tests
+					over := time.Now().Add(budget() / (3 * 3 * 2)) // as many as there are of these tests
 					l.play(func() bool { return time.Now().After(over) })
 					t.Logf("%+v", l.outcomes)
 					if l.outcomes.lost > 0 {
@@ -73,10 +73,10 @@ func TestCallThatMeetsAStartIsCovered(t *testing.T) {
 	}
 }
 
-// litmusBudget returns how long the litmus test runs.
-func litmusBudget() time.Duration {
-	if *litmusTime > 0 {
-		return *litmusTime
+// budget returns how long the litmus test runs.
+func budget() time.Duration {
+	if *budgetFlag > 0 {
+		return *budgetFlag
 	}
 	return min(time.Duration(effort.Factor())*2*time.Second, time.Minute)
 }
@@ -97,7 +97,7 @@ func needsTwoCores(t *testing.T) {
 // and a store was seen once in a hundred seconds, and so is no control.
 func TestLitmusSeesALostCall(t *testing.T) {
 	needsTwoCores(t)
-	patient := litmusBudget() >= 30*time.Second
+	patient := budget() >= 30*time.Second
 	for _, control := range []struct {
 		name     string
 		dawdle   func()
