@@ -2,7 +2,8 @@ package main
 
 import (
 	"context"
-	"sync"
+	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/throttle-go/throttle"
@@ -32,8 +33,8 @@ func startedRuns() subject {
 // compareReturn compares how long it takes to get a run started, not to make it.
 func compareReturn(e effort) ([]result, error) {
 	const batch = 64 // as many goroutines as one core starts and keeps for itself
-	var running sync.WaitGroup
-	callback := running.Done
+	var running atomic.Int64
+	callback := func() { running.Add(-1) }
 	throttlers := make([]*throttle.Throttler, batch)
 	for i := range throttlers {
 		t, err := throttle.New(throttle.Policy{}, callback)
@@ -42,26 +43,22 @@ func compareReturn(e effort) ([]result, error) {
 		}
 		throttlers[i] = t
 	}
-	var failed error
 	ours := inBatches(batch, func(n int) {
-		running.Add(n)
 		for _, t := range throttlers[:n] {
 			t.Call()
 		}
 	}, func() {
-		for _, t := range throttlers { // a run goes on for a moment behind its callback
-			if err := t.Flush(context.Background()); err != nil {
-				failed = err
-			}
+		for _, t := range throttlers { // a run goes on for a moment after its callback
+			yieldWhile(isRunning(t))
 		}
 	})
 	peer := inBatches(batch, func(n int) {
-		running.Add(n)
+		running.Store(int64(n))
 		for range n {
 			go callback()
 		}
-	}, running.Wait)
-	return pair{ours: ours, peer: peer, cores: 1}.compare(e), failed
+	}, func() { yieldWhile(func() bool { return running.Load() > 0 }) })
+	return pair{ours: ours, peer: peer, cores: 1}.compare(e), nil
 }
 
 // inBatches makes a task of start, which does something so many times; finish,
@@ -78,6 +75,19 @@ func inBatches(batch int, start func(n int), finish func()) task {
 	}
 }
 
+// yieldWhile lets other goroutines run until busy no longer says that one is. To
+// wait in Flush or at a WaitGroup would cost allocations, which are counted even
+// where time is not, and park this goroutine: of one side, or not of both alike.
+func yieldWhile(busy func() bool) {
+	for busy() {
+		runtime.Gosched()
+	}
+}
+
+func isRunning(t *throttle.Throttler) func() bool {
+	return func() bool { return t.Stats().Running }
+}
+
 // compareEntry compares how long it takes until the callback is entered. No call
 // is made before the run of the one before is over.
 func compareEntry(e effort) ([]result, error) {
@@ -88,27 +98,31 @@ func compareEntry(e effort) ([]result, error) {
 		return nil, err
 	}
 	defer t.Close()
-	var failed error
-	ours := func(n int) (took time.Duration) {
+	var running atomic.Bool
+	whole := func() { // what the peer's goroutine does
+		callback()
+		running.Store(false)
+	}
+	ours := untilEntered(entered, t.Call, isRunning(t))
+	peer := untilEntered(entered, func() {
+		running.Store(true)
+		go whole()
+	}, running.Load)
+	return pair{ours: ours, peer: peer, cores: 1}.compare(e), nil
+}
+
+// untilEntered makes a task of start, which has the time sent to entered, and then
+// is busy for a moment that does not count.
+func untilEntered(entered <-chan time.Time, start func(), busy func() bool) task {
+	return func(n int) (took time.Duration) {
 		for range n {
-			start := time.Now()
-			t.Call()
-			took += (<-entered).Sub(start)
-			if err := t.Flush(context.Background()); err != nil {
-				failed = err
-			}
+			begun := time.Now()
+			start()
+			took += (<-entered).Sub(begun)
+			yieldWhile(busy)
 		}
 		return took
 	}
-	peer := func(n int) (took time.Duration) {
-		for range n {
-			start := time.Now()
-			go callback()
-			took += (<-entered).Sub(start)
-		}
-		return took
-	}
-	return pair{ours: ours, peer: peer, cores: 1}.compare(e), failed
 }
 
 // compareRoundTrip compares a Do with the hand-over of a request to a goroutine,
