@@ -159,5 +159,6 @@ func compareRoundTrip(e effort) ([]result, error) {
 			}
 		}
 	}
-	return pair{ours: timed(ours), peer: timed(peer), cores: 1}.compare(e), failed
+	results := pair{ours: timed(ours), peer: timed(peer), cores: 1}.compare(e)
+	return results, failed
 }
