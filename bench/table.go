@@ -10,7 +10,8 @@ import (
 )
 
 // This file prints a report: text that is also Markdown, at most some 120 columns
-// wide.
+// wide. docs/EVIDENCE.md takes the sections as they are, below a heading of its
+// own.
 
 // A unit is what a figure is counted in.
 type unit string
@@ -77,14 +78,14 @@ the allocations of a call (ours / the peer's), and how many turns each side had.
 }
 
 func printSection(w io.Writer, s section) error {
-	again := fmt.Sprintf("go run . -run '^%s/'", s.Name)
+	matching := "^" + s.Name + "/"
 	rows := resultRows(s.Results)
 	if s.Matrix != nil {
-		again = fmt.Sprintf("go run . -run '^%s$'", s.Name)
+		matching = "^" + s.Name + "$"
 		rows = matrixRows(s.Matrix)
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "\n## %s\n\n    %s\n\n%s", s.Title, again, align(rows))
+	fmt.Fprintf(&text, "\n### %s\n\n    cd bench && go run . -run '%s'\n\n%s", s.Title, matching, align(rows))
 	for i, note := range s.Notes {
 		if i == 0 {
 			text.WriteByte('\n')

@@ -37,9 +37,9 @@ func TestTable(t *testing.T) {
 	out.Reset()
 	require.NoError(t, printSections(&out, sample().Sections))
 	assert.Equal(t, `
-## A call & more
+### A call & more
 
-    go run . -run '^call/'
+    cd bench && go run . -run '^call/'
 
 | setting          | peer | ratio |   p25–p75 |    ours |  peer's |  allocs | turns |
 |------------------|------|------:|----------:|--------:|--------:|--------:|------:|
@@ -50,9 +50,9 @@ func TestTable(t *testing.T) {
 - one
 - two
 
-## What is kept
+### What is kept
 
-    go run . -run '^promises$'
+    cd bench && go run . -run '^promises$'
 
 | peer   | a   |   b |
 |--------|-----|----:|
