@@ -8,6 +8,9 @@
 //	go run . -json bench.json -plot bench.svg # saves the figures, and draws them
 //	go run . -from bench.json -plot bench.svg # prints and draws what was saved
 //
+// A part of the table cannot be saved: it would later be drawn as if it were all
+// of it.
+//
 // # How a figure comes about
 //
 // A ratio is ours divided by the peer's: below 1, ours takes less. Both sides do
@@ -76,7 +79,7 @@ func parse(args []string, stdout io.Writer) (config, error) {
 	only := flags.String("run", "", "measure only what has a name, subject/setting/peer, that matches this `regexp`")
 	flags.DurationVar(&c.budget, "time", 2*time.Second, "how long to compare two sides, about")
 	flags.StringVar(&c.plot, "plot", "", "draw the ratios into this SVG `file`")
-	flags.StringVar(&c.save, "json", "", "save the figures in this `file`")
+	flags.StringVar(&c.save, "json", "", "save the figures in this `file`; not with -run")
 	flags.StringVar(&c.from, "from", "", "measure nothing, take the figures from this `file`")
 	flags.StringVar(&c.survive, survive, "", "for this program's own use: whether `peer` outlives a panic")
 	if err := flags.Parse(args); err != nil {
@@ -90,6 +93,9 @@ func parse(args []string, stdout io.Writer) (config, error) {
 	}
 	if c.from != "" && (*only != "" || c.save != "") {
 		return c, errors.New("-from goes with -plot only")
+	}
+	if c.save != "" && *only != "" {
+		return c, errors.New("-json saves the whole table: it does not go with -run")
 	}
 	var err error
 	c.only, err = regexp.Compile(*only)
@@ -111,15 +117,7 @@ func run(args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if c.save != "" {
-		if err := r.save(c.save); err != nil {
-			return err
-		}
-	}
-	if c.plot == "" {
-		return nil
-	}
-	return os.WriteFile(c.plot, []byte(plot(r)), 0o644)
+	return c.keep(r)
 }
 
 // report prints a report, a subject at a time, and returns it.
@@ -132,6 +130,19 @@ func (c config) report(args []string, stdout io.Writer) (report, error) {
 		return r, errors.Join(printHeader(stdout, r), printSections(stdout, r.Sections))
 	}
 	return fullEffort(c.budget).report(subjects(), c.only, command(args), stdout)
+}
+
+// keep saves and draws r.
+func (c config) keep(r report) error {
+	if c.save != "" {
+		if err := r.save(c.save); err != nil {
+			return err
+		}
+	}
+	if c.plot == "" {
+		return nil
+	}
+	return os.WriteFile(c.plot, []byte(plot(r)), 0o644)
 }
 
 // command returns the command line that has args.
