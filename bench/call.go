@@ -63,7 +63,7 @@ func coalescedCallsByCores() subject {
 		notes: []string{"Beyond the machine's cores, the system shares these out among its threads."},
 	}
 	for _, procs := range []int{1, 2, 4, 8} {
-		for _, peer := range callsInWindow()[:5] {
+		for _, peer := range callsInWindow() {
 			s.experiments = append(s.experiments, experiment{
 				setting: fmt.Sprintf("GOMAXPROCS %d", procs),
 				peer:    peer.name,
@@ -144,7 +144,7 @@ func atomicLoad() (repeat func(n int), stop func(), err error) {
 }
 
 // callsInWindow are the peers: the bare load, and those whose last run was just
-// now, the next in an hour; first those that are compared by cores too.
+// now, the next in an hour.
 func callsInWindow() []repeater {
 	return []repeater{
 		{atomicName, atomicLoad},
