@@ -117,10 +117,10 @@ func nanoseconds(do task, n int) float64 { return float64(do(n)) / float64(n) }
 // times that do does it, to a thousandth: what the runtime itself allocates now
 // and then does not show.
 func (p pair) allocations(do task, n int) float64 {
-	var before, behind runtime.MemStats
+	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	do(n)
-	runtime.ReadMemStats(&behind)
-	each := float64(behind.Mallocs-before.Mallocs) / float64(n*p.cores)
+	runtime.ReadMemStats(&after)
+	each := float64(after.Mallocs-before.Mallocs) / float64(n*p.cores)
 	return float64(int(each*1000+0.5)) / 1000
 }

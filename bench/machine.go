@@ -12,22 +12,22 @@ import (
 
 // A machine is where the figures are from, and when.
 type machine struct {
-	CPU   string
-	Cores int
-	Procs int // GOMAXPROCS
-	Port  string
-	Go    string
-	Date  string
+	CPU      string
+	Cores    int
+	Procs    int    // GOMAXPROCS
+	Platform string // GOOS/GOARCH
+	Go       string
+	Date     string
 }
 
 func describeMachine(now time.Time) machine {
 	return machine{
-		CPU:   cpu(),
-		Cores: runtime.NumCPU(),
-		Procs: runtime.GOMAXPROCS(0),
-		Port:  runtime.GOOS + "/" + runtime.GOARCH,
-		Go:    runtime.Version(),
-		Date:  now.UTC().Format(time.DateOnly),
+		CPU:      cpu(),
+		Cores:    runtime.NumCPU(),
+		Procs:    runtime.GOMAXPROCS(0),
+		Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		Go:       runtime.Version(),
+		Date:     now.UTC().Format(time.DateOnly),
 	}
 }
 
@@ -45,5 +45,5 @@ func cpu() string {
 }
 
 func (m machine) String() string {
-	return fmt.Sprintf("%s, %d cores, GOMAXPROCS %d, %s, %s, %s", m.CPU, m.Cores, m.Procs, m.Port, m.Go, m.Date)
+	return fmt.Sprintf("%s, %d cores, GOMAXPROCS %d, %s, %s, %s", m.CPU, m.Cores, m.Procs, m.Platform, m.Go, m.Date)
 }

@@ -113,15 +113,15 @@ func run(args []string, stdout io.Writer) error {
 	case c.survive != "":
 		return outlive(c.survive)
 	}
-	r, err := c.report(args, stdout)
+	r, err := c.figures(args, stdout)
 	if err != nil {
 		return err
 	}
 	return c.keep(r)
 }
 
-// report prints a report, a subject at a time, and returns it.
-func (c config) report(args []string, stdout io.Writer) (report, error) {
+// figures prints a report, a subject at a time, and returns it.
+func (c config) figures(args []string, stdout io.Writer) (report, error) {
 	if c.from != "" {
 		r, err := load(c.from)
 		if err != nil {
@@ -129,7 +129,7 @@ func (c config) report(args []string, stdout io.Writer) (report, error) {
 		}
 		return r, errors.Join(printHeader(stdout, r), printSections(stdout, r.Sections))
 	}
-	return fullEffort(c.budget).report(subjects(), c.only, command(args), stdout)
+	return fullEffort(c.budget).measure(subjects(), c.only, command(args), stdout)
 }
 
 // keep saves and draws r.

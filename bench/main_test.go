@@ -43,7 +43,7 @@ func tiny() effort {
 func TestEveryExperiment(t *testing.T) {
 	var out bytes.Buffer
 	all := subjects()
-	r, err := tiny().report(all, regexp.MustCompile(""), "go run .", &out)
+	r, err := tiny().measure(all, regexp.MustCompile(""), "go run .", &out)
 	require.NoError(t, err, out.String())
 	require.Len(t, r.Sections, len(all))
 

@@ -30,74 +30,74 @@ func manyKeys() subject {
 	}
 }
 
-// A hold is what it costs to hold keys.
-type hold struct {
+// A keyCost is what it costs to hold keys.
+type keyCost struct {
 	took       float64 // nanoseconds of a call
 	inside     float64 // bytes per key in its window
 	afterwards float64 // and when all windows are over
 }
 
 // compareHeld compares a Group with a peer.
-func compareHeld(e effort, peer func(keys int) hold) ([]result, error) {
-	var ours, theirs []hold
+func compareHeld(e effort, peer func(keys int) keyCost) ([]result, error) {
+	var ours, theirs []keyCost
 	var failed error
 	e.alternate(
 		func() {
-			h, err := holdGroup(e.keys)
+			c, err := holdGroup(e.keys)
 			if err != nil {
 				failed = err
 			}
-			ours = append(ours, h)
+			ours = append(ours, c)
 		},
 		func() { theirs = append(theirs, peer(e.keys)) },
 	)
-	of := func(metric string, u unit, value func(hold) float64) result {
+	of := func(metric string, u unit, value func(keyCost) float64) result {
 		const noise = 1 // byte, or nanosecond
 		return newResult(metric, u, noise, each(ours, value), each(theirs, value))
 	}
 	return []result{
-		of("call", nanosecond, func(h hold) float64 { return h.took }),
-		of("in its window", byteUnit, func(h hold) float64 { return h.inside }),
-		of("afterwards", byteUnit, func(h hold) float64 { return h.afterwards }),
+		of("call", nanosecond, func(c keyCost) float64 { return c.took }),
+		of("in its window", byteUnit, func(c keyCost) float64 { return c.inside }),
+		of("afterwards", byteUnit, func(c keyCost) float64 { return c.afterwards }),
 	}, failed
 }
 
-func holdGroup(keys int) (hold, error) {
+func holdGroup(keys int) (keyCost, error) {
 	g, err := throttle.NewGroup(throttle.Every(time.Hour), func(context.Context, int) error { return nil })
 	if err != nil {
-		return hold{}, err
+		return keyCost{}, err
 	}
 	defer g.Close()
-	h, running := callEach(keys, func(key int) { _ = g.Call(key) }, func() {
+	c, running := callEach(keys, func(key int) { _ = g.Call(key) }, func() {
 		err = g.SetPolicy(throttle.Policy{})
 		for err == nil && g.Len() > 0 {
 			time.Sleep(time.Millisecond)
 		}
 	})
 	if running > 0 {
-		return h, fmt.Errorf("%d goroutines are left", running)
+		return c, fmt.Errorf("%d goroutines are left", running)
 	}
-	return h, err
+	return c, err
 }
 
-func holdLimiters(keys int) hold {
+func holdLimiters(keys int) keyCost {
 	l := newLimiters[int](time.Hour)
-	h, _ := callEach(keys, func(key int) { l.allow(key) }, nothing)
+	c, _ := callEach(keys, func(key int) { l.allow(key) }, nothing)
 	runtime.KeepAlive(l)
-	return h
+	return c
 }
 
-func holdThrottleBy(keys int) hold {
+func holdThrottleBy(keys int) keyCost {
 	call, endWindow := lo.NewThrottleBy(time.Hour, func(int) {})
-	h, _ := callEach(keys, call, endWindow)
+	c, _ := callEach(keys, call, endWindow)
 	runtime.KeepAlive(call)
-	return h
+	return c
 }
 
 // callEach calls for each of so many keys, and waits until no goroutine is left of
-// that, but no longer than a minute; of so many it says that they were. Then it has
+// that, but no longer than a minute; running is how many were left. Then it has
 // endWindows see to it that all windows are over.
-func callEach(keys int, call func(key int), endWindows func()) (h hold, running int) {
+func callEach(keys int, call func(key int), endWindows func()) (c keyCost, running int) {
 	const ahead = 1 << 12
 	makeDescriptors(2 * ahead)
 	before, others, start := memory(), runtime.NumGoroutine(), time.Now()
@@ -110,11 +110,11 @@ func callEach(keys int, call func(key int), endWindows func()) (h hold, running 
 	for runtime.NumGoroutine() > others && time.Since(start) < time.Minute {
 		runtime.Gosched()
 	}
-	h.took = float64(time.Since(start)) / float64(keys)
+	c.took = float64(time.Since(start)) / float64(keys)
 	running = runtime.NumGoroutine() - others
 	perKey := func() float64 { return max(0, memory()-before) / float64(keys) }
-	h.inside = perKey()
+	c.inside = perKey()
 	endWindows()
-	h.afterwards = perKey()
-	return h, running
+	c.afterwards = perKey()
+	return c, running
 }

@@ -65,9 +65,9 @@ func fullEffort(budget time.Duration) effort {
 	}
 }
 
-// report measures what only matches, and prints every section once it is
+// measure measures what only matches, and prints every section once it is
 // complete.
-func (e effort) report(all []subject, only *regexp.Regexp, command string, stdout io.Writer) (report, error) {
+func (e effort) measure(all []subject, only *regexp.Regexp, command string, stdout io.Writer) (report, error) {
 	r := report{Machine: describeMachine(time.Now()), Command: command}
 	if err := printHeader(stdout, r); err != nil {
 		return r, err

@@ -11,7 +11,7 @@ import (
 // sample has one line of each kind.
 func sample() report {
 	return report{
-		Machine: machine{CPU: "CPU", Cores: 4, Procs: 2, Port: "linux/amd64", Go: "go1.26.8", Date: "2026-11-24"},
+		Machine: machine{CPU: "CPU", Cores: 4, Procs: 2, Platform: "linux/amd64", Go: "go1.26.8", Date: "2026-11-24"},
 		Command: "go run .",
 		Sections: []section{{
 			Name: "call", Title: "A call & more", Notes: []string{"one", "two"},
