@@ -73,18 +73,15 @@ func keysOf[K any](key func(int) K) []K {
 	return keys
 }
 
-// inTurn returns what calls n times, for one of keys after the other.
-func inTurn[K any](keys []K, call func(K)) func(n int) {
-	return func(n int) {
-		i := 0
-		for range n {
-			call(keys[i])
-			i++
-			if i == len(keys) {
-				i = 0
-			}
-		}
+// next returns the index after i of one of keys, in turn. Each side has a loop of its
+// own around its call: one loop for all would have to be given a closure, and calls
+// of ours would go through that, but not those of a peer that is a closure itself.
+func next[K any](i int, keys []K) int {
+	i++
+	if i == len(keys) {
+		return 0
 	}
+	return i
 }
 
 // pendingGroup calls a Group for each of called; it has a run pending for each of
@@ -99,7 +96,13 @@ func pendingGroup[K comparable](keys, called []K) (repeat func(n int), stop func
 			return nil, nil, err
 		}
 	}
-	return inTurn(called, func(key K) { _ = g.Call(key) }), func() { _ = g.Close() }, nil
+	return func(n int) {
+		i := 0
+		for range n {
+			_ = g.Call(called[i])
+			i = next(i, called)
+		}
+	}, func() { _ = g.Close() }, nil
 }
 
 // droppingGroup calls a Group for each of called, which drops the calls: it has
@@ -112,7 +115,13 @@ func droppingGroup[K comparable](keys, called []K) (repeat func(n int), stop fun
 	if err := g.SetPolicy(throttle.Policy{Interval: time.Hour, Edges: throttle.Leading}); err != nil {
 		return nil, nil, err
 	}
-	return inTurn(called, func(key K) { _ = g.Call(key) }), func() { _ = g.Close() }, nil
+	return func(n int) {
+		i := 0
+		for range n {
+			_ = g.Call(called[i])
+			i = next(i, called)
+		}
+	}, func() { _ = g.Close() }, nil
 }
 
 // newGroup returns a Group in which each of keys has had its run just now, the
@@ -150,7 +159,13 @@ func plainMap[K comparable](keys, called []K) (repeat func(n int), stop func(), 
 	if err != nil {
 		return nil, nil, err
 	}
-	return inTurn(called, func(key K) { all[key].Call() }), nothing, nil
+	return func(n int) {
+		i := 0
+		for range n {
+			all[called[i]].Call()
+			i = next(i, called)
+		}
+	}, nothing, nil
 }
 
 // lockedMap is what one would write by hand, but for forgetting.
@@ -160,12 +175,16 @@ func lockedMap[K comparable](keys, called []K) (repeat func(n int), stop func(),
 		return nil, nil, err
 	}
 	var mu sync.RWMutex
-	return inTurn(called, func(key K) {
-		mu.RLock()
-		t := all[key]
-		mu.RUnlock()
-		t.Call()
-	}), nothing, nil
+	return func(n int) {
+		i := 0
+		for range n {
+			mu.RLock()
+			t := all[called[i]]
+			mu.RUnlock()
+			t.Call()
+			i = next(i, called)
+		}
+	}, nothing, nil
 }
 
 // A limiters is the usual way to limit what happens per key.
@@ -200,7 +219,13 @@ func limiterMap[K comparable](keys, called []K) (repeat func(n int), stop func()
 	for _, key := range keys {
 		l.allow(key)
 	}
-	return inTurn(called, func(key K) { l.allow(key) }), nothing, nil
+	return func(n int) {
+		i := 0
+		for range n {
+			l.allow(called[i])
+			i = next(i, called)
+		}
+	}, nothing, nil
 }
 
 func throttleBy[K comparable](keys, called []K) (repeat func(n int), stop func(), err error) {
@@ -208,5 +233,11 @@ func throttleBy[K comparable](keys, called []K) (repeat func(n int), stop func()
 	for _, key := range keys {
 		call(key)
 	}
-	return inTurn(called, call), reset, nil
+	return func(n int) {
+		i := 0
+		for range n {
+			call(called[i])
+			i = next(i, called)
+		}
+	}, reset, nil
 }

@@ -22,10 +22,13 @@
 // as often as fills some milliseconds, found out beforehand for each side, unless
 // what one call costs depends on how many there were.
 //
-// Both sides are a loop around the call, entered through a function value: what
-// the compiler inlines in a user's program, it inlines here. Where a side takes
-// less than a nanosecond, the loop itself is part of that, and hides the rest in
-// part: it shows that the two cannot be told apart, not what a load takes.
+// Both sides are a loop around the call, entered once through a function value:
+// what the compiler inlines in a user's program, it inlines here, while a peer that
+// is itself a function value is called through it here, too. Callbacks, and what
+// merges values, are function values on both sides. The loop is part of both
+// figures: where a side takes less than some nanoseconds, the true ratio lies further
+// from 1 than the one told.
+//
 // "All cores" is one such loop per core at the same time, all on one instance;
 // the time is that of one call in its loop.
 //
