@@ -45,7 +45,7 @@ func coalescedCalls() subject {
 			"loop: a goroutine per instance behind a channel with room for one (kube-proxy's technique, written for this" +
 				" comparison). Its slot is full as long as its callback is running; while its run is deferred, calls wake it.",
 			"mutex, worker, ticker: Cilium's technique, written for this comparison.",
-			"Limiter, Sometimes, lo and failsafe refuse the call, which is lost; see the last section.",
+			"Limiter, Sometimes, lo and failsafe refuse the call; what becomes of it, the check last call tells.",
 			"ratelimit.Take is permitted, at a rate of one call per nanosecond: what it does not permit, sleeps.",
 		},
 	}

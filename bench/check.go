@@ -82,6 +82,9 @@ func check(promises []promise, all []contestant, interval time.Duration) (*matri
 	return m, errors.Join(failures...)
 }
 
+// forever is longer than any other time.
+const forever = time.Duration(1<<63 - 1)
+
 // A recorder is a callback that remembers its runs.
 type recorder struct {
 	takes time.Duration
@@ -122,12 +125,22 @@ func (r *recorder) overlapped() bool {
 	return r.most > 1
 }
 
-// least returns the least time between the starts of two runs, as long as no other
-// if there were no two.
+// delay returns how long after t the first run started, forever if there was none.
+func (r *recorder) delay(t time.Time) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.starts) == 0 {
+		return forever
+	}
+	return r.starts[0].Sub(t)
+}
+
+// least returns the least time between the starts of two runs, forever if there were
+// no two.
 func (r *recorder) least() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	least := time.Duration(1<<63 - 1)
+	least := forever
 	for i := 1; i < len(r.starts); i++ {
 		least = min(least, r.starts[i].Sub(r.starts[i-1]))
 	}
@@ -251,7 +264,7 @@ var errDidNotRun = errors.New("the callback did not run again")
 
 // outlive is the process that outlivesPanic makes, for the named contestant.
 func outlive(name string) error {
-	all := contestants()
+	all := slices.Concat(contestants(), keyedContestants(), carryingContestants())
 	i := slices.IndexFunc(all, func(c contestant) bool { return c.name == name })
 	if i < 0 {
 		return fmt.Errorf("unknown contestant %q", name)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/time/rate"
 )
 
 // What is promised by whom. Every check finds one who keeps the promise and one
@@ -29,10 +30,34 @@ func TestPromises(t *testing.T) {
 		failsafeName:  {n, n, n, n, n, y, y},
 		debounceName:  {y, n, y, y, n, n, y},
 	}
-	require.Len(t, contestants(), len(want))
+	assertPromises(t, want, checked(), contestants())
+}
+
+func TestKeyedPromises(t *testing.T) {
+	const y, n = true, false
+	assertPromises(t, map[string][]bool{
+		//              as above, own window
+		groupName:      {y, y, y, y, y, y, y, y},
+		limiterMapName: {n, n, y, n, n, y, y, y},
+		throttleByName: {n, y, y, n, n, y, y, n},
+	}, checkedOfKeys(), keyedContestants())
+}
+
+func TestValuePromises(t *testing.T) {
+	const y, n = true, false
+	assertPromises(t, map[string][]bool{
+		//             as above, no delay, failed run
+		coalescerName: {y, y, y, y, y, y, y, y, y},
+		binName:       {y, y, y, y, y, n, n, n, n},
+	}, checkedOfValues(), carryingContestants())
+}
+
+func assertPromises(t *testing.T, want map[string][]bool, promises []promise, all []contestant) {
+	t.Helper()
+	require.Len(t, all, len(want))
 	t.Setenv("GORACE", "atexit_sleep_ms=0") // or the processes would linger
-	for i, p := range checked() {
-		for _, c := range contestants() {
+	for i, p := range promises {
+		for _, c := range all {
 			t.Run(p.name+"/"+c.name, func(t *testing.T) {
 				if p.name == "panic" || p.name == "no overlap" && c.locks {
 					assertKept(t, want[c.name][i], p, c, 50*time.Millisecond)
@@ -49,6 +74,17 @@ func assertKept(t *testing.T, want bool, p promise, c contestant, interval time.
 	kept, err := p.kept(c, interval)
 	require.NoError(t, err)
 	assert.Equal(t, want, kept)
+}
+
+// A key has no window of its own either if another's keeps it from running.
+func TestOwnWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		deaf := ofKeys("deaf to keys", func(interval time.Duration, callback func(int)) (call func(int), stop func()) {
+			l := rate.NewLimiter(rate.Every(interval), 1)
+			return func(key int) { ifAllowed(l.Allow, func() { callback(key) })() }, nothing
+		})
+		assertKept(t, false, promise{kept: givesOwnWindow}, deaf, time.Second)
+	})
 }
 
 // To be alive after a panic is not enough: the callback has to run again.

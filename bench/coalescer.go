@@ -17,11 +17,11 @@ func carriedCalls() subject {
 		title: "A Coalescer's call, which hands over a value while a run is pending",
 		notes: []string{
 			"mutex, ticker: a variable or a slice under a mutex, which a goroutine with a ticker takes; written for this" +
-				" comparison. A value whose run fails is lost there, and a run is up to an interval late.",
+				" comparison.",
 		},
 	}
 	add := func(setting string, cores func() int, compare func(e effort, cores int) ([]result, error)) {
-		s.experiments = append(s.experiments, experiment{setting, "mutex, ticker", func(e effort) ([]result, error) {
+		s.experiments = append(s.experiments, experiment{setting, binName, func(e effort) ([]result, error) {
 			return compare(e, cores())
 		}})
 	}

@@ -24,8 +24,7 @@ func keyedCalls() subject {
 		title: "A Group's call during its key's window, among 1 000 keys",
 		notes: []string{
 			"plain map, RWMutex map: a look-up of a Throttler, and its Call. Nobody may write to the plain one.",
-			"Limiter map: rate.Limiters in a map under a mutex, which forgets no key.",
-			"The Limiters and lo refuse the call, which is lost.",
+			"Limiter map: rate.Limiters in a map under a mutex.",
 			"dropped: ours refuses the call, too (Edges: Leading).",
 		},
 	}

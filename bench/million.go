@@ -18,10 +18,8 @@ func manyKeys() subject {
 		name:  "million",
 		title: "A million keys, each called once",
 		notes: []string{
-			"call: with the key's run, by one goroutine that is never more than 4 096 runs ahead.",
-			"in its window, afterwards: heap and stacks per key. A Group forgets its keys when their windows are over.",
-			"The peers do less: a Limiter runs nothing and is never forgotten; lo runs the function in its caller with its lock" +
-				" held, and has one window for all keys, whenever each was called.",
+			"call: with the key's run, by one goroutine that is never more than 4 096 runs ahead. A Limiter runs nothing.",
+			"in its window, afterwards: heap and stacks per key.",
 		},
 		experiments: []experiment{
 			{"each", limiterMapName, func(e effort) ([]result, error) { return compareHeld(e, holdLimiters) }},

@@ -30,8 +30,12 @@ const (
 	failsafeName  = "failsafe TryAcquirePermit"
 	debounceName  = "bep/debounce"
 
+	groupName      = "throttle.Group"
 	limiterMapName = "Limiter map"
 	throttleByName = "lo.NewThrottleBy"
+
+	coalescerName = "throttle.Coalescer"
+	binName       = "mutex, ticker"
 )
 
 // A contestant wraps a callback.
@@ -42,11 +46,14 @@ type contestant struct {
 	// which does nothing where there is no such notion.
 	wrap func(interval time.Duration, callback func()) (call, stop func())
 
+	wrapKeys   keyWrap   // nil if it has no keys
+	wrapValues valueWrap // nil if it carries no values
+
 	// locks says that a mutex is held while the callback runs.
 	locks bool
 }
 
-// contestants returns ours and its peers.
+// contestants returns ours and its peers that know neither keys nor values.
 func contestants() []contestant {
 	return []contestant{
 		{name: ownName, wrap: func(interval time.Duration, callback func()) (call, stop func()) {

@@ -39,6 +39,8 @@ func subjects() []subject {
 		manyKeys(),
 		carriedCalls(),
 		promises(),
+		keyedPromises(),
+		valuePromises(),
 	}
 }
 
