@@ -76,15 +76,18 @@ func assertKept(t *testing.T, want bool, p promise, c contestant, interval time.
 	assert.Equal(t, want, kept)
 }
 
-// A key has no window of its own either if another's keeps it from running.
+// A key has no window of its own either if another's keeps it from running, for a
+// while or for good.
 func TestOwnWindow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		deaf := ofKeys("deaf to keys", func(interval time.Duration, callback func(int)) (call func(int), stop func()) {
-			l := rate.NewLimiter(rate.Every(interval), 1)
-			return func(key int) { ifAllowed(l.Allow, func() { callback(key) })() }, nothing
+	for name, perInterval := range map[string]rate.Limit{"late": 1, "never": 0.1} {
+		synctest.Test(t, func(t *testing.T) {
+			deaf := ofKeys(name, func(interval time.Duration, callback func(int)) (call func(int), stop func()) {
+				l := rate.NewLimiter(perInterval*rate.Every(interval), 1)
+				return func(key int) { ifAllowed(l.Allow, func() { callback(key) })() }, nothing
+			})
+			assertKept(t, false, promise{kept: givesOwnWindow}, deaf, time.Second)
 		})
-		assertKept(t, false, promise{kept: givesOwnWindow}, deaf, time.Second)
-	})
+	}
 }
 
 // To be alive after a panic is not enough: the callback has to run again.
