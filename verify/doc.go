@@ -12,6 +12,7 @@
 //   - litmus: on real cores, the one outcome that the memory model must forbid.
 //
 // Each is a directory. `go test ./...` runs all of it in short; `make verify`, in the
-// module above, runs more, and as much more as its EFFORT says. In mutants is the
-// program that tells how well the library's tests notice a fault.
+// module above, runs as much more as its EFFORT says, but for the search: that has
+// two sizes only, the larger from 10 on. In mutants is the program that tells how well
+// the library's tests notice a fault.
 package verify
