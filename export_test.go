@@ -4,7 +4,7 @@ import "time"
 
 // This file opens to tests what cannot be seen from outside: the pure arithmetic of
 // policy.go, the room of a heap, stale timers, and who takes the lock. That of groups
-// is in export_group_test.go.
+// is in group_export_test.go.
 
 // A Step changes a history under a policy.
 type Step func(h *history, p Policy)
