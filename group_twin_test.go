@@ -347,18 +347,7 @@ func (d *duet) compare(what string) {
 	got, want := slices.Sorted(slices.Values(d.diary[ofGroup])), slices.Sorted(slices.Values(d.diary[ofTwin]))
 	d.diary = [2][]string{}
 	got, want = append(got, d.groupTold()), append(want, d.twinsTold())
-	for _, line := range want {
-		if slices.Contains(got, line) {
-			d.timeline = append(d.timeline, "        "+line)
-		} else {
-			d.timeline = append(d.timeline, "    ONLY THE TWINS:   "+line)
-		}
-	}
-	for _, line := range got {
-		if !slices.Contains(want, line) {
-			d.timeline = append(d.timeline, "    ONLY THE GROUP:   "+line)
-		}
-	}
+	d.timeline = append(d.timeline, reference.Differences("    ONLY THE TWINS:   ", want, "    ONLY THE GROUP:   ", got)...)
 	if !slices.Equal(got, want) {
 		d.t.Fatalf("group and twins disagree\nbytes: %q\n%s\n%s", d.data, reference.PolicyText(d.policy), strings.Join(d.timeline, "\n"))
 	}

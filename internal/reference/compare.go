@@ -63,21 +63,28 @@ func (r *rig) compare(what string) {
 	if what != "" {
 		r.timeline = append(r.timeline, fmt.Sprintf("%8v  %s", r.elapsed(), what))
 	}
-	for _, line := range expected {
-		if slices.Contains(library, line) {
-			r.timeline = append(r.timeline, "        "+line)
-		} else {
-			r.timeline = append(r.timeline, "    ONLY THE MODEL:   "+line)
-		}
-	}
-	for _, line := range library {
-		if !slices.Contains(expected, line) {
-			r.timeline = append(r.timeline, "    ONLY THE LIBRARY: "+line)
-		}
-	}
+	r.timeline = append(r.timeline, Differences("    ONLY THE MODEL:   ", expected, "    ONLY THE LIBRARY: ", library)...)
 	if !slices.Equal(library, expected) {
 		r.fail()
 	}
+}
+
+// Differences returns the lines of both sides of a comparison for a timeline, those
+// that only one of them has with the mark of that side.
+func Differences(mark string, expected []string, otherMark string, seen []string) (lines []string) {
+	for _, line := range expected {
+		if slices.Contains(seen, line) {
+			lines = append(lines, "        "+line)
+		} else {
+			lines = append(lines, mark+line)
+		}
+	}
+	for _, line := range seen {
+		if !slices.Contains(expected, line) {
+			lines = append(lines, otherMark+line)
+		}
+	}
+	return lines
 }
 
 // statsTold puts what Stats tells into the model's words.
