@@ -189,6 +189,9 @@ func (c *Coalescer[T]) Cancel() (dropped T, ok bool) {
 	return taken.value, taken.loaded
 }
 
+// Name returns what WithName gave.
+func (c *Coalescer[T]) Name() string { return c.throttler.Name() }
+
 // Policy returns the policy in force.
 func (c *Coalescer[T]) Policy() Policy { return c.throttler.Policy() }
 

@@ -138,6 +138,13 @@ func ExampleCoalescer_SetPolicy() {
 	// throttle: MaxInterval 1h0m0s: does not apply to a Coalescer: the run would have no value
 }
 
+func ExampleCoalescer_Name() {
+	c := throttle.Must(throttle.NewCoalescer(throttle.Every(time.Hour), throttle.Latest,
+		func(context.Context, int) error { return nil }, throttle.WithName("progress")))
+	fmt.Println(c.Name())
+	// Output: progress
+}
+
 func ExampleCoalescer_Stats() {
 	send := newSender(nil)
 	defer send.Cancel()

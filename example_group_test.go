@@ -175,6 +175,26 @@ func ExampleGroup_Stats() {
 	// Output: 3 1 not found
 }
 
+func ExampleGroup_Name() {
+	g := throttle.Must(throttle.NewGroup(throttle.Every(time.Hour),
+		func(context.Context, int) error { return nil }, throttle.WithName("tenants")))
+	fmt.Println(g.Name())
+	// Output: tenants
+}
+
+func ExampleGroup_KeyStats() {
+	save := newSaver()
+	defer save.Close()
+	_ = save.Call("draft")
+	draft, held := save.KeyStats("draft")
+	fmt.Println(draft.Pending, held)
+	_, held = save.KeyStats("letter")
+	fmt.Println(held)
+	// Output:
+	// true true
+	// false
+}
+
 func ExampleGroup_Close() {
 	save := newSaver()
 	_ = save.Call("draft") // dropped by Close

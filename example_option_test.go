@@ -114,3 +114,14 @@ func ExampleStats() {
 	// true
 	// true false
 }
+func ExampleResult() {
+	t := throttle.Must(throttle.New(throttle.Policy{}, func() { panic("oh") },
+		throttle.WithObserver(func(r throttle.Run) {
+			if r.Result == throttle.ResultPanic {
+				fmt.Println(r.Err)
+			}
+		})))
+	_ = t.Do(context.Background())
+	_ = t.Shutdown(context.Background())
+	// Output: throttle: callback panicked: oh
+}

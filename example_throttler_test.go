@@ -163,6 +163,12 @@ func ExampleThrottler_SetPolicy() {
 	// Output: ran
 }
 
+func ExampleThrottler_Name() {
+	t := throttle.Must(throttle.New(throttle.Every(time.Hour), func() {}, throttle.WithName("sync")))
+	fmt.Println(t.Name())
+	// Output: sync
+}
+
 func ExampleThrottler_Stats() {
 	t := throttle.Must(throttle.New(throttle.Every(time.Hour), func() error { return errors.New("failed") }))
 	defer t.Close()

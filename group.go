@@ -223,6 +223,9 @@ func (g *Group[K]) Keys() iter.Seq[K] {
 	}
 }
 
+// Name returns what WithName gave.
+func (g *Group[K]) Name() string { return g.extras.name }
+
 // Policy returns the policy in force.
 func (g *Group[K]) Policy() Policy {
 	s := &g.shards[0]
@@ -261,6 +264,27 @@ func (g *Group[K]) Stats() Stats {
 	}
 	past.addTo(&stats, clock)
 	return stats
+}
+
+// KeyStats returns a snapshot of key, and whether it is held. Of the past it tells
+// LastStart only: runs, failures and dropped calls are counted for the Group as a
+// whole, and so are calls, but for those that are pending.
+func (g *Group[K]) KeyStats(key K) (stats Stats, held bool) { return g.keyStats(g.locate(key)) }
+
+// +checklocksignore
+func (g *Group[K]) keyStats(at location[K]) (stats Stats, held bool) {
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	clock := at.clock()
+	stats.Closed = at.phase != open
+	e := at.find()
+	if e == nil {
+		return stats, false
+	}
+	e.absorbLocked(e.word.Load())
+	stats.LastStart = clock.time(e.history.started)
+	e.addLocked(&stats, clock)
+	return stats, true
 }
 
 // Close closes the Group at once, as [Throttler.Close] does for every key: it

@@ -20,11 +20,23 @@ const (
 	CauseFlush    Cause = "flush"    // Flush or Shutdown made what was pending due
 )
 
+// A Result says what became of a run.
+type Result string
+
+// The results of a run.
+const (
+	ResultSuccess Result = "success"  // the callback returned nil
+	ResultFailure Result = "failure"  // it returned an error, or ended its goroutine
+	ResultPanic   Result = "panic"    // it panicked
+	ResultRetryIn Result = "retry_in" // it returned a RetryIn: neither success nor failure
+)
+
 // A Run describes one finished run; [WithObserver] hands it over. Its times
 // carry monotonic readings, so that their differences are exact. Between runs
 // lies Policy.Interval, but for those of CauseFlush and those Burst lets pass.
 type Run struct {
 	Name    string    // of the Throttler, Group or Coalescer
+	Key     any       // in a Group; nil otherwise
 	Cause   Cause     // why the run started
 	Attempt int       // 1, and one more for each failed run in a row before it
 	Asked   time.Time // when the first call that it covers was made; zero if it covers none
@@ -32,6 +44,7 @@ type Run struct {
 	Started time.Time // when the callback was entered
 	Ended   time.Time // when the callback returned
 	Calls   uint64    // how many calls it covers; 0 unless they are counted: WithCallCount, or a Coalescer
+	Result  Result    // what became of it
 	Err     error     // what the callback returned, a *PanicError or ErrGoexit; nil for success
 }
 
@@ -142,6 +155,17 @@ func (t *Throttler) tell(r *run) {
 		return
 	}
 	clock := t.clock()
+	seen := t.describe(r, clock)
+	seen.Ended = clock.time(r.ended)
+	seen.Result = r.verdict.result()
+	seen.Err = r.err
+	for _, observe := range t.extras.observers {
+		observe(seen)
+	}
+}
+
+// describe returns what is known of r since its start.
+func (t *Throttler) describe(r *run, clock clock) Run {
 	seen := Run{
 		Name:    t.extras.name,
 		Cause:   r.cause,
@@ -149,12 +173,32 @@ func (t *Throttler) tell(r *run) {
 		Asked:   clock.time(r.asked),
 		Due:     clock.time(r.due),
 		Started: clock.time(r.started),
-		Ended:   clock.time(r.ended),
 		Calls:   r.calls,
-		Err:     r.err,
 	}
-	for _, observe := range t.extras.observers {
-		observe(seen)
+	if k, ok := t.fn.(keyed); ok {
+		seen.Key = k.keyOf()
+	}
+	return seen
+}
+
+// A keyed is a part that is one of many.
+type keyed interface {
+	part
+
+	keyOf() any
+}
+
+// result returns what v amounts to.
+func (v verdict) result() Result {
+	switch {
+	case v.panicked:
+		return ResultPanic
+	case v.failed:
+		return ResultFailure
+	case v.again:
+		return ResultRetryIn
+	default:
+		return ResultSuccess
 	}
 }
 

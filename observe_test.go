@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -241,5 +242,100 @@ func TestCountOutlivesAChangeOfPolicy(t *testing.T) {
 		r.until(10_000)
 		require.Equal(t, uint64(8), r.runs()[1].Calls)
 		require.Equal(t, uint64(9), throttler.Stats().Calls)
+	})
+}
+
+func TestObserverIsToldTheResult(t *testing.T) {
+	nested := &throttle.PanicError{Value: "of another throttler"}
+	tests := map[string]struct {
+		run  scripted
+		want throttle.Result
+	}{
+		"success":                      {takes(0, nil), throttle.ResultSuccess},
+		"error":                        {takes(0, errFailed), throttle.ResultFailure},
+		"panic":                        {scriptedPanic(errFailed), throttle.ResultPanic},
+		"another's panic":              {takes(0, nested), throttle.ResultFailure},
+		"panic with RetryIn":           {scriptedPanic(throttle.RetryIn(time.Second)), throttle.ResultPanic},
+		"Goexit":                       {func(context.Context) error { runtime.Goexit(); return nil }, throttle.ResultFailure},
+		"RetryIn":                      {retryIn(time.Second), throttle.ResultRetryIn},
+		"RetryIn wrapped with another": {takes(0, errors.Join(errFailed, throttle.RetryIn(time.Second))), throttle.ResultRetryIn},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRecorder(test.run)
+				r.throttler(t, throttle.Policy{}).Call()
+				require.Equal(t, test.want, r.runs()[0].Result)
+			})
+		})
+	}
+}
+
+func TestObserverOfAGroupIsToldTheKey(t *testing.T) {
+	type account struct{ id int }
+	synctest.Test(t, func(t *testing.T) {
+		keys := make(chan any, 2)
+		group := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(context.Context, account) error { return nil },
+			throttle.WithObserver(func(run throttle.Run) { keys <- run.Key })))
+		require.NoError(t, group.Do(context.Background(), account{1}))
+		require.NoError(t, group.Do(context.Background(), account{2}))
+		require.Equal(t, []any{account{1}, account{2}}, []any{<-keys, <-keys})
+
+		r := newRecorder()
+		r.throttler(t, throttle.Policy{}).Call()
+		require.Nil(t, r.runs()[0].Key)
+	})
+}
+
+func TestNameIsWhatWithNameGave(t *testing.T) {
+	type namer interface{ Name() string }
+	for want, options := range map[string][]throttle.Option{"": nil, "sync": {throttle.WithName("sync")}} {
+		for _, n := range []namer{
+			throttle.Must(throttle.New(throttle.Policy{}, func() {}, options...)),
+			throttle.Must(throttle.NewGroup(throttle.Policy{}, func(context.Context, int) error { return nil }, options...)),
+			throttle.Must(throttle.NewCoalescer(throttle.Policy{}, throttle.Latest, func(context.Context, int) error { return nil }, options...)),
+		} {
+			require.Equal(t, want, n.Name())
+		}
+	}
+}
+
+func TestKeyStatsTellOfOneKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		when := func(at int) time.Time { return begin.Add(time.Duration(at) * ms) }
+		group := throttle.Must(throttle.NewGroup(throttle.Every(100*ms), func(context.Context, string) error {
+			time.Sleep(20 * ms)
+			return errFailed
+		}, throttle.WithCallCount(), throttle.WithErrorHandler(func(error) {})))
+		check := func(at int, key string, want throttle.Stats, wantHeld bool) {
+			t.Helper()
+			time.Sleep(time.Until(when(at)))
+			synctest.Wait()
+			got, held := group.KeyStats(key)
+			require.Equal(t, wantHeld, held)
+			for _, times := range [][2]*time.Time{{&got.LastStart, &want.LastStart}, {&got.Next, &want.Next}} {
+				require.True(t, times[0].Equal(*times[1]), "%v instead of %v", times[0], times[1])
+				*times[0] = *times[1] // whose monotonic reading may differ
+			}
+			require.Equal(t, want, got)
+		}
+		check(0, "a", throttle.Stats{}, false)
+		require.NoError(t, group.Call("a"))
+		check(10, "a", throttle.Stats{Running: true, LastStart: when(0)}, true)
+		check(10, "b", throttle.Stats{}, false)
+		for range 3 {
+			require.NoError(t, group.Call("a"))
+		}
+		check(15, "a", throttle.Stats{Running: true, Pending: true, Calls: 3, LastStart: when(0), Next: when(100)}, true)
+		check(30, "a", throttle.Stats{Pending: true, Calls: 3, LastStart: when(0), Next: when(100)}, true)
+		check(150, "a", throttle.Stats{LastStart: when(100)}, true)
+		check(200, "a", throttle.Stats{}, false)
+		require.Equal(t, uint64(2), group.Stats().Failures)
+		require.NoError(t, group.Call("a"))
+		check(210, "a", throttle.Stats{Running: true, LastStart: when(200)}, true)
+		require.NoError(t, group.Close())
+		check(215, "a", throttle.Stats{Running: true, Closed: true, LastStart: when(200)}, true)
+		check(230, "a", throttle.Stats{Closed: true}, false)
 	})
 }

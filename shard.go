@@ -95,6 +95,9 @@ func (e *entry[K]) callback(ctx context.Context) error {
 	return e.extras.keeper.(*Group[K]).fn(ctx, e.key) //nolint:errcheck,forcetypeassert // its own Group
 }
 
+// keyOf implements keyed.
+func (e *entry[K]) keyOf() any { return e.key }
+
 // A location is a key and where it belongs.
 type location[K comparable] struct {
 	*shard[K]

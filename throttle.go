@@ -162,6 +162,9 @@ func (t *Throttler) Cancel() bool {
 }
 
 // Policy returns the policy in force.
+// Name returns what WithName gave.
+func (t *Throttler) Name() string { return t.extras.name }
+
 func (t *Throttler) Policy() Policy {
 	t.mu.Lock()
 	defer t.mu.Unlock()
