@@ -152,7 +152,7 @@ func (c *Coalescer[T]) ask(ctx context.Context, v T) (*outcome, error) {
 	if err := c.handOverLocked(now, v, unhurried); err != nil {
 		return nil, err
 	}
-	return t.awaitLocked(), nil
+	return t.awaitCallLocked(ctx), nil
 }
 
 // handOverLocked makes a call at now that hands over v. merge comes first: if it

@@ -116,6 +116,18 @@
 // run demands holds until the next run has ended: one that succeeds, because
 // Flush or an eager call started it earlier, leaves nothing of the backoff.
 //
+// # Observation
+//
+// [Throttler.Stats] is a snapshot, [WithObserver] hands over a [Run] for each that
+// is over, and [WithTracer] is called when one starts, too. With [WithName] the
+// goroutines of runs carry the pprof label "throttle", and while the execution
+// tracer of runtime/trace is on, each run's callback is a task there. None of these
+// costs anything where it is not used.
+//
+// Package throttledebug serves a live page of it all, and the modules
+// adapters/throttleprom and adapters/throttleotel hand it to Prometheus and to
+// OpenTelemetry.
+//
 // # Guarantees
 //
 //   - No overlap. Two runs of one Throttler never overlap, and the end of a run
@@ -138,8 +150,8 @@
 //     still be entering the callback. After Shutdown has returned nil every
 //     earlier call was covered, or dropped by Close, and nothing runs. Once the
 //     parent context has ended no run starts.
-//   - No foreign code under a lock. Callback, handler, observers and the methods
-//     of contexts run with no lock held, and may call any method. A Coalescer's
+//   - No foreign code under a lock. Callback, handler, observers, tracers and the
+//     methods of contexts run with no lock held, and may call any method. A Coalescer's
 //     merge is the one exception: its Coalescer is locked meanwhile.
 //
 // Intervals are measured on the monotonic clock, which neither an administrator
@@ -155,9 +167,9 @@
 // or hook that waits for its own Throttler with another context waits until that
 // context ends, since a run is over only after its hooks.
 //
-// A run is a goroutine of its own, which lives as long as the run. Handler and
-// observers are called in it, in this order, after the callback and before the
-// run counts as over. Their panics are not recovered: a handler that panics with
+// A run is a goroutine of its own, which lives as long as the run. Tracers are called
+// in it before the callback; handler, ends of traces and observers, in this order,
+// after the callback and before the run counts as over. Their panics are not recovered: a handler that panics with
 // the [*PanicError] it is given ends the process, as the callback's panic would
 // have. Run.Ended, FromEnd and Backoff count from the callback's return.
 //

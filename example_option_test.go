@@ -73,6 +73,26 @@ func ExampleWithObserver() {
 	// flush 1 <nil> true
 }
 
+// A tracer is there while the callback runs, and sees who waits for it.
+func ExampleWithTracer() {
+	type requestKey struct{}
+	t := throttle.Must(throttle.New(throttle.Every(time.Hour),
+		func(context.Context) error {
+			fmt.Println("run")
+			return nil
+		},
+		throttle.WithTracer(func(ctx context.Context, _ throttle.Run, callers []context.Context) (context.Context, func(throttle.Run)) {
+			fmt.Println("begins, for", callers[0].Value(requestKey{}))
+			return ctx, func(r throttle.Run) { fmt.Println("ends,", r.Result) }
+		})))
+	_ = t.Do(context.WithValue(context.Background(), requestKey{}, "request 7"))
+	_ = t.Shutdown(context.Background())
+	// Output:
+	// begins, for request 7
+	// run
+	// ends, success
+}
+
 func ExampleWithCallCount() {
 	t := throttle.Must(throttle.New(throttle.Every(time.Hour), func() {},
 		throttle.WithCallCount(),
@@ -104,16 +124,6 @@ func ExampleCause() {
 	// Output: call retry interval flush
 }
 
-func ExampleStats() {
-	t := throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() {}))
-	defer t.Close()
-	fmt.Println(t.Stats() == throttle.Stats{})
-	t.Call()
-	fmt.Println(t.Stats().Pending, t.Stats().Running)
-	// Output:
-	// true
-	// true false
-}
 func ExampleResult() {
 	t := throttle.Must(throttle.New(throttle.Policy{}, func() { panic("oh") },
 		throttle.WithObserver(func(r throttle.Run) {
@@ -124,4 +134,15 @@ func ExampleResult() {
 	_ = t.Do(context.Background())
 	_ = t.Shutdown(context.Background())
 	// Output: throttle: callback panicked: oh
+}
+
+func ExampleStats() {
+	t := throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() {}))
+	defer t.Close()
+	fmt.Println(t.Stats() == throttle.Stats{})
+	t.Call()
+	fmt.Println(t.Stats().Pending, t.Stats().Running)
+	// Output:
+	// true
+	// true false
 }

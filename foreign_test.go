@@ -78,7 +78,11 @@ func newProbe(t *testing.T) *probe {
 			p.touch("handler")
 			slog.New(slog.DiscardHandler).Error("run failed", "error", err)
 		}),
-		throttle.WithObserver(func(throttle.Run) { p.touch("observer") })))
+		throttle.WithObserver(func(throttle.Run) { p.touch("observer") }),
+		throttle.WithTracer(func(ctx context.Context, _ throttle.Run, _ []context.Context) (context.Context, func(throttle.Run)) {
+			p.touch("tracer")
+			return probingContext{ctx, p, "traced"}, func(throttle.Run) { p.touch("end of a trace") }
+		})))
 	close(p.ready)
 	t.Cleanup(func() { _ = p.throttler.Shutdown(context.Background()) })
 	p.throttler.Call()

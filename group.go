@@ -153,7 +153,7 @@ func (g *Group[K]) ask(ctx context.Context, key K) (*Throttler, *outcome, error)
 	if !e.callLocked(now, unhurried) {
 		return nil, nil, e.refusalLocked(now)
 	}
-	return &e.Throttler, e.awaitLocked(), nil
+	return &e.Throttler, e.awaitCallLocked(ctx), nil
 }
 
 // Flush makes what is pending for key due now, whatever the policy says, and waits

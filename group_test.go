@@ -597,11 +597,11 @@ func TestGroupStatsTellsTheRunThatEndedLast(t *testing.T) {
 func TestAllThatIsWrongWithAGroupIsReportedAtOnce(t *testing.T) {
 	var noContext context.Context
 	g, err := throttle.NewGroup[int](throttle.Policy{Interval: -1, Quiet: -1}, nil,
-		nil, throttle.WithName("reload"), throttle.WithContext(noContext), throttle.WithErrorHandler(nil), throttle.WithObserver(nil),
+		nil, throttle.WithName("reload"), throttle.WithContext(noContext), throttle.WithErrorHandler(nil), throttle.WithObserver(nil), throttle.WithTracer(nil),
 		throttle.WithMaxConcurrent(0), throttle.WithMaxKeys(-1))
 	require.Nil(t, g)
 	require.Equal(t, []string{
-		"Interval", "Option", "Quiet", "WithContext", "WithErrorHandler", "WithMaxConcurrent", "WithMaxKeys", "WithObserver", "callback",
+		"Interval", "Option", "Quiet", "WithContext", "WithErrorHandler", "WithMaxConcurrent", "WithMaxKeys", "WithObserver", "WithTracer", "callback",
 	}, refusals(t, err))
 	require.Contains(t, err.Error(), "throttle: reload: WithMaxConcurrent 0: must be at least 1\n")
 	require.Contains(t, err.Error(), "throttle: reload: WithMaxKeys -1: must be at least 1\n")

@@ -143,7 +143,12 @@ type outcome struct {
 	decided bool          // err is set
 	dropped bool          // by Cancel or Close: no run comes
 	err     error
+	callers *[]context.Context // of the Do calls, for tracers; nil if there are none
 }
+
+// maxCallers is how many callers are kept. They are links in a trace, of which
+// tracing systems keep few, too.
+const maxCallers = 16
 
 // An alarm is what wakes a Throttler when something is due: a timer, or, once the
 // instant has come and all turns are taken, a place in the queue for one.
@@ -731,6 +736,22 @@ func (t *Throttler) awaitLocked() *outcome {
 		return nil
 	}
 	o.waiters++
+	return o
+}
+
+// awaitCallLocked is awaitLocked for who has just made a call with ctx.
+//
+// +checklocks:t.mu
+func (t *Throttler) awaitCallLocked(ctx context.Context) *outcome {
+	o := t.awaitLocked()
+	if len(t.extras.tracers) > 0 {
+		if o.callers == nil {
+			o.callers = new([]context.Context)
+		}
+		if len(*o.callers) < maxCallers {
+			*o.callers = append(*o.callers, ctx)
+		}
+	}
 	return o
 }
 

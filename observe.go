@@ -1,12 +1,15 @@
 package throttle
 
 import (
+	"context"
 	"log/slog"
+	"runtime/trace"
+	"slices"
 	"time"
 )
 
 // This file holds what a user can see of a Throttler: a snapshot of its state, a
-// record of each run, and the errors that nobody waited for.
+// record of each run, its trace, and the errors that nobody waited for.
 
 // A Cause says why a run started.
 type Cause string
@@ -141,9 +144,9 @@ func (c clock) time(i instant) time.Time {
 	return c.wall.Add(i.since(c.instant))
 }
 
-// tell hands r's error to the handler if it is unheard, and r to the observers.
-// No lock is held here.
-func (t *Throttler) tell(r *run) {
+// tell hands r's error to the handler if it is unheard, and r to ends, the latest
+// first, and to the observers. No lock is held here.
+func (t *Throttler) tell(r *run, ends []func(Run)) {
 	if r.unheard {
 		if t.extras.handler != nil {
 			t.extras.handler(r.report)
@@ -151,7 +154,7 @@ func (t *Throttler) tell(r *run) {
 			t.log(r)
 		}
 	}
-	if len(t.extras.observers) == 0 {
+	if len(ends) == 0 && len(t.extras.observers) == 0 {
 		return
 	}
 	clock := t.clock()
@@ -159,6 +162,9 @@ func (t *Throttler) tell(r *run) {
 	seen.Ended = clock.time(r.ended)
 	seen.Result = r.verdict.result()
 	seen.Err = r.err
+	for _, end := range slices.Backward(ends) {
+		end(seen)
+	}
 	for _, observe := range t.extras.observers {
 		observe(seen)
 	}
@@ -199,6 +205,53 @@ func (v verdict) result() Result {
 		return ResultRetryIn
 	default:
 		return ResultSuccess
+	}
+}
+
+// startTraces calls what WithTracer gave, in the order in which it was given, adds
+// what they return to ends, and returns the context for r's callback. No lock is
+// held here.
+func (t *Throttler) startTraces(ctx context.Context, r *run, ends *[]func(Run)) context.Context {
+	if len(t.extras.tracers) == 0 {
+		return ctx
+	}
+	seen, callers := t.describe(r, t.clock()), t.callers(r)
+	for _, start := range t.extras.tracers {
+		traced, end := start(ctx, seen, callers)
+		if traced != nil {
+			ctx = traced //nolint:fatcontext // traces nest
+		}
+		if end != nil {
+			*ends = append(*ends, end)
+		}
+	}
+	return ctx
+}
+
+// callers returns the contexts of the Do calls that r, which has started, covers.
+func (t *Throttler) callers(r *run) []context.Context {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r.awaited == nil || r.awaited.callers == nil {
+		return nil
+	}
+	return *r.awaited.callers
+}
+
+// startTask makes r's callback a task of the execution tracer, which must be on,
+// and a region of its goroutine. It returns the context for the callback, and what
+// ends the two.
+func (t *Throttler) startTask(ctx context.Context, r *run) (traced context.Context, end func()) {
+	name := "throttle"
+	if t.extras.name != "" {
+		name += ": " + t.extras.name
+	}
+	traced, task := trace.NewTask(ctx, name)
+	trace.Log(traced, "cause", string(r.cause))
+	region := trace.StartRegion(traced, "run")
+	return traced, func() {
+		region.End()
+		task.End()
 	}
 }
 

@@ -11,8 +11,9 @@ import (
 // of two that set the same thing the later one holds.
 type Option func(*extras) *PolicyError
 
-// WithName gives what is built a name, which its errors and log records carry,
-// and as pprof label "throttle" the goroutines of its runs.
+// WithName gives what is built a name, which its errors and log records carry, its
+// tasks in an execution trace, and as pprof label "throttle" the goroutines of its
+// runs.
 func WithName(name string) Option {
 	return func(e *extras) *PolicyError {
 		e.name = name
@@ -68,6 +69,31 @@ func WithObserver(fn func(Run)) Option {
 			return &PolicyError{Field: "WithObserver", Value: nil, Reason: mustNotBeNil}
 		}
 		e.observers = append(e.observers, fn)
+		return nil
+	}
+}
+
+// WithTracer makes start receive every run as it starts, in the run's goroutine
+// and right before the callback, whose context is the one that start returns: ctx,
+// the run's own, or a child of it; nil leaves it as it is. Of the run, what its end
+// decides is not yet set. callers are the contexts of the Do calls that the run
+// covers, the first 16 of them in order; some may have ended.
+//
+// The end that start returns, if not nil, receives the finished run before the
+// observers do, under their rules (see [WithErrorHandler]); start's panics are not
+// recovered either. WithTracer may be given several times: the traces of one run
+// nest, the last to start is the first to end.
+//
+// It is for what must be there while the callback runs, such as a span; to look
+// at finished runs [WithObserver] will do.
+func WithTracer(
+	start func(ctx context.Context, run Run, callers []context.Context) (traced context.Context, end func(Run)),
+) Option {
+	return func(e *extras) *PolicyError {
+		if start == nil {
+			return &PolicyError{Field: "WithTracer", Value: nil, Reason: mustNotBeNil}
+		}
+		e.tracers = append(e.tracers, start)
 		return nil
 	}
 }
@@ -132,6 +158,7 @@ type extras struct {
 	parent    context.Context // of every run; carries the pprof label
 	handler   func(error)     // nil: log
 	observers []func(Run)
+	tracers   []tracer
 	counting  bool
 	turns     *turns         // nil: no limit
 	maxKeys   int64          // 0: no limit
@@ -143,6 +170,9 @@ type extras struct {
 	ended    error         // why parent ended, once that has closed what watched it
 	reported chan struct{} // closed once the handler knows what Close has lost; nil if it need not
 }
+
+// A tracer is what WithTracer takes.
+type tracer = func(context.Context, Run, []context.Context) (context.Context, func(Run))
 
 // noExtras is shared by all Throttlers without options. It is never written.
 //

@@ -47,9 +47,9 @@ func TestCallbackMayHaveThreeShapes(t *testing.T) {
 func TestEverythingThatIsWrongIsReportedAtOnce(t *testing.T) {
 	var noContext context.Context
 	options := []throttle.Option{
-		nil, throttle.WithName("reload"), throttle.WithContext(noContext), throttle.WithErrorHandler(nil), throttle.WithObserver(nil),
+		nil, throttle.WithName("reload"), throttle.WithContext(noContext), throttle.WithErrorHandler(nil), throttle.WithObserver(nil), throttle.WithTracer(nil),
 	}
-	refused := []string{"Interval", "Option", "Quiet", "WithContext", "WithErrorHandler", "WithObserver", "callback"}
+	refused := []string{"Interval", "Option", "Quiet", "WithContext", "WithErrorHandler", "WithObserver", "WithTracer", "callback"}
 	policy := throttle.Policy{Interval: -1, Quiet: -1}
 
 	_, err := throttle.New(policy, (func())(nil), options...)

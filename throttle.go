@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime/debug"
 	"runtime/pprof"
+	"runtime/trace"
 	"time"
 )
 
@@ -122,7 +123,7 @@ func (t *Throttler) ask(ctx context.Context) (*outcome, error) {
 	if !t.callLocked(now, unhurried) {
 		return nil, t.refusalLocked(now)
 	}
-	return t.awaitLocked(), nil
+	return t.awaitCallLocked(ctx), nil
 }
 
 // Flush makes what is pending due now, whatever the policy says, and waits until
@@ -161,10 +162,10 @@ func (t *Throttler) Cancel() bool {
 	return t.cancelLocked()
 }
 
-// Policy returns the policy in force.
 // Name returns what WithName gave.
 func (t *Throttler) Name() string { return t.extras.name }
 
+// Policy returns the policy in force.
 func (t *Throttler) Policy() Policy {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -399,8 +400,7 @@ func (t *Throttler) execute(r *run) {
 
 	var ctx context.Context
 	var cancel context.CancelCauseFunc
-	switch t.fn.(type) {
-	case func(context.Context) error, part:
+	if t.needsContext() {
 		ctx, cancel = context.WithCancelCause(context.WithValue(parent, t.runKey(), r))
 	}
 	if !t.enter(r, cancel) {
@@ -409,10 +409,28 @@ func (t *Throttler) execute(r *run) {
 		}
 		return
 	}
-	defer t.conclude(r, cancel)
+	var ends []func(Run)
+	defer func() { t.conclude(r, cancel, ends) }()
 	// This stands if the callback ends the goroutine.
 	r.verdict, r.err = verdict{failed: true}, sentinel(ErrGoexit, t.extras.name, nil)
+	ctx = t.startTraces(ctx, r, &ends)
+	if ctx != nil && trace.IsEnabled() { // nil if that was not so above
+		var end func()
+		ctx, end = t.startTask(ctx, r)
+		defer end()
+	}
 	r.verdict, r.err = t.invoke(ctx)
+}
+
+// needsContext returns whether a run needs a context of its own: for the callback,
+// or for what traces it.
+func (t *Throttler) needsContext() bool {
+	switch t.fn.(type) {
+	case func(context.Context) error, part:
+		return true
+	default:
+		return len(t.extras.tracers) > 0 || trace.IsEnabled()
+	}
 }
 
 // enter reports whether r may go on to its callback; if not, as the Throttler is
@@ -462,9 +480,9 @@ func (t *Throttler) invoke(ctx context.Context) (v verdict, err error) {
 
 // conclude ends r once its callback has returned or ended the goroutine. All is
 // deferred, so that it happens even if a hook panics or ends the goroutine.
-func (t *Throttler) conclude(r *run, cancel context.CancelCauseFunc) {
+func (t *Throttler) conclude(r *run, cancel context.CancelCauseFunc, ends []func(Run)) {
 	defer t.end(r)
-	defer t.tell(r)
+	defer t.tell(r, ends)
 	if cancel != nil {
 		defer cancel(nil)
 	}

@@ -30,6 +30,7 @@ var toldTransitions = map[string][]string{
 	"Throttler.activeOutcome":   {"move.awaitActive"},
 	"Throttler.adoptLocked":     {"move.setPolicy"},
 	"Throttler.ask":             {"move.do"},
+	"Throttler.awaitCallLocked": {"move.await"},
 	"Throttler.awaitLocked":     {"move.await"},
 	"Throttler.beginLocked":     {"move.lock"},
 	"Throttler.callLocked":      {"move.call"},
