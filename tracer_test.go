@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/trace"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -180,6 +181,36 @@ func TestTracerSeesWhoWaits(t *testing.T) {
 		}
 		require.Equal(t, [][]any{{"leading"}, {"gave up", "joins"}, nil, first16}, seen)
 	})
+}
+
+// TestTracerSeesEveryCallerOnce is in real time, with fewer callers at a time than are
+// kept.
+func TestTracerSeesEveryCallerOnce(t *testing.T) {
+	const goroutines, each = 8, 500
+	seen := map[any]int{} // without a lock: runs are synchronized with each other
+	throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {},
+		throttle.WithTracer(func(_ context.Context, _ throttle.Run, callers []context.Context) (context.Context, func(throttle.Run)) {
+			for _, name := range callerNames(callers) {
+				seen[name]++
+			}
+			return nil, nil //nolint:nilnil // is allowed
+		})))
+	var calls sync.WaitGroup
+	for g := range goroutines {
+		calls.Go(func() {
+			for i := range each {
+				if err := throttler.Do(named(g*each + i)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	calls.Wait()
+	require.NoError(t, throttler.Shutdown(t.Context()))
+	require.Len(t, seen, goroutines*each)
+	for name, times := range seen {
+		require.Equal(t, 1, times, "caller %v", name)
+	}
 }
 
 func TestTracerOfAGroupAndOfACoalescerSeesWhoWaits(t *testing.T) {
