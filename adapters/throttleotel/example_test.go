@@ -1,0 +1,188 @@
+package throttleotel_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/adapters/throttleotel"
+)
+
+// Examples, whose spans and metrics are kept in memory.
+
+// Any exporter will do in the place of these.
+func Example() {
+	spans, metrics := tracetest.NewInMemoryExporter(), sdkmetric.NewManualReader()
+	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))
+	otel.SetMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(metrics)))
+
+	telemetry, err := throttleotel.New()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	load := func(ctx context.Context) error {
+		_, span := otel.Tracer("example").Start(ctx, "read file")
+		defer span.End()
+		return errors.New("no such file")
+	}
+	reload, err := throttle.New(throttle.Every(time.Second), load,
+		throttle.WithName("reload"), telemetry.Option())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer telemetry.Add(reload)()
+	defer reload.Close()
+
+	ctx, request := otel.Tracer("example").Start(context.Background(), "request")
+	_ = reload.Do(ctx)
+	request.End()
+
+	_ = reload.Shutdown(ctx)
+	printSpans(spans)
+	printMetrics(metrics)
+	// Unordered output:
+	// read file, child of throttle.run reload
+	// request
+	// throttle.run reload, linked to request: no such file
+	// throttle.runs 1 throttle.cause=call throttle.name=reload throttle.result=failure
+	// throttle.calls.dropped 0 throttle.name=reload
+	// throttle.pending 0 throttle.name=reload
+	// throttle.running 0 throttle.name=reload
+}
+
+func ExampleNew() {
+	_, err := throttleotel.New(throttleotel.WithMeterProvider(nil))
+	fmt.Println(err)
+	// Output: throttle: WithMeterProvider <nil>: must not be nil
+}
+
+// Spans only.
+func ExampleWithMeterProvider() {
+	spans := tracetest.NewInMemoryExporter()
+	telemetry := throttle.Must(throttleotel.New(
+		throttleotel.WithMeterProvider(metricnoop.NewMeterProvider()),
+		throttleotel.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))))
+	reload := throttle.Must(throttle.New(throttle.Every(time.Second), func() {}, telemetry.Option()))
+	reload.Call()
+	_ = reload.Shutdown(context.Background())
+	printSpans(spans)
+	// Output: throttle.run
+}
+
+// Metrics only.
+func ExampleWithTracerProvider() {
+	metrics := sdkmetric.NewManualReader()
+	telemetry := throttle.Must(throttleotel.New(
+		throttleotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(metrics))),
+		throttleotel.WithTracerProvider(tracenoop.NewTracerProvider())))
+	reload := throttle.Must(throttle.New(throttle.Every(time.Second), func() {}, telemetry.Option()))
+	reload.Call()
+	_ = reload.Shutdown(context.Background())
+	printMetrics(metrics)
+	// Output: throttle.runs 1 throttle.cause=call throttle.result=success
+}
+
+func ExampleWithKeys() {
+	spans := tracetest.NewInMemoryExporter()
+	telemetry := throttle.Must(throttleotel.New(throttleotel.WithKeys(),
+		throttleotel.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))))
+	refresh := throttle.Must(throttle.NewGroup(throttle.Every(time.Second),
+		func(context.Context, string) error { return nil }, telemetry.Option()))
+	_ = refresh.Call("tenant-7")
+	_ = refresh.Shutdown(context.Background())
+	for _, attribute := range spans.GetSpans()[0].Attributes {
+		if attribute.Key == "throttle.key" {
+			fmt.Println(attribute.Value.AsString())
+		}
+	}
+	// Output: tenant-7
+}
+
+func ExampleOption() {
+	options := []throttleotel.Option{
+		throttleotel.WithMeterProvider(otel.GetMeterProvider()),
+		throttleotel.WithTracerProvider(otel.GetTracerProvider()),
+	}
+	_, err := throttleotel.New(options...)
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+// One Telemetry does for all.
+func ExampleTelemetry() {
+	metrics := sdkmetric.NewManualReader()
+	telemetry := throttle.Must(throttleotel.New(
+		throttleotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(metrics)))))
+	reload := throttle.Must(throttle.New(throttle.Every(time.Second), func() {},
+		throttle.WithName("reload"), telemetry.Option()))
+	batch := throttle.Must(throttle.NewCoalescer(throttle.Every(time.Second), throttle.Append[string],
+		func(context.Context, []string) error { return nil }, throttle.WithName("batch"), telemetry.Option()))
+	reload.Call()
+	_ = batch.Call([]string{"a"})
+	_ = reload.Shutdown(context.Background())
+	_ = batch.Shutdown(context.Background())
+	printMetrics(metrics)
+	// Unordered output:
+	// throttle.runs 1 throttle.cause=call throttle.name=reload throttle.result=success
+	// throttle.runs 1 throttle.cause=call throttle.name=batch throttle.result=success
+}
+
+func ExampleTelemetry_Option() {
+	spans := tracetest.NewInMemoryExporter()
+	telemetry := throttle.Must(throttleotel.New(
+		throttleotel.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))))
+	save := throttle.Must(throttle.New(throttle.Every(time.Second), func() {},
+		throttle.WithName("save"), telemetry.Option()))
+	save.Call()
+	_ = save.Shutdown(context.Background())
+	printSpans(spans)
+	// Output: throttle.run save
+}
+
+func ExampleTelemetry_Add() {
+	metrics := sdkmetric.NewManualReader()
+	telemetry := throttle.Must(throttleotel.New(
+		throttleotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(metrics)))))
+	tenants := throttle.Must(throttle.NewGroup(throttle.Debounce(time.Hour, 0),
+		func(context.Context, string) error { return nil },
+		throttle.WithName("tenants"), throttle.WithCallCount()))
+	defer telemetry.Add(tenants)()
+	defer tenants.Close()
+
+	for _, tenant := range []string{"a", "b", "a"} {
+		_ = tenants.Call(tenant)
+	}
+	printMetrics(metrics)
+	// Output:
+	// throttle.calls 3 throttle.name=tenants
+	// throttle.calls.dropped 0 throttle.name=tenants
+	// throttle.pending 1 throttle.name=tenants
+	// throttle.running 0 throttle.name=tenants
+	// throttle.keys 2 throttle.name=tenants
+}
+
+// Throttlers, Groups and Coalescers in one list.
+func ExampleSource() {
+	sources := []throttleotel.Source{
+		throttle.Must(throttle.New(throttle.Every(time.Second), func() {}, throttle.WithName("reload"))),
+		throttle.Must(throttle.NewGroup(throttle.Every(time.Second),
+			func(context.Context, int) error { return nil }, throttle.WithName("tenants"))),
+	}
+	for _, source := range sources {
+		fmt.Println(source.Name(), source.Stats().Runs)
+	}
+	// Output:
+	// reload 0
+	// tenants 0
+}

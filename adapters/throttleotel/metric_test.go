@@ -1,0 +1,147 @@
+package throttleotel_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/throttle-go/throttle"
+)
+
+// This file holds what metrics tell of runs.
+
+func TestMetricsTellAllRunsOfAThrottler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		script := []struct {
+			takes time.Duration
+			err   error
+		}{{20 * ms, nil}, {40 * ms, errFailed}, {250 * ms, nil}, {20 * ms, nil}}
+		run := 0
+		throttler := throttle.Must(throttle.New(throttle.Every(100*ms), func() error {
+			step := script[run]
+			run++
+			time.Sleep(step.takes)
+			return step.err
+		}, throttle.WithName("reload"), quietly(), r.Option()))
+
+		throttler.Call() // runs at 0
+		time.Sleep(10 * ms)
+		throttler.Call() // runs at 100
+		throttler.Call()
+		time.Sleep(150 * ms)
+		throttler.Call() // at 160, due at 200
+		time.Sleep(10 * ms)
+		go func() { _ = throttler.Flush(t.Context()) }() // at 170, runs at once
+		time.Sleep(10 * ms)
+		throttler.Call() // at 180, due at 270, runs at 420
+		time.Sleep(time.Second)
+		synctest.Wait()
+
+		r.requireMetrics(t,
+			runsMetric(point(2, "reload", "call", "success"), point(1, "reload", "call", "failure"), point(1, "reload", "flush", "success")),
+			durationMetric(
+				took(of("reload", "call", "success"), 20*ms, 20*ms),
+				took(of("reload", "call", "failure"), 40*ms),
+				took(of("reload", "flush", "success"), 250*ms)),
+			latenessMetric(took(of("reload", "call"), 0, 0, 150*ms), took(of("reload", "flush"), 0)),
+			waitMetric(took(of("reload", "call"), 0, 90*ms, 240*ms), took(of("reload", "flush"), 10*ms)))
+	})
+}
+
+// A group's keys have one series, and a run that covers no call has not waited.
+func TestMetricsTellAllRunsOfAGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		asked := false
+		group := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(_ context.Context, key string) error {
+			switch {
+			case key == "fragile":
+				panic("oh")
+			case key == "busy" && !asked:
+				asked = true
+				return throttle.RetryIn(30 * ms)
+			}
+			time.Sleep(5 * ms)
+			return nil
+		}, throttle.WithName("sync"), quietly(), r.Option()))
+		for _, key := range []string{"fragile", "busy", "plain"} {
+			require.NoError(t, group.Call(key))
+			time.Sleep(ms)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+
+		r.requireMetrics(t,
+			runsMetric(
+				point(1, "sync", "call", "panic"), point(1, "sync", "call", "retry_in"),
+				point(1, "sync", "call", "success"), point(1, "sync", "retry", "success")),
+			durationMetric(
+				took(of("sync", "call", "panic"), 0), took(of("sync", "call", "retry_in"), 0),
+				took(of("sync", "call", "success"), 5*ms), took(of("sync", "retry", "success"), 5*ms)),
+			latenessMetric(took(of("sync", "call"), 0, 0, 0), took(of("sync", "retry"), 0)),
+			waitMetric(took(of("sync", "call"), 0, 0, 0)))
+	})
+}
+
+func TestMetricsTellAllRunsOfACoalescer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		batch := throttle.Must(throttle.NewCoalescer(throttle.Debounce(30*ms, 0), throttle.Append[int],
+			func(context.Context, []int) error { return nil }, throttle.WithName("batch"), r.Option()))
+		for i := range 3 {
+			require.NoError(t, batch.Call([]int{i}))
+			time.Sleep(10 * ms)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+
+		r.requireMetrics(t,
+			runsMetric(point(1, "batch", "call", "success")),
+			durationMetric(took(of("batch", "call", "success"), 0)),
+			latenessMetric(took(of("batch", "call"), 0)),
+			waitMetric(took(of("batch", "call"), 50*ms)))
+	})
+}
+
+func TestNamelessThrottlerHasMetricsWithoutName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, r.Option()))
+		require.NoError(t, throttler.Do(t.Context()))
+		synctest.Wait()
+		runs, ok := r.metrics(t).Metrics[0].Data.(metricdata.Sum[int64])
+		require.True(t, ok)
+		require.Equal(t, attribute.NewSet(attribute.String("throttle.cause", "call"), attribute.String("throttle.result", "success")),
+			runs.DataPoints[0].Attributes)
+	})
+}
+
+// From a slow run in a histogram one gets to its span.
+func TestExemplarsAreOfTheRunsSpan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, r.Option()))
+		require.NoError(t, throttler.Do(t.Context()))
+		synctest.Wait()
+
+		span := r.runs()[0].SpanContext
+		id, trace := span.SpanID(), span.TraceID()
+		histograms := 0
+		for _, metric := range r.metrics(t).Metrics {
+			if data, ok := metric.Data.(metricdata.Histogram[float64]); ok {
+				histograms++
+				require.Len(t, data.DataPoints[0].Exemplars, 1, metric.Name)
+				require.Equal(t, id[:], data.DataPoints[0].Exemplars[0].SpanID, metric.Name)
+				require.Equal(t, trace[:], data.DataPoints[0].Exemplars[0].TraceID, metric.Name)
+			}
+		}
+		require.Equal(t, 3, histograms)
+	})
+}

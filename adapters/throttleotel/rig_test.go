@@ -1,0 +1,191 @@
+package throttleotel_test
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/instrumentation"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/adapters/throttleotel"
+)
+
+// This file holds what the tests share: a Telemetry with the SDK behind it, and what
+// that is expected to have got.
+
+const (
+	ms    = time.Millisecond
+	scope = "github.com/throttle-go/throttle/adapters/throttleotel"
+)
+
+var errFailed = errors.New("disk full")
+
+// A rig is a Telemetry whose spans and metrics are kept in memory.
+type rig struct {
+	*throttleotel.Telemetry
+
+	reader *sdkmetric.ManualReader
+	spans  *tracetest.InMemoryExporter
+	tracer trace.Tracer // a user's, with the same provider
+}
+
+// newRig returns a rig that samples as sampler says.
+func newRig(t *testing.T, sampler sdktrace.Sampler, opts ...throttleotel.Option) *rig {
+	t.Helper()
+	r := &rig{reader: sdkmetric.NewManualReader(), spans: tracetest.NewInMemoryExporter()}
+	tracers := sdktrace.NewTracerProvider(sdktrace.WithSampler(sampler), sdktrace.WithSyncer(r.spans))
+	r.tracer = tracers.Tracer("user")
+	var err error
+	r.Telemetry, err = throttleotel.New(append(opts,
+		throttleotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(r.reader))),
+		throttleotel.WithTracerProvider(tracers))...)
+	require.NoError(t, err)
+	return r
+}
+
+// metrics returns what there is to collect, nothing or one scope.
+func (r *rig) metrics(t *testing.T) metricdata.ScopeMetrics {
+	t.Helper()
+	var all metricdata.ResourceMetrics
+	require.NoError(t, r.reader.Collect(t.Context(), &all))
+	if len(all.ScopeMetrics) == 0 {
+		return metricdata.ScopeMetrics{}
+	}
+	require.Len(t, all.ScopeMetrics, 1)
+	return all.ScopeMetrics[0]
+}
+
+// requireMetrics requires that want is all there is to collect.
+func (r *rig) requireMetrics(t *testing.T, want ...metricdata.Metrics) {
+	t.Helper()
+	var expected metricdata.ScopeMetrics
+	if len(want) > 0 {
+		expected = metricdata.ScopeMetrics{Scope: instrumentation.Scope{Name: scope}, Metrics: want}
+	}
+	if !metricdatatest.AssertEqual(t, expected, r.metrics(t),
+		metricdatatest.IgnoreTimestamp(), metricdatatest.IgnoreExemplars()) {
+		t.FailNow()
+	}
+}
+
+// runs returns the spans of runs that have ended, in the order in which they began.
+func (r *rig) runs() tracetest.SpanStubs {
+	spans := slices.DeleteFunc(r.spans.GetSpans(), func(s tracetest.SpanStub) bool {
+		return s.InstrumentationScope.Name != scope
+	})
+	slices.SortStableFunc(spans, func(a, b tracetest.SpanStub) int { return a.StartTime.Compare(b.StartTime) })
+	return spans
+}
+
+// span returns the user's span of the given name.
+func (r *rig) span(t *testing.T, name string) tracetest.SpanStub {
+	t.Helper()
+	spans := r.spans.GetSpans()
+	i := slices.IndexFunc(spans, func(s tracetest.SpanStub) bool { return s.Name == name })
+	require.GreaterOrEqual(t, i, 0, "no span %q", name)
+	return spans[i]
+}
+
+// quietly has the errors of runs go nowhere.
+func quietly() throttle.Option { return throttle.WithErrorHandler(func(error) {}) }
+
+// of returns the attributes of a measurement: name, cause and result, as far as given.
+func of(values ...string) attribute.Set {
+	var attributes []attribute.KeyValue
+	for i, key := range []string{"throttle.name", "throttle.cause", "throttle.result"}[:len(values)] {
+		attributes = append(attributes, attribute.String(key, values[i]))
+	}
+	return attribute.NewSet(attributes...)
+}
+
+// point returns a data point of n.
+func point(n int64, values ...string) metricdata.DataPoint[int64] {
+	return metricdata.DataPoint[int64]{Attributes: of(values...), Value: n}
+}
+
+// counter returns a counter, or with up an up-down counter.
+func counter(name, unit, description string, up bool, points ...metricdata.DataPoint[int64]) metricdata.Metrics {
+	return metricdata.Metrics{Name: name, Unit: unit, Description: description, Data: metricdata.Sum[int64]{
+		Temporality: metricdata.CumulativeTemporality, IsMonotonic: !up, DataPoints: points,
+	}}
+}
+
+func runsMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
+	return counter("throttle.runs", "{run}", "Runs that have ended.", false, points...)
+}
+
+func callsMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
+	return counter("throttle.calls", "{call}", "Calls accepted or dropped, if they are counted.", false, points...)
+}
+
+func droppedMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
+	return counter("throttle.calls.dropped", "{call}", "Calls dropped because the policy has no trailing edge.", false, points...)
+}
+
+func pendingMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
+	return counter("throttle.pending", "{throttle}", "Throttles in which a call or a retry waits for its run.", true, points...)
+}
+
+func runningMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
+	return counter("throttle.running", "{throttle}", "Throttles in which a run is active.", true, points...)
+}
+
+func keysMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
+	return counter("throttle.keys", "{key}", "Keys held by Groups.", true, points...)
+}
+
+// boundaries are those of the histograms.
+var boundaries = []float64{
+	0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+	0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300,
+}
+
+// A distribution is a data point of a histogram.
+type distribution = metricdata.HistogramDataPoint[float64]
+
+// took returns the distribution of values, which were recorded in this order.
+func took(attributes attribute.Set, values ...time.Duration) distribution {
+	d := distribution{
+		Attributes:   attributes,
+		Count:        uint64(len(values)),
+		Bounds:       boundaries,
+		BucketCounts: make([]uint64, len(boundaries)+1),
+		Min:          metricdata.NewExtrema(slices.Min(values).Seconds()),
+		Max:          metricdata.NewExtrema(slices.Max(values).Seconds()),
+	}
+	for _, value := range values {
+		bucket, _ := slices.BinarySearchFunc(boundaries, value.Seconds(), cmp.Compare[float64])
+		d.BucketCounts[bucket]++
+		d.Sum += value.Seconds()
+	}
+	return d
+}
+
+func histogram(name, description string, points ...distribution) metricdata.Metrics {
+	return metricdata.Metrics{Name: name, Unit: "s", Description: description, Data: metricdata.Histogram[float64]{
+		Temporality: metricdata.CumulativeTemporality, DataPoints: points,
+	}}
+}
+
+func durationMetric(points ...distribution) metricdata.Metrics {
+	return histogram("throttle.run.duration", "How long the callback took.", points...)
+}
+
+func latenessMetric(points ...distribution) metricdata.Metrics {
+	return histogram("throttle.run.lateness", "Time from when a run was due to its start.", points...)
+}
+
+func waitMetric(points ...distribution) metricdata.Metrics {
+	return histogram("throttle.run.wait", "Time from the first call that a run covers to its start.", points...)
+}

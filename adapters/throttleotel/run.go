@@ -1,0 +1,143 @@
+package throttleotel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/throttle-go/throttle"
+)
+
+// This file holds what is told of a run: its span and its metrics.
+
+// Option returns the option that makes [throttle.New], [throttle.NewGroup] or
+// [throttle.NewCoalescer] tell t of every run. It may be given to any number of
+// them, whose names (see [throttle.WithName]) tell them apart. It is a
+// [throttle.WithTracer]: what is given after it traces inside of the span.
+func (t *Telemetry) Option() throttle.Option { return throttle.WithTracer(t.start) }
+
+// start begins the span of run, which has started.
+func (t *Telemetry) start(
+	ctx context.Context, run throttle.Run, callers []context.Context,
+) (traced context.Context, end func(throttle.Run)) {
+	started := run.Started
+	traced, span := t.tracer.Start(ctx, spanName(run.Name),
+		trace.WithSpanKind(trace.SpanKindInternal),
+		trace.WithTimestamp(started),
+		trace.WithAttributes(t.attributes(run)...), // here, and the links too, so that samplers see them
+		trace.WithLinks(links(callers)...))
+	return traced, func(run throttle.Run) {
+		t.measure(traced, run)
+		finish(span, started, run)
+	}
+}
+
+// spanName returns a name of low cardinality: there are as many as there are names
+// of throttles.
+func spanName(name string) string {
+	if name == "" {
+		return "throttle.run"
+	}
+	return "throttle.run " + name
+}
+
+// attributes returns what a span tells of run from its start on.
+func (t *Telemetry) attributes(run throttle.Run) []attribute.KeyValue {
+	attributes := append(make([]attribute.KeyValue, 0, 6),
+		causeKey.String(string(run.Cause)), attemptKey.Int(run.Attempt))
+	if run.Name != "" {
+		attributes = append(attributes, nameKey.String(run.Name))
+	}
+	if run.Calls > 0 {
+		attributes = append(attributes, callsKey.Int64(number(run.Calls)))
+	}
+	if !run.Asked.IsZero() {
+		attributes = append(attributes, waitKey.Float64(run.Started.Sub(run.Asked).Seconds()))
+	}
+	if t.withKeys && run.Key != nil {
+		attributes = append(attributes, groupKey.String(fmt.Sprint(run.Key)))
+	}
+	return attributes
+}
+
+// links returns a link to each span that callers were in.
+func links(callers []context.Context) []trace.Link {
+	var links []trace.Link
+	for _, caller := range callers {
+		link := trace.LinkFromContext(caller)
+		same := func(other trace.Link) bool { return other.SpanContext.Equal(link.SpanContext) }
+		if link.SpanContext.IsValid() && !slices.ContainsFunc(links, same) {
+			links = append(links, link)
+		}
+	}
+	return links
+}
+
+// measure records the metrics of run, which is over, in the context of its span,
+// so that exemplars lead to it.
+func (t *Telemetry) measure(ctx context.Context, run throttle.Run) {
+	cause := causeKey.String(string(run.Cause))
+	if t.runs.Enabled(ctx) || t.duration.Enabled(ctx) {
+		of := named(run.Name, cause, resultKey.String(string(run.Result)))
+		t.runs.Add(ctx, 1, of)
+		t.duration.Record(ctx, run.Ended.Sub(run.Started).Seconds(), of)
+	}
+	if t.lateness.Enabled(ctx) || t.wait.Enabled(ctx) {
+		of := named(run.Name, cause) // what became of the run says nothing of its start
+		t.lateness.Record(ctx, run.Started.Sub(run.Due).Seconds(), of)
+		if !run.Asked.IsZero() {
+			t.wait.Record(ctx, run.Started.Sub(run.Asked).Seconds(), of)
+		}
+	}
+}
+
+// finish ends the span of run, which is over and had begun at started.
+func finish(span trace.Span, started time.Time, run throttle.Run) {
+	// The wall clock may have been stepped since: run.Started then is another time,
+	// and run.Ended might be before the span's start.
+	ended := started.Add(run.Ended.Sub(run.Started))
+	if span.IsRecording() {
+		span.SetAttributes(resultKey.String(string(run.Result)))
+		if run.Err != nil && run.Result != throttle.ResultRetryIn {
+			fail(span, ended, run.Err)
+		}
+	}
+	span.End(trace.WithTimestamp(ended))
+}
+
+// fail tells of err, with which the run of span has failed at ended.
+func fail(span trace.Span, ended time.Time, err error) {
+	// RecordError calls err.Error, whose panic, as of a nil pointer that was returned
+	// as an error, would end the process here. fmt.Sprint survives it.
+	message := fmt.Sprint(err)
+	exception := []attribute.KeyValue{
+		semconv.ExceptionType(fmt.Sprintf("%T", err)),
+		semconv.ExceptionMessage(message),
+	}
+	if panicked, ok := errors.AsType[*throttle.PanicError](err); ok {
+		exception = append(exception, semconv.ExceptionStacktrace(string(panicked.Stack)))
+	}
+	span.AddEvent(semconv.ExceptionEventName, trace.WithTimestamp(ended), trace.WithAttributes(exception...))
+	span.SetAttributes(semconv.ErrorType(err))
+	span.SetStatus(codes.Error, message)
+}
+
+// named returns the attributes of a measurement: the name, if there is one, and more.
+func named(name string, more ...attribute.KeyValue) metric.MeasurementOption {
+	if name != "" {
+		more = append(more, nameKey.String(name))
+	}
+	return metric.WithAttributeSet(attribute.NewSet(more...))
+}
+
+// number returns n as the API takes it.
+func number(n uint64) int64 { return int64(min(n, math.MaxInt64)) }

@@ -1,0 +1,381 @@
+package throttleotel_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/adapters/throttleotel"
+)
+
+// This file holds what spans tell of runs.
+
+func TestSpanTellsAllOfARun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		begun := time.Now()
+		throttler := throttle.Must(throttle.New(throttle.Every(100*ms), func() { time.Sleep(25 * ms) },
+			throttle.WithName("reload"), throttle.WithCallCount(), r.Option()))
+		throttler.Call()
+		time.Sleep(60 * ms)
+		throttler.Call()
+		throttler.Call()
+		time.Sleep(time.Second)
+		synctest.Wait()
+
+		runs := r.runs()
+		require.Len(t, runs, 2)
+		run := runs[1]
+		require.Equal(t, "throttle.run reload", run.Name)
+		require.Equal(t, trace.SpanKindInternal, run.SpanKind)
+		require.Equal(t, 100*ms, run.StartTime.Sub(begun))
+		require.Equal(t, 125*ms, run.EndTime.Sub(begun))
+		require.Equal(t, sdktrace.Status{}, run.Status)
+		require.Empty(t, run.Events)
+		require.Empty(t, run.Links)
+		require.False(t, run.Parent.IsValid())
+		require.NotEqual(t, runs[0].SpanContext.TraceID(), run.SpanContext.TraceID(), "each run is a trace of its own")
+		require.ElementsMatch(t, []attribute.KeyValue{
+			attribute.String("throttle.name", "reload"),
+			attribute.String("throttle.cause", "call"),
+			attribute.Int("throttle.attempt", 1),
+			attribute.Int("throttle.calls", 2),
+			attribute.Float64("throttle.wait", 0.04),
+			attribute.String("throttle.result", "success"),
+		}, run.Attributes)
+	})
+}
+
+// Neither another tracer nor the error handler, both slow, are part of it.
+func TestSpanLastsFromTheCallbacksEntryToItsReturn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		begun := time.Now()
+		throttler := throttle.Must(throttle.New(throttle.Policy{},
+			func() error {
+				time.Sleep(25 * ms)
+				return errFailed
+			},
+			throttle.WithTracer(func(context.Context, throttle.Run, []context.Context) (context.Context, func(throttle.Run)) {
+				time.Sleep(50 * ms)
+				return nil, nil
+			}),
+			throttle.WithErrorHandler(func(error) { time.Sleep(70 * ms) }),
+			r.Option()))
+		throttler.Call()
+		time.Sleep(time.Second)
+		synctest.Wait()
+
+		require.Equal(t, begun, r.runs()[0].StartTime)
+		require.Equal(t, 75*ms, r.runs()[0].EndTime.Sub(begun))
+		require.Equal(t, r.runs()[0].EndTime, r.runs()[0].Events[0].Time)
+	})
+}
+
+// It has no name, its calls are not counted, and it covers none.
+func TestSpanLeavesOutWhatIsUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		throttler := throttle.Must(throttle.New(throttle.Policy{MaxInterval: time.Second}, func() {}, r.Option()))
+		defer throttler.Close()
+		time.Sleep(time.Second)
+		synctest.Wait()
+
+		require.Len(t, r.runs(), 1)
+		run := r.runs()[0]
+		require.Equal(t, "throttle.run", run.Name)
+		require.ElementsMatch(t, []attribute.KeyValue{
+			attribute.String("throttle.cause", "interval"),
+			attribute.Int("throttle.attempt", 1),
+			attribute.String("throttle.result", "success"),
+		}, run.Attributes)
+	})
+}
+
+func TestCallbackSpanIsChildOfTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		work := func(ctx context.Context) error {
+			_, span := r.tracer.Start(ctx, "work")
+			defer span.End()
+			return nil
+		}
+		ways := map[string]func() error{
+			"throttler": func() error {
+				return throttle.Must(throttle.New(throttle.Policy{}, work, r.Option())).Do(t.Context())
+			},
+			"group": func() error {
+				callback := func(ctx context.Context, _ int) error { return work(ctx) }
+				return throttle.Must(throttle.NewGroup(throttle.Policy{}, callback, r.Option())).Do(t.Context(), 1)
+			},
+			"coalescer": func() error {
+				callback := func(ctx context.Context, _ int) error { return work(ctx) }
+				return throttle.Must(throttle.NewCoalescer(throttle.Policy{}, throttle.Latest, callback, r.Option())).Do(t.Context(), 1)
+			},
+		}
+		for name, do := range ways {
+			r.spans.Reset()
+			require.NoError(t, do(), name)
+			synctest.Wait()
+			require.Len(t, r.runs(), 1, name)
+			require.Equal(t, r.runs()[0].SpanContext, r.span(t, "work").Parent, name)
+		}
+	})
+}
+
+func TestRunIsLinkedToTheSpansOfItsCallers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		throttler := throttle.Must(throttle.New(throttle.Every(100*ms), func() {}, r.Option()))
+		first, firstSpan := r.tracer.Start(t.Context(), "first request")
+		second, secondSpan := r.tracer.Start(t.Context(), "second request")
+		require.NoError(t, throttler.Do(first)) // runs at 0
+		for _, ctx := range []context.Context{second, t.Context(), first, second} {
+			go func() { _ = throttler.Do(ctx) }() // all run at 100
+			synctest.Wait()
+		}
+		time.Sleep(110 * ms)
+		throttler.Call() // runs at 200
+		time.Sleep(time.Second)
+		synctest.Wait()
+
+		runs := r.runs()
+		require.Len(t, runs, 3)
+		require.Equal(t, []trace.SpanContext{firstSpan.SpanContext()}, linked(runs[0]))
+		require.Equal(t, []trace.SpanContext{secondSpan.SpanContext(), firstSpan.SpanContext()}, linked(runs[1]),
+			"once for each span, none for a call outside of any")
+		require.Empty(t, linked(runs[2]))
+		for _, run := range runs {
+			require.False(t, run.Parent.IsValid(), "a run is for many callers, and the child of none")
+		}
+	})
+}
+
+// linked returns what span is linked to.
+func linked(span tracetest.SpanStub) (to []trace.SpanContext) {
+	for _, link := range span.Links {
+		to = append(to, link.SpanContext)
+	}
+	return to
+}
+
+func TestRunIsChildOfTheSpanInItsParentContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		ctx, span := r.tracer.Start(t.Context(), "job")
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, throttle.WithContext(ctx), r.Option()))
+		require.NoError(t, throttler.Do(t.Context()))
+		synctest.Wait()
+		require.Equal(t, span.SpanContext(), r.runs()[0].Parent)
+	})
+}
+
+func TestSpanOfAFailedRunTellsTheError(t *testing.T) {
+	wrapped := fmt.Errorf("write snapshot: %w", errFailed)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() error {
+			time.Sleep(25 * ms)
+			return wrapped
+		}, r.Option()))
+		require.Equal(t, wrapped, throttler.Do(t.Context()))
+		synctest.Wait()
+
+		run := r.runs()[0]
+		require.Equal(t, sdktrace.Status{Code: codes.Error, Description: "write snapshot: disk full"}, run.Status)
+		require.Contains(t, run.Attributes, attribute.String("throttle.result", "failure"))
+		require.Contains(t, run.Attributes, attribute.String("error.type", "*errors.errorString"))
+		require.Len(t, run.Events, 1)
+		require.Equal(t, "exception", run.Events[0].Name)
+		require.Equal(t, run.EndTime, run.Events[0].Time)
+		require.ElementsMatch(t, []attribute.KeyValue{
+			attribute.String("exception.type", "*fmt.wrapError"),
+			attribute.String("exception.message", "write snapshot: disk full"),
+		}, run.Events[0].Attributes)
+	})
+}
+
+func TestSpanOfAPanicTellsItsStack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, burst, throttle.WithName("pipe"), r.Option()))
+		panicked, ok := errors.AsType[*throttle.PanicError](throttler.Do(t.Context()))
+		require.True(t, ok)
+		synctest.Wait()
+
+		run := r.runs()[0]
+		require.Equal(t, sdktrace.Status{Code: codes.Error, Description: "throttle: pipe: callback panicked: oh"}, run.Status)
+		require.Contains(t, run.Attributes, attribute.String("throttle.result", "panic"))
+		require.Contains(t, run.Attributes, attribute.String("error.type", "*throttle.PanicError"))
+		require.Len(t, run.Events, 1)
+		require.ElementsMatch(t, []attribute.KeyValue{
+			attribute.String("exception.type", "*throttle.PanicError"),
+			attribute.String("exception.message", "throttle: pipe: callback panicked: oh"),
+			attribute.String("exception.stacktrace", string(panicked.Stack)),
+		}, run.Events[0].Attributes)
+		require.Contains(t, string(panicked.Stack), "throttleotel_test.burst")
+	})
+}
+
+func burst() { panic("oh") }
+
+func TestSpanOfAnEndedGoroutineTellsSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, runtime.Goexit, r.Option()))
+		require.ErrorIs(t, throttler.Do(t.Context()), throttle.ErrGoexit)
+		synctest.Wait()
+
+		require.Len(t, r.runs(), 1)
+		require.Equal(t, sdktrace.Status{Code: codes.Error, Description: throttle.ErrGoexit.Error()}, r.runs()[0].Status)
+	})
+}
+
+func TestRetryInIsNoError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() error { return throttle.RetryIn(time.Hour) }, r.Option()))
+		defer throttler.Close()
+		require.Error(t, throttler.Do(t.Context()))
+		synctest.Wait()
+
+		run := r.runs()[0]
+		require.Equal(t, sdktrace.Status{}, run.Status)
+		require.Empty(t, run.Events)
+		require.Contains(t, run.Attributes, attribute.String("throttle.result", "retry_in"))
+	})
+}
+
+// Telemetry must not end a process that lives without it.
+func TestErrorThatCannotBePrintedIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() error {
+			var none *hollowError
+			return none
+		}, r.Option()))
+		require.Equal(t, (*hollowError)(nil), throttler.Do(t.Context()))
+		synctest.Wait()
+
+		run := r.runs()[0]
+		require.Equal(t, sdktrace.Status{Code: codes.Error, Description: "<nil>"}, run.Status)
+		require.Contains(t, run.Events[0].Attributes, attribute.String("exception.type", "*throttleotel_test.hollowError"))
+	})
+}
+
+// A hollowError panics if it is nil, and is often returned so by mistake.
+type hollowError struct{ text string }
+
+func (e *hollowError) Error() string { return e.text }
+
+func TestSpanTellsWhichAttemptARunIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		failures := 2
+		throttler := throttle.Must(throttle.New(throttle.Policy{Retry: throttle.Backoff{Initial: 10 * ms}}, func() error {
+			if failures == 0 {
+				return nil
+			}
+			failures--
+			return errFailed
+		}, quietly(), r.Option()))
+		throttler.Call()
+		time.Sleep(time.Second)
+		synctest.Wait()
+
+		runs := r.runs()
+		require.Len(t, runs, 3)
+		for i, want := range []struct{ cause, result string }{{"call", "failure"}, {"retry", "failure"}, {"retry", "success"}} {
+			require.Contains(t, runs[i].Attributes, attribute.Int("throttle.attempt", i+1))
+			require.Contains(t, runs[i].Attributes, attribute.String("throttle.cause", want.cause))
+			require.Contains(t, runs[i].Attributes, attribute.String("throttle.result", want.result))
+		}
+	})
+}
+
+func TestKeyIsToldOnlyIfAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		attributes := func(opts ...throttleotel.Option) []attribute.KeyValue {
+			r := newRig(t, sdktrace.AlwaysSample(), opts...)
+			group := throttle.Must(throttle.NewGroup(throttle.Policy{},
+				func(context.Context, int) error { return nil }, throttle.WithName("users"), r.Option()))
+			require.NoError(t, group.Do(t.Context(), 4711))
+			synctest.Wait()
+			for _, metric := range r.metrics(t).Metrics {
+				require.NotContains(t, fmt.Sprint(metric.Data), "4711")
+			}
+			return r.runs()[0].Attributes
+		}
+		require.NotContains(t, fmt.Sprint(attributes()), "4711")
+		require.Contains(t, attributes(throttleotel.WithKeys()), attribute.String("throttle.key", "4711"))
+	})
+}
+
+func TestSamplerSeesAttributesAndLinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sampler := &curious{}
+		r := newRig(t, sampler)
+		ctx, request := r.tracer.Start(t.Context(), "request")
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, throttle.WithName("reload"), throttle.WithCallCount(), r.Option()))
+		require.NoError(t, throttler.Do(ctx))
+		synctest.Wait()
+
+		require.Equal(t, "throttle.run reload", sampler.saw.Name)
+		require.Equal(t, request.SpanContext(), sampler.saw.Links[0].SpanContext)
+		require.ElementsMatch(t, []attribute.KeyValue{
+			attribute.String("throttle.name", "reload"),
+			attribute.String("throttle.cause", "call"),
+			attribute.Int("throttle.attempt", 1),
+			attribute.Int("throttle.calls", 1),
+			attribute.Float64("throttle.wait", 0),
+		}, sampler.saw.Attributes)
+
+		require.NoError(t, throttler.Do(t.Context()))
+		require.Empty(t, sampler.saw.Links, "a call outside of any span")
+	})
+}
+
+// A curious sampler keeps what it was asked last.
+type curious struct{ saw sdktrace.SamplingParameters }
+
+func (c *curious) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	c.saw = p
+	return sdktrace.SamplingResult{Decision: sdktrace.RecordAndSample}
+}
+
+func (*curious) Description() string { return "curious" }
+
+func TestRunThatIsNotSampledHasMetricsAndNoSpan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.ParentBased(sdktrace.NeverSample()))
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, func(ctx context.Context) error {
+			require.True(t, trace.SpanContextFromContext(ctx).IsValid())
+			_, span := r.tracer.Start(ctx, "work")
+			defer span.End()
+			require.Equal(t, trace.SpanContextFromContext(ctx).TraceID(), span.SpanContext().TraceID())
+			require.False(t, span.SpanContext().IsSampled())
+			return errFailed
+		}, throttle.WithName("reload"), r.Option()))
+		require.Equal(t, errFailed, throttler.Do(t.Context()))
+		synctest.Wait()
+
+		require.Empty(t, r.spans.GetSpans())
+		r.requireMetrics(t,
+			runsMetric(point(1, "reload", "call", "failure")),
+			durationMetric(took(of("reload", "call", "failure"), 0)),
+			latenessMetric(took(of("reload", "call"), 0)),
+			waitMetric(took(of("reload", "call"), 0)))
+	})
+}
