@@ -1,0 +1,56 @@
+package throttleprom_test
+
+// This file holds what it costs to observe a run.
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/adapters/throttleprom"
+)
+
+// aRun is one that waited for a second and was a millisecond late.
+func aRun() throttle.Run {
+	asked := time.Now()
+	return throttle.Run{
+		Name: "refresh", Key: "acme", Cause: throttle.CauseCall, Result: throttle.ResultSuccess, Asked: asked,
+		Due: asked.Add(time.Second), Started: asked.Add(time.Second + time.Millisecond), Ended: asked.Add(time.Minute),
+	}
+}
+
+func TestObserveAllocatesForTheFirstOfItsKindOnly(t *testing.T) {
+	metrics := throttle.Must(throttleprom.New(throttleprom.WithKeyLabel(evenOrOdd)))
+	run := aRun()
+	require.Zero(t, testing.AllocsPerRun(100, func() { metrics.Observe(run) })) // which warms up
+}
+
+func BenchmarkObserve(b *testing.B) {
+	for _, bench := range []struct {
+		name string
+		opts []throttleprom.Option
+	}{
+		{"native", nil},
+		{"classic too", []throttleprom.Option{throttleprom.WithClassicBuckets()}},
+		{"by key", []throttleprom.Option{throttleprom.WithKeyLabel(evenOrOdd)}},
+	} {
+		metrics := throttle.Must(throttleprom.New(bench.opts...))
+		run := aRun()
+		b.Run(bench.name+"/one core", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				metrics.Observe(run)
+			}
+		})
+		b.Run(bench.name+"/all cores", func(b *testing.B) {
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					metrics.Observe(run)
+				}
+			})
+		})
+	}
+}

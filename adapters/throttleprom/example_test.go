@@ -1,0 +1,240 @@
+package throttleprom_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/expfmt"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/adapters/throttleprom"
+)
+
+// show prints the metric of the given name, as a scrape in text has it.
+func show(c prometheus.Collector, name string) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(c)
+	families, err := registry.Gather()
+	for _, family := range families {
+		if family.GetName() == name {
+			_, err = expfmt.MetricFamilyToText(os.Stdout, family)
+		}
+	}
+	if err != nil {
+		fmt.Println(err)
+	}
+}
+
+func Example() {
+	metrics := throttle.Must(throttleprom.New())
+	registry := prometheus.NewRegistry() // or the default one: prometheus.MustRegister(metrics)
+	registry.MustRegister(metrics)
+
+	reload := throttle.Must(throttle.New(throttle.Every(time.Hour), func() {},
+		throttle.WithName("reload"), throttle.WithObserver(metrics.Observe)))
+	if err := metrics.Add(reload); err != nil {
+		fmt.Println(err)
+	}
+	_ = reload.Do(context.Background())
+	reload.Call()
+
+	scrape := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(scrape, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for line := range strings.Lines(scrape.Body.String()) {
+		if strings.HasPrefix(line, "throttle_pending") || strings.HasPrefix(line, "throttle_running") {
+			fmt.Print(line)
+		}
+	}
+	_ = reload.Close()
+	// Output:
+	// throttle_pending{throttle="reload"} 1
+	// throttle_running{throttle="reload"} 0
+}
+
+func ExampleNew() {
+	_, err := throttleprom.New(throttleprom.WithClassicBuckets(1, 0.1), throttleprom.WithKeyLabel(nil))
+	fmt.Println(err)
+	// Output:
+	// throttle: WithClassicBuckets [1 0.1]: must increase
+	// throttle: WithKeyLabel <nil>: must not be nil
+}
+
+// Labels that all metrics of a program carry are its registry's business.
+func ExampleMetrics() {
+	metrics := throttle.Must(throttleprom.New())
+	registry := prometheus.NewRegistry()
+	prometheus.WrapRegistererWith(prometheus.Labels{"zone": "eu"}, registry).MustRegister(metrics)
+	fmt.Println(metrics.Add(throttle.Must(throttle.New(throttle.Every(time.Second), func() {}, throttle.WithName("reload")))))
+	families, err := registry.Gather()
+	fmt.Println(families[0].GetName(), families[0].GetMetric()[0].GetLabel()[1].GetValue(), err)
+	// Output:
+	// <nil>
+	// throttle_calls_dropped_total eu <nil>
+}
+
+func ExampleMetrics_Observe() {
+	metrics := throttle.Must(throttleprom.New())
+	reload := throttle.Must(throttle.New(throttle.Every(time.Hour), func() {},
+		throttle.WithName("reload"), throttle.WithObserver(metrics.Observe)))
+	_ = reload.Do(context.Background())
+	reload.Call()
+	_ = reload.Shutdown(context.Background()) // which waits for observers, too
+	show(metrics, "throttle_runs_total")
+	// Output:
+	// # HELP throttle_runs_total Runs that have ended, by why they started and what became of them.
+	// # TYPE throttle_runs_total counter
+	// throttle_runs_total{cause="call",result="success",throttle="reload"} 1
+	// throttle_runs_total{cause="flush",result="success",throttle="reload"} 1
+}
+
+func ExampleMetrics_Add() {
+	metrics := throttle.Must(throttleprom.New())
+	write := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Append[string],
+		func(context.Context, []string) error { return nil },
+		throttle.WithName("write"), throttle.WithObserver(metrics.Observe)))
+	defer write.Close()
+	if err := metrics.Add(write); err != nil {
+		fmt.Println(err)
+	}
+	for range 3 {
+		_ = write.Call([]string{"row"})
+	}
+	show(metrics, "throttle_calls_total")
+	// Output:
+	// # HELP throttle_calls_total Calls accepted or dropped, if they are counted.
+	// # TYPE throttle_calls_total counter
+	// throttle_calls_total{throttle="write"} 3
+}
+
+// A throttler that ends before the program does.
+func ExampleMetrics_Remove() {
+	metrics := throttle.Must(throttleprom.New())
+	session := throttle.Must(throttle.New(throttle.Every(time.Second), func() {},
+		throttle.WithName("session"), throttle.WithObserver(metrics.Observe)))
+	fmt.Println(metrics.Add(session))
+	_ = session.Do(context.Background())
+
+	_ = session.Shutdown(context.Background())
+	fmt.Println(metrics.Remove(session.Name()))
+	show(metrics, "throttle_runs_total")
+	// Output:
+	// <nil>
+	// true
+}
+
+func ExampleMetrics_Describe() {
+	metrics := throttle.Must(throttleprom.New())
+	ch := make(chan *prometheus.Desc, 100)
+	metrics.Describe(ch)
+	fmt.Println(len(ch))
+	// Output: 10
+}
+
+func ExampleMetrics_Collect() {
+	metrics := throttle.Must(throttleprom.New())
+	metrics.Observe(throttle.Run{Name: "reload", Cause: throttle.CauseCall, Result: throttle.ResultSuccess})
+	ch := make(chan prometheus.Metric, 100)
+	metrics.Collect(ch)
+	fmt.Println(len(ch)) // a counter, and three histograms
+	// Output: 4
+}
+
+// An own source, here one of two throttlers that are to be seen as one.
+func ExampleSource() {
+	metrics := throttle.Must(throttleprom.New())
+	var s throttleprom.Source = pair{
+		throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() {})),
+		throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() {})),
+	}
+	fmt.Println(metrics.Add(s))
+	show(metrics, "throttle_pending")
+	// Output:
+	// <nil>
+	// # HELP throttle_pending 1 if a call waits for its run or a failed run for its retry, of any key, else 0.
+	// # TYPE throttle_pending gauge
+	// throttle_pending{throttle="pair"} 0
+}
+
+type pair [2]*throttle.Throttler
+
+func (pair) Name() string { return "pair" }
+
+func (p pair) Stats() throttle.Stats {
+	stats, other := p[0].Stats(), p[1].Stats()
+	stats.Dropped += other.Dropped
+	stats.Pending = stats.Pending || other.Pending
+	stats.Running = stats.Running || other.Running
+	return stats
+}
+
+func ExampleOption() {
+	options := []throttleprom.Option{throttleprom.WithClassicBuckets()}
+	metrics, err := throttleprom.New(options...)
+	fmt.Println(metrics != nil, err)
+	// Output: true <nil>
+}
+
+func ExampleWithClassicBuckets() {
+	metrics := throttle.Must(throttleprom.New(throttleprom.WithClassicBuckets(0.1, 1, 10)))
+	started := time.Now()
+	metrics.Observe(throttle.Run{Name: "reload", Due: started, Started: started, Ended: started.Add(2 * time.Second)})
+	show(metrics, "throttle_run_duration_seconds")
+	// Output:
+	// # HELP throttle_run_duration_seconds Time from a run's start to its end.
+	// # TYPE throttle_run_duration_seconds histogram
+	// throttle_run_duration_seconds_bucket{throttle="reload",le="0.1"} 0
+	// throttle_run_duration_seconds_bucket{throttle="reload",le="1"} 0
+	// throttle_run_duration_seconds_bucket{throttle="reload",le="10"} 1
+	// throttle_run_duration_seconds_bucket{throttle="reload",le="+Inf"} 1
+	// throttle_run_duration_seconds_sum{throttle="reload"} 2
+	// throttle_run_duration_seconds_count{throttle="reload"} 1
+}
+
+// There may be any number of tenants, but there are two plans.
+func ExampleWithKeyLabel() {
+	plans := map[string]string{"acme": "gold"}
+	metrics := throttle.Must(throttleprom.New(throttleprom.WithKeyLabel(func(key any) string {
+		if tenant, ok := key.(string); ok && plans[tenant] == "gold" {
+			return "gold"
+		}
+		return "free"
+	})))
+	refresh := throttle.Must(throttle.NewGroup(throttle.Every(time.Hour),
+		func(context.Context, string) error { return nil },
+		throttle.WithName("refresh"), throttle.WithObserver(metrics.Observe)))
+	for _, tenant := range []string{"acme", "initech", "hooli"} {
+		_ = refresh.Do(context.Background(), tenant)
+	}
+	_ = refresh.Shutdown(context.Background())
+	show(metrics, "throttle_runs_total")
+	// Output:
+	// # HELP throttle_runs_total Runs that have ended, by why they started and what became of them.
+	// # TYPE throttle_runs_total counter
+	// throttle_runs_total{cause="call",key="free",result="success",throttle="refresh"} 2
+	// throttle_runs_total{cause="call",key="gold",result="success",throttle="refresh"} 1
+}
+
+func ExampleErrNoName() {
+	metrics := throttle.Must(throttleprom.New())
+	nameless := throttle.Must(throttle.New(throttle.Every(time.Second), func() {}))
+	fmt.Println(errors.Is(metrics.Add(nameless), throttleprom.ErrNoName))
+	// Output: true
+}
+
+func ExampleErrNameTaken() {
+	metrics := throttle.Must(throttleprom.New())
+	reload := throttle.Must(throttle.New(throttle.Every(time.Second), func() {}, throttle.WithName("reload")))
+	fmt.Println(metrics.Add(reload))
+	fmt.Println(metrics.Add(reload))
+	// Output:
+	// <nil>
+	// throttleprom: name is taken: reload
+}

@@ -1,0 +1,358 @@
+package throttleprom_test
+
+// This file holds what a scrape shows of throttlers whose runs are known.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/adapters/throttleprom"
+)
+
+var errFailed = errors.New("scripted failure")
+
+// play has one throttler of each kind do what is known, in fake time from 2000 on, and
+// leaves them to metrics as they are after 1.4 s.
+func play(t *testing.T, metrics *throttleprom.Metrics) {
+	t.Helper()
+	observed := throttle.WithObserver(metrics.Observe)
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		reload, err := throttle.New(
+			throttle.Policy{Interval: time.Second, Retry: throttle.Backoff{Initial: 4 * time.Second}},
+			succeedThenFail(), observed, throttle.WithName("reload"), throttle.WithCallCount())
+		require.NoError(t, err)
+		refresh, err := throttle.NewGroup(throttle.Policy{Interval: time.Second, Edges: throttle.Leading}, panicForSecond,
+			observed, throttle.WithName("refresh"), throttle.WithMaxConcurrent(1), throttle.WithErrorHandler(func(error) {}))
+		require.NoError(t, err)
+		write, err := throttle.NewCoalescer(throttle.Debounce(2*time.Second, 0), throttle.Latest[int],
+			func(context.Context, int) error { return nil }, observed, throttle.WithName("write"))
+		require.NoError(t, err)
+		for _, source := range []throttleprom.Source{reload, refresh, write} {
+			require.NoError(t, metrics.Add(source))
+		}
+
+		// One key at a time: the run of the second is 500 ms late.
+		require.NoError(t, refresh.Call("secret-1"))
+		require.NoError(t, refresh.Call("secret-2"))
+		require.NoError(t, refresh.Call("secret-1")) // dropped
+		require.NoError(t, write.Call(1))
+		require.NoError(t, write.Call(2))
+		require.NoError(t, write.Flush(ctx))
+		require.NoError(t, write.Call(3)) // its run is due at 2 s
+		require.NoError(t, reload.Do(ctx))
+		time.Sleep(100 * time.Millisecond)
+		reload.Call() // at 350 ms
+		time.Sleep(100 * time.Millisecond)
+		require.ErrorIs(t, reload.Do(ctx), errFailed) // from 1 s to 1.25 s; its retry is due at 5.25 s
+		time.Sleep(150 * time.Millisecond)
+		synctest.Wait()
+	})
+}
+
+// succeedThenFail returns a callback of which each run takes 250 ms.
+func succeedThenFail() func() error {
+	var result error
+	return func() error {
+		time.Sleep(250 * time.Millisecond)
+		defer func() { result = errFailed }()
+		return result
+	}
+}
+
+// panicForSecond is a callback of which each run takes 500 ms.
+func panicForSecond(_ context.Context, key string) error {
+	time.Sleep(500 * time.Millisecond)
+	if key == "secret-2" {
+		panic("scripted panic")
+	}
+	return nil
+}
+
+func TestScrapeShowsWhatHappened(t *testing.T) {
+	metrics, target := newMetrics(t)
+	play(t, metrics)
+	require.Equal(t, []string{
+		`throttle_calls_dropped_total{throttle="refresh"} 1`,
+		`throttle_calls_dropped_total{throttle="reload"} 0`,
+		`throttle_calls_dropped_total{throttle="write"} 0`,
+		`throttle_calls_total{throttle="reload"} 3`,
+		`throttle_calls_total{throttle="write"} 3`, // nobody counts those of refresh
+		`throttle_keys{throttle="refresh"} 1`,      // the window of secret-1 is over
+		`throttle_next_run_timestamp_seconds{throttle="reload"} 9.4668480525e+08`,
+		`throttle_next_run_timestamp_seconds{throttle="write"} 9.46684802e+08`,
+		`throttle_pending{throttle="refresh"} 0`,
+		`throttle_pending{throttle="reload"} 1`, // a retry
+		`throttle_pending{throttle="write"} 1`,
+		`throttle_run_duration_seconds_bucket{throttle="refresh",le="+Inf"} 2`,
+		`throttle_run_duration_seconds_bucket{throttle="reload",le="+Inf"} 2`,
+		`throttle_run_duration_seconds_bucket{throttle="write",le="+Inf"} 1`,
+		`throttle_run_duration_seconds_count{throttle="refresh"} 2`,
+		`throttle_run_duration_seconds_count{throttle="reload"} 2`,
+		`throttle_run_duration_seconds_count{throttle="write"} 1`,
+		`throttle_run_duration_seconds_sum{throttle="refresh"} 1`,
+		`throttle_run_duration_seconds_sum{throttle="reload"} 0.5`,
+		`throttle_run_duration_seconds_sum{throttle="write"} 0`,
+		`throttle_run_lateness_seconds_bucket{throttle="refresh",le="+Inf"} 2`,
+		`throttle_run_lateness_seconds_bucket{throttle="reload",le="+Inf"} 2`,
+		`throttle_run_lateness_seconds_bucket{throttle="write",le="+Inf"} 1`,
+		`throttle_run_lateness_seconds_count{throttle="refresh"} 2`,
+		`throttle_run_lateness_seconds_count{throttle="reload"} 2`,
+		`throttle_run_lateness_seconds_count{throttle="write"} 1`,
+		`throttle_run_lateness_seconds_sum{throttle="refresh"} 0.5`,
+		`throttle_run_lateness_seconds_sum{throttle="reload"} 0`,
+		`throttle_run_lateness_seconds_sum{throttle="write"} 0`,
+		`throttle_run_wait_seconds_bucket{throttle="refresh",le="+Inf"} 2`,
+		`throttle_run_wait_seconds_bucket{throttle="reload",le="+Inf"} 2`,
+		`throttle_run_wait_seconds_bucket{throttle="write",le="+Inf"} 1`,
+		`throttle_run_wait_seconds_count{throttle="refresh"} 2`,
+		`throttle_run_wait_seconds_count{throttle="reload"} 2`,
+		`throttle_run_wait_seconds_count{throttle="write"} 1`,
+		`throttle_run_wait_seconds_sum{throttle="refresh"} 0.5`,
+		`throttle_run_wait_seconds_sum{throttle="reload"} 0.65`, // from 350 ms to 1 s
+		`throttle_run_wait_seconds_sum{throttle="write"} 0`,
+		`throttle_running{throttle="refresh"} 0`,
+		`throttle_running{throttle="reload"} 0`,
+		`throttle_running{throttle="write"} 0`,
+		`throttle_runs_total{cause="call",result="failure",throttle="reload"} 1`,
+		`throttle_runs_total{cause="call",result="panic",throttle="refresh"} 1`,
+		`throttle_runs_total{cause="call",result="success",throttle="refresh"} 1`,
+		`throttle_runs_total{cause="call",result="success",throttle="reload"} 1`,
+		`throttle_runs_total{cause="flush",result="success",throttle="write"} 1`,
+	}, without(target.lines(t), func(line string) bool {
+		return strings.HasPrefix(line, "throttle_runs_total") && strings.HasSuffix(line, " 0")
+	}))
+}
+
+func TestHistogramsAreNative(t *testing.T) {
+	metrics, target := newMetrics(t)
+	play(t, metrics)
+	families := target.families(t)
+	for name, wants := range map[string]map[string]native{
+		"throttle_run_duration_seconds": {"reload": {sum: 0.5, from: -16, counts: []int64{2}}, "write": {zero: 1}},
+		"throttle_run_lateness_seconds": {"refresh": {sum: 0.5, zero: 1, from: -8, counts: []int64{1}}},
+		"throttle_run_wait_seconds":     {"reload": {sum: 0.65, zero: 1, from: -4, counts: []int64{1}}},
+	} {
+		for _, metric := range families[name].GetMetric() {
+			require.Len(t, metric.GetLabel(), 1)
+			if want, ok := wants[metric.GetLabel()[0].GetValue()]; ok {
+				got := metric.GetHistogram()
+				require.Equal(t, want, nativeOf(got), "%s of %v", name, metric)
+				require.EqualValues(t, 3, got.GetSchema(), "8 buckets from one power of two to the next")
+				require.Empty(t, got.GetBucket(), "no classic ones unless asked for")
+				delete(wants, metric.GetLabel()[0].GetValue())
+			}
+		}
+		require.Empty(t, wants, name)
+	}
+}
+
+// A native is what a native histogram holds: counts in adjacent buckets, of which bucket
+// i reaches, with schema 3, from 2^((i-1)/8) to 2^(i/8).
+type native struct {
+	sum    float64
+	zero   uint64
+	from   int32
+	counts []int64
+}
+
+func nativeOf(h *dto.Histogram) native {
+	n := native{sum: h.GetSampleSum(), zero: h.GetZeroCount()}
+	var count int64
+	for i, delta := range h.GetPositiveDelta() {
+		if i == 0 {
+			n.from = h.GetPositiveSpan()[0].GetOffset()
+		}
+		count += delta
+		n.counts = append(n.counts, count)
+	}
+	return n
+}
+
+func TestHistogramsStaySmallWhateverIsMeasured(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		after time.Duration
+		wider bool // buckets
+	}{
+		{"by wider buckets", time.Hour - time.Second, true},
+		{"by a new start once an hour", time.Hour, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			metrics, target := newMetrics(t)
+			synctest.Test(t, func(*testing.T) {
+				for took := time.Nanosecond; took < 1<<60; took += took/10 + 1 {
+					metrics.Observe(throttle.Run{Name: "spread", Ended: time.Time{}.Add(took)})
+				}
+				time.Sleep(test.after)
+				synctest.Wait()
+				metrics.Observe(throttle.Run{Name: "spread"})
+			})
+			got := target.families(t)["throttle_run_duration_seconds"].GetMetric()[0].GetHistogram()
+			require.Equal(t, test.wider, got.GetSchema() < 3)
+			require.LessOrEqual(t, len(got.GetPositiveDelta()), 160)
+		})
+	}
+}
+
+func TestClassicBucketsAreBesideTheNative(t *testing.T) {
+	metrics, target := newMetrics(t, throttleprom.WithClassicBuckets(0.1, 0.25, 1))
+	play(t, metrics)
+	const name = "throttle_run_duration_seconds"
+	require.Equal(t, []string{
+		name + `_bucket{throttle="reload",le="+Inf"} 2`,
+		name + `_bucket{throttle="reload",le="0.1"} 0`,
+		name + `_bucket{throttle="reload",le="0.25"} 2`,
+		name + `_bucket{throttle="reload",le="1"} 2`,
+	}, only(target.lines(t), name+`_bucket{throttle="reload"`))
+	for _, metric := range target.families(t)[name].GetMetric() {
+		require.NotNil(t, metric.GetHistogram().Schema)
+		require.Len(t, metric.GetHistogram().GetBucket(), 3)
+	}
+}
+
+func TestClassicBucketsHaveDefaults(t *testing.T) {
+	metrics, target := newMetrics(t, throttleprom.WithClassicBuckets())
+	play(t, metrics)
+	for _, metric := range target.families(t)["throttle_run_lateness_seconds"].GetMetric() {
+		buckets := metric.GetHistogram().GetBucket()
+		require.Len(t, buckets, 22)
+		require.InDelta(t, 0.0001, buckets[0].GetUpperBound(), 0)
+		require.InDelta(t, 1000, buckets[21].GetUpperBound(), 0)
+	}
+}
+
+func TestNoKeyIsShownUnlessAskedFor(t *testing.T) {
+	metrics, target := newMetrics(t)
+	play(t, metrics)
+	_, body, err := target.get(text)
+	require.NoError(t, err)
+	require.Contains(t, body, `throttle="refresh"`)
+	require.NotContains(t, body, "secret")
+	require.NotContains(t, body, "key=")
+}
+
+func TestKeysAreShownAsTheirClass(t *testing.T) {
+	class := func(key any) string { return fmt.Sprint("class of ", key) } // not that of nil, for who has no key
+	metrics, target := newMetrics(t, throttleprom.WithKeyLabel(class))
+	play(t, metrics)
+	lines := target.lines(t)
+	require.Equal(t, []string{
+		`throttle_run_duration_seconds_count{key="",throttle="reload"} 2`,
+		`throttle_run_duration_seconds_count{key="",throttle="write"} 1`,
+		`throttle_run_duration_seconds_count{key="class of secret-1",throttle="refresh"} 1`,
+		`throttle_run_duration_seconds_count{key="class of secret-2",throttle="refresh"} 1`,
+	}, only(lines, "throttle_run_duration_seconds_count"))
+	require.Equal(t, []string{
+		`throttle_runs_total{cause="call",key="class of secret-1",result="success",throttle="refresh"} 1`,
+		`throttle_runs_total{cause="call",key="class of secret-2",result="panic",throttle="refresh"} 1`,
+	}, without(only(lines, "throttle_runs_total"), func(line string) bool { return !strings.Contains(line, "refresh") }))
+	require.Equal(t, []string{`throttle_keys{throttle="refresh"} 1`}, only(lines, "throttle_keys"))
+}
+
+func TestARunThatCoversNoCallHasNoWait(t *testing.T) {
+	metrics, target := newMetrics(t)
+	synctest.Test(t, func(t *testing.T) {
+		poll, err := throttle.New(throttle.Policy{MaxInterval: time.Second}, func() {},
+			throttle.WithName("poll"), throttle.WithObserver(metrics.Observe))
+		require.NoError(t, err)
+		defer poll.Close()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.EqualValues(t, 1, poll.Stats().Runs)
+	})
+	lines := target.lines(t)
+	require.Contains(t, lines, `throttle_runs_total{cause="interval",result="success",throttle="poll"} 1`)
+	require.Contains(t, lines, `throttle_run_lateness_seconds_count{throttle="poll"} 1`)
+	require.Contains(t, lines, `throttle_run_wait_seconds_count{throttle="poll"} 0`)
+}
+
+func TestRunsShowInRealTime(t *testing.T) {
+	metrics, target := newMetrics(t)
+	var running []string
+	save, err := throttle.New(throttle.Every(time.Hour), func() {
+		running = only(target.lines(t), "throttle_running")
+	}, throttle.WithName("save"), throttle.WithObserver(metrics.Observe))
+	require.NoError(t, err)
+	require.NoError(t, metrics.Add(save))
+	require.NoError(t, save.Do(t.Context()))
+	save.Call()
+	require.Equal(t, []string{`throttle_pending{throttle="save"} 1`}, only(target.lines(t), "throttle_pending"))
+	require.NoError(t, save.Shutdown(t.Context())) // which waits for the observers, too
+	require.Equal(t, []string{`throttle_running{throttle="save"} 1`}, running)
+	lines := target.lines(t)
+	require.Contains(t, lines, `throttle_runs_total{cause="call",result="success",throttle="save"} 1`)
+	require.Contains(t, lines, `throttle_runs_total{cause="flush",result="success",throttle="save"} 1`)
+	require.Contains(t, lines, `throttle_run_duration_seconds_count{throttle="save"} 2`)
+	require.Contains(t, lines, `throttle_pending{throttle="save"} 0`)
+	require.Contains(t, lines, `throttle_running{throttle="save"} 0`)
+	require.Empty(t, only(lines, "throttle_next_run_timestamp_seconds"))
+}
+
+func TestMetricsAreNamedAsIsUsual(t *testing.T) {
+	for _, opts := range [][]throttleprom.Option{nil, {throttleprom.WithClassicBuckets()}} {
+		metrics, target := newMetrics(t, opts...)
+		play(t, metrics)
+		problems, err := testutil.GatherAndLint(target.registry)
+		require.NoError(t, err)
+		require.Empty(t, problems)
+	}
+}
+
+func TestLabelsAreValidWhateverTheNames(t *testing.T) {
+	metrics, target := newMetrics(t, throttleprom.WithKeyLabel(func(key any) string { return fmt.Sprint(key) }))
+	hostile, err := throttle.NewGroup(throttle.Every(time.Hour), func(context.Context, string) error { return nil },
+		throttle.WithName("re\xffload\"\n"), throttle.WithObserver(metrics.Observe))
+	require.NoError(t, err)
+	defer hostile.Close()
+	require.NoError(t, metrics.Add(hostile))
+	require.NoError(t, hostile.Do(t.Context(), "acme\xfe"))
+	require.NoError(t, hostile.Shutdown(t.Context()))
+	metrics.Observe(throttle.Run{Name: "made up", Cause: "\xff", Result: "\xff"})
+	lines := target.lines(t)
+	require.Contains(t, lines, `throttle_keys{throttle="re�load\"\n"} 0`)
+	require.Contains(t, lines, `throttle_runs_total{cause="call",key="acme�",result="success",throttle="re�load\"\n"} 1`)
+	require.Contains(t, lines, `throttle_runs_total{cause="�",key="",result="�",throttle="made up"} 1`)
+	require.True(t, metrics.Remove("re\xffload\"\n"))
+	require.Empty(t, without(target.lines(t), func(line string) bool { return strings.Contains(line, "made up") }))
+	metrics.Observe(throttle.Run{Name: "re\xffload"})
+	require.False(t, metrics.Remove("re�load")) // it was not added
+	metrics.Observe(throttle.Run{Name: "re\xffload"})
+	require.Contains(t, target.lines(t), `throttle_runs_total{cause="",key="",result="",throttle="re�load"} 1`)
+}
+
+func TestATimeFarAwayIsShownAsItIs(t *testing.T) {
+	metrics, target := newMetrics(t)
+	far := time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC) // after the last that UnixNano knows
+	require.NoError(t, metrics.Add(fake{"far", throttle.Stats{Next: far}}))
+	require.Contains(t, target.lines(t), `throttle_next_run_timestamp_seconds{throttle="far"} 1.0413792e+10`)
+}
+
+func TestNewReportsEveryProblem(t *testing.T) {
+	metrics, err := throttleprom.New(
+		nil,
+		throttleprom.WithClassicBuckets(1, 1),
+		throttleprom.WithClassicBuckets(2, 1),
+		throttleprom.WithClassicBuckets(math.NaN()),
+		throttleprom.WithKeyLabel(nil),
+	)
+	require.Nil(t, metrics)
+	require.EqualError(t, err, `throttle: Option <nil>: must not be nil
+throttle: WithClassicBuckets [1 1]: must increase
+throttle: WithClassicBuckets [2 1]: must increase
+throttle: WithClassicBuckets [NaN]: must increase
+throttle: WithKeyLabel <nil>: must not be nil`)
+	_, ok := errors.AsType[*throttle.PolicyError](err)
+	require.True(t, ok)
+}

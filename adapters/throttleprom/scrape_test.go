@@ -1,0 +1,123 @@
+package throttleprom_test
+
+// This file holds how tests see metrics: as a server does, over HTTP.
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/adapters/throttleprom"
+)
+
+// newMetrics returns what opts build, served by a real registry.
+func newMetrics(t *testing.T, opts ...throttleprom.Option) (*throttleprom.Metrics, *target) {
+	t.Helper()
+	metrics, err := throttleprom.New(opts...)
+	require.NoError(t, err)
+	registry := prometheus.NewPedanticRegistry()
+	require.NoError(t, registry.Register(metrics))
+	handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: prometheus.NewRegistry()})
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return metrics, &target{server, registry}
+}
+
+// A target is what a server scrapes.
+type target struct {
+	server   *httptest.Server
+	registry *prometheus.Registry
+}
+
+// Formats that a server may ask for.
+const (
+	text     = "text/plain;version=0.0.4"
+	protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+)
+
+// get scrapes s in the given format, and returns the format of the answer and its body.
+func (s *target) get(format string) (expfmt.Format, string, error) {
+	request, err := http.NewRequest(http.MethodGet, s.server.URL, nil)
+	if err != nil {
+		return "", "", err
+	}
+	request.Header.Set("Accept", format)
+	response, err := s.server.Client().Do(request)
+	if err != nil {
+		return "", "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", response.Status, body)
+	}
+	return expfmt.ResponseFormat(response.Header), string(body), err
+}
+
+// lines returns what a scrape of s in text says, without comments and in order.
+func (s *target) lines(t *testing.T) []string {
+	t.Helper()
+	format, body, err := s.get(text)
+	require.NoError(t, err)
+	require.Equal(t, expfmt.TypeTextPlain, format.FormatType())
+	lines := without(strings.Split(body, "\n"), func(line string) bool {
+		return strings.HasPrefix(line, "#") || line == ""
+	})
+	slices.Sort(lines)
+	return lines
+}
+
+// only returns those of lines that start with prefix.
+func only(lines []string, prefix string) []string {
+	return without(lines, func(line string) bool { return !strings.HasPrefix(line, prefix) })
+}
+
+// without returns those of lines that leave does not choose.
+func without(lines []string, leave func(line string) bool) []string {
+	return slices.DeleteFunc(slices.Clone(lines), leave)
+}
+
+// families returns what a scrape of s in protobuf says, by name.
+func (s *target) families(t *testing.T) map[string]*dto.MetricFamily {
+	t.Helper()
+	format, body, err := s.get(protobuf)
+	require.NoError(t, err)
+	require.Equal(t, expfmt.TypeProtoDelim, format.FormatType())
+	families := map[string]*dto.MetricFamily{}
+	decoder := expfmt.NewDecoder(strings.NewReader(body), format)
+	for {
+		family := &dto.MetricFamily{}
+		err := decoder.Decode(family)
+		if errors.Is(err, io.EOF) {
+			return families
+		}
+		require.NoError(t, err)
+		families[family.GetName()] = family
+	}
+}
+
+// A fake is a source that says what it is told to.
+type fake struct {
+	name  string
+	stats throttle.Stats
+}
+
+func (f fake) Name() string          { return f.name }
+func (f fake) Stats() throttle.Stats { return f.stats }
+
+// A fakeGroup is one that holds no key.
+type fakeGroup struct{ fake }
+
+func (fakeGroup) Len() int { return 0 }
