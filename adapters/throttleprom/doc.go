@@ -54,4 +54,10 @@
 //	histogram_quantile(0.99, sum by (throttle, le) (rate(throttle_run_duration_seconds_bucket[5m])))
 //
 // The first asks native histograms, the second classic ones.
+//
+// # Dashboard
+//
+// The file dashboard.json, beside this one, is a dashboard for Grafana 11 and later. It asks
+// for native histograms and, where there are none, for classic ones, so it needs no change
+// for either.
 package throttleprom

@@ -1,0 +1,147 @@
+package throttleprom_test
+
+// This file holds that the dashboard shows what there is to show.
+
+import (
+	"encoding/json"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/adapters/throttleprom"
+)
+
+// A dashboard is what these tests know of Grafana's schema.
+type dashboard struct {
+	SchemaVersion int `json:"schemaVersion"`
+	Templating    struct {
+		List []struct {
+			Name, Type, Definition string
+		}
+	}
+	Panels []struct {
+		ID          int
+		Title, Type string
+		Description string
+		Datasource  datasource
+		GridPos     struct{ X, Y, W, H int } `json:"gridPos"`
+		Targets     []struct {
+			RefID      string `json:"refId"`
+			Expr       string
+			Datasource datasource
+		}
+	}
+}
+
+type datasource struct{ Type, UID string }
+
+func readDashboard(t *testing.T) dashboard {
+	t.Helper()
+	file, err := os.ReadFile("dashboard.json")
+	require.NoError(t, err)
+	var d dashboard
+	require.NoError(t, json.Unmarshal(file, &d))
+	return d
+}
+
+// queries returns all that d asks the server for.
+func (d dashboard) queries() (queries []string) {
+	for _, variable := range d.Templating.List {
+		if variable.Type == "query" {
+			queries = append(queries, variable.Definition)
+		}
+	}
+	for _, panel := range d.Panels {
+		for _, target := range panel.Targets {
+			queries = append(queries, target.Expr)
+		}
+	}
+	return queries
+}
+
+// A selection is a metric in a query, with the labels that choose its series.
+var selection = regexp.MustCompile(`(throttle_\w+)(\{[^}]*\})?`)
+
+func TestDashboardAsksForWhatIsExported(t *testing.T) {
+	metrics, target := newMetrics(t, throttleprom.WithClassicBuckets())
+	play(t, metrics)
+	exported := map[string]bool{}
+	for _, line := range target.lines(t) {
+		exported[line[:strings.IndexByte(line, '{')]] = true
+	}
+	for name := range target.families(t) {
+		exported[name] = true // a native histogram has no suffix
+	}
+
+	asked := map[string]bool{}
+	for _, query := range readDashboard(t).queries() {
+		found := selection.FindAllStringSubmatch(query, -1)
+		require.NotEmpty(t, found, query)
+		for _, metric := range found {
+			require.True(t, exported[metric[1]], "nobody exports %s: %s", metric[1], query)
+			asked[metric[1]] = true
+			if !strings.HasPrefix(query, "label_values") {
+				require.Contains(t, metric[2], `throttle=~"$throttle"`, query)
+			}
+		}
+	}
+	for name := range target.families(t) {
+		if !slices.Contains([]string{"throttle_running", "throttle_next_run_timestamp_seconds"}, name) {
+			require.True(t, asked[name], "nobody asks for %s", name)
+		}
+	}
+}
+
+func TestDashboardAsksForBothKindsOfHistogram(t *testing.T) {
+	quantiles := 0
+	for _, query := range readDashboard(t).queries() {
+		if !strings.Contains(query, "histogram_quantile") {
+			continue
+		}
+		quantiles++
+		native, classic, ok := strings.Cut(query, "\nor\n")
+		require.True(t, ok, query)
+		require.NotContains(t, native, "_bucket")
+		require.Contains(t, native, "sum by (throttle) ")
+		require.Equal(t, classic, strings.ReplaceAll(strings.ReplaceAll(native, "_seconds{", "_seconds_bucket{"), "by (throttle)", "by (throttle, le)"))
+	}
+	require.Equal(t, 4, quantiles)
+}
+
+func TestDashboardIsAsGrafanaReadsIt(t *testing.T) {
+	d := readDashboard(t)
+	require.GreaterOrEqual(t, d.SchemaVersion, 39) // that of Grafana 11
+	variables := map[string]string{}
+	for _, variable := range d.Templating.List {
+		variables[variable.Name] = variable.Type
+	}
+	require.Equal(t, map[string]string{"datasource": "datasource", "throttle": "query"}, variables)
+
+	chosen := datasource{Type: "prometheus", UID: "${datasource}"}
+	ids, places := map[int]bool{}, map[[2]int]bool{}
+	for _, panel := range d.Panels {
+		require.NotEmpty(t, panel.Title)
+		require.NotEmpty(t, panel.Description, panel.Title)
+		require.Equal(t, "timeseries", panel.Type, panel.Title)
+		require.Equal(t, chosen, panel.Datasource, panel.Title)
+		require.False(t, ids[panel.ID], panel.Title)
+		ids[panel.ID] = true
+
+		g := panel.GridPos
+		require.True(t, g.W == 8 && g.H == 8 && g.X%8 == 0 && g.Y%8 == 0 && g.X+g.W <= 24, panel.Title)
+		require.False(t, places[[2]int{g.X, g.Y}], panel.Title)
+		places[[2]int{g.X, g.Y}] = true
+
+		require.NotEmpty(t, panel.Targets, panel.Title)
+		refs := map[string]bool{}
+		for _, target := range panel.Targets {
+			require.Equal(t, chosen, target.Datasource, panel.Title)
+			require.False(t, refs[target.RefID], panel.Title)
+			refs[target.RefID] = true
+		}
+	}
+}
