@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -19,7 +20,8 @@ const (
 // In the row of calls a block is as many eighths high as there are calls in its
 // column; or, if some column has more than eight, to scale, and a last line
 // tells which. A run begins with a full block, or a cross if it failed, and goes
-// on in grey.
+// on in grey. A dropped call counts like any other. What a line of text has no
+// room for is left out: waits, values, marks, measures and labels.
 func Text(e Events, width int) string {
 	a := axis{end: e.end(), columns: max(width, gutter+minColumns) - gutter}
 	var b strings.Builder
@@ -27,7 +29,7 @@ func Text(e Events, width int) string {
 		line := fmt.Sprintf("%-*s%s", gutter, name, string(cells))
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
-	calls, scale := a.calls(e.Calls)
+	calls, scale := a.calls(slices.Concat(e.Calls, e.Dropped))
 	row("calls", calls)
 	row("runs", a.runs(e.Runs))
 	if len(e.Windows) > 0 {

@@ -1,48 +1,96 @@
 // Package timeline draws calls and runs on a time axis: what a throttler was
 // asked for, and what it did.
 //
-// The data are plain values, and so are the drawings: [Text] is for a terminal.
+// The data are plain values, and so are the drawings: [Text] is for a terminal,
+// [SVG] for a page that shows pictures, [Strip] for a page that is made of them.
 package timeline
 
 import (
+	"slices"
 	"strconv"
 	"time"
 )
 
 // Events is what is drawn. All times count from the same origin, which is where
-// the axis begins; their order is of no matter.
+// the axis begins; their order is of no matter. Everything but End may be left
+// out.
 type Events struct {
-	Calls   []time.Duration // when a run was asked for
-	Runs    []Run           // when the callback ran
-	Windows []Span          // when spacing kept the next run away; may be left out
-	End     time.Duration   // where the axis ends, and what is later is cut off; 0: at the last event
+	Calls    []time.Duration // when a run was asked for
+	Dropped  []time.Duration // when one was asked for in vain: calls that are not among Calls
+	Values   []Mark          // what calls handed over
+	Waits    []Wait          // what lies between a call and its run
+	Runs     []Run           // when the callback ran
+	Windows  []Span          // when spacing kept the next run away
+	Marks    []Mark          // what else happened
+	Measures []Measure       // distances worth showing
+	End      time.Duration   // where the axis ends, and what is later is cut off; 0: at the last event
 }
 
 // A Span is the time from Start up to End.
 type Span struct{ Start, End time.Duration }
 
+// A Wait is the time from the first of the calls that a run covers until it
+// starts.
+type Wait struct {
+	Span
+
+	Dropped bool // at its end the calls were dropped instead
+}
+
 // A Run is one execution of the callback.
 type Run struct {
 	Span
 
+	Label  string // what to say of it
 	Failed bool
+	Active bool // it has not ended: End is as far as is known
+}
+
+// A Mark is something that happened at an instant.
+type Mark struct {
+	At    time.Duration
+	Label string
+}
+
+// A Measure is a distance in time.
+type Measure struct {
+	Span
+
+	Label string // what it is the length of
 }
 
 // end returns where the axis ends, which is more than 0.
 func (e Events) end() time.Duration {
 	end := e.End
 	if end <= 0 {
-		for _, call := range e.Calls {
-			end = max(end, call)
+		for _, calls := range [][]time.Duration{e.Calls, e.Dropped} {
+			for _, call := range calls {
+				end = max(end, call)
+			}
 		}
-		for _, run := range e.Runs {
-			end = max(end, run.Start, run.End)
+		for _, span := range e.spans() {
+			end = max(end, span.Start, span.End)
 		}
-		for _, window := range e.Windows {
-			end = max(end, window.Start, window.End)
+		for _, mark := range e.Marks {
+			end = max(end, mark.At)
 		}
 	}
 	return max(end, 1)
+}
+
+// spans returns all that has a length.
+func (e Events) spans() []Span {
+	spans := slices.Clip(e.Windows)
+	for _, run := range e.Runs {
+		spans = append(spans, run.Span)
+	}
+	for _, wait := range e.Waits {
+		spans = append(spans, wait.Span)
+	}
+	for _, measure := range e.Measures {
+		spans = append(spans, measure.Span)
+	}
+	return spans
 }
 
 // tickStep returns the least distance of axis ticks, a round number of ms or s,
@@ -61,8 +109,14 @@ func tickStep(end time.Duration, fits func(step time.Duration) bool) time.Durati
 
 // tickLabel returns t, a multiple of step, in ms or s.
 func tickLabel(t, step time.Duration) string {
+	number, unit := tickNumber(t, step)
+	return number + unit
+}
+
+// tickNumber returns t, a multiple of step, and the unit it is in: ms or s.
+func tickNumber(t, step time.Duration) (number, unit string) {
 	if step >= time.Second {
-		return strconv.FormatFloat(t.Seconds(), 'f', -1, 64) + "s"
+		return strconv.FormatFloat(t.Seconds(), 'f', -1, 64), "s"
 	}
-	return strconv.FormatFloat(float64(t)/float64(time.Millisecond), 'f', -1, 64) + "ms"
+	return strconv.FormatFloat(float64(t)/float64(time.Millisecond), 'f', -1, 64), "ms"
 }

@@ -1,0 +1,283 @@
+package timeline
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// This file draws for a browser. What things look like is in svg_style.go, if it is
+// a colour. No element has an id, so that many drawings can be in one page.
+
+// The measures of the drawings, in pixels at their own size.
+const (
+	pictureWidth = 640 // so that its letters are legible when a telephone shrinks it
+	stripWidth   = 560
+
+	margin        = 16
+	laneNames     = 80 // room for them, left of the axis
+	letter        = 9.0
+	lineHeight    = 20
+	gap           = 6 // between things that must not touch
+	inset         = 3 // of a run's label from its begin
+	callHeight    = 26
+	stemHeight    = 8  // of a wait's begin, where there are no calls
+	waitHeight    = 16 // from where calls end to where runs begin
+	barHeight     = 26
+	measureHeight = lineHeight + 10
+	tickLength    = 5
+	hatch         = 7  // distance of the lines of a failed run
+	leastWidth    = 3  // of a run, so that it is seen
+	leastHatch    = 12 // of a failed run to be hatched; a narrower one is a cross
+)
+
+// SVG draws e as a picture that stands alone: with colours for light and dark
+// screens, and a background of its own. Those who cannot see it are told title and
+// description.
+//
+// Calls stand on the line of their wait, which leads down into the run that covers
+// them; one that was dropped ends in a cross. A failed run is hatched, or a cross
+// if it is too short for that. A window is shaded.
+func SVG(e Events, title, description string) string {
+	s := newSketch(e, pictureWidth, laneNames, margin*3/2)
+	s.row(margin)
+	s.draw()
+	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" class="timeline" role="img" viewBox="0 0 %[1]d %[2]d" width="%[1]d" height="%[2]d">
+<title>%[3]s</title>
+<desc>%[4]s</desc>
+<style>
+%[5]s</style>
+<rect class="paper" width="%[1]d" height="%[2]d" rx="6"/>
+%[6]s</svg>
+`, pictureWidth, int(s.y+margin/2), escape(title), escape(description), Style, s.String())
+}
+
+// Strip draws e as an svg element for a page whose style sheet holds [Style], or
+// rules of its own for the same classes. label is for those who cannot see it.
+//
+// The labels of its axis count from now: -60s at its begin, if now is 60 s. A wait
+// that ends later than now is pending, with a ring where its run is due if that is
+// on the axis. A run's label is shown when it is pointed at. Without Calls, a wait
+// alone tells when its run was asked for.
+func Strip(e Events, now time.Duration, label string) string {
+	s := newSketch(e, stripWidth, gap, gap)
+	s.row(gap / 2)
+	s.now, s.strip = now, true
+	s.draw()
+	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" class="timeline" role="img" aria-label="%[3]s" viewBox="0 0 %[1]d %[2]d">
+%[4]s</svg>
+`, stripWidth, int(s.y), escape(label), s.String())
+}
+
+// A sketch is an SVG in the making.
+type sketch struct {
+	strings.Builder
+
+	events      Events
+	end         time.Duration // of the axis
+	left, right float64       // ends of the axis
+	width       float64       // of the whole
+	strip       bool
+	now         time.Duration // of a strip
+	y           float64       // where the next row begins
+}
+
+func newSketch(e Events, width, left, right float64) *sketch {
+	return &sketch{events: e, end: e.end(), left: left, right: width - right, width: width}
+}
+
+// row returns where a row begins that is so high.
+func (s *sketch) row(height float64) (top float64) {
+	top = s.y
+	s.y += height
+	return top
+}
+
+// contains reports whether t is on the axis.
+func (s *sketch) contains(t time.Duration) bool { return 0 <= t && t <= s.end }
+
+// at returns where t is, or the end of the axis that is nearer to it.
+func (s *sketch) at(t time.Duration) float64 {
+	share := min(max(float64(t)/float64(s.end), 0), 1)
+	return s.left + share*(s.right-s.left)
+}
+
+// cut returns from where to where span is, and whether any of it is on the axis.
+func (s *sketch) cut(span Span) (from, to float64, seen bool) {
+	seen = span.Start <= s.end && span.End >= 0 && span.Start <= span.End
+	return s.at(span.Start), s.at(span.End), seen
+}
+
+// draw draws all events, from top to bottom but for what lies behind the rest.
+func (s *sketch) draw() {
+	e := s.events
+	labels, labelRows := s.stack(s.runLabels())
+	measures, measureRows := s.stack(s.measureLabels())
+
+	var notes, calls, waits float64
+	if len(e.Marks)+len(e.Values) > 0 {
+		notes = s.row(lineHeight)
+	}
+	if len(e.Calls)+len(e.Dropped) > 0 {
+		calls = s.row(callHeight)
+	}
+	waits = s.y
+	if len(e.Waits) > 0 {
+		if len(e.Calls) == 0 {
+			waits = s.row(stemHeight) + stemHeight
+		}
+		s.row(waitHeight)
+	}
+	runs := s.row(barHeight)
+	beneath := s.row(float64(labelRows)*lineHeight + gap)
+	measured := s.row(float64(measureRows) * measureHeight)
+	axis := s.row(tickLength + lineHeight)
+
+	s.windows(runs-gap, axis)
+	s.axis(axis)
+	s.marks(notes, axis)
+	s.calls(notes, calls, waits)
+	s.waits(waits, runs)
+	s.runs(runs)
+	for _, label := range labels {
+		s.text("label", label.from, beneath+float64(label.row+1)*lineHeight-gap/2, "start", label.text)
+	}
+	for i, label := range measures {
+		s.measure(e.Measures[i].Span, label, measured+float64(label.row)*measureHeight)
+	}
+	s.laneNames(calls, runs, measured, axis)
+}
+
+// laneNames writes what rows are, left of the axis; what is shaded, just above
+// windowsEnd.
+func (s *sketch) laneNames(calls, runs, windowsEnd, axis float64) {
+	if s.strip {
+		return
+	}
+	if calls > 0 {
+		s.text("lane", margin, calls+callHeight-gap, "start", "calls")
+	}
+	s.text("lane", margin, runs+barHeight-gap-2, "start", "runs")
+	if len(s.events.Windows) > 0 && windowsEnd > runs+barHeight+lineHeight {
+		s.text("lane", margin, windowsEnd-gap-gap/2, "start", "window")
+	}
+	_, unit := tickNumber(0, s.tickStep())
+	s.text("lane", margin, axis+tickLength+lineHeight-gap/2, "start", unit)
+}
+
+func (s *sketch) windows(top, bottom float64) {
+	for _, window := range s.events.Windows {
+		if from, to, seen := s.cut(window); seen {
+			s.rect("window", from, top, to-from, bottom-top)
+			if s.contains(window.End) {
+				s.path("edge", line(to, top, to, bottom))
+			}
+		}
+	}
+}
+
+// calls draws calls that stand on base.
+func (s *sketch) calls(notes, top, base float64) {
+	for _, call := range s.events.Calls {
+		if s.contains(call) {
+			s.path("call", line(s.at(call), top, s.at(call), base))
+		}
+	}
+	for _, call := range s.events.Dropped {
+		if x := s.at(call); s.contains(call) {
+			s.path("call", line(x, top, x, base-gap))
+			s.path("dropped", cross(x, base-gap, 4))
+		}
+	}
+	for _, value := range s.events.Values {
+		if s.contains(value.At) {
+			s.text("label", s.at(value.At), notes+lineHeight-gap, "middle", value.Label)
+		}
+	}
+}
+
+// waits draws lines at level, which lead down to bottom.
+func (s *sketch) waits(level, bottom float64) {
+	for _, wait := range s.events.Waits {
+		from, to, seen := s.cut(wait.Span)
+		if !seen {
+			continue
+		}
+		begin := line(from, level, to, level)
+		if len(s.events.Calls) == 0 && s.contains(wait.Start) {
+			begin = line(from, level-stemHeight, from, level) + line(from, level, to, level)
+		}
+		switch {
+		case s.strip && wait.End > s.now:
+			s.path("wait pending", begin)
+			if s.contains(wait.End) {
+				fmt.Fprintf(s, `<circle class="due" cx="%.1f" cy="%.1f" r="4"/>`+"\n", to, level)
+			}
+		case wait.Dropped:
+			s.path("wait", begin)
+			s.path("dropped", cross(to, level, 4))
+		case s.contains(wait.End):
+			s.path("wait", begin+line(to, level, to, bottom))
+		default:
+			s.path("wait", begin)
+		}
+	}
+}
+
+func (s *sketch) runs(top float64) {
+	for _, run := range s.events.Runs {
+		if from, to, seen := s.cut(run.Span); seen {
+			width := max(to-from, leastWidth)
+			s.run(run, min(from, s.right-width), top, width)
+		}
+	}
+}
+
+func (s *sketch) run(run Run, left, top, width float64) {
+	class := "run"
+	if run.Failed {
+		class += " failed"
+	}
+	if run.Active {
+		class += " active"
+	}
+	s.WriteString(`<g class="` + class + `">`)
+	if s.strip && run.Label != "" {
+		s.WriteString("<title>" + escape(run.Label) + "</title>")
+	}
+	s.WriteByte('\n')
+	if run.Failed && width < leastHatch {
+		s.path("cross", cross(left+width/2, top+barHeight/2, leastHatch/2))
+	} else {
+		s.rect("bar", left, top, width, barHeight)
+		if run.Failed {
+			s.path("hatch", hatched(left, top, left+width, top+barHeight))
+		}
+	}
+	if run.Active {
+		s.path("open", line(left+width, top-gap/2, left+width, top+barHeight+gap/2))
+	}
+	s.WriteString("</g>\n")
+}
+
+// marks draws lines through all rows, each below its name.
+func (s *sketch) marks(notes, bottom float64) {
+	for _, mark := range s.events.Marks {
+		if !s.contains(mark.At) {
+			continue
+		}
+		x := s.at(mark.At)
+		half := textWidth(mark.Label) / 2
+		s.path("mark", line(x, notes+lineHeight-gap/2, x, bottom))
+		s.text("name", min(max(x, half+margin), s.width-half-margin/2), notes+lineHeight-gap, "middle", mark.Label)
+	}
+}
+
+// measure draws a line with an end at each end, and below it its label.
+func (s *sketch) measure(span Span, label placed, top float64) {
+	if from, to, seen := s.cut(span); seen {
+		level := top + gap
+		s.path("measure", line(from, level-4, from, level+4)+line(from, level, to, level)+line(to, level-4, to, level+4))
+		s.text("length", (label.from+label.to)/2, level+lineHeight-gap/2, "middle", label.text)
+	}
+}

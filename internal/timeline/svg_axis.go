@@ -1,0 +1,67 @@
+package timeline
+
+import (
+	"math"
+	"time"
+)
+
+// This file draws the time axis of an SVG.
+
+// axis draws the axis, whose labels are in its lane's unit.
+func (s *sketch) axis(top float64) {
+	step := s.tickStep()
+	// A strip's ticks count from now, wherever its axis begins.
+	tick := time.Duration(0)
+	if s.strip {
+		tick = (s.now%step + step) % step
+	}
+	path := []byte(line(s.left, top, s.right, top))
+	free := math.Inf(-1) // where a label may begin
+	for range s.end/step + 1 {
+		if !s.contains(tick) {
+			break
+		}
+		x := s.at(tick)
+		path = append(path, line(x, top, x, top+tickLength)...)
+		text, _ := tickNumber(tick, step)
+		if s.strip {
+			text = sinceNow(tick-s.now, step)
+		}
+		width, anchor := textWidth(text), "middle"
+		from := x - width/2
+		switch {
+		case s.strip && from < 0:
+			from, anchor = x, "start"
+		case x+width/2 > s.width:
+			from, anchor = x-width, "end"
+		}
+		if from >= free {
+			s.text("time", x, top+tickLength+lineHeight-gap/2, anchor, text)
+			free = from + width + gap
+		}
+		tick += step
+	}
+	s.path("axis", string(path))
+}
+
+func (s *sketch) tickStep() time.Duration {
+	return tickStep(s.end, func(step time.Duration) bool {
+		room := textWidth(tickLabel(s.end%step-s.end, step)) + gap
+		if s.strip {
+			room += room / 2 // its first label is not centred
+		}
+		return s.at(step)-s.left >= room
+	})
+}
+
+// sinceNow returns the label of what is so long after now.
+func sinceNow(d, step time.Duration) string {
+	switch {
+	case d == 0:
+		return "now"
+	case d > 0:
+		return "+" + tickLabel(d, step)
+	default:
+		return tickLabel(d, step)
+	}
+}

@@ -1,0 +1,331 @@
+package timeline_test
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/internal/timeline"
+)
+
+// An element is one of an SVG.
+type element struct {
+	name       string
+	attributes map[string]string
+	group      string // class of the g around it
+	text       string
+}
+
+// elements returns those of drawing, which must be well-formed, by their class.
+func elements(t *testing.T, drawing string) map[string][]element {
+	t.Helper()
+	byClass := map[string][]element{}
+	decoder := xml.NewDecoder(strings.NewReader(drawing))
+	var open []element
+	group := ""
+	for {
+		token, err := decoder.Token()
+		if errors.Is(err, io.EOF) {
+			return byClass
+		}
+		require.NoError(t, err, drawing)
+		switch token := token.(type) {
+		case xml.StartElement:
+			e := element{name: token.Name.Local, attributes: map[string]string{}, group: group}
+			for _, attribute := range token.Attr {
+				e.attributes[attribute.Name.Local] = attribute.Value
+			}
+			if e.name == "g" {
+				group = e.attributes["class"]
+			}
+			open = append(open, e)
+		case xml.CharData:
+			if len(open) > 0 {
+				open[len(open)-1].text += string(token)
+			}
+		case xml.EndElement:
+			e := open[len(open)-1]
+			open = open[:len(open)-1]
+			if e.name == "g" {
+				group = ""
+			}
+			class := e.attributes["class"]
+			if class == "" {
+				class = e.name
+			}
+			byClass[class] = append(byClass[class], e)
+		}
+	}
+}
+
+// number returns e's attribute of that name.
+func (e element) number(t *testing.T, name string) float64 {
+	t.Helper()
+	n, err := strconv.ParseFloat(e.attributes[name], 64)
+	require.NoError(t, err, "%s of %v", name, e)
+	return n
+}
+
+// points returns the ends of the lines of e, a path.
+func (e element) points(t *testing.T) (points [][2]float64) {
+	t.Helper()
+	for _, point := range strings.FieldsFunc(e.attributes["d"], func(r rune) bool { return r == 'M' || r == 'L' }) {
+		var x, y float64
+		_, err := fmt.Sscanf(point, "%f %f", &x, &y)
+		require.NoError(t, err, point)
+		points = append(points, [2]float64{x, y})
+	}
+	return points
+}
+
+func texts(elements []element) (texts []string) {
+	for _, e := range elements {
+		texts = append(texts, e.text)
+	}
+	return texts
+}
+
+// everything is events with one of each kind.
+func everything() timeline.Events {
+	return timeline.Events{
+		Calls:    []time.Duration{0, 30 * ms, 60 * ms, 110 * ms},
+		Dropped:  []time.Duration{250 * ms},
+		Values:   []timeline.Mark{{At: 30 * ms, Label: "a"}},
+		Waits:    []timeline.Wait{{Span: span(0, 0)}, {Span: span(30*ms, 100*ms)}, {Span: span(110*ms, 280*ms), Dropped: true}},
+		Runs:     []timeline.Run{{Span: span(0, 20*ms), Label: "first"}, failed(100*ms, 150*ms), failed(200*ms, 201*ms)},
+		Windows:  []timeline.Span{span(0, 100*ms), span(100*ms, 200*ms)},
+		Marks:    []timeline.Mark{{At: 280 * ms, Label: "Cancel"}},
+		Measures: []timeline.Measure{{Span: span(0, 100*ms), Label: "Interval"}},
+		End:      400 * ms,
+	}
+}
+
+// The axis goes from 80 to 616, so that 100 ms are 134.
+func TestSVGDrawsEventsWhereTheyWere(t *testing.T) {
+	drawn := elements(t, timeline.SVG(everything(), "", ""))
+	bars := drawn["bar"]
+	require.Len(t, bars, 2)
+	assert.InDelta(t, 80, bars[0].number(t, "x"), 0.1)
+	assert.InDelta(t, 134*0.2, bars[0].number(t, "width"), 0.1)
+	assert.Equal(t, "run", bars[0].group)
+	assert.InDelta(t, 214, bars[1].number(t, "x"), 0.1)
+	assert.Equal(t, "run failed", bars[1].group)
+	require.Len(t, drawn["hatch"], 1, "a failed run is told by more than its colour")
+	for _, point := range drawn["hatch"][0].points(t) {
+		assert.GreaterOrEqual(t, point[0], bars[1].number(t, "x")-0.1)
+		assert.LessOrEqual(t, point[0], bars[1].number(t, "x")+bars[1].number(t, "width")+0.1)
+		assert.GreaterOrEqual(t, point[1], bars[1].number(t, "y")-0.1)
+		assert.LessOrEqual(t, point[1], bars[1].number(t, "y")+bars[1].number(t, "height")+0.1)
+	}
+	require.Len(t, drawn["cross"], 1, "what is too narrow for a hatch is a cross")
+	assert.InDelta(t, 348+1.5, drawn["cross"][0].points(t)[0][0]+6, 0.1)
+
+	require.Len(t, drawn["call"], 5)
+	for i, at := range []float64{0, 0.3, 0.6, 1.1, 2.5} {
+		assert.InDelta(t, 80+134*at, drawn["call"][i].points(t)[0][0], 0.1)
+	}
+	require.Len(t, drawn["dropped"], 2, "a call and a wait")
+	require.Len(t, drawn["wait"], 3)
+	covered := drawn["wait"][1].points(t)
+	assert.InDelta(t, 80+134*0.3, covered[0][0], 0.1)
+	assert.Equal(t, [2]float64{214, bars[1].number(t, "y")}, covered[len(covered)-1], "the wait leads to its run")
+	dropped := drawn["wait"][2].points(t)
+	assert.InDelta(t, covered[0][1], dropped[len(dropped)-1][1], 0.1, "that of dropped calls leads nowhere")
+
+	require.Len(t, drawn["window"], 2)
+	assert.InDelta(t, 214, drawn["window"][1].number(t, "x"), 0.1)
+	assert.InDelta(t, 134, drawn["window"][1].number(t, "width"), 0.1)
+	assert.InDelta(t, 80+134*2.8, drawn["mark"][0].points(t)[0][0], 0.1)
+	assert.Equal(t, []string{"Cancel"}, texts(drawn["name"]))
+	assert.ElementsMatch(t, []string{"first", "a"}, texts(drawn["label"]))
+	assert.Equal(t, []string{"Interval 100 ms"}, texts(drawn["length"]))
+	assert.Equal(t, []string{"calls", "runs", "window", "ms"}, texts(drawn["lane"]))
+	assert.Equal(t, []string{"0", "50", "100", "150", "200", "250", "300", "350", "400"}, texts(drawn["time"]))
+}
+
+func TestSVGStandsAlone(t *testing.T) {
+	drawing := timeline.SVG(everything(), "A title", "What is seen")
+	drawn := elements(t, drawing)
+	assert.Equal(t, []string{"A title"}, texts(drawn["title"]))
+	assert.Equal(t, []string{"What is seen"}, texts(drawn["desc"]))
+	assert.Len(t, drawn["paper"], 1)
+	assert.Contains(t, drawn["style"][0].text, "prefers-color-scheme: dark")
+	assert.Equal(t, "img", drawn["timeline"][0].attributes["role"])
+}
+
+// Strips are parts of a page, many of them.
+func TestStripLeavesThePageAlone(t *testing.T) {
+	drawing := timeline.Strip(everything(), 400*ms, "What is seen")
+	drawn := elements(t, drawing)
+	assert.Equal(t, "What is seen", drawn["timeline"][0].attributes["aria-label"])
+	for _, alien := range []string{"<style", " style=", " id=", "<script", "<title>W", "paper", "href", "url("} {
+		assert.NotContains(t, drawing, alien)
+	}
+	for _, class := range []string{"call", "dropped", "wait", "window", "edge", "bar", "hatch", "cross", "mark", "measure", "axis", "time"} {
+		assert.NotEmpty(t, drawn[class], class)
+		assert.Regexp(t, `\.timeline \.`+class+"[ ,]", timeline.Style)
+	}
+}
+
+func TestStripCountsFromNow(t *testing.T) {
+	const now = 60 * time.Second
+	e := timeline.Events{
+		Waits: []timeline.Wait{{Span: span(10*time.Second, 20*time.Second)}, {Span: span(50*time.Second, 63*time.Second)}},
+		Runs: []timeline.Run{
+			{Span: span(20*time.Second, 21*time.Second), Label: "took a second"},
+			{Span: span(55*time.Second, now), Active: true},
+		},
+		End: now,
+	}
+	drawn := elements(t, timeline.Strip(e, now, ""))
+	assert.Equal(t, []string{"-60s", "-50s", "-40s", "-30s", "-20s", "-10s", "now"}, texts(drawn["time"]))
+	assert.Equal(t, []string{"took a second"}, texts(drawn["title"]))
+	assert.Len(t, drawn["wait"], 1)
+	assert.Len(t, drawn["wait pending"], 1)
+	assert.Empty(t, drawn["due"], "it is not on the axis")
+	require.Len(t, drawn["open"], 1)
+	assert.Equal(t, "run active", drawn["open"][0].group)
+
+	e.End = 66 * time.Second
+	drawn = elements(t, timeline.Strip(e, now, ""))
+	require.Len(t, drawn["due"], 1)
+	pending := drawn["wait pending"][0].points(t)
+	assert.InDelta(t, pending[len(pending)-1][0], drawn["due"][0].number(t, "cx"), 0.1)
+	assert.Contains(t, texts(drawn["time"]), "now")
+
+	// Half a second later the ticks have moved with what they are of.
+	before := drawn["axis"][0].points(t)
+	for i := range e.Runs {
+		e.Runs[i].Start -= time.Second / 2
+		e.Runs[i].End -= time.Second / 2
+	}
+	after := elements(t, timeline.Strip(e, now-time.Second/2, ""))["axis"][0].points(t)
+	assert.Less(t, after[2][0], before[4][0])
+	assert.Greater(t, after[2][0], before[2][0])
+}
+
+// What others chose is text, never markup.
+func TestSVGEscapesText(t *testing.T) {
+	const hostile = `"'><script>&</script>` + "\x00\xff"
+	const shown = `"'><script>&</script>` + "\uFFFD\uFFFD"
+	e := timeline.Events{
+		Runs:     []timeline.Run{{Span: span(0, ms), Label: hostile}},
+		Values:   []timeline.Mark{{Label: hostile}},
+		Marks:    []timeline.Mark{{Label: hostile}},
+		Measures: []timeline.Measure{{Label: hostile}},
+	}
+	drawn := elements(t, timeline.SVG(e, hostile, hostile))
+	assert.Empty(t, drawn["script"])
+	assert.Equal(t, []string{shown}, texts(drawn["title"]))
+	assert.Equal(t, []string{shown}, texts(drawn["desc"]))
+	assert.Equal(t, []string{shown, shown}, texts(drawn["label"]))
+	assert.Equal(t, []string{shown}, texts(drawn["name"]))
+	assert.Equal(t, []string{shown + " 0 ms"}, texts(drawn["length"]))
+
+	drawn = elements(t, timeline.Strip(e, ms, hostile))
+	assert.Empty(t, drawn["script"])
+	assert.Equal(t, shown, drawn["timeline"][0].attributes["aria-label"])
+	assert.Equal(t, []string{shown}, texts(drawn["title"]))
+}
+
+func TestSVGLabelsDoNotMeet(t *testing.T) {
+	var e timeline.Events
+	for i := range 12 {
+		at := time.Duration(i) * 10 * ms
+		e.Runs = append(e.Runs, timeline.Run{Span: span(at, at+ms), Label: "a label"})
+		e.Measures = append(e.Measures, timeline.Measure{Span: span(at, at+10*ms), Label: "of"})
+	}
+	drawn := elements(t, timeline.SVG(e, "", ""))
+	for _, class := range []string{"label", "length"} {
+		require.Len(t, drawn[class], 12)
+		for i, one := range drawn[class] {
+			for _, other := range drawn[class][:i] {
+				apart := math.Abs(one.number(t, "x") - other.number(t, "x"))
+				if one.attributes["y"] == other.attributes["y"] {
+					assert.Greater(t, apart, 50.0, "%v meets %v", one, other)
+				}
+			}
+		}
+	}
+}
+
+// Whatever the events, nothing leaves the drawing and its axis has a label.
+func TestSVGFitsItsBox(t *testing.T) {
+	for _, end := range []time.Duration{0, 1, 7, 999, ms, 250 * ms, 7 * time.Second, 999 * time.Hour, math.MaxInt64} {
+		wild := []time.Duration{math.MinInt64, -1, 0, end / 2, end, math.MaxInt64}
+		e := timeline.Events{Calls: wild, Dropped: wild, End: end}
+		for _, start := range wild {
+			e.Marks = append(e.Marks, timeline.Mark{At: start, Label: "a mark"})
+			e.Values = append(e.Values, timeline.Mark{At: start, Label: "v"})
+			for _, end := range wild {
+				s := span(start, end)
+				e.Windows = append(e.Windows, s)
+				e.Runs = append(e.Runs, timeline.Run{Span: s, Label: "a run", Failed: start < 0, Active: end > 0})
+				e.Waits = append(e.Waits, timeline.Wait{Span: s, Dropped: start > 0})
+				e.Measures = append(e.Measures, timeline.Measure{Span: s, Label: "a length"})
+			}
+		}
+		fits(t, timeline.SVG(e, "", ""))
+		for _, now := range []time.Duration{math.MinInt64, -1, 0, end / 2, end, math.MaxInt64} {
+			fits(t, timeline.Strip(e, now, ""))
+		}
+		e.Calls, e.Dropped = nil, nil
+		fits(t, timeline.Strip(e, end, ""))
+	}
+	fits(t, timeline.SVG(timeline.Events{}, "", ""))
+	fits(t, timeline.Strip(timeline.Events{}, 0, ""))
+}
+
+// fits holds that nothing leaves drawing.
+func fits(t *testing.T, drawing string) {
+	t.Helper()
+	const letter = 7.5 // width, on average at least
+	drawn := elements(t, drawing)
+	var width, height float64
+	_, err := fmt.Sscanf(drawn["timeline"][0].attributes["viewBox"], "0 0 %f %f", &width, &height)
+	require.NoError(t, err)
+	within := func(e element, x, y float64) {
+		require.True(t, 0 <= x && x <= width && 0 <= y && y <= height, "%.1f %.1f of %v is not in %v x %v", x, y, e, width, height)
+	}
+	for _, all := range drawn {
+		for _, e := range all {
+			switch e.name {
+			case "path":
+				for _, point := range e.points(t) {
+					within(e, point[0], point[1])
+				}
+			case "rect":
+				if e.attributes["class"] != "paper" {
+					within(e, e.number(t, "x"), e.number(t, "y"))
+					within(e, e.number(t, "x")+e.number(t, "width"), e.number(t, "y")+e.number(t, "height"))
+				}
+			case "circle":
+				within(e, e.number(t, "cx"), e.number(t, "cy"))
+			case "text":
+				length := letter * float64(utf8.RuneCountInString(e.text))
+				from := e.number(t, "x")
+				switch e.attributes["text-anchor"] {
+				case "middle":
+					from -= length / 2
+				case "end":
+					from -= length
+				}
+				within(e, from, e.number(t, "y"))
+				within(e, from+length, e.number(t, "y"))
+			}
+		}
+	}
+	if !strings.Contains(drawing, "aria-label") {
+		require.Contains(t, texts(drawn["time"]), "0")
+	}
+}
