@@ -1,0 +1,100 @@
+// Package snippet holds the Go that a Markdown text shows to what it claims: that
+// it compiles.
+package snippet
+
+import (
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Blocks returns the fenced blocks of Go in markdown, each with its last newline.
+func Blocks(markdown string) []string {
+	var blocks []string
+	rest := "\n" + markdown
+	for {
+		_, after, found := strings.Cut(rest, "\n```go\n")
+		if !found {
+			return blocks
+		}
+		var block string
+		block, rest, _ = strings.Cut(after, "\n```\n")
+		blocks = append(blocks, block+"\n")
+		rest = "\n" + rest
+	}
+}
+
+// Check returns nil if every block, once completed, is Go that type-checks, and
+// otherwise what is wrong with each. It imports from source what packages says,
+// as the module of the current directory does.
+func Check(blocks []string, packages map[string]string) error {
+	files := token.NewFileSet()
+	config := types.Config{Importer: importer.ForCompiler(files, "source", nil)}
+	var problems []error
+	for _, block := range blocks {
+		if err := check(files, config, block, packages); err != nil {
+			problems = append(problems, fmt.Errorf("%w in:\n%s", err, block))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func check(files *token.FileSet, config types.Config, block string, packages map[string]string) error {
+	source, err := Complete(block, packages)
+	if err != nil {
+		return err
+	}
+	file, err := parser.ParseFile(files, "snippet.go", source, parser.SkipObjectResolution)
+	if err != nil {
+		return err
+	}
+	_, err = config.Check("snippet", files, []*ast.File{file}, nil)
+	return err
+}
+
+// Complete returns block as a whole file. What has no package clause, declarations
+// or an expression, gets one, and imports of those of packages that it uses:
+// import paths by the name they go by.
+func Complete(block string, packages map[string]string) (string, error) {
+	if strings.HasPrefix(block, "package ") {
+		return block, nil
+	}
+	const clause = "package snippet\n"
+	file, err := parse(clause + block)
+	if err != nil {
+		// That of the declarations is the better error, if it is no expression either.
+		expression := "var _ = " + block
+		var notExpression error
+		if file, notExpression = parse(clause + expression); notExpression != nil {
+			return "", err
+		}
+		block = expression
+	}
+	used := map[string]bool{}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if selector, ok := n.(*ast.SelectorExpr); ok {
+			if name, ok := selector.X.(*ast.Ident); ok && packages[name.Name] != "" {
+				used[packages[name.Name]] = true
+			}
+		}
+		return true
+	})
+	var source strings.Builder
+	source.WriteString(clause)
+	for _, path := range slices.Sorted(maps.Keys(used)) {
+		fmt.Fprintf(&source, "import %q\n", path)
+	}
+	source.WriteString(block)
+	return source.String(), nil
+}
+
+func parse(source string) (*ast.File, error) {
+	return parser.ParseFile(token.NewFileSet(), "snippet.go", source, parser.SkipObjectResolution)
+}

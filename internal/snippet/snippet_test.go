@@ -1,0 +1,50 @@
+package snippet_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/internal/snippet"
+)
+
+var packages = map[string]string{"bytes": "bytes", "time": "time"}
+
+func TestBlocksAreThoseOfGo(t *testing.T) {
+	const markdown = "```go\nfirst\n```\n```go\nsecond\n\nline\n```\ntext `go`\n```\nnot Go\n```\n    go test\n\n```go\nthird\n```\n"
+	assert.Equal(t, []string{"first\n", "second\n\nline\n", "third\n"}, snippet.Blocks(markdown))
+	assert.Empty(t, snippet.Blocks("no block"))
+}
+
+func TestCompleteMakesAFile(t *testing.T) {
+	tests := map[string]struct{ block, want string }{
+		"a file":        {"package main\n", "package main\n"},
+		"declarations":  {"func f() {}\n", "package snippet\nfunc f() {}\n"},
+		"an expression": {"1 + 2\n", "package snippet\nvar _ = 1 + 2\n"},
+		"imports of what it uses": {
+			"time.After(bytes.MinRead)\n",
+			"package snippet\nimport \"bytes\"\nimport \"time\"\nvar _ = time.After(bytes.MinRead)\n",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := snippet.Complete(test.block, packages)
+			require.NoError(t, err)
+			assert.Equal(t, test.want, got)
+		})
+	}
+	_, err := snippet.Complete("if true {}\n", packages)
+	assert.Error(t, err)
+}
+
+func TestCheckFindsWhatDoesNotCompile(t *testing.T) {
+	require.NoError(t, snippet.Check([]string{"time.Second\n", "func f(d time.Duration) {}\n"}, packages))
+
+	err := snippet.Check([]string{"time.Second\n", "time.Sekunde\n", "wrong code\n", "var x int = \"\"\n"}, packages)
+	require.Error(t, err)
+	for _, wrong := range []string{"time.Sekunde", "wrong code", "var x int"} {
+		require.ErrorContains(t, err, "in:\n"+wrong)
+	}
+	assert.NotContains(t, err.Error(), "in:\ntime.Second\n")
+}
