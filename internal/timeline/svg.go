@@ -15,15 +15,15 @@ const (
 	stripWidth   = 560
 
 	margin        = 16
-	laneNames     = 80 // room for them, left of the axis
-	letter        = 9.0
-	lineHeight    = 20
+	laneNames     = 84  // room for them, left of the axis
+	letter        = 8.8 // width, on average at most: fonts differ
+	lineHeight    = 22
 	gap           = 6 // between things that must not touch
-	inset         = 3 // of a run's label from its begin
+	inset         = 4 // of a run's label from its begin
 	callHeight    = 26
 	stemHeight    = 8  // of a wait's begin, where there are no calls
 	waitHeight    = 16 // from where calls end to where runs begin
-	barHeight     = 26
+	barHeight     = 28
 	measureHeight = lineHeight + 10
 	tickLength    = 5
 	hatch         = 7  // distance of the lines of a failed run
@@ -133,9 +133,10 @@ func (s *sketch) draw() {
 	measured := s.row(float64(measureRows) * measureHeight)
 	axis := s.row(tickLength + lineHeight)
 
-	s.windows(runs-gap, axis)
+	// The measures are below what they measure, and nothing crosses their labels.
+	s.windows(runs-gap, measured)
 	s.axis(axis)
-	s.marks(notes, axis)
+	s.marks(notes, measured)
 	s.calls(notes, calls, waits)
 	s.waits(waits, runs)
 	s.runs(runs)

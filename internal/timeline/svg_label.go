@@ -59,5 +59,5 @@ func (s *sketch) stack(labels []placed) (stacked []placed, rows int) {
 	return labels, rows
 }
 
-// textWidth returns how wide text is, at most: the letters of fonts differ.
+// textWidth returns how wide text is, at most.
 func textWidth(text string) float64 { return letter * float64(utf8.RuneCountInString(text)) }

@@ -2,7 +2,7 @@ package timeline
 
 // Style is the style sheet of the drawings. Its rules are for what is within the
 // class timeline.
-const Style = `.timeline text { font: 15px ui-sans-serif, system-ui, "Segoe UI", "DejaVu Sans", Verdana, sans-serif; fill: #1f2328 }
+const Style = `.timeline text { font: 16px ui-sans-serif, system-ui, "Segoe UI", "DejaVu Sans", Verdana, sans-serif; fill: #1f2328 }
 .timeline .lane, .timeline .time, .timeline .length { fill: #59636e }
 .timeline .name { font-weight: 600 }
 .timeline path { fill: none }
@@ -17,7 +17,7 @@ const Style = `.timeline text { font: 15px ui-sans-serif, system-ui, "Segoe UI",
 .timeline .dropped, .timeline .cross { stroke: #cf222e; stroke-width: 2 }
 .timeline .mark { stroke: #8250df; stroke-width: 1.5; stroke-dasharray: 6 4 }
 .timeline .name { fill: #8250df }
-.timeline .bar { fill: #1a7f64 }
+.timeline .bar { fill: #1a7f64; stroke: #ffffff }
 .timeline .failed .bar { fill: #cf222e }
 .timeline .hatch { stroke: #ffffff; stroke-width: 1.5 }
 .timeline .open { stroke: #1f2328; stroke-width: 2; stroke-dasharray: 3 3 }
@@ -32,7 +32,7 @@ const Style = `.timeline text { font: 15px ui-sans-serif, system-ui, "Segoe UI",
 .timeline .dropped, .timeline .cross { stroke: #ff7b72 }
 .timeline .mark { stroke: #bc8cff }
 .timeline .name { fill: #bc8cff }
-.timeline .bar { fill: #3fb68b }
+.timeline .bar { fill: #3fb68b; stroke: #0d1117 }
 .timeline .failed .bar { fill: #ff7b72 }
 .timeline .hatch { stroke: #0d1117 }
 .timeline .open { stroke: #e6edf3 }

@@ -110,15 +110,15 @@ func everything() timeline.Events {
 	}
 }
 
-// The axis goes from 80 to 616, so that 100 ms are 134.
+// The axis goes from 84 to 616, so that 100 ms are 133.
 func TestSVGDrawsEventsWhereTheyWere(t *testing.T) {
 	drawn := elements(t, timeline.SVG(everything(), "", ""))
 	bars := drawn["bar"]
 	require.Len(t, bars, 2)
-	assert.InDelta(t, 80, bars[0].number(t, "x"), 0.1)
-	assert.InDelta(t, 134*0.2, bars[0].number(t, "width"), 0.1)
+	assert.InDelta(t, 84, bars[0].number(t, "x"), 0.1)
+	assert.InDelta(t, 133*0.2, bars[0].number(t, "width"), 0.1)
 	assert.Equal(t, "run", bars[0].group)
-	assert.InDelta(t, 214, bars[1].number(t, "x"), 0.1)
+	assert.InDelta(t, 217, bars[1].number(t, "x"), 0.1)
 	assert.Equal(t, "run failed", bars[1].group)
 	require.Len(t, drawn["hatch"], 1, "a failed run is told by more than its colour")
 	for _, point := range drawn["hatch"][0].points(t) {
@@ -128,24 +128,24 @@ func TestSVGDrawsEventsWhereTheyWere(t *testing.T) {
 		assert.LessOrEqual(t, point[1], bars[1].number(t, "y")+bars[1].number(t, "height")+0.1)
 	}
 	require.Len(t, drawn["cross"], 1, "what is too narrow for a hatch is a cross")
-	assert.InDelta(t, 348+1.5, drawn["cross"][0].points(t)[0][0]+6, 0.1)
+	assert.InDelta(t, 350+1.5, drawn["cross"][0].points(t)[0][0]+6, 0.1)
 
 	require.Len(t, drawn["call"], 5)
 	for i, at := range []float64{0, 0.3, 0.6, 1.1, 2.5} {
-		assert.InDelta(t, 80+134*at, drawn["call"][i].points(t)[0][0], 0.1)
+		assert.InDelta(t, 84+133*at, drawn["call"][i].points(t)[0][0], 0.1)
 	}
 	require.Len(t, drawn["dropped"], 2, "a call and a wait")
 	require.Len(t, drawn["wait"], 3)
 	covered := drawn["wait"][1].points(t)
-	assert.InDelta(t, 80+134*0.3, covered[0][0], 0.1)
-	assert.Equal(t, [2]float64{214, bars[1].number(t, "y")}, covered[len(covered)-1], "the wait leads to its run")
+	assert.InDelta(t, 84+133*0.3, covered[0][0], 0.1)
+	assert.Equal(t, [2]float64{217, bars[1].number(t, "y")}, covered[len(covered)-1], "the wait leads to its run")
 	dropped := drawn["wait"][2].points(t)
 	assert.InDelta(t, covered[0][1], dropped[len(dropped)-1][1], 0.1, "that of dropped calls leads nowhere")
 
 	require.Len(t, drawn["window"], 2)
-	assert.InDelta(t, 214, drawn["window"][1].number(t, "x"), 0.1)
-	assert.InDelta(t, 134, drawn["window"][1].number(t, "width"), 0.1)
-	assert.InDelta(t, 80+134*2.8, drawn["mark"][0].points(t)[0][0], 0.1)
+	assert.InDelta(t, 217, drawn["window"][1].number(t, "x"), 0.1)
+	assert.InDelta(t, 133, drawn["window"][1].number(t, "width"), 0.1)
+	assert.InDelta(t, 84+133*2.8, drawn["mark"][0].points(t)[0][0], 0.1)
 	assert.Equal(t, []string{"Cancel"}, texts(drawn["name"]))
 	assert.ElementsMatch(t, []string{"first", "a"}, texts(drawn["label"]))
 	assert.Equal(t, []string{"Interval 100 ms"}, texts(drawn["length"]))
