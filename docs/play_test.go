@@ -1,0 +1,288 @@
+package docs_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/internal/timeline"
+)
+
+// This file plays scenarios on the library, in fake time, and writes down what it
+// did.
+
+const ms = time.Millisecond
+
+// A record is what a scenario has come to.
+type record struct {
+	events timeline.Events
+	calls  []time.Duration // of the scenario, dropped or not
+	starts []time.Duration // of its runs
+	ends   []time.Duration
+}
+
+// A point is an instant of a record.
+type point func(record) time.Duration
+
+func call(n int) point      { return func(r record) time.Duration { return r.calls[n] } }
+func start(n int) point     { return func(r record) time.Duration { return r.starts[n] } }
+func end(n int) point       { return func(r record) time.Duration { return r.ends[n] } }
+func windowEnd(n int) point { return func(r record) time.Duration { return r.events.Windows[n].End } }
+
+// A subject is what a scenario is played on.
+type subject struct {
+	call      func(value string)
+	stats     func() throttle.Stats
+	setPolicy func(throttle.Policy) error
+	close     func() error
+	throttler *throttle.Throttler // nil for a Coalescer
+}
+
+// A stage is a scenario that is being played, in a bubble.
+type stage struct {
+	scenario
+
+	t       *testing.T
+	begun   time.Time
+	subject subject
+	entered int        // runs
+	batches [][]string // what they were given
+	runs    []throttle.Run
+	record  record
+}
+
+// play plays s until then, and returns what has happened. Before it stops it calls
+// last.
+func (s scenario) play(t *testing.T, until time.Duration, last func(subject)) (played record) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		g := &stage{scenario: s, t: t, begun: time.Now()}
+		g.build()
+		for _, step := range g.steps() {
+			if step.at > until {
+				break
+			}
+			g.sleepUntil(step.at)
+			step.do()
+			synctest.Wait()
+		}
+		g.sleepUntil(until)
+		last(g.subject)
+		require.NoError(t, g.subject.close())
+		time.Sleep(time.Hour) // for the active run to end
+		synctest.Wait()
+		g.writeRuns()
+		played = g.record
+	})
+	return played
+}
+
+func (g *stage) build() {
+	opts := []throttle.Option{
+		throttle.WithCallCount(),
+		throttle.WithErrorHandler(func(error) {}), // errors are in runs
+		throttle.WithObserver(func(r throttle.Run) { g.runs = append(g.runs, r) }),
+	}
+	if g.coalescer != nil {
+		c, err := g.coalescer(g.policy, g.run, opts...)
+		require.NoError(g.t, err)
+		call := func(value string) { require.NoError(g.t, c.Call([]string{value})) }
+		g.subject = subject{call, c.Stats, c.SetPolicy, c.Close, nil}
+		return
+	}
+	t, err := throttle.New(g.policy, func(ctx context.Context) error { return g.run(ctx, nil) }, opts...)
+	require.NoError(g.t, err)
+	g.subject = subject{func(string) { t.Call() }, t.Stats, t.SetPolicy, t.Close, t}
+}
+
+// run is the callback.
+func (g *stage) run(_ context.Context, batch []string) error {
+	outcome := outcome{took: usual}
+	if g.entered < len(g.scenario.runs) {
+		outcome = g.scenario.runs[g.entered]
+	}
+	g.entered++
+	g.batches = append(g.batches, batch)
+	time.Sleep(time.Duration(outcome.took) * ms)
+	return outcome.err
+}
+
+// A step is something that happens to the subject.
+type step struct {
+	at time.Duration
+	do func()
+}
+
+// steps returns all that happens in a scenario, in order.
+func (g *stage) steps() []step {
+	var steps []step
+	for i, at := range g.scenario.calls {
+		value := string(rune('a' + i))
+		steps = append(steps, step{time.Duration(at) * ms, func() { g.call(value) }})
+	}
+	for _, m := range g.moments {
+		steps = append(steps, step{time.Duration(m.at) * ms, func() { g.happens(m) }})
+	}
+	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Compare(a.at, b.at) })
+	return steps
+}
+
+func (g *stage) call(value string) {
+	now := g.now()
+	g.record.calls = append(g.record.calls, now)
+	dropped := g.subject.stats().Dropped
+	g.subject.call(value)
+	if g.subject.stats().Dropped > dropped {
+		g.record.events.Dropped = append(g.record.events.Dropped, now)
+		return
+	}
+	g.record.events.Calls = append(g.record.events.Calls, now)
+	if g.coalescer != nil {
+		g.record.events.Values = append(g.record.events.Values, timeline.Mark{At: now, Label: value})
+	}
+}
+
+func (g *stage) happens(m moment) {
+	now := g.now()
+	g.record.events.Marks = append(g.record.events.Marks, timeline.Mark{At: now, Label: m.label})
+	if m.flush != nil {
+		go func() { require.NoError(g.t, m.flush(g.t.Context(), g.subject.throttler)) }()
+		return
+	}
+	asked, waits := g.firstPending()
+	require.Equal(g.t, waits, m.cancel(g.subject.throttler))
+	if waits {
+		g.record.events.Waits = append(g.record.events.Waits,
+			timeline.Wait{Span: timeline.Span{Start: asked, End: now}, Dropped: true})
+	}
+}
+
+// firstPending returns when the first of the calls was made that wait for a run.
+func (g *stage) firstPending() (asked time.Duration, waits bool) {
+	stats := g.subject.stats()
+	for _, call := range g.record.events.Calls {
+		if stats.Pending && call > stats.LastStart.Sub(g.begun) {
+			return call, true
+		}
+	}
+	return 0, false
+}
+
+func (g *stage) now() time.Duration { return time.Since(g.begun) }
+
+// sleepUntil sleeps until d, and until all has happened that happens then.
+func (g *stage) sleepUntil(d time.Duration) {
+	time.Sleep(d - g.now())
+	synctest.Wait()
+}
+
+// writeRuns writes down what the observer has seen.
+func (g *stage) writeRuns() {
+	r := &g.record
+	for i, run := range g.runs {
+		start, end := run.Started.Sub(g.begun), run.Ended.Sub(g.begun)
+		r.starts, r.ends = append(r.starts, start), append(r.ends, end)
+		drawn := timeline.Run{Span: timeline.Span{Start: start, End: end}, Label: label(run), Failed: run.Err != nil}
+		if g.coalescer != nil {
+			drawn.Label = strings.Join(g.batches[i], " ")
+		}
+		r.events.Runs = append(r.events.Runs, drawn)
+		if !run.Asked.IsZero() {
+			r.events.Waits = append(r.events.Waits,
+				timeline.Wait{Span: timeline.Span{Start: run.Asked.Sub(g.begun), End: start}})
+		}
+	}
+}
+
+// label returns what a picture says of run.
+func label(run throttle.Run) string {
+	var words []string
+	if run.Attempt > 1 {
+		words = append(words, fmt.Sprintf("attempt %d", run.Attempt))
+	}
+	switch run.Calls {
+	case 0:
+		if run.Cause != throttle.CauseRetry {
+			words = append(words, "no call")
+		}
+	case 1:
+		words = append(words, "1 call")
+	default:
+		words = append(words, fmt.Sprintf("%d calls", run.Calls))
+	}
+	if run.Err != nil {
+		words = append(words, "fails")
+	}
+	return strings.Join(words, ", ")
+}
+
+// draw plays s, and returns what its picture shows.
+//
+// A window is what the library says it is, not what the policy lets one expect: at
+// the start of each run, and again at its end, the scenario is played once more, up
+// to there, and a call then made under a policy of spacing and backoff alone; its
+// run would be due at the window's end. With Burst there is no window while a
+// token is left, and with FromEnd none before a run's end.
+func (s scenario) draw(t *testing.T) timeline.Events {
+	t.Helper()
+	until := time.Duration(s.until) * ms
+	played := s.play(t, until, func(subject) {})
+	for i := range played.starts {
+		if window := s.window(t, played, i); window.Start < window.End {
+			played.events.Windows = append(played.events.Windows, window)
+		}
+	}
+	for _, m := range s.measures {
+		played.events.Measures = append(played.events.Measures,
+			timeline.Measure{Span: timeline.Span{Start: m.from(played), End: m.to(played)}, Label: m.label})
+	}
+	played.events.End = until
+	return played.events
+}
+
+// window returns the window that run n opens at its start or at its end, as far as
+// the next run does not open another.
+func (s scenario) window(t *testing.T, played record, n int) timeline.Span {
+	t.Helper()
+	start, end, next := played.starts[n], played.ends[n], time.Duration(math.MaxInt64)
+	if n+1 < len(played.starts) {
+		next = played.starts[n+1]
+	}
+	window := timeline.Span{Start: start, End: start}
+	if s.policy.From == throttle.FromStart {
+		window.End = s.closedUntil(t, start)
+	}
+	if end < next {
+		if window.End < end {
+			window.Start = end
+		}
+		window.End = max(window.End, s.closedUntil(t, end))
+	}
+	window.End = min(window.End, next)
+	return window
+}
+
+// closedUntil returns when a call made at now could start a run at the earliest.
+func (s scenario) closedUntil(t *testing.T, now time.Duration) time.Duration {
+	t.Helper()
+	due := now
+	s.play(t, now, func(asked subject) {
+		base := time.Now().Add(-now)
+		p := s.policy
+		require.NoError(t, asked.setPolicy(throttle.Policy{Interval: p.Interval, Burst: p.Burst, From: p.From, Retry: p.Retry}))
+		asked.call("")
+		if next := asked.stats().Next; !next.IsZero() {
+			due = next.Sub(base)
+		}
+	})
+	return due
+}

@@ -1,0 +1,23 @@
+package docs_test
+
+import (
+	"context"
+
+	"github.com/throttle-go/throttle"
+)
+
+// This file holds the functions that scenarios call and POLICIES.md shows.
+
+func flush(ctx context.Context, save *throttle.Throttler) error {
+	return save.Flush(ctx) // nil once all that was asked for is done
+}
+
+func cancel(save *throttle.Throttler) bool {
+	return save.Cancel() // whether anything was pending
+}
+
+func newWriter(
+	p throttle.Policy, write func(context.Context, []string) error, opts ...throttle.Option,
+) (*throttle.Coalescer[[]string], error) {
+	return throttle.NewCoalescer(p, throttle.Append[string], write, opts...)
+}
