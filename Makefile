@@ -26,7 +26,7 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 in = for module in $(1); do (cd $$module && $(2)) || exit 1; done
 
 .NOTPARALLEL:
-.PHONY: help test lint fuzz verify bench bench-plot cover cross examples mutate api ci
+.PHONY: help test lint fuzz verify bench bench-plot docs cover cross examples mutate api ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,9 @@ bench-plot: bench/bench.json ## docs/bench.svg, of what bench has measured last
 
 bench/bench.json:
 	$(MAKE) bench
+
+docs: ## draw the pictures of docs/POLICIES.md; test compares them
+	$(GO) test -count=1 -run '^TestPicturesShowWhatTheLibraryDoes$$' ./docs -update
 
 cover: ## coverage of the root package, and its uncovered lines
 	$(GO) test -coverprofile=coverage.out .

@@ -2,6 +2,7 @@ package throttle_test
 
 import (
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -11,7 +12,8 @@ import (
 )
 
 // This file holds the README to what it shows: its Go compiles, its commands are
-// the two it promises, and its figures are those of docs/EVIDENCE.md.
+// the two it promises, its links lead to files, and its figures are those of
+// docs/EVIDENCE.md.
 
 // packages are what the README's declarations may use without an import clause,
 // by the name they go by.
@@ -33,6 +35,16 @@ func TestReadmeNamesTheTwoCommands(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(readme), "    go run ./examples/snapshot ")
 	require.Contains(t, string(readme), "    make test ")
+}
+
+func TestReadmeLinksToFiles(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	links := regexp.MustCompile(`\]\(([\w/-]+\.\w+)\)`).FindAllStringSubmatch(string(readme), -1)
+	require.NotEmpty(t, links)
+	for _, link := range links {
+		require.FileExists(t, link[1])
+	}
 }
 
 // TestReadmeFiguresAreEvidence holds that every figure of speed or memory, and every
