@@ -88,6 +88,21 @@ func (e element) points(t *testing.T) (points [][2]float64) {
 	return points
 }
 
+// extent returns from where to where e, a text, goes at least.
+func (e element) extent(t *testing.T) (from, to float64) {
+	t.Helper()
+	const letter = 7.5
+	length := letter * float64(utf8.RuneCountInString(e.text))
+	from = e.number(t, "x")
+	switch e.attributes["text-anchor"] {
+	case "middle":
+		from -= length / 2
+	case "end":
+		from -= length
+	}
+	return from, from + length
+}
+
 func texts(elements []element) (texts []string) {
 	for _, e := range elements {
 		texts = append(texts, e.text)
@@ -153,6 +168,53 @@ func TestSVGDrawsEventsWhereTheyWere(t *testing.T) {
 	assert.Equal(t, []string{"0", "50", "100", "150", "200", "250", "300", "350", "400"}, texts(drawn["time"]))
 }
 
+// Without an End the axis ends at the last event, of whatever kind.
+func TestSVGAxisEndsAtTheLastEvent(t *testing.T) {
+	const last = 100 * ms
+	for name, e := range map[string]timeline.Events{
+		"call":    {Calls: []time.Duration{0, last}},
+		"dropped": {Dropped: []time.Duration{last, 0}},
+		"wait":    {Waits: []timeline.Wait{{Span: span(0, last)}}},
+		"run":     {Runs: []timeline.Run{run(0, last)}},
+		"window":  {Windows: []timeline.Span{span(0, last)}},
+		"mark":    {Marks: []timeline.Mark{{At: last}}},
+		"measure": {Measures: []timeline.Measure{{Span: span(0, last)}}},
+	} {
+		labels := texts(elements(t, timeline.SVG(e, "", ""))["time"])
+		assert.Equal(t, []string{"0", "20", "40", "60", "80", "100"}, labels, name)
+	}
+}
+
+func TestSVGCutsOffWhatIsOffTheAxis(t *testing.T) {
+	const left, right = 84, 616
+	spans := []timeline.Span{
+		span(-20*ms, -10*ms), span(-50*ms, 50*ms), span(80*ms, time.Hour), span(101*ms, 102*ms), span(60*ms, 40*ms),
+	}
+	e := timeline.Events{Calls: []time.Duration{-ms, 101 * ms}, Dropped: []time.Duration{-ms, 101 * ms}, End: 100 * ms}
+	for _, s := range spans {
+		e.Runs = append(e.Runs, timeline.Run{Span: s})
+		e.Waits = append(e.Waits, timeline.Wait{Span: s})
+		e.Windows = append(e.Windows, s)
+	}
+	drawn := elements(t, timeline.SVG(e, "", ""))
+	assert.Empty(t, drawn["call"])
+	assert.Empty(t, drawn["dropped"])
+	assert.Len(t, drawn["wait"], 2)
+	assert.Len(t, drawn["edge"], 1, "of the window that ends on the axis")
+	for _, class := range []string{"bar", "window"} {
+		require.Len(t, drawn[class], 2)
+		assert.InDelta(t, left, drawn[class][0].number(t, "x"), 0.1)
+		assert.InDelta(t, (left+right)/2, drawn[class][0].number(t, "x")+drawn[class][0].number(t, "width"), 0.1)
+		assert.InDelta(t, right, drawn[class][1].number(t, "x")+drawn[class][1].number(t, "width"), 0.1)
+	}
+
+	// What is too short to be seen is made wider, but not beyond the end.
+	e = timeline.Events{Runs: []timeline.Run{run(100*ms, 100*ms)}, End: 100 * ms}
+	bar := elements(t, timeline.SVG(e, "", ""))["bar"][0]
+	assert.Greater(t, bar.number(t, "width"), 1.0)
+	assert.InDelta(t, right, bar.number(t, "x")+bar.number(t, "width"), 0.1)
+}
+
 func TestSVGStandsAlone(t *testing.T) {
 	drawing := timeline.SVG(everything(), "A title", "What is seen")
 	drawn := elements(t, drawing)
@@ -171,6 +233,7 @@ func TestStripLeavesThePageAlone(t *testing.T) {
 	for _, alien := range []string{"<style", " style=", " id=", "<script", "<title>W", "paper", "href", "url("} {
 		assert.NotContains(t, drawing, alien)
 	}
+	assert.Empty(t, drawn["lane"])
 	for _, class := range []string{"call", "dropped", "wait", "window", "edge", "bar", "hatch", "cross", "mark", "measure", "axis", "time"} {
 		assert.NotEmpty(t, drawn[class], class)
 		assert.Regexp(t, `\.timeline \.`+class+"[ ,]", timeline.Style)
@@ -187,10 +250,13 @@ func TestStripCountsFromNow(t *testing.T) {
 		},
 		End: now,
 	}
+	fits(t, timeline.Strip(e, now, ""))
 	drawn := elements(t, timeline.Strip(e, now, ""))
 	assert.Equal(t, []string{"-60s", "-50s", "-40s", "-30s", "-20s", "-10s", "now"}, texts(drawn["time"]))
 	assert.Equal(t, []string{"took a second"}, texts(drawn["title"]))
-	assert.Len(t, drawn["wait"], 1)
+	require.Len(t, drawn["wait"], 1)
+	covered := drawn["wait"][0].points(t)
+	assert.Less(t, covered[0][1], covered[1][1], "without calls its begin is marked")
 	assert.Len(t, drawn["wait pending"], 1)
 	assert.Empty(t, drawn["due"], "it is not on the axis")
 	require.Len(t, drawn["open"], 1)
@@ -250,10 +316,10 @@ func TestSVGLabelsDoNotMeet(t *testing.T) {
 		require.Len(t, drawn[class], 12)
 		for i, one := range drawn[class] {
 			for _, other := range drawn[class][:i] {
-				apart := math.Abs(one.number(t, "x") - other.number(t, "x"))
-				if one.attributes["y"] == other.attributes["y"] {
-					assert.Greater(t, apart, 50.0, "%v meets %v", one, other)
-				}
+				from, to := one.extent(t)
+				otherFrom, otherTo := other.extent(t)
+				sameRow := one.attributes["y"] == other.attributes["y"]
+				assert.False(t, sameRow && from < otherTo && otherFrom < to, "%v meets %v", one, other)
 			}
 		}
 	}
@@ -276,7 +342,7 @@ func TestSVGFitsItsBox(t *testing.T) {
 			}
 		}
 		fits(t, timeline.SVG(e, "", ""))
-		for _, now := range []time.Duration{math.MinInt64, -1, 0, end / 2, end, math.MaxInt64} {
+		for _, now := range []time.Duration{0, end / 2, end, math.MaxInt64} {
 			fits(t, timeline.Strip(e, now, ""))
 		}
 		e.Calls, e.Dropped = nil, nil
@@ -289,7 +355,6 @@ func TestSVGFitsItsBox(t *testing.T) {
 // fits holds that nothing leaves drawing.
 func fits(t *testing.T, drawing string) {
 	t.Helper()
-	const letter = 7.5 // width, on average at least
 	drawn := elements(t, drawing)
 	var width, height float64
 	_, err := fmt.Sscanf(drawn["timeline"][0].attributes["viewBox"], "0 0 %f %f", &width, &height)
@@ -312,20 +377,19 @@ func fits(t *testing.T, drawing string) {
 			case "circle":
 				within(e, e.number(t, "cx"), e.number(t, "cy"))
 			case "text":
-				length := letter * float64(utf8.RuneCountInString(e.text))
-				from := e.number(t, "x")
-				switch e.attributes["text-anchor"] {
-				case "middle":
-					from -= length / 2
-				case "end":
-					from -= length
-				}
+				from, to := e.extent(t)
 				within(e, from, e.number(t, "y"))
-				within(e, from+length, e.number(t, "y"))
+				within(e, to, e.number(t, "y"))
 			}
 		}
 	}
 	if !strings.Contains(drawing, "aria-label") {
 		require.Contains(t, texts(drawn["time"]), "0")
+	}
+	end := math.Inf(-1)
+	for _, label := range drawn["time"] {
+		from, to := label.extent(t)
+		require.Greater(t, from, end, "labels of the axis meet: %v", drawn["time"])
+		end = to
 	}
 }

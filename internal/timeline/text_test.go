@@ -84,6 +84,16 @@ runs
         a full block is 100 calls
 `,
 		},
+		"a dropped call is a call": {
+			events: timeline.Events{Calls: []time.Duration{0, 50 * ms}, Dropped: []time.Duration{50 * ms, 100 * ms}},
+			width:  28,
+			want: `
+calls   ▁         ▂        ▁
+runs
+        ┬─────────┬────────┬
+        0ms       50ms 100ms
+`,
+		},
 		"order is of no matter": {
 			events: timeline.Events{
 				Calls: []time.Duration{100 * ms, 0, 50 * ms},
