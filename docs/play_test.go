@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle"
@@ -155,7 +156,7 @@ func (g *stage) happens(m moment) {
 	now := g.now()
 	g.record.events.Marks = append(g.record.events.Marks, timeline.Mark{At: now, Label: m.label})
 	if m.flush != nil {
-		go func() { require.NoError(g.t, m.flush(g.t.Context(), g.subject.throttler)) }()
+		go func() { assert.NoError(g.t, m.flush(g.t.Context(), g.subject.throttler)) }()
 		return
 	}
 	asked, waits := g.firstPending()

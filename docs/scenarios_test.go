@@ -103,8 +103,8 @@ var scenarios = []scenario{
 	},
 	{
 		name: "burst", title: "A few back to back after a rest",
-		policy: throttle.Policy{Interval: 170 * time.Millisecond, Burst: 3},
-		calls:  []int{0, 57, 114, 130, 145, 400}, until: 500,
+		policy: throttle.Policy{Interval: 180 * time.Millisecond, Burst: 3},
+		calls:  []int{0, 60, 120, 140, 155, 400}, until: 500,
 		measures: []measure{{"Interval", start(0), start(3)}},
 	},
 	{
@@ -140,7 +140,7 @@ var scenarios = []scenario{
 	{
 		name: "coalescer", title: "Calls that carry values, and a full batch that does not wait",
 		policy: throttle.Policy{Quiet: 90 * time.Millisecond, MaxWait: 90 * time.Millisecond, MaxCalls: 4},
-		calls:  []int{0, 40, 150, 165, 180, 195, 330}, coalescer: newWriter, until: 500,
+		calls:  []int{0, 40, 160, 175, 190, 205, 330}, coalescer: newWriter, until: 500,
 		measures: []measure{{"MaxWait", call(0), start(0)}, {"full after", call(2), start(1)}, {"MaxWait", call(6), start(2)}},
 	},
 }

@@ -15,8 +15,8 @@ const (
 	stripWidth   = 560
 
 	margin        = 16
-	laneNames     = 84  // room for them, left of the axis
-	letter        = 8.8 // width, on average at most: fonts differ
+	laneNames     = 84 // room for them, left of the axis
+	letter        = 9  // width, on average at most: fonts differ
 	lineHeight    = 22
 	gap           = 6 // between things that must not touch
 	inset         = 4 // of a run's label from its begin
@@ -27,7 +27,7 @@ const (
 	measureHeight = lineHeight + 10
 	tickLength    = 5
 	hatch         = 7  // distance of the lines of a failed run
-	leastWidth    = 3  // of a run, so that it is seen
+	leastWidth    = 4  // of a run, so that it is seen
 	leastHatch    = 12 // of a failed run to be hatched; a narrower one is a cross
 )
 
@@ -99,7 +99,9 @@ func (s *sketch) contains(t time.Duration) bool { return 0 <= t && t <= s.end }
 // at returns where t is, or the end of the axis that is nearer to it.
 func (s *sketch) at(t time.Duration) float64 {
 	share := min(max(float64(t)/float64(s.end), 0), 1)
-	return s.left + share*(s.right-s.left)
+	// The conversion keeps processors from rounding both operations as one, which
+	// some do: a drawing is the same everywhere.
+	return s.left + float64(share*(s.right-s.left))
 }
 
 // cut returns from where to where span is, and whether any of it is on the axis.

@@ -143,7 +143,7 @@ func TestSVGDrawsEventsWhereTheyWere(t *testing.T) {
 		assert.LessOrEqual(t, point[1], bars[1].number(t, "y")+bars[1].number(t, "height")+0.1)
 	}
 	require.Len(t, drawn["cross"], 1, "what is too narrow for a hatch is a cross")
-	assert.InDelta(t, 350+1.5, drawn["cross"][0].points(t)[0][0]+6, 0.1)
+	assert.InDelta(t, 350+2, drawn["cross"][0].points(t)[0][0]+6, 0.1)
 
 	require.Len(t, drawn["call"], 5)
 	for i, at := range []float64{0, 0.3, 0.6, 1.1, 2.5} {
