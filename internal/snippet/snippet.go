@@ -31,6 +31,19 @@ func Blocks(markdown string) []string {
 	}
 }
 
+// Split returns those of blocks that use the package that goes by name, and the
+// rest.
+func Split(blocks []string, name string) (using, rest []string) {
+	for _, block := range blocks {
+		if strings.Contains(block, name+".") {
+			using = append(using, block)
+		} else {
+			rest = append(rest, block)
+		}
+	}
+	return using, rest
+}
+
 // Check returns nil if every block, once completed, is Go that type-checks, and
 // otherwise what is wrong with each. It imports from source what packages says,
 // as the module of the current directory does.

@@ -17,6 +17,12 @@ func TestBlocksAreThoseOfGo(t *testing.T) {
 	assert.Empty(t, snippet.Blocks("no block"))
 }
 
+func TestSplitTellsWhoUsesAPackage(t *testing.T) {
+	using, rest := snippet.Split([]string{"time.Now()\n", "now()\n", "bytes.Clone(time)\n"}, "time")
+	assert.Equal(t, []string{"time.Now()\n"}, using)
+	assert.Equal(t, []string{"now()\n", "bytes.Clone(time)\n"}, rest)
+}
+
 func TestCompleteMakesAFile(t *testing.T) {
 	tests := map[string]struct{ block, want string }{
 		"a file":        {"package main\n", "package main\n"},
