@@ -151,8 +151,8 @@
 //     earlier call was covered, or dropped by Close, and nothing runs. Once the
 //     parent context has ended no run starts.
 //   - No foreign code under a lock. Callback, handler, observers, tracers and the
-//     methods of contexts run with no lock held, and may call any method. A Coalescer's
-//     merge is the one exception: its Coalescer is locked meanwhile.
+//     methods of contexts run with no lock held, and may call any method. A
+//     Coalescer's merge is the one exception: its Coalescer is locked meanwhile.
 //
 // Intervals are measured on the monotonic clock, which neither an administrator
 // nor NTP sets: every instant is the time since the Throttler was built, by
@@ -167,11 +167,12 @@
 // or hook that waits for its own Throttler with another context waits until that
 // context ends, since a run is over only after its hooks.
 //
-// A run is a goroutine of its own, which lives as long as the run. Tracers are called
-// in it before the callback; handler, ends of traces and observers, in this order,
-// after the callback and before the run counts as over. Their panics are not recovered: a handler that panics with
-// the [*PanicError] it is given ends the process, as the callback's panic would
-// have. Run.Ended, FromEnd and Backoff count from the callback's return.
+// A run is a goroutine of its own, which lives as long as the run. Tracers are
+// called in it before the callback; handler, ends of traces and observers, in this
+// order, after the callback and before the run counts as over. Their panics are not
+// recovered: a handler that panics with the [*PanicError] it is given ends the
+// process, as the callback's panic would have. Run.Ended, FromEnd and Backoff count
+// from the callback's return.
 //
 // # Memory model
 //

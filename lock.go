@@ -128,7 +128,7 @@ type run struct {
 
 	// Guarded by the Throttler's mu.
 	awaited  *outcome                // nil if nobody waits
-	cancel   context.CancelCauseFunc // of the run's context; nil before it is made, and if the callback takes none
+	cancel   context.CancelCauseFunc // of the run's context; nil before it is made, and if the run needs none
 	entered  bool                    // the callback has been entered, and started is set
 	canceled bool                    // Cancel met the run
 	decided  bool                    // the callback has returned, and report is set
@@ -143,7 +143,7 @@ type outcome struct {
 	decided bool          // err is set
 	dropped bool          // by Cancel or Close: no run comes
 	err     error
-	callers *[]context.Context // of the Do calls, for tracers; nil if there are none
+	callers *[]context.Context // of the Do calls, for tracers; nil if there are none. A slice would need more memory
 }
 
 // maxCallers is how many callers are kept. They are links in a trace, of which

@@ -34,9 +34,10 @@ const (
 	ResultRetryIn Result = "retry_in" // it returned a RetryIn: neither success nor failure
 )
 
-// A Run describes one finished run; [WithObserver] hands it over. Its times
-// carry monotonic readings, so that their differences are exact. Between runs
-// lies Policy.Interval, but for those of CauseFlush and those Burst lets pass.
+// A Run describes one run: [WithObserver] hands it over once it has finished,
+// [WithTracer] as it starts, too. Its times carry monotonic readings, so that their
+// differences are exact. Between runs lies Policy.Interval, but for those of
+// CauseFlush and those Burst lets pass.
 type Run struct {
 	Name    string    // of the Throttler, Group or Coalescer
 	Key     any       // in a Group; nil otherwise
@@ -44,7 +45,7 @@ type Run struct {
 	Attempt int       // 1, and one more for each failed run in a row before it
 	Asked   time.Time // when the first call that it covers was made; zero if it covers none
 	Due     time.Time // when it should have started, by the policy in force at its start
-	Started time.Time // when the callback was entered
+	Started time.Time // when the callback was entered, or the first of its tracers
 	Ended   time.Time // when the callback returned
 	Calls   uint64    // how many calls it covers; 0 unless they are counted: WithCallCount, or a Coalescer
 	Result  Result    // what became of it
@@ -217,7 +218,7 @@ func (t *Throttler) startTraces(ctx context.Context, r *run, ends *[]func(Run)) 
 	}
 	seen, callers := t.describe(r, t.clock()), t.callers(r)
 	for _, start := range t.extras.tracers {
-		traced, end := start(ctx, seen, callers)
+		traced, end := start(ctx, seen, slices.Clone(callers))
 		if traced != nil {
 			ctx = traced //nolint:fatcontext // traces nest
 		}

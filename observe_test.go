@@ -334,8 +334,12 @@ func TestKeyStatsTellOfOneKey(t *testing.T) {
 		require.Equal(t, uint64(2), group.Stats().Failures)
 		require.NoError(t, group.Call("a"))
 		check(210, "a", throttle.Stats{Running: true, LastStart: when(200)}, true)
-		require.NoError(t, group.Close())
+		shutdown := await(func() error { return group.Shutdown(context.Background()) })
 		check(215, "a", throttle.Stats{Running: true, Closed: true, LastStart: when(200)}, true)
+		check(215, "b", throttle.Stats{Closed: true}, false)
+		require.NoError(t, group.Close())
+		check(217, "a", throttle.Stats{Running: true, Closed: true, LastStart: when(200)}, true)
 		check(230, "a", throttle.Stats{Closed: true}, false)
+		require.ErrorIs(t, shutdown.result(t), errFailed)
 	})
 }

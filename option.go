@@ -77,12 +77,14 @@ func WithObserver(fn func(Run)) Option {
 // and right before the callback, whose context is the one that start returns: ctx,
 // the run's own, or a child of it; nil leaves it as it is. Of the run, what its end
 // decides is not yet set. callers are the contexts of the Do calls that the run
-// covers, the first 16 of them in order; some may have ended.
+// covers, the first 16 of them in order. They are kept until the run starts, and so
+// some may have ended.
 //
 // The end that start returns, if not nil, receives the finished run before the
-// observers do, under their rules (see [WithErrorHandler]); start's panics are not
-// recovered either. WithTracer may be given several times: the traces of one run
-// nest, the last to start is the first to end.
+// observers do, under their rules (see [WithErrorHandler]). start's panics are not
+// recovered either, and if it ends its goroutine, the run is over with [ErrGoexit].
+// The time that start takes is part of the run. WithTracer may be given several
+// times: the traces of one run nest, the last to start is the first to end.
 //
 // It is for what must be there while the callback runs, such as a span; to look
 // at finished runs [WithObserver] will do.

@@ -400,7 +400,8 @@ func (t *Throttler) execute(r *run) {
 
 	var ctx context.Context
 	var cancel context.CancelCauseFunc
-	if t.needsContext() {
+	tracing := trace.IsEnabled()
+	if t.needsContext(tracing) {
 		ctx, cancel = context.WithCancelCause(context.WithValue(parent, t.runKey(), r))
 	}
 	if !t.enter(r, cancel) {
@@ -414,7 +415,7 @@ func (t *Throttler) execute(r *run) {
 	// This stands if the callback ends the goroutine.
 	r.verdict, r.err = verdict{failed: true}, sentinel(ErrGoexit, t.extras.name, nil)
 	ctx = t.startTraces(ctx, r, &ends)
-	if ctx != nil && trace.IsEnabled() { // nil if that was not so above
+	if tracing {
 		var end func()
 		ctx, end = t.startTask(ctx, r)
 		defer end()
@@ -423,13 +424,13 @@ func (t *Throttler) execute(r *run) {
 }
 
 // needsContext returns whether a run needs a context of its own: for the callback,
-// or for what traces it.
-func (t *Throttler) needsContext() bool {
+// for tracers, or for the execution tracer if that is on.
+func (t *Throttler) needsContext(tracing bool) bool {
 	switch t.fn.(type) {
 	case func(context.Context) error, part:
 		return true
 	default:
-		return len(t.extras.tracers) > 0 || trace.IsEnabled()
+		return tracing || len(t.extras.tracers) > 0
 	}
 }
 

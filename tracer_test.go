@@ -141,8 +141,14 @@ func TestTracesOfOneRunNest(t *testing.T) {
 func TestTracerSeesWhoWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen [][]any
+		ended := 0 // contexts of callers
 		watch := throttle.WithTracer(func(_ context.Context, _ throttle.Run, callers []context.Context) (context.Context, func(throttle.Run)) {
 			seen = append(seen, callerNames(callers))
+			for _, caller := range callers {
+				if caller.Err() != nil {
+					ended++
+				}
+			}
 			return nil, nil //nolint:nilnil // is allowed
 		})
 		policy := throttle.Policy{Interval: 100 * ms, Retry: throttle.Backoff{Initial: 200 * ms}}
@@ -179,7 +185,14 @@ func TestTracerSeesWhoWaits(t *testing.T) {
 		for i := range first16 {
 			first16[i] = 100 + i
 		}
-		require.Equal(t, [][]any{{"leading"}, {"gave up", "joins"}, nil, first16}, seen)
+		do("is flushed")
+		synctest.Wait()
+		require.NoError(t, throttler.Flush(named("flush of a pending run")))
+		do("is shut down")
+		synctest.Wait()
+		require.NoError(t, throttler.Shutdown(named("shutdown")))
+		require.Equal(t, [][]any{{"leading"}, {"gave up", "joins"}, nil, first16, {"is flushed"}, {"is shut down"}}, seen)
+		require.Equal(t, 1, ended, "callers gave up")
 	})
 }
 
@@ -226,6 +239,23 @@ func TestTracerOfAGroupAndOfACoalescerSeesWhoWaits(t *testing.T) {
 		coalescer := throttle.Must(throttle.NewCoalescer(throttle.Policy{}, throttle.Latest, func(context.Context, int) error { return nil }, watch))
 		require.NoError(t, coalescer.Do(named("c"), 3))
 		require.Equal(t, map[any][]any{1: {"a"}, 2: {"b"}, nil: {"c"}}, seen)
+	})
+}
+
+func TestTracersDoNotShareTheirCallers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen []any
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {},
+			throttle.WithTracer(func(_ context.Context, _ throttle.Run, callers []context.Context) (context.Context, func(throttle.Run)) {
+				clear(callers)
+				return nil, nil //nolint:nilnil // is allowed
+			}),
+			throttle.WithTracer(func(_ context.Context, _ throttle.Run, callers []context.Context) (context.Context, func(throttle.Run)) {
+				seen = callerNames(callers)
+				return nil, nil //nolint:nilnil // is allowed
+			})))
+		require.NoError(t, throttler.Do(named("caller")))
+		require.Equal(t, []any{"caller"}, seen)
 	})
 }
 
@@ -304,7 +334,8 @@ func TestTracerThatPanicsEndsTheProcess(t *testing.T) {
 	}
 }
 
-// Not parallel: the execution tracer is one for the process.
+// Not parallel: the execution tracer is one for the process. A package of the module
+// verify reads a trace as tools do, and holds more of what it shows.
 func TestExecutionTraceShowsRunsAsTasks(t *testing.T) {
 	callbacks := map[string]func(opts ...throttle.Option) (*throttle.Throttler, error){
 		"a callback with a context": func(opts ...throttle.Option) (*throttle.Throttler, error) {
