@@ -4,7 +4,6 @@ package timeline
 // class timeline.
 const Style = `.timeline text { font: 16px ui-sans-serif, system-ui, "Segoe UI", "DejaVu Sans", Verdana, sans-serif; fill: #1f2328 }
 .timeline .lane, .timeline .time, .timeline .length { fill: #59636e }
-.timeline .name { font-weight: 600 }
 .timeline path { fill: none }
 .timeline .paper { fill: #ffffff }
 .timeline .window { fill: #fff1cf }
@@ -15,8 +14,9 @@ const Style = `.timeline text { font: 16px ui-sans-serif, system-ui, "Segoe UI",
 .timeline .pending { stroke-dasharray: 5 4 }
 .timeline .due { fill: none; stroke: #0969da; stroke-width: 1.5 }
 .timeline .dropped, .timeline .cross { stroke: #cf222e; stroke-width: 2 }
-.timeline .mark { stroke: #8250df; stroke-width: 1.5; stroke-dasharray: 6 4 }
-.timeline .name { fill: #8250df }
+.timeline .mark, .timeline .name { color: #8250df }
+.timeline .mark { stroke: currentColor; stroke-width: 1.5; stroke-dasharray: 6 4 }
+.timeline .name { fill: currentColor; font-weight: 600 }
 .timeline .bar { fill: #1a7f64; stroke: #ffffff }
 .timeline .failed .bar { fill: #cf222e }
 .timeline .hatch { stroke: #ffffff; stroke-width: 1.5 }
@@ -30,8 +30,7 @@ const Style = `.timeline text { font: 16px ui-sans-serif, system-ui, "Segoe UI",
 .timeline .axis, .timeline .measure { stroke: #656c76 }
 .timeline .call, .timeline .wait, .timeline .due { stroke: #58a6ff }
 .timeline .dropped, .timeline .cross { stroke: #ff7b72 }
-.timeline .mark { stroke: #bc8cff }
-.timeline .name { fill: #bc8cff }
+.timeline .mark, .timeline .name { color: #bc8cff }
 .timeline .bar { fill: #3fb68b; stroke: #0d1117 }
 .timeline .failed .bar { fill: #ff7b72 }
 .timeline .hatch { stroke: #0d1117 }
