@@ -13,7 +13,9 @@ func (s *sketch) axis(top float64) {
 	// A strip's ticks count from now, wherever its axis begins.
 	tick := time.Duration(0)
 	if s.strip {
-		tick = s.now % step
+		if tick = s.now % step; tick < 0 {
+			tick += step
+		}
 	}
 	path := []byte(line(s.left, top, s.right, top))
 	free := math.Inf(-1) // where a label may begin

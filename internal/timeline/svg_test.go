@@ -177,12 +177,20 @@ func TestSVGAxisEndsAtTheLastEvent(t *testing.T) {
 		"wait":    {Waits: []timeline.Wait{{Span: span(0, last)}}},
 		"run":     {Runs: []timeline.Run{run(0, last)}},
 		"window":  {Windows: []timeline.Span{span(0, last)}},
+		"value":   {Values: []timeline.Mark{{At: last}}},
 		"mark":    {Marks: []timeline.Mark{{At: last}}},
 		"measure": {Measures: []timeline.Measure{{Span: span(0, last)}}},
 	} {
 		labels := texts(elements(t, timeline.SVG(e, "", ""))["time"])
 		assert.Equal(t, []string{"0", "20", "40", "60", "80", "100"}, labels, name)
 	}
+}
+
+// Looking for the last event must not write behind the caller's slices.
+func TestSVGLeavesItsEventsAlone(t *testing.T) {
+	windows := []timeline.Span{span(0, ms), span(2*ms, 3*ms)}
+	timeline.SVG(timeline.Events{Windows: windows[:1], Runs: []timeline.Run{run(5*ms, 6*ms)}}, "", "")
+	assert.Equal(t, []timeline.Span{span(0, ms), span(2*ms, 3*ms)}, windows)
 }
 
 func TestSVGCutsOffWhatIsOffTheAxis(t *testing.T) {
@@ -280,6 +288,18 @@ func TestStripCountsFromNow(t *testing.T) {
 	assert.Greater(t, after[2][0], before[2][0])
 }
 
+// An axis may begin after now, and end before it.
+func TestStripCountsFromANowThatIsOffItsAxis(t *testing.T) {
+	for now, want := range map[time.Duration][]string{
+		-30 * time.Second: {"+30s", "+40s", "+50s", "+60s", "+70s", "+80s", "+90s"},
+		-25 * time.Second: {"+30s", "+40s", "+50s", "+60s", "+70s", "+80s"},
+		90 * time.Second:  {"-90s", "-80s", "-70s", "-60s", "-50s", "-40s", "-30s"},
+	} {
+		drawn := elements(t, timeline.Strip(timeline.Events{End: time.Minute}, now, ""))
+		assert.Equal(t, want, texts(drawn["time"]), now)
+	}
+}
+
 // What others chose is text, never markup.
 func TestSVGEscapesText(t *testing.T) {
 	const hostile = `"'><script>&</script>` + "\x00\xff"
@@ -342,7 +362,7 @@ func TestSVGFitsItsBox(t *testing.T) {
 			}
 		}
 		fits(t, timeline.SVG(e, "", ""))
-		for _, now := range []time.Duration{0, end / 2, end, math.MaxInt64} {
+		for _, now := range []time.Duration{math.MinInt64, -end, -1, 0, end / 2, end, math.MaxInt64} {
 			fits(t, timeline.Strip(e, now, ""))
 		}
 		e.Calls, e.Dropped = nil, nil
@@ -383,6 +403,7 @@ func fits(t *testing.T, drawing string) {
 			}
 		}
 	}
+	require.NotEmpty(t, drawn["time"])
 	if !strings.Contains(drawing, "aria-label") {
 		require.Contains(t, texts(drawn["time"]), "0")
 	}

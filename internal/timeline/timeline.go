@@ -12,8 +12,7 @@ import (
 )
 
 // Events is what is drawn. All times count from the same origin, which is where
-// the axis begins; their order is of no matter. Everything but End may be left
-// out.
+// the axis begins; their order is of no matter. Everything may be left out.
 type Events struct {
 	Calls    []time.Duration // when a run was asked for
 	Dropped  []time.Duration // when one was asked for in vain: calls that are not among Calls
@@ -61,21 +60,17 @@ type Measure struct {
 
 // end returns where the axis ends, which is more than 0.
 func (e Events) end() time.Duration {
-	end := e.End
-	if end <= 0 {
-		for _, calls := range [][]time.Duration{e.Calls, e.Dropped} {
-			for _, call := range calls {
-				end = max(end, call)
-			}
-		}
-		for _, span := range e.spans() {
-			end = max(end, span.Start, span.End)
-		}
-		for _, mark := range e.Marks {
-			end = max(end, mark.At)
-		}
+	if e.End > 0 {
+		return e.End
 	}
-	return max(end, 1)
+	times := slices.Concat(e.Calls, e.Dropped)
+	for _, mark := range slices.Concat(e.Values, e.Marks) {
+		times = append(times, mark.At)
+	}
+	for _, span := range e.spans() {
+		times = append(times, span.Start, span.End)
+	}
+	return slices.Max(append(times, 1))
 }
 
 // spans returns all that has a length.
