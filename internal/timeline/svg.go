@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// This file draws for a browser. What things look like is in svg_style.go, if it is
-// a colour. No element has an id, so that many drawings can be in one page.
+// This file draws for a browser. Colours are in svg_style.go. No element has an id,
+// so that a page can hold many drawings.
 
-// The measures of the drawings, in pixels at their own size.
+// The sizes of the drawings, in pixels as long as nothing scales them.
 const (
 	pictureWidth = 640 // so that its letters are legible when a telephone shrinks it
 	stripWidth   = 560
 
 	margin        = 16
 	laneNames     = 84 // room for them, left of the axis
-	letter        = 9  // width, on average at most: fonts differ
+	letter        = 9  // width, as textWidth assumes it
 	lineHeight    = 22
 	gap           = 6 // between things that must not touch
 	inset         = 4 // of a run's label from its begin
@@ -115,6 +115,9 @@ func (s *sketch) draw() {
 	e := s.events
 	labels, labelRows := s.stack(s.runLabels())
 	measures, measureRows := s.stack(s.measureLabels())
+	if len(e.Windows) > 0 && !s.strip {
+		labelRows = max(labelRows, 1) // for the windows' name
+	}
 
 	var notes, calls, waits float64
 	if len(e.Marks)+len(e.Values) > 0 {
@@ -145,8 +148,8 @@ func (s *sketch) draw() {
 	for _, label := range labels {
 		s.text("label", label.from, beneath+float64(label.row+1)*lineHeight-gap/2, "start", label.text)
 	}
-	for i, label := range measures {
-		s.measure(e.Measures[i].Span, label, measured+float64(label.row)*measureHeight)
+	for _, label := range measures {
+		s.measure(label, measured+float64(label.row)*measureHeight)
 	}
 	s.laneNames(calls, runs, measured, axis)
 }
@@ -161,7 +164,7 @@ func (s *sketch) laneNames(calls, runs, windowsEnd, axis float64) {
 		s.text("lane", margin, calls+callHeight-gap, "start", "calls")
 	}
 	s.text("lane", margin, runs+barHeight-gap-2, "start", "runs")
-	if len(s.events.Windows) > 0 && windowsEnd > runs+barHeight+lineHeight {
+	if len(s.events.Windows) > 0 {
 		s.text("lane", margin, windowsEnd-gap-gap/2, "start", "window")
 	}
 	_, unit := tickNumber(0, s.tickStep())
@@ -227,11 +230,14 @@ func (s *sketch) waits(level, bottom float64) {
 	}
 }
 
+// runs draws runs; failed ones last, so that nothing hides them.
 func (s *sketch) runs(top float64) {
-	for _, run := range s.events.Runs {
-		if from, to, seen := s.cut(run.Span); seen {
-			width := max(to-from, leastWidth)
-			s.run(run, min(from, s.right-width), top, width)
+	for _, failed := range []bool{false, true} {
+		for _, run := range s.events.Runs {
+			if from, to, seen := s.cut(run.Span); seen && run.Failed == failed {
+				width := max(to-from, leastWidth)
+				s.run(run, min(from, s.right-width), top, width)
+			}
 		}
 	}
 }
@@ -277,8 +283,8 @@ func (s *sketch) marks(notes, bottom float64) {
 }
 
 // measure draws a line with an end at each end, and below it its label.
-func (s *sketch) measure(span Span, label placed, top float64) {
-	if from, to, seen := s.cut(span); seen {
+func (s *sketch) measure(label placed, top float64) {
+	if from, to, seen := s.cut(label.of); seen {
 		level := top + gap
 		s.path("measure", line(from, level-4, from, level+4)+line(from, level, to, level)+line(to, level-4, to, level+4))
 		s.text("length", (label.from+label.to)/2, level+lineHeight-gap/2, "middle", label.text)

@@ -39,7 +39,7 @@ func (s *sketch) axis(top float64) {
 		}
 		if from >= free {
 			s.text("time", x, top+tickLength+lineHeight-gap/2, anchor, text)
-			free = from + width + gap
+			free = from + width
 		}
 		tick += step
 	}
@@ -48,7 +48,7 @@ func (s *sketch) axis(top float64) {
 
 func (s *sketch) tickStep() time.Duration {
 	return tickStep(s.end, func(step time.Duration) bool {
-		room := textWidth(tickLabel(s.end%step-s.end, step)) + gap
+		room := textWidth(tickLabel(s.end%step-s.end, step))
 		if s.strip {
 			room += room / 2 // its first label is not centred
 		}

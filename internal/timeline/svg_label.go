@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -10,6 +11,7 @@ import (
 
 // A placed is a text that has found its place.
 type placed struct {
+	of       Span // what it is the label of
 	text     string
 	from, to float64
 	row      int
@@ -19,7 +21,7 @@ func (s *sketch) runLabels() []placed {
 	var labels []placed
 	for _, run := range s.events.Runs {
 		if run.Label != "" && !s.strip && s.contains(run.Start) {
-			labels = append(labels, s.place(run.Label, s.at(run.Start)+inset))
+			labels = append(labels, s.place(run.Span, run.Label, s.at(run.Start)+inset))
 		}
 	}
 	return labels
@@ -31,25 +33,28 @@ func (s *sketch) measureLabels() []placed {
 		middle := (s.at(measure.Start) + s.at(measure.End)) / 2
 		number, unit := tickNumber(measure.End-measure.Start, s.tickStep())
 		text := strings.TrimSpace(measure.Label + " " + number + " " + unit)
-		labels = append(labels, s.place(text, max(margin, middle-textWidth(text)/2)))
+		labels = append(labels, s.place(measure.Span, text, middle-textWidth(text)/2))
 	}
 	return labels
 }
 
-// place returns text that begins at from, or where it has to so as not to leave
+// place returns text, which begins at from, or where it has to so as not to leave
 // the drawing.
-func (s *sketch) place(text string, from float64) placed {
+func (s *sketch) place(of Span, text string, from float64) placed {
 	width := textWidth(text)
-	from = max(0, min(from, s.width-margin/2-width))
-	return placed{text: text, from: from, to: from + width}
+	from = max(margin/2, min(from, s.width-margin/2-width))
+	return placed{of: of, text: text, from: from, to: from + width}
 }
 
-// stack gives each label the first row in which it meets no other, and returns
-// how many there are.
+// stack gives each label, in the order of time, the first row in which it meets no
+// other, and returns how many rows there are.
 func (s *sketch) stack(labels []placed) (stacked []placed, rows int) {
+	slices.SortFunc(labels, func(a, b placed) int {
+		return cmp.Or(cmp.Compare(a.of.Start, b.of.Start), cmp.Compare(a.of.End, b.of.End), cmp.Compare(a.text, b.text))
+	})
 	for i := range labels {
 		meets := func(other placed) bool {
-			return other.row == labels[i].row && other.from < labels[i].to+gap && labels[i].from < other.to+gap
+			return other.row == labels[i].row && other.from < labels[i].to && labels[i].from < other.to
 		}
 		for slices.ContainsFunc(labels[:i], meets) {
 			labels[i].row++
@@ -59,5 +64,10 @@ func (s *sketch) stack(labels []placed) (stacked []placed, rows int) {
 	return labels, rows
 }
 
-// textWidth returns how wide text is, at most.
-func textWidth(text string) float64 { return letter * float64(utf8.RuneCountInString(text)) }
+// textWidth returns how much room text is given: its width and a gap to the next.
+//
+// The width is a guess, as the font is the reader's. In DejaVu Sans, the widest of
+// those that Style names, the letters of our labels are 7 to 9 pixels wide on
+// average, and digits 10; the gap makes up for some of them. A text in capitals
+// may need more, and then touch its neighbour.
+func textWidth(text string) float64 { return letter*float64(utf8.RuneCountInString(text)) + gap }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -233,6 +234,34 @@ func TestSVGStandsAlone(t *testing.T) {
 	assert.Equal(t, "img", drawn["timeline"][0].attributes["role"])
 }
 
+// A pixel of this axis is a millisecond.
+const pixels = 532 * ms
+
+func TestSVGCrossesAFailedRunThatIsTooNarrowForAHatch(t *testing.T) {
+	for width, crossed := range map[time.Duration]bool{11 * ms: true, 12 * ms: false} {
+		drawn := elements(t, timeline.SVG(timeline.Events{Runs: []timeline.Run{failed(0, width)}, End: pixels}, "", ""))
+		assert.Equal(t, crossed, len(drawn["cross"]) == 1, width)
+		assert.Equal(t, !crossed, len(drawn["hatch"]) == 1, width)
+	}
+}
+
+// A cross is wider than its run, so that the next run's bar could lie on it.
+func TestSVGDrawsFailedRunsOverOthers(t *testing.T) {
+	e := timeline.Events{Runs: []timeline.Run{failed(100*ms, 101*ms), run(104*ms, 120*ms)}, End: pixels}
+	drawing := timeline.SVG(e, "", "")
+	assert.Less(t, strings.Index(drawing, `class="bar"`), strings.Index(drawing, `class="cross"`))
+}
+
+// The name stands in the row of the runs' labels, also if there are none.
+func TestSVGNamesWindowsBelowTheRuns(t *testing.T) {
+	lanes := elements(t, timeline.SVG(timeline.Events{Windows: []timeline.Span{span(0, ms)}}, "", ""))["lane"]
+	require.Equal(t, []string{"runs", "window", "ms"}, texts(lanes))
+	assert.Greater(t, lanes[1].number(t, "y"), lanes[0].number(t, "y")+16, "a line of text is so high")
+
+	lanes = elements(t, timeline.SVG(timeline.Events{Runs: []timeline.Run{run(0, ms)}}, "", ""))["lane"]
+	assert.Equal(t, []string{"runs", "ms"}, texts(lanes))
+}
+
 // Strips are parts of a page, many of them.
 func TestStripLeavesThePageAlone(t *testing.T) {
 	drawing := timeline.Strip(everything(), 400*ms, "What is seen")
@@ -286,6 +315,15 @@ func TestStripCountsFromNow(t *testing.T) {
 	after := elements(t, timeline.Strip(e, now-time.Second/2, ""))["axis"][0].points(t)
 	assert.Less(t, after[2][0], before[4][0])
 	assert.Greater(t, after[2][0], before[2][0])
+}
+
+func TestStripKnowsWhatIsPending(t *testing.T) {
+	for end, pending := range map[time.Duration]bool{99 * ms: false, 100 * ms: false, 101 * ms: true} {
+		e := timeline.Events{Waits: []timeline.Wait{{Span: span(0, end)}}, End: 200 * ms}
+		drawn := elements(t, timeline.Strip(e, 100*ms, ""))
+		assert.Equal(t, pending, len(drawn["wait pending"]) == 1, end)
+		assert.Equal(t, !pending, len(drawn["wait"]) == 1, end)
+	}
 }
 
 // An axis may begin after now, and end before it.
@@ -343,6 +381,44 @@ func TestSVGLabelsDoNotMeet(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A label of two letters is taken to be 18 pixels wide, and 6 keep the next away.
+func TestSVGLabelsDoNotTouch(t *testing.T) {
+	for distance, rows := range map[time.Duration]int{23 * ms: 2, 25 * ms: 1} {
+		e := timeline.Events{Runs: []timeline.Run{
+			{Span: span(0, ms), Label: "ab"}, {Span: span(distance, distance+ms), Label: "ab"},
+		}, End: pixels}
+		ys := map[string]bool{}
+		for _, label := range elements(t, timeline.SVG(e, "", ""))["label"] {
+			ys[label.attributes["y"]] = true
+		}
+		assert.Len(t, ys, rows, distance)
+	}
+}
+
+func TestSVGPlacesLabelsWhateverTheOrderOfEvents(t *testing.T) {
+	var e timeline.Events
+	for i := range 4 {
+		at := time.Duration(i) * 5 * ms
+		e.Runs = append(e.Runs, timeline.Run{Span: span(at, at+ms), Label: fmt.Sprint("run ", i)})
+		e.Measures = append(e.Measures, timeline.Measure{Span: span(at, at+5*ms), Label: fmt.Sprint("of ", i)})
+	}
+	e.End = 100 * ms
+	inOrder := elements(t, timeline.SVG(e, "", ""))
+	slices.Reverse(e.Runs)
+	slices.Reverse(e.Measures)
+	reversed := elements(t, timeline.SVG(e, "", ""))
+	for _, class := range []string{"label", "measure", "length"} {
+		assert.ElementsMatch(t, inOrder[class], reversed[class], class)
+	}
+}
+
+// A label that has no room is cut off at its end, not at its begin.
+func TestSVGBeginsALongLabelOnTheDrawing(t *testing.T) {
+	e := timeline.Events{Runs: []timeline.Run{{Span: span(50*ms, 60*ms), Label: strings.Repeat("long ", 30)}}, End: 100 * ms}
+	label := elements(t, timeline.SVG(e, "", ""))["label"][0]
+	assert.GreaterOrEqual(t, label.number(t, "x"), 0.0)
 }
 
 // Whatever the events, nothing leaves the drawing and its axis has a label.

@@ -12,7 +12,8 @@ import (
 )
 
 // Events is what is drawn. All times count from the same origin, which is where
-// the axis begins; their order is of no matter. Everything may be left out.
+// the axis begins. Their order decides nothing but which of two things that overlap
+// lies on the other. Everything may be left out.
 type Events struct {
 	Calls    []time.Duration // when a run was asked for
 	Dropped  []time.Duration // when one was asked for in vain: calls that are not among Calls
