@@ -238,9 +238,7 @@ func (s scenario) draw(t *testing.T) timeline.Events {
 	until := time.Duration(s.until) * ms
 	played := s.play(t, until, func(subject) {})
 	for i := range played.starts {
-		if window := s.window(t, played, i); window.Start < window.End {
-			played.events.Windows = append(played.events.Windows, window)
-		}
+		played.events.Windows = append(played.events.Windows, s.windows(t, played, i)...)
 	}
 	for _, m := range s.measures {
 		played.events.Measures = append(played.events.Measures,
@@ -250,30 +248,34 @@ func (s scenario) draw(t *testing.T) timeline.Events {
 	return played.events
 }
 
-// window returns the window that run n opens at its start or at its end, as far as
-// the next run does not open another.
-func (s scenario) window(t *testing.T, played record, n int) timeline.Span {
+// windows returns those of run n, which last until the next run at most: one from
+// its start and one from its end, or a single one if they meet.
+func (s scenario) windows(t *testing.T, played record, n int) (windows []timeline.Span) {
 	t.Helper()
-	start, end, next := played.starts[n], played.ends[n], time.Duration(math.MaxInt64)
+	next := time.Duration(math.MaxInt64)
 	if n+1 < len(played.starts) {
 		next = played.starts[n+1]
 	}
-	window := timeline.Span{Start: start, End: start}
-	if s.policy.From == throttle.FromStart {
-		window.End = s.closedUntil(t, start)
+	from := []time.Duration{played.starts[n], played.ends[n]}
+	if s.policy.From == throttle.FromEnd {
+		from = from[1:] // a call made earlier is held by the run itself
 	}
-	if end < next {
-		if window.End < end {
-			window.Start = end
+	for _, from := range from {
+		window := timeline.Span{Start: from, End: min(s.earliestRun(t, from), next)}
+		last := len(windows) - 1
+		switch {
+		case window.End <= window.Start:
+		case last >= 0 && windows[last].End >= window.Start:
+			windows[last].End = max(windows[last].End, window.End)
+		default:
+			windows = append(windows, window)
 		}
-		window.End = max(window.End, s.closedUntil(t, end))
 	}
-	window.End = min(window.End, next)
-	return window
+	return windows
 }
 
-// closedUntil returns when a call made at now could start a run at the earliest.
-func (s scenario) closedUntil(t *testing.T, now time.Duration) time.Duration {
+// earliestRun returns when a call made at now could start a run at the earliest.
+func (s scenario) earliestRun(t *testing.T, now time.Duration) time.Duration {
 	t.Helper()
 	due := now
 	s.play(t, now, func(asked subject) {
