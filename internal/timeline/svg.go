@@ -276,9 +276,9 @@ func (s *sketch) marks(notes, bottom float64) {
 			continue
 		}
 		x := s.at(mark.At)
-		half := textWidth(mark.Label) / 2
+		label := s.place(Span{mark.At, mark.At}, mark.Label, x-textWidth(mark.Label)/2)
 		s.path("mark", line(x, notes+lineHeight-gap/2, x, bottom))
-		s.text("name", min(max(x, half+margin), s.width-half-margin/2), notes+lineHeight-gap, "middle", mark.Label)
+		s.text("name", label.middle(), notes+lineHeight-gap, "middle", label.text)
 	}
 }
 
@@ -287,6 +287,6 @@ func (s *sketch) measure(label placed, top float64) {
 	if from, to, seen := s.cut(label.of); seen {
 		level := top + gap
 		s.path("measure", line(from, level-4, from, level+4)+line(from, level, to, level)+line(to, level-4, to, level+4))
-		s.text("length", (label.from+label.to)/2, level+lineHeight-gap/2, "middle", label.text)
+		s.text("length", label.middle(), level+lineHeight-gap/2, "middle", label.text)
 	}
 }

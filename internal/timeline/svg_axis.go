@@ -18,11 +18,8 @@ func (s *sketch) axis(top float64) {
 		}
 	}
 	path := []byte(line(s.left, top, s.right, top))
-	free := math.Inf(-1) // where a label may begin
-	for range s.end/step + 1 {
-		if !s.contains(tick) {
-			break
-		}
+	free := math.Inf(-1)                   // where a label may begin
+	for ; s.contains(tick); tick += step { // a tick that overflows is negative
 		x := s.at(tick)
 		path = append(path, line(x, top, x, top+tickLength)...)
 		text, _ := tickNumber(tick, step)
@@ -41,7 +38,6 @@ func (s *sketch) axis(top float64) {
 			s.text("time", x, top+tickLength+lineHeight-gap/2, anchor, text)
 			free = from + width
 		}
-		tick += step
 	}
 	s.path("axis", string(path))
 }

@@ -17,6 +17,8 @@ type placed struct {
 	row      int
 }
 
+func (p placed) middle() float64 { return (p.from + p.to) / 2 }
+
 func (s *sketch) runLabels() []placed {
 	var labels []placed
 	for _, run := range s.events.Runs {

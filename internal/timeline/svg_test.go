@@ -137,6 +137,7 @@ func TestSVGDrawsEventsWhereTheyWere(t *testing.T) {
 	assert.InDelta(t, 217, bars[1].number(t, "x"), 0.1)
 	assert.Equal(t, "run failed", bars[1].group)
 	require.Len(t, drawn["hatch"], 1, "a failed run is told by more than its colour")
+	require.NotEmpty(t, drawn["hatch"][0].points(t))
 	for _, point := range drawn["hatch"][0].points(t) {
 		assert.GreaterOrEqual(t, point[0], bars[1].number(t, "x")-0.1)
 		assert.LessOrEqual(t, point[0], bars[1].number(t, "x")+bars[1].number(t, "width")+0.1)
@@ -145,6 +146,7 @@ func TestSVGDrawsEventsWhereTheyWere(t *testing.T) {
 	}
 	require.Len(t, drawn["cross"], 1, "what is too narrow for a hatch is a cross")
 	assert.InDelta(t, 350+2, drawn["cross"][0].points(t)[0][0]+6, 0.1)
+	assert.InDelta(t, bars[0].number(t, "y")+bars[0].number(t, "height")/2, drawn["cross"][0].points(t)[0][1]+6, 0.1)
 
 	require.Len(t, drawn["call"], 5)
 	for i, at := range []float64{0, 0.3, 0.6, 1.1, 2.5} {
@@ -200,6 +202,10 @@ func TestSVGCutsOffWhatIsOffTheAxis(t *testing.T) {
 		span(-20*ms, -10*ms), span(-50*ms, 50*ms), span(80*ms, time.Hour), span(101*ms, 102*ms), span(60*ms, 40*ms),
 	}
 	e := timeline.Events{Calls: []time.Duration{-ms, 101 * ms}, Dropped: []time.Duration{-ms, 101 * ms}, End: 100 * ms}
+	for _, at := range []time.Duration{-ms, 50 * ms, 101 * ms} {
+		e.Marks = append(e.Marks, timeline.Mark{At: at, Label: "mark"})
+		e.Values = append(e.Values, timeline.Mark{At: at, Label: "value"})
+	}
 	for _, s := range spans {
 		e.Runs = append(e.Runs, timeline.Run{Span: s})
 		e.Waits = append(e.Waits, timeline.Wait{Span: s})
@@ -208,6 +214,9 @@ func TestSVGCutsOffWhatIsOffTheAxis(t *testing.T) {
 	drawn := elements(t, timeline.SVG(e, "", ""))
 	assert.Empty(t, drawn["call"])
 	assert.Empty(t, drawn["dropped"])
+	assert.Len(t, drawn["mark"], 1)
+	assert.Equal(t, []string{"mark"}, texts(drawn["name"]))
+	assert.Equal(t, []string{"value"}, texts(drawn["label"]))
 	assert.Len(t, drawn["wait"], 2)
 	assert.Len(t, drawn["edge"], 1, "of the window that ends on the axis")
 	for _, class := range []string{"bar", "window"} {
@@ -298,6 +307,11 @@ func TestStripCountsFromNow(t *testing.T) {
 	assert.Empty(t, drawn["due"], "it is not on the axis")
 	require.Len(t, drawn["open"], 1)
 	assert.Equal(t, "run active", drawn["open"][0].group)
+	bar := drawn["bar"][1]
+	assert.Equal(t, [][2]float64{
+		{bar.number(t, "x") + bar.number(t, "width"), bar.number(t, "y") - 3},
+		{bar.number(t, "x") + bar.number(t, "width"), bar.number(t, "y") + bar.number(t, "height") + 3},
+	}, drawn["open"][0].points(t))
 
 	e.End = 66 * time.Second
 	drawn = elements(t, timeline.Strip(e, now, ""))
@@ -381,6 +395,54 @@ func TestSVGLabelsDoNotMeet(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestSVGTextsDoNotMeet(t *testing.T) {
+	const height = 16
+	for _, drawing := range []string{timeline.SVG(everything(), "", ""), timeline.Strip(everything(), 0, "")} {
+		var all []element
+		for _, elements := range elements(t, drawing) {
+			for _, e := range elements {
+				if e.name == "text" {
+					all = append(all, e)
+				}
+			}
+		}
+		for i, one := range all {
+			for _, other := range all[:i] {
+				from, to := one.extent(t)
+				otherFrom, otherTo := other.extent(t)
+				apart := math.Abs(one.number(t, "y") - other.number(t, "y"))
+				assert.False(t, apart < height && from < otherTo && otherFrom < to, "%v meets %v", one, other)
+			}
+		}
+	}
+}
+
+func TestSVGHasNoEmptyRows(t *testing.T) {
+	height := func(e timeline.Events) float64 {
+		e.End = 100 * ms
+		return elements(t, timeline.SVG(e, "", ""))["timeline"][0].number(t, "height")
+	}
+	least := height(timeline.Events{})
+	for name, e := range map[string]timeline.Events{
+		"calls":    {Calls: []time.Duration{0}},
+		"dropped":  {Dropped: []time.Duration{0}},
+		"values":   {Values: []timeline.Mark{{Label: "a"}}},
+		"waits":    {Waits: []timeline.Wait{{Span: span(0, ms)}}},
+		"windows":  {Windows: []timeline.Span{span(0, ms)}},
+		"labels":   {Runs: []timeline.Run{{Span: span(0, ms), Label: "a"}}},
+		"marks":    {Marks: []timeline.Mark{{Label: "a"}}},
+		"measures": {Measures: []timeline.Measure{{Span: span(0, ms)}}},
+	} {
+		assert.Greater(t, height(e), least, name)
+	}
+	assert.InDelta(t, least, height(timeline.Events{Runs: []timeline.Run{run(0, ms)}}), 0, "runs always have a row")
+
+	strip := func(e timeline.Events) string {
+		return elements(t, timeline.Strip(e, 0, ""))["timeline"][0].attributes["viewBox"]
+	}
+	assert.Equal(t, strip(timeline.Events{}), strip(timeline.Events{Windows: []timeline.Span{span(0, ms)}}), "a strip names no row")
 }
 
 // A label of two letters is taken to be 18 pixels wide, and 6 keep the next away.
