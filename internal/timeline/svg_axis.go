@@ -18,8 +18,10 @@ func (s *sketch) axis(top float64) {
 		}
 	}
 	path := []byte(line(s.left, top, s.right, top))
-	free := math.Inf(-1)                   // where a label may begin
-	for ; s.contains(tick); tick += step { // a tick that overflows is negative
+	free := math.Inf(-1) // where a label may begin
+
+	// A tick that overflows is negative, and so not on the axis.
+	for ; s.contains(tick); tick += step {
 		x := s.at(tick)
 		path = append(path, line(x, top, x, top+tickLength)...)
 		text, _ := tickNumber(tick, step)

@@ -121,7 +121,7 @@ func everything() timeline.Events {
 		Runs:     []timeline.Run{{Span: span(0, 20*ms), Label: "first"}, failed(100*ms, 150*ms), failed(200*ms, 201*ms)},
 		Windows:  []timeline.Span{span(0, 100*ms), span(100*ms, 200*ms)},
 		Marks:    []timeline.Mark{{At: 280 * ms, Label: "Cancel"}},
-		Measures: []timeline.Measure{{Span: span(0, 100*ms), Label: "Interval"}},
+		Measures: []timeline.Measure{{Span: span(100*ms, 200*ms), Label: "Interval"}},
 		End:      400 * ms,
 	}
 }
@@ -145,8 +145,10 @@ func TestSVGDrawsEventsWhereTheyWere(t *testing.T) {
 		assert.LessOrEqual(t, point[1], bars[1].number(t, "y")+bars[1].number(t, "height")+0.1)
 	}
 	require.Len(t, drawn["cross"], 1, "what is too narrow for a hatch is a cross")
-	assert.InDelta(t, 350+2, drawn["cross"][0].points(t)[0][0]+6, 0.1)
-	assert.InDelta(t, bars[0].number(t, "y")+bars[0].number(t, "height")/2, drawn["cross"][0].points(t)[0][1]+6, 0.1)
+	middle := bars[0].number(t, "y") + bars[0].number(t, "height")/2
+	assert.Equal(t, [][2]float64{
+		{352 - 6, middle - 6}, {352 + 6, middle + 6}, {352 - 6, middle + 6}, {352 + 6, middle - 6},
+	}, drawn["cross"][0].points(t))
 
 	require.Len(t, drawn["call"], 5)
 	for i, at := range []float64{0, 0.3, 0.6, 1.1, 2.5} {
@@ -165,8 +167,12 @@ func TestSVGDrawsEventsWhereTheyWere(t *testing.T) {
 	assert.InDelta(t, 133, drawn["window"][1].number(t, "width"), 0.1)
 	assert.InDelta(t, 84+133*2.8, drawn["mark"][0].points(t)[0][0], 0.1)
 	assert.Equal(t, []string{"Cancel"}, texts(drawn["name"]))
+	assert.InDelta(t, 84+133*2.8, drawn["name"][0].number(t, "x"), 0.1)
 	assert.ElementsMatch(t, []string{"first", "a"}, texts(drawn["label"]))
 	assert.Equal(t, []string{"Interval 100 ms"}, texts(drawn["length"]))
+	assert.InDelta(t, (217+350)/2.0, drawn["length"][0].number(t, "x"), 0.1)
+	assert.InDelta(t, 217, drawn["measure"][0].points(t)[0][0], 0.1)
+	assert.InDelta(t, 350, drawn["measure"][0].points(t)[5][0], 0.1)
 	assert.Equal(t, []string{"calls", "runs", "window", "ms"}, texts(drawn["lane"]))
 	assert.Equal(t, []string{"0", "50", "100", "150", "200", "250", "300", "350", "400"}, texts(drawn["time"]))
 }
