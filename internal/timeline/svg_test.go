@@ -253,11 +253,14 @@ func TestSVGStandsAlone(t *testing.T) {
 const pixels = 532 * ms
 
 func TestSVGCrossesAFailedRunThatIsTooNarrowForAHatch(t *testing.T) {
-	for width, crossed := range map[time.Duration]bool{11 * ms: true, 12 * ms: false} {
-		drawn := elements(t, timeline.SVG(timeline.Events{Runs: []timeline.Run{failed(0, width)}, End: pixels}, "", ""))
-		assert.Equal(t, crossed, len(drawn["cross"]) == 1, width)
-		assert.Equal(t, !crossed, len(drawn["hatch"]) == 1, width)
+	draw := func(width time.Duration) map[string][]element {
+		return elements(t, timeline.SVG(timeline.Events{Runs: []timeline.Run{failed(0, width)}, End: pixels}, "", ""))
 	}
+	narrow, wide := draw(11*ms), draw(12*ms)
+	assert.Len(t, narrow["cross"], 1)
+	assert.Empty(t, narrow["hatch"])
+	assert.Empty(t, wide["cross"])
+	assert.Len(t, wide["hatch"], 1)
 }
 
 // A cross is wider than its run, so that the next run's bar could lie on it.
@@ -338,24 +341,23 @@ func TestStripCountsFromNow(t *testing.T) {
 }
 
 func TestStripKnowsWhatIsPending(t *testing.T) {
-	for end, pending := range map[time.Duration]bool{99 * ms: false, 100 * ms: false, 101 * ms: true} {
+	const now = 100 * ms
+	for _, end := range []time.Duration{now - 1, now, now + 1} {
 		e := timeline.Events{Waits: []timeline.Wait{{Span: span(0, end)}}, End: 200 * ms}
-		drawn := elements(t, timeline.Strip(e, 100*ms, ""))
-		assert.Equal(t, pending, len(drawn["wait pending"]) == 1, end)
-		assert.Equal(t, !pending, len(drawn["wait"]) == 1, end)
+		drawn := elements(t, timeline.Strip(e, now, ""))
+		assert.Equal(t, end > now, len(drawn["wait pending"]) == 1, end)
+		assert.Equal(t, end <= now, len(drawn["wait"]) == 1, end)
 	}
 }
 
 // An axis may begin after now, and end before it.
 func TestStripCountsFromANowThatIsOffItsAxis(t *testing.T) {
-	for now, want := range map[time.Duration][]string{
-		-30 * time.Second: {"+30s", "+40s", "+50s", "+60s", "+70s", "+80s", "+90s"},
-		-25 * time.Second: {"+30s", "+40s", "+50s", "+60s", "+70s", "+80s"},
-		90 * time.Second:  {"-90s", "-80s", "-70s", "-60s", "-50s", "-40s", "-30s"},
-	} {
-		drawn := elements(t, timeline.Strip(timeline.Events{End: time.Minute}, now, ""))
-		assert.Equal(t, want, texts(drawn["time"]), now)
+	labels := func(now time.Duration) []string {
+		return texts(elements(t, timeline.Strip(timeline.Events{End: time.Minute}, now, ""))["time"])
 	}
+	assert.Equal(t, []string{"+30s", "+40s", "+50s", "+60s", "+70s", "+80s", "+90s"}, labels(-30*time.Second))
+	assert.Equal(t, []string{"+30s", "+40s", "+50s", "+60s", "+70s", "+80s"}, labels(-25*time.Second))
+	assert.Equal(t, []string{"-90s", "-80s", "-70s", "-60s", "-50s", "-40s", "-30s"}, labels(90*time.Second))
 }
 
 // What others chose is text, never markup.
@@ -453,16 +455,15 @@ func TestSVGHasNoEmptyRows(t *testing.T) {
 
 // A label of two letters is taken to be 18 pixels wide, and 6 keep the next away.
 func TestSVGLabelsDoNotTouch(t *testing.T) {
-	for distance, rows := range map[time.Duration]int{23 * ms: 2, 25 * ms: 1} {
+	inOneRow := func(distance time.Duration) bool {
 		e := timeline.Events{Runs: []timeline.Run{
 			{Span: span(0, ms), Label: "ab"}, {Span: span(distance, distance+ms), Label: "ab"},
 		}, End: pixels}
-		ys := map[string]bool{}
-		for _, label := range elements(t, timeline.SVG(e, "", ""))["label"] {
-			ys[label.attributes["y"]] = true
-		}
-		assert.Len(t, ys, rows, distance)
+		labels := elements(t, timeline.SVG(e, "", ""))["label"]
+		return labels[0].attributes["y"] == labels[1].attributes["y"]
 	}
+	assert.False(t, inOneRow(23*ms))
+	assert.True(t, inOneRow(25*ms))
 }
 
 func TestSVGPlacesLabelsWhateverTheOrderOfEvents(t *testing.T) {
