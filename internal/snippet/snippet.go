@@ -11,6 +11,7 @@ import (
 	"go/token"
 	"go/types"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 )
@@ -42,6 +43,20 @@ func Split(blocks []string, name string) (using, rest []string) {
 		}
 	}
 	return using, rest
+}
+
+// CheckFile checks, as Check does, the blocks of a Markdown file that use the package
+// that goes by name. That there are none is wrong, too.
+func CheckFile(file, name string, packages map[string]string) error {
+	markdown, err := os.ReadFile(file) //nolint:gosec // tests say which
+	if err != nil {
+		return err
+	}
+	using, _ := Split(Blocks(string(markdown)), name)
+	if len(using) == 0 {
+		return fmt.Errorf("%s does not use %s", file, name)
+	}
+	return Check(using, packages)
 }
 
 // Check returns nil if every block, once completed, is Go that type-checks, and

@@ -1,6 +1,9 @@
 package snippet_test
 
 import (
+	"io/fs"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -53,4 +56,13 @@ func TestCheckFindsWhatDoesNotCompile(t *testing.T) {
 		require.ErrorContains(t, err, "in:\n"+wrong)
 	}
 	assert.NotContains(t, err.Error(), "in:\ntime.Second\n")
+}
+
+func TestCheckFileChecksWhatUsesThePackage(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "shown.md")
+	require.ErrorIs(t, snippet.CheckFile(file, "time", packages), fs.ErrNotExist)
+	require.NoError(t, os.WriteFile(file, []byte("```go\ntime.Second\n```\n```go\nbytes.Sekunde\n```\n"), 0o600))
+	require.NoError(t, snippet.CheckFile(file, "time", packages))
+	require.ErrorContains(t, snippet.CheckFile(file, "bytes", packages), "in:\nbytes.Sekunde\n")
+	require.EqualError(t, snippet.CheckFile(file, "strings", packages), file+" does not use strings")
 }
