@@ -2,7 +2,6 @@ package throttleprom_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -40,9 +39,7 @@ func Example() {
 
 	reload := throttle.Must(throttle.New(throttle.Every(time.Hour), func() {},
 		throttle.WithName("reload"), throttle.WithObserver(metrics.Observe)))
-	if err := metrics.Add(reload); err != nil {
-		fmt.Println(err)
-	}
+	metrics.Add(reload)
 	_ = reload.Do(context.Background())
 	reload.Call()
 
@@ -72,12 +69,10 @@ func ExampleMetrics() {
 	metrics := throttle.Must(throttleprom.New())
 	registry := prometheus.NewRegistry()
 	prometheus.WrapRegistererWith(prometheus.Labels{"zone": "eu"}, registry).MustRegister(metrics)
-	fmt.Println(metrics.Add(throttle.Must(throttle.New(throttle.Every(time.Second), func() {}, throttle.WithName("reload")))))
+	metrics.Add(throttle.Must(throttle.New(throttle.Every(time.Second), func() {}, throttle.WithName("reload"))))
 	families, err := registry.Gather()
 	fmt.Println(families[0].GetName(), families[0].GetMetric()[0].GetLabel()[1].GetValue(), err)
-	// Output:
-	// <nil>
-	// throttle_calls_dropped_total eu <nil>
+	// Output: throttle_calls_dropped_total eu <nil>
 }
 
 func ExampleMetrics_Observe() {
@@ -95,39 +90,26 @@ func ExampleMetrics_Observe() {
 	// throttle_runs_total{cause="flush",result="success",throttle="reload"} 1
 }
 
+// Throttlers that come and go, and share a name.
 func ExampleMetrics_Add() {
 	metrics := throttle.Must(throttleprom.New())
-	write := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Append[string],
-		func(context.Context, []string) error { return nil },
-		throttle.WithName("write"), throttle.WithObserver(metrics.Observe)))
-	defer write.Close()
-	if err := metrics.Add(write); err != nil {
-		fmt.Println(err)
+	session := func(rows ...string) {
+		write := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Append[string],
+			func(context.Context, []string) error { return nil },
+			throttle.WithName("write"), throttle.WithObserver(metrics.Observe)))
+		defer metrics.Add(write)() // comes after Shutdown, and so counts all
+		for _, row := range rows {
+			_ = write.Call([]string{row})
+		}
+		_ = write.Shutdown(context.Background())
 	}
-	for range 3 {
-		_ = write.Call([]string{"row"})
-	}
+	session("a", "b")
+	session("c")
 	show(metrics, "throttle_calls_total")
 	// Output:
 	// # HELP throttle_calls_total Calls accepted or dropped, if they are counted.
 	// # TYPE throttle_calls_total counter
 	// throttle_calls_total{throttle="write"} 3
-}
-
-// A throttler that ends before the program does.
-func ExampleMetrics_Remove() {
-	metrics := throttle.Must(throttleprom.New())
-	session := throttle.Must(throttle.New(throttle.Every(time.Second), func() {},
-		throttle.WithName("session"), throttle.WithObserver(metrics.Observe)))
-	fmt.Println(metrics.Add(session))
-	_ = session.Do(context.Background())
-
-	_ = session.Shutdown(context.Background())
-	fmt.Println(metrics.Remove(session.Name()))
-	show(metrics, "throttle_runs_total")
-	// Output:
-	// <nil>
-	// true
 }
 
 func ExampleMetrics_Describe() {
@@ -147,32 +129,22 @@ func ExampleMetrics_Collect() {
 	// Output: 4
 }
 
-// An own source, here one of two throttlers that are to be seen as one.
+// Throttlers, Groups and Coalescers in one list.
 func ExampleSource() {
 	metrics := throttle.Must(throttleprom.New())
-	var s throttleprom.Source = pair{
-		throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() {})),
-		throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() {})),
+	for _, source := range []throttleprom.Source{
+		throttle.Must(throttle.New(throttle.Every(time.Second), func() {}, throttle.WithName("reload"))),
+		throttle.Must(throttle.NewGroup(throttle.Every(time.Second),
+			func(context.Context, int) error { return nil }, throttle.WithName("tenants"))),
+	} {
+		metrics.Add(source)
 	}
-	fmt.Println(metrics.Add(s))
 	show(metrics, "throttle_pending")
 	// Output:
-	// <nil>
-	// # HELP throttle_pending 1 if a call waits for its run or a failed run for its retry, of any key, else 0.
+	// # HELP throttle_pending Throttles in which a call waits for its run, or a failed run for its retry.
 	// # TYPE throttle_pending gauge
-	// throttle_pending{throttle="pair"} 0
-}
-
-type pair [2]*throttle.Throttler
-
-func (pair) Name() string { return "pair" }
-
-func (p pair) Stats() throttle.Stats {
-	stats, other := p[0].Stats(), p[1].Stats()
-	stats.Dropped += other.Dropped
-	stats.Pending = stats.Pending || other.Pending
-	stats.Running = stats.Running || other.Running
-	return stats
+	// throttle_pending{throttle="reload"} 0
+	// throttle_pending{throttle="tenants"} 0
 }
 
 func ExampleOption() {
@@ -185,17 +157,20 @@ func ExampleOption() {
 func ExampleWithClassicBuckets() {
 	metrics := throttle.Must(throttleprom.New(throttleprom.WithClassicBuckets(0.1, 1, 10)))
 	started := time.Now()
-	metrics.Observe(throttle.Run{Name: "reload", Due: started, Started: started, Ended: started.Add(2 * time.Second)})
+	metrics.Observe(throttle.Run{
+		Name: "reload", Result: throttle.ResultSuccess,
+		Due: started, Started: started, Ended: started.Add(2 * time.Second),
+	})
 	show(metrics, "throttle_run_duration_seconds")
 	// Output:
 	// # HELP throttle_run_duration_seconds Time from a run's start to its end.
 	// # TYPE throttle_run_duration_seconds histogram
-	// throttle_run_duration_seconds_bucket{throttle="reload",le="0.1"} 0
-	// throttle_run_duration_seconds_bucket{throttle="reload",le="1"} 0
-	// throttle_run_duration_seconds_bucket{throttle="reload",le="10"} 1
-	// throttle_run_duration_seconds_bucket{throttle="reload",le="+Inf"} 1
-	// throttle_run_duration_seconds_sum{throttle="reload"} 2
-	// throttle_run_duration_seconds_count{throttle="reload"} 1
+	// throttle_run_duration_seconds_bucket{result="success",throttle="reload",le="0.1"} 0
+	// throttle_run_duration_seconds_bucket{result="success",throttle="reload",le="1"} 0
+	// throttle_run_duration_seconds_bucket{result="success",throttle="reload",le="10"} 1
+	// throttle_run_duration_seconds_bucket{result="success",throttle="reload",le="+Inf"} 1
+	// throttle_run_duration_seconds_sum{result="success",throttle="reload"} 2
+	// throttle_run_duration_seconds_count{result="success",throttle="reload"} 1
 }
 
 // There may be any number of tenants, but there are two plans.
@@ -220,21 +195,4 @@ func ExampleWithKeyLabel() {
 	// # TYPE throttle_runs_total counter
 	// throttle_runs_total{cause="call",key="free",result="success",throttle="refresh"} 2
 	// throttle_runs_total{cause="call",key="gold",result="success",throttle="refresh"} 1
-}
-
-func ExampleErrNoName() {
-	metrics := throttle.Must(throttleprom.New())
-	nameless := throttle.Must(throttle.New(throttle.Every(time.Second), func() {}))
-	fmt.Println(errors.Is(metrics.Add(nameless), throttleprom.ErrNoName))
-	// Output: true
-}
-
-func ExampleErrNameTaken() {
-	metrics := throttle.Must(throttleprom.New())
-	reload := throttle.Must(throttle.New(throttle.Every(time.Second), func() {}, throttle.WithName("reload")))
-	fmt.Println(metrics.Add(reload))
-	fmt.Println(metrics.Add(reload))
-	// Output:
-	// <nil>
-	// throttleprom: name is taken: reload
 }

@@ -1,13 +1,13 @@
 package throttleprom
 
 import (
-	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/throttle-go/throttle/internal/sources"
 )
 
 // This file holds Metrics: how it is built, and what it hands to a registry.
@@ -26,12 +26,12 @@ type Metrics struct {
 	readings readings
 	class    func(key any) string // nil: runs have no label for their key
 
-	mu sync.RWMutex // guards the fields below; not held while a source is read
+	sources sources.Set
+
+	mu sync.RWMutex // guards the field below
 
 	// +checklocks:mu
 	series map[origin]*series // what has been observed
-	// +checklocks:mu
-	sources map[string]Source // what has been added, by name as it is shown
 }
 
 // New returns a Metrics, to be registered with the registry that is scraped. Its error
@@ -47,20 +47,20 @@ func New(opts ...Option) (*Metrics, error) {
 	}
 	labels := []string{nameLabel}
 	if o.class != nil {
-		labels = append(labels, keyLabel)
+		labels = append(labels, "key")
 	}
+	labels = slices.Clip(labels)
 	return &Metrics{
 		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "throttle_runs_total",
 			Help: "Runs that have ended, by why they started and what became of them.",
-		}, append(slices.Clip(labels), "cause", "result")),
-		duration: newHistogram("throttle_run_duration_seconds", "Time from a run's start to its end.", labels, o),
+		}, append(labels, "cause", resultLabel)),
+		duration: newHistogram("throttle_run_duration_seconds", "Time from a run's start to its end.", append(labels, resultLabel), o),
 		lateness: newHistogram("throttle_run_lateness_seconds", "Time from when a run was due to its start.", labels, o),
 		wait:     newHistogram("throttle_run_wait_seconds", "Time from the first call that a run covers to its start.", labels, o),
 		readings: newReadings(),
 		class:    o.class,
 		series:   map[origin]*series{},
-		sources:  map[string]Source{},
 	}, nil
 }
 
@@ -69,9 +69,10 @@ func newHistogram(name, help string, labels []string, o options) *prometheus.His
 		Name:    name,
 		Help:    help,
 		Buckets: o.bounds,
-		// Each at most 10% wider than the one below. Values so far apart that it takes
-		// more than 160 of them make them wider for the rest of the hour, or, once that
-		// is over, the histogram start anew.
+		// With this factor there are 8 buckets from one power of two to the next, and
+		// 160 in a row reach from any value to 2^20 times it. A value that needs one more
+		// has all merged in pairs, and the histogram start anew an hour after it was
+		// made or last did so; or at once, instead, if that was longer ago.
 		NativeHistogramBucketFactor:     1.1,
 		NativeHistogramMaxBucketNumber:  160,
 		NativeHistogramMinResetDuration: time.Hour,
@@ -92,11 +93,8 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, observed := range m.observed() {
 		observed.Collect(ch)
 	}
-	m.mu.RLock()
-	sources := maps.Clone(m.sources)
-	m.mu.RUnlock()
-	for name, source := range sources {
-		m.readings.collect(ch, name, source)
+	for _, sum := range m.sources.Sums() {
+		m.readings.collect(ch, sum)
 	}
 }
 
@@ -105,11 +103,8 @@ func (m *Metrics) observed() []prometheus.Collector {
 	return []prometheus.Collector{m.runs, m.duration, m.lateness, m.wait}
 }
 
-// Labels that metrics share.
+// Labels that several metrics have.
 const (
-	nameLabel = "throttle"
-	keyLabel  = "key"
+	nameLabel   = "throttle"
+	resultLabel = "result"
 )
-
-// label returns s as the value of a label, which must be valid UTF-8.
-func label(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

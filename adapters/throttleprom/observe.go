@@ -1,11 +1,12 @@
 package throttleprom
 
 import (
-	"maps"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/internal/sources"
 )
 
 // This file holds the metrics of runs, each of which is observed as it ends.
@@ -19,15 +20,16 @@ type origin struct {
 }
 
 // A series is where the runs of one origin are counted. The histograms are shared with
-// the other causes and results.
+// other origins: duration with other causes, the rest with other results, too.
 type series struct {
 	runs                     prometheus.Counter
 	duration, lateness, wait prometheus.Observer
 }
 
 // Observe records a finished run: it is for [throttle.WithObserver], of any number of
-// throttlers. Those of the same name, or of none, are counted together. A run that
-// covers no call has no wait. Observe allocates for the first run of its kind only.
+// throttlers. Those of the same name, or of none, are counted together, for as long as
+// the program runs: so throttlers that come and go should share a name. A run that covers
+// no call has no wait. Observe allocates for the first run of its kind only.
 func (m *Metrics) Observe(run throttle.Run) {
 	of := origin{name: run.Name, cause: run.Cause, result: run.Result}
 	if m.class != nil && run.Key != nil {
@@ -51,55 +53,24 @@ func (m *Metrics) seriesOf(of origin) *series {
 	if s != nil {
 		return s
 	}
+	s = m.newSeries(of) // of others who do the same now, theirs has the same metrics
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.seriesLocked(of)
-}
-
-// seriesLocked is seriesOf for one who has the lock.
-//
-// +checklocks:m.mu
-func (m *Metrics) seriesLocked(of origin) *series {
-	if s := m.series[of]; s != nil {
-		return s
-	}
-	labels := []string{label(of.name)}
-	if m.class != nil {
-		labels = append(labels, label(of.key))
-	}
-	s := &series{
-		duration: m.duration.WithLabelValues(labels...),
-		lateness: m.lateness.WithLabelValues(labels...),
-		wait:     m.wait.WithLabelValues(labels...),
-	}
-	s.runs = m.runs.WithLabelValues(append(labels, label(string(of.cause)), label(string(of.result)))...)
 	m.series[of] = s
 	return s
 }
 
-// startLocked shows that no run has been observed under name yet.
-//
-// +checklocks:m.mu
-func (m *Metrics) startLocked(name string) {
-	for _, cause := range []throttle.Cause{
-		throttle.CauseCall, throttle.CauseRetry, throttle.CauseInterval, throttle.CauseFlush,
-	} {
-		for _, result := range []throttle.Result{
-			throttle.ResultSuccess, throttle.ResultFailure, throttle.ResultPanic, throttle.ResultRetryIn,
-		} {
-			m.seriesLocked(origin{name: name, cause: cause, result: result})
-		}
+func (m *Metrics) newSeries(of origin) *series {
+	labels := []string{sources.Valid(of.name)}
+	if m.class != nil {
+		labels = append(labels, sources.Valid(of.key))
 	}
-}
-
-// forgetLocked forgets what has been observed under name.
-//
-// +checklocks:m.mu
-func (m *Metrics) forgetLocked(name string) {
-	maps.DeleteFunc(m.series, func(of origin, _ *series) bool { return label(of.name) == name })
-	of := prometheus.Labels{nameLabel: name}
-	m.runs.DeletePartialMatch(of)
-	m.duration.DeletePartialMatch(of)
-	m.lateness.DeletePartialMatch(of)
-	m.wait.DeletePartialMatch(of)
+	labels = slices.Clip(labels)
+	cause, result := sources.Valid(string(of.cause)), sources.Valid(string(of.result))
+	return &series{
+		runs:     m.runs.WithLabelValues(append(labels, cause, result)...),
+		duration: m.duration.WithLabelValues(append(labels, result)...),
+		lateness: m.lateness.WithLabelValues(labels...),
+		wait:     m.wait.WithLabelValues(labels...),
+	}
 }

@@ -46,13 +46,14 @@ const mustNotBeNil = "must not be nil"
 // are none, it is 22 from 100 µs to 1000 s, in steps of 1, 2.5 and 5. Each is a time series
 // of its own for each throttler, in three histograms.
 func WithClassicBuckets(bounds ...float64) Option {
+	bounds = slices.Clone(bounds)
 	return func(o *options) *throttle.PolicyError {
 		for i, bound := range bounds {
 			if math.IsNaN(bound) || i > 0 && bound <= bounds[i-1] {
 				return &throttle.PolicyError{Field: "WithClassicBuckets", Value: bounds, Reason: "must increase"}
 			}
 		}
-		o.bounds = slices.Clone(bounds)
+		o.bounds = bounds
 		if len(bounds) == 0 {
 			o.bounds = defaultBounds()
 		}

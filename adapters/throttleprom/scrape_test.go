@@ -117,7 +117,7 @@ type fake struct {
 func (f fake) Name() string          { return f.name }
 func (f fake) Stats() throttle.Stats { return f.stats }
 
-// A fakeGroup is one that holds no key.
+// A fakeGroup is one that holds three keys.
 type fakeGroup struct{ fake }
 
-func (fakeGroup) Len() int { return 0 }
+func (fakeGroup) Len() int { return 3 }

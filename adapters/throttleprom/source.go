@@ -1,13 +1,12 @@
 package throttleprom
 
 import (
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/internal/sources"
 )
 
 // This file holds the metrics of what throttlers say of themselves, read at each scrape.
@@ -20,59 +19,42 @@ type Source interface {
 	Stats() throttle.Stats
 }
 
-// A keyed is a source that holds keys: a Group.
-type keyed interface{ Len() int }
-
-var (
-	// ErrNoName is returned by Add for a source that was not given a name with
-	// [throttle.WithName], whose metrics nobody could tell from others', and for nil.
-	ErrNoName = errors.New("throttleprom: source has no name")
-
-	// ErrNameTaken is returned by Add for a source of the same name as one that was
-	// added before. Bytes of a name that are not UTF-8 count as equal.
-	ErrNameTaken = errors.New("throttleprom: name is taken")
-)
-
-// Add has every scrape show the Stats of s, under the name that it has now, and its runs
-// from zero on, so that the first failure shows as an increase. Add does not see the runs
-// themselves: for those, s needs [Metrics.Observe] as observer.
+// Add has every scrape show what source.Stats says, until remove is called, under the
+// name that source has now. Those of one name are shown as their sum. The counts of those
+// that were removed stay in it for as long as the program runs: to count to the end, close
+// source first. A source that is added again is counted again. A nil source, or a nil
+// pointer, counts for nothing.
 //
-// It returns [ErrNoName] or [ErrNameTaken], and then has changed nothing. Metrics keeps s
-// until [Metrics.Remove], closed or not. What lasts as long as the program need not be
-// removed.
-func (m *Metrics) Add(s Source) error {
-	if s == nil {
-		return ErrNoName
+// Add does not see runs: for those, source needs [Metrics.Observe] as observer. But it
+// shows the runs of that name from zero on, by every cause and result, so that the first
+// failure shows as an increase. Those of a source without the observer stay at zero. Those
+// of a Group under [WithKeyLabel] show from the first on, since the label is not known
+// before.
+//
+// Metrics keeps source from being garbage collected until it is removed. remove may be
+// called several times, and concurrently.
+func (m *Metrics) Add(source Source) (remove func()) {
+	remove = m.sources.Add(source)
+	if !sources.IsNil(source) {
+		m.showRuns(source)
 	}
-	name := label(s.Name())
-	if name == "" {
-		return ErrNoName
-	}
-	_, hasKeys := s.(keyed)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.sources[name] != nil {
-		return fmt.Errorf("%w: %s", ErrNameTaken, name)
-	}
-	m.sources[name] = s
-	if m.class == nil || !hasKeys { // else the label of its runs is not known yet
-		m.startLocked(name)
-	}
-	return nil
+	return remove
 }
 
-// Remove forgets the source of the given name, and the runs that were observed under it,
-// so that both can be garbage collected, and the name given anew. It reports whether
-// there was such a source. It is for throttlers that end before the program does; call it
-// after Shutdown, as a run observed later would be shown again.
-func (m *Metrics) Remove(name string) bool {
-	name = label(name)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	_, added := m.sources[name]
-	delete(m.sources, name)
-	m.forgetLocked(name)
-	return added
+// showRuns shows the runs of source before there are any, if their labels are known.
+func (m *Metrics) showRuns(source Source) {
+	if _, hasKeys := source.(interface{ Len() int }); hasKeys && m.class != nil {
+		return
+	}
+	for _, cause := range []throttle.Cause{
+		throttle.CauseCall, throttle.CauseRetry, throttle.CauseInterval, throttle.CauseFlush,
+	} {
+		for _, result := range []throttle.Result{
+			throttle.ResultSuccess, throttle.ResultFailure, throttle.ResultPanic, throttle.ResultRetryIn,
+		} {
+			m.seriesOf(origin{name: source.Name(), cause: cause, result: result})
+		}
+	}
 }
 
 // A readings is what describes the metrics that are read from sources.
@@ -87,10 +69,10 @@ func newReadings() readings {
 	return readings{
 		calls:   desc("throttle_calls_total", "Calls accepted or dropped, if they are counted."),
 		dropped: desc("throttle_calls_dropped_total", "Calls dropped because the policy has no trailing edge."),
-		pending: desc("throttle_pending", "1 if a call waits for its run or a failed run for its retry, of any key, else 0."),
-		running: desc("throttle_running", "1 if a run is active, of any key, else 0."),
+		pending: desc("throttle_pending", "Throttles in which a call waits for its run, or a failed run for its retry."),
+		running: desc("throttle_running", "Throttles in which a run is active."),
 		next:    desc("throttle_next_run_timestamp_seconds", "Unix time at which the next run is due, at the earliest while one is active."),
-		keys:    desc("throttle_keys", "Keys that a group holds."),
+		keys:    desc("throttle_keys", "Keys that groups hold."),
 	}
 }
 
@@ -101,31 +83,26 @@ func (r readings) describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// collect hands over the readings of s, shown as name.
-func (r readings) collect(ch chan<- prometheus.Metric, name string, s Source) {
+// collect hands over the readings of sum.
+func (r readings) collect(ch chan<- prometheus.Metric, sum sources.Sum) {
 	show := func(desc *prometheus.Desc, kind prometheus.ValueType, value float64) {
-		ch <- prometheus.MustNewConstMetric(desc, kind, value, name)
+		ch <- prometheus.MustNewConstMetric(desc, kind, value, sum.Name)
 	}
-	stats := s.Stats()
-	if stats.Calls > 0 { // else it may be that nobody counts
-		show(r.calls, prometheus.CounterValue, float64(stats.Calls))
+	if sum.Calls > 0 { // else it may be that nobody counts
+		show(r.calls, prometheus.CounterValue, float64(sum.Calls))
 	}
-	show(r.dropped, prometheus.CounterValue, float64(stats.Dropped))
-	show(r.pending, prometheus.GaugeValue, truth(stats.Pending))
-	show(r.running, prometheus.GaugeValue, truth(stats.Running))
-	if !stats.Next.IsZero() {
-		show(r.next, prometheus.GaugeValue, unix(stats.Next))
+	show(r.dropped, prometheus.CounterValue, float64(sum.Dropped))
+	if sum.Sources == 0 {
+		return
 	}
-	if group, ok := s.(keyed); ok {
-		show(r.keys, prometheus.GaugeValue, float64(group.Len()))
+	show(r.pending, prometheus.GaugeValue, float64(sum.Pending))
+	show(r.running, prometheus.GaugeValue, float64(sum.Running))
+	if !sum.Next.IsZero() {
+		show(r.next, prometheus.GaugeValue, unix(sum.Next))
 	}
-}
-
-func truth(b bool) float64 {
-	if b {
-		return 1
+	if sum.Groups > 0 {
+		show(r.keys, prometheus.GaugeValue, float64(sum.Keys))
 	}
-	return 0
 }
 
 // unix returns t in seconds. UnixNano ends in 2262, which is within a policy's reach.

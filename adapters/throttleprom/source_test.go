@@ -5,11 +5,10 @@ package throttleprom_test
 import (
 	"context"
 	"fmt"
-	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
-	"weak"
 
 	"github.com/stretchr/testify/require"
 
@@ -17,23 +16,67 @@ import (
 	"github.com/throttle-go/throttle/adapters/throttleprom"
 )
 
-func TestNamesAreUnique(t *testing.T) {
+func TestSourcesOfOneNameAreShownAsTheirSum(t *testing.T) {
 	metrics, target := newMetrics(t)
-	require.ErrorIs(t, metrics.Add(nil), throttleprom.ErrNoName)
-	require.ErrorIs(t, metrics.Add(fake{}), throttleprom.ErrNoName)
-	require.NoError(t, metrics.Add(fake{"a\xff", throttle.Stats{Dropped: 1}}))
-	for _, same := range []string{"a\xff", "a\xfe", "a\ufffd"} {
-		err := metrics.Add(fake{same, throttle.Stats{Dropped: 2}})
-		require.ErrorIs(t, err, throttleprom.ErrNameTaken)
-		require.EqualError(t, err, "throttleprom: name is taken: a\ufffd")
+	next := time.Unix(1000, 0)
+	for _, stats := range []throttle.Stats{
+		{Calls: 1, Dropped: 10, Pending: true, Next: next.Add(time.Second)},
+		{Calls: 2, Dropped: 20, Pending: true, Running: true, Next: next},
+		{Calls: 3, Dropped: 30},
+	} {
+		metrics.Add(fake{"users", stats})
 	}
-	require.Equal(t, []string{"throttle_calls_dropped_total{throttle=\"a\ufffd\"} 1"}, only(target.lines(t), "throttle_calls"))
+	for range 2 {
+		metrics.Add(fakeGroup{fake{name: "users"}})
+	}
+	require.Equal(t, []string{
+		`throttle_calls_dropped_total{throttle="users"} 60`,
+		`throttle_calls_total{throttle="users"} 6`,
+		`throttle_keys{throttle="users"} 6`,
+		`throttle_next_run_timestamp_seconds{throttle="users"} 1000`,
+		`throttle_pending{throttle="users"} 2`,
+		`throttle_running{throttle="users"} 1`,
+	}, without(target.lines(t), isOfRuns))
+}
+
+// isOfRuns chooses lines of runs.
+func isOfRuns(line string) bool {
+	return strings.HasPrefix(line, "throttle_run_") || strings.HasPrefix(line, "throttle_runs_")
+}
+
+func TestCountsOutliveTheirSources(t *testing.T) {
+	metrics, target := newMetrics(t)
+	leaves, err := throttle.New(throttle.Policy{Interval: time.Hour, Edges: throttle.Leading}, func() {},
+		throttle.WithName("leaves"), throttle.WithCallCount(), throttle.WithObserver(metrics.Observe))
+	require.NoError(t, err)
+	remove := metrics.Add(leaves)
+	removeGroup := metrics.Add(fakeGroup{fake{name: "leaves", stats: throttle.Stats{Calls: 10, Next: time.Unix(1, 0)}}})
+	require.NoError(t, leaves.Do(t.Context()))
+	leaves.Call() // dropped
+	require.NoError(t, leaves.Shutdown(t.Context()))
+	remove()
+	removeGroup()
+	removeGroup()
+	require.Equal(t, []string{
+		`throttle_calls_dropped_total{throttle="leaves"} 1`,
+		`throttle_calls_total{throttle="leaves"} 12`,
+	}, without(target.lines(t), isOfRuns))
+	require.Contains(t, target.lines(t), `throttle_runs_total{cause="call",result="success",throttle="leaves"} 1`)
+}
+
+func TestNilShowsNothing(t *testing.T) {
+	metrics, target := newMetrics(t)
+	none, err := throttle.New(throttle.Policy{Interval: -1}, func() {})
+	require.Error(t, err)
+	metrics.Add(none)()
+	metrics.Add(nil)()
+	require.Empty(t, target.lines(t))
 }
 
 func TestRunsShowFromZeroOn(t *testing.T) {
 	for _, source := range []throttleprom.Source{fake{name: "reload"}, fakeGroup{fake{name: "reload"}}} {
 		metrics, target := newMetrics(t)
-		require.NoError(t, metrics.Add(source))
+		metrics.Add(source)
 		lines := target.lines(t)
 		for _, cause := range []throttle.Cause{"call", "retry", "interval", "flush"} {
 			for _, result := range []throttle.Result{"success", "failure", "panic", "retry_in"} {
@@ -41,70 +84,42 @@ func TestRunsShowFromZeroOn(t *testing.T) {
 			}
 		}
 		require.Len(t, only(lines, "throttle_runs_total"), 16)
-		require.Contains(t, lines, `throttle_run_duration_seconds_count{throttle="reload"} 0`)
+		require.Contains(t, lines, `throttle_run_duration_seconds_count{result="panic",throttle="reload"} 0`)
 	}
 }
 
 func TestRunsShowFromZeroOnIfTheirKeyIsKnown(t *testing.T) {
 	metrics, target := newMetrics(t, throttleprom.WithKeyLabel(evenOrOdd))
-	require.NoError(t, metrics.Add(fake{name: "reload"}))
-	require.NoError(t, metrics.Add(fakeGroup{fake{name: "refresh"}}))
+	metrics.Add(fake{name: "reload"})
+	metrics.Add(fakeGroup{fake{name: "refresh"}})
 	lines := only(target.lines(t), "throttle_runs_total")
 	require.Len(t, lines, 16)
 	require.Contains(t, lines, `throttle_runs_total{cause="call",key="",result="failure",throttle="reload"} 0`)
 }
 
-func TestRunsWithoutANameAreShownTogether(t *testing.T) {
+func TestThrottlersWithoutANameAreShownTogether(t *testing.T) {
 	metrics, target := newMetrics(t)
 	for range 2 {
-		nameless, err := throttle.New(throttle.Every(time.Hour), func() {}, throttle.WithObserver(metrics.Observe))
+		nameless, err := throttle.New(throttle.Every(time.Hour), func() {}, throttle.WithObserver(metrics.Observe), throttle.WithCallCount())
 		require.NoError(t, err)
+		metrics.Add(nameless)
 		require.NoError(t, nameless.Do(t.Context()))
 		require.NoError(t, nameless.Shutdown(t.Context()))
 	}
-	require.Equal(t, []string{`throttle_runs_total{cause="call",result="success",throttle=""} 2`},
-		only(target.lines(t), "throttle_runs_total"))
-}
-
-func TestNothingIsLeftOfWhatIsRemoved(t *testing.T) {
-	metrics, target := newMetrics(t)
-	require.NoError(t, metrics.Add(fake{name: "stays"}))
-	before := target.lines(t)
-
-	build := func() (*throttle.Throttler, error) {
-		return throttle.New(throttle.Every(time.Hour), func() {}, throttle.WithName("leaves"), throttle.WithObserver(metrics.Observe))
-	}
-	run := func() weak.Pointer[throttle.Throttler] {
-		leaves, err := build()
-		require.NoError(t, err)
-		require.NoError(t, metrics.Add(leaves))
-		require.NoError(t, leaves.Do(t.Context()))
-		require.NoError(t, leaves.Shutdown(t.Context()))
-		require.Contains(t, target.lines(t), `throttle_runs_total{cause="call",result="success",throttle="leaves"} 1`)
-		return weak.Make(leaves)
-	}
-	for range 2 { // its runs are counted from 1 again
-		gone := run()
-		require.True(t, metrics.Remove("leaves"))
-		require.False(t, metrics.Remove("leaves"))
-		require.Equal(t, before, target.lines(t))
-		require.Eventually(t, func() bool {
-			runtime.GC()
-			return gone.Value() == nil
-		}, 10*time.Second, time.Millisecond)
-	}
-}
-
-func TestRemoveForgetsWhatIsOnlyObserved(t *testing.T) {
-	metrics, target := newMetrics(t)
-	metrics.Observe(throttle.Run{Name: "leaves"})
-	require.False(t, metrics.Remove("leaves"))
-	require.Empty(t, target.lines(t))
+	require.Equal(t, []string{
+		`throttle_calls_dropped_total{throttle=""} 0`,
+		`throttle_calls_total{throttle=""} 2`,
+		`throttle_pending{throttle=""} 0`,
+		`throttle_running{throttle=""} 0`,
+		`throttle_runs_total{cause="call",result="success",throttle=""} 2`,
+	}, without(target.lines(t), func(line string) bool {
+		return strings.HasPrefix(line, "throttle_run_") || isOfNoRun(line)
+	}))
 }
 
 func TestSourcesAreReadWithNoLockHeld(t *testing.T) {
 	metrics, target := newMetrics(t)
-	require.NoError(t, metrics.Add(&meddler{metrics: metrics}))
+	metrics.Add(&meddler{metrics: metrics})
 	done := make(chan error, 1)
 	go func() {
 		_, err := target.registry.Gather()
@@ -130,7 +145,7 @@ func (m *meddler) Name() string { return "meddler" }
 func (m *meddler) Stats() throttle.Stats {
 	m.once.Do(func() {
 		m.metrics.Observe(throttle.Run{Name: "new"})
-		m.metrics.Remove("another")
+		m.metrics.Add(fake{name: "another"})()
 	})
 	return throttle.Stats{}
 }
@@ -141,7 +156,7 @@ func TestScrapesNeverFailWhateverHappensMeanwhile(t *testing.T) {
 	stays, err := throttle.NewGroup(throttle.Policy{}, func(context.Context, int) error { return nil },
 		throttle.WithName("stays"), throttle.WithObserver(metrics.Observe))
 	require.NoError(t, err)
-	require.NoError(t, metrics.Add(stays))
+	metrics.Add(stays)
 
 	var group sync.WaitGroup
 	errs := make(chan error, 3*workers*turns)
@@ -155,21 +170,17 @@ func TestScrapesNeverFailWhateverHappensMeanwhile(t *testing.T) {
 			for range turns {
 				name := fmt.Sprint("goes", worker/2)
 				goes, err := throttle.New(throttle.Policy{}, func() {}, throttle.WithName(name), throttle.WithObserver(metrics.Observe))
-				if err == nil && metrics.Add(goes) == nil {
+				if err == nil {
+					remove := metrics.Add(goes)
 					err = goes.Do(t.Context())
-					metrics.Remove(name)
+					remove()
 				}
 				errs <- err
 			}
 		})
 		group.Go(func() { // others at a pace that a run cannot keep
-			for turn := range 10 * turns {
-				name := fmt.Sprint("fake", worker)
-				if turn%2 == 1 {
-					metrics.Remove(name)
-				} else if err := metrics.Add(fake{name: name}); err != nil {
-					errs <- err
-				}
+			for range 5 * turns {
+				metrics.Add(fake{name: fmt.Sprint("fake", worker)})()
 			}
 		})
 		group.Go(func() {
@@ -187,7 +198,7 @@ func TestScrapesNeverFailWhateverHappensMeanwhile(t *testing.T) {
 	}
 	require.NoError(t, stays.Shutdown(t.Context()))
 	lines := target.lines(t)
-	require.Contains(t, lines, fmt.Sprintf(`throttle_run_duration_seconds_count{key="even",throttle="stays"} %d`, workers*turns/2))
+	require.Contains(t, lines, fmt.Sprintf(`throttle_run_duration_seconds_count{key="even",result="success",throttle="stays"} %d`, workers*turns/2))
 	require.Contains(t, lines, fmt.Sprintf(`throttle_runs_total{cause="call",key="odd",result="success",throttle="stays"} %d`, workers*turns/2))
 }
 
