@@ -1,8 +1,6 @@
 package throttleprom
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/throttle-go/throttle"
@@ -98,14 +96,9 @@ func (r readings) collect(ch chan<- prometheus.Metric, sum sources.Sum) {
 	show(r.pending, prometheus.GaugeValue, float64(sum.Pending))
 	show(r.running, prometheus.GaugeValue, float64(sum.Running))
 	if !sum.Next.IsZero() {
-		show(r.next, prometheus.GaugeValue, unix(sum.Next))
+		show(r.next, prometheus.GaugeValue, sum.NextUnix())
 	}
 	if sum.Groups > 0 {
 		show(r.keys, prometheus.GaugeValue, float64(sum.Keys))
 	}
-}
-
-// unix returns t in seconds. UnixNano ends in 2262, which is within a policy's reach.
-func unix(t time.Time) float64 {
-	return float64(t.Unix()) + float64(t.Nanosecond())/1e9
 }

@@ -47,6 +47,12 @@ type Sum struct {
 	Next    time.Time // when the first of their next runs is due; zero if none is
 }
 
+// NextUnix returns Next in seconds since 1970. UnixNano ends in 2262, which is within a
+// policy's reach.
+func (s Sum) NextUnix() float64 {
+	return float64(s.Next.Unix()) + float64(s.Next.Nanosecond())/1e9
+}
+
 // A Set is the sources that are told. The zero Set has none. Its methods may be called
 // concurrently; sources are read with no lock held.
 type Set struct {

@@ -86,6 +86,12 @@ func TestThrottlesAreSources(t *testing.T) {
 	require.Equal(t, sources.Sum{Name: "users", Calls: 2, Sources: 3, Pending: 1, Groups: 1, Keys: 2}, got[0])
 }
 
+func TestNextUnixIsExact(t *testing.T) {
+	far := time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC) // after the last that UnixNano knows
+	require.InDelta(t, 10413792000, sources.Sum{Next: far}.NextUnix(), 0)
+	require.InDelta(t, 1.5, sources.Sum{Next: time.UnixMilli(1500)}.NextUnix(), 0)
+}
+
 func TestNilCountsForNothing(t *testing.T) {
 	var set sources.Set
 	none, err := throttle.New(throttle.Policy{Interval: -1}, func() {})
