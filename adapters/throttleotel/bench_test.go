@@ -45,7 +45,7 @@ func BenchmarkRun(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			benchmarkRun(b, telemetry.Option())
+			benchmarkRun(b, throttle.WithTracer(telemetry.Trace))
 		})
 	}
 }

@@ -5,15 +5,12 @@
 //	if err != nil {
 //		return err
 //	}
-//	reload, err := throttle.New(throttle.Every(time.Second), loadConfig,
-//		throttle.WithName("reload"), telemetry.Option())
-//	if err != nil {
-//		return err
-//	}
-//	defer telemetry.Add(reload)() // comes after Close
-//	defer reload.Close()
+//	reload := throttle.Must(throttle.New(throttle.Every(time.Second), loadConfig,
+//		throttle.WithName("reload"), throttle.WithTracer(telemetry.Trace)))
+//	telemetry.Add(reload)
 //
-// [Telemetry.Option] is for the runs, [Telemetry.Add] for what is told between them;
+// One [Telemetry] is enough for all Throttlers, Groups and Coalescers of a program.
+// [Telemetry.Trace] is for the runs, [Telemetry.Add] for what is told between them;
 // either will do without the other. Who wants metrics only, or spans only, gives a
 // no-op provider for the rest: see [WithTracerProvider] and [WithMeterProvider].
 //
@@ -44,23 +41,24 @@
 //
 // # Metrics
 //
-//	throttle.runs          counter    {run}       name, cause, result  runs that have ended
-//	throttle.run.duration  histogram  s           name, cause, result  how long the callback took
-//	throttle.run.lateness  histogram  s           name, cause          from when a run was due to its start
-//	throttle.run.wait      histogram  s           name, cause          from the first call that it covers to its start
+//	throttle.runs          counter    {run}  name, cause, result  runs that have ended
+//	throttle.run.duration  histogram  s      name, result         how long the callback took
+//	throttle.run.lateness  histogram  s      name                 from when a run was due to its start
+//	throttle.run.wait      histogram  s      name                 from the first call that it covers to its start
 //
 // are of runs. What follows is of sources that were added, and has the attribute
 // throttle.name alone:
 //
-//	throttle.calls          counter          {call}      calls accepted or dropped
-//	throttle.calls.dropped  counter          {call}      those dropped, as there is no trailing edge
-//	throttle.pending        up-down counter  {throttle}  throttles in which a call or a retry waits
-//	throttle.running        up-down counter  {throttle}  throttles in which a run is active
-//	throttle.keys           up-down counter  {key}       keys that a Group holds
+//	throttle.calls         counter          {call}      calls accepted or dropped
+//	throttle.call.dropped  counter          {call}      those dropped, as there is no trailing edge
+//	throttle.pending       up-down counter  {throttle}  throttles in which a call or a retry waits
+//	throttle.running       up-down counter  {throttle}  throttles in which a run is active
+//	throttle.run.due       gauge            s           Unix time at which the next run is due, if one is
+//	throttle.key.count     up-down counter  {key}       keys that Groups hold
 //
-// There is no throttle.calls unless calls are counted: see [throttle.WithCallCount]. A
-// Group is one throttle here, and has no more series than another: a key is never an
-// attribute of a metric. Measurements of runs are made in the context of the run's
-// span, for exemplars. The histograms' boundaries reach from 100 µs to 5 min; a view
-// may set others.
+// There is no throttle.calls unless calls are counted: see [throttle.WithCallCount].
+// Throttles of one name are told as their sum. A Group is one throttle here, and has no
+// more series than another: a key is never an attribute of a metric. Measurements of
+// runs are made in the context of the run's span, for exemplars. The histograms'
+// boundaries reach from 100 µs to 5 min; a view may set others.
 package throttleotel

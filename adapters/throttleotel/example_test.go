@@ -36,7 +36,7 @@ func Example() {
 		return errors.New("no such file")
 	}
 	reload, err := throttle.New(throttle.Every(time.Second), load,
-		throttle.WithName("reload"), telemetry.Option())
+		throttle.WithName("reload"), throttle.WithTracer(telemetry.Trace))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -56,7 +56,7 @@ func Example() {
 	// request
 	// throttle.run reload, linked to request: no such file
 	// throttle.runs 1 throttle.cause=call throttle.name=reload throttle.result=failure
-	// throttle.calls.dropped 0 throttle.name=reload
+	// throttle.call.dropped 0 throttle.name=reload
 	// throttle.pending 0 throttle.name=reload
 	// throttle.running 0 throttle.name=reload
 }
@@ -73,7 +73,7 @@ func ExampleWithMeterProvider() {
 	telemetry := throttle.Must(throttleotel.New(
 		throttleotel.WithMeterProvider(metricnoop.NewMeterProvider()),
 		throttleotel.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))))
-	reload := throttle.Must(throttle.New(throttle.Every(time.Second), func() {}, telemetry.Option()))
+	reload := throttle.Must(throttle.New(throttle.Every(time.Second), func() {}, throttle.WithTracer(telemetry.Trace)))
 	reload.Call()
 	_ = reload.Shutdown(context.Background())
 	printSpans(spans)
@@ -86,7 +86,7 @@ func ExampleWithTracerProvider() {
 	telemetry := throttle.Must(throttleotel.New(
 		throttleotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(metrics))),
 		throttleotel.WithTracerProvider(tracenoop.NewTracerProvider())))
-	reload := throttle.Must(throttle.New(throttle.Every(time.Second), func() {}, telemetry.Option()))
+	reload := throttle.Must(throttle.New(throttle.Every(time.Second), func() {}, throttle.WithTracer(telemetry.Trace)))
 	reload.Call()
 	_ = reload.Shutdown(context.Background())
 	printMetrics(metrics)
@@ -98,7 +98,7 @@ func ExampleWithKeys() {
 	telemetry := throttle.Must(throttleotel.New(throttleotel.WithKeys(),
 		throttleotel.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))))
 	refresh := throttle.Must(throttle.NewGroup(throttle.Every(time.Second),
-		func(context.Context, string) error { return nil }, telemetry.Option()))
+		func(context.Context, string) error { return nil }, throttle.WithTracer(telemetry.Trace)))
 	_ = refresh.Call("tenant-7")
 	_ = refresh.Shutdown(context.Background())
 	for _, attribute := range spans.GetSpans()[0].Attributes {
@@ -125,9 +125,9 @@ func ExampleTelemetry() {
 	telemetry := throttle.Must(throttleotel.New(
 		throttleotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(metrics)))))
 	reload := throttle.Must(throttle.New(throttle.Every(time.Second), func() {},
-		throttle.WithName("reload"), telemetry.Option()))
+		throttle.WithName("reload"), throttle.WithTracer(telemetry.Trace)))
 	batch := throttle.Must(throttle.NewCoalescer(throttle.Every(time.Second), throttle.Append[string],
-		func(context.Context, []string) error { return nil }, throttle.WithName("batch"), telemetry.Option()))
+		func(context.Context, []string) error { return nil }, throttle.WithName("batch"), throttle.WithTracer(telemetry.Trace)))
 	reload.Call()
 	_ = batch.Call([]string{"a"})
 	_ = reload.Shutdown(context.Background())
@@ -138,12 +138,12 @@ func ExampleTelemetry() {
 	// throttle.runs 1 throttle.cause=call throttle.name=batch throttle.result=success
 }
 
-func ExampleTelemetry_Option() {
+func ExampleTelemetry_Trace() {
 	spans := tracetest.NewInMemoryExporter()
 	telemetry := throttle.Must(throttleotel.New(
 		throttleotel.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))))
 	save := throttle.Must(throttle.New(throttle.Every(time.Second), func() {},
-		throttle.WithName("save"), telemetry.Option()))
+		throttle.WithName("save"), throttle.WithTracer(telemetry.Trace)))
 	save.Call()
 	_ = save.Shutdown(context.Background())
 	printSpans(spans)
@@ -166,10 +166,10 @@ func ExampleTelemetry_Add() {
 	printMetrics(metrics)
 	// Output:
 	// throttle.calls 3 throttle.name=tenants
-	// throttle.calls.dropped 0 throttle.name=tenants
+	// throttle.call.dropped 0 throttle.name=tenants
 	// throttle.pending 1 throttle.name=tenants
 	// throttle.running 0 throttle.name=tenants
-	// throttle.keys 2 throttle.name=tenants
+	// throttle.key.count 2 throttle.name=tenants
 }
 
 // Throttlers, Groups and Coalescers in one list.

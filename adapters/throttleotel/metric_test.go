@@ -2,6 +2,7 @@ package throttleotel_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,7 +30,7 @@ func TestMetricsTellAllRunsOfAThrottler(t *testing.T) {
 			run++
 			time.Sleep(step.takes)
 			return step.err
-		}, throttle.WithName("reload"), quietly(), r.Option()))
+		}, throttle.WithName("reload"), quietly(), r.traced()))
 
 		throttler.Call() // runs at 0
 		time.Sleep(10 * ms)
@@ -47,11 +48,10 @@ func TestMetricsTellAllRunsOfAThrottler(t *testing.T) {
 		r.requireMetrics(t,
 			runsMetric(point(2, "reload", "call", "success"), point(1, "reload", "call", "failure"), point(1, "reload", "flush", "success")),
 			durationMetric(
-				took(of("reload", "call", "success"), 20*ms, 20*ms),
-				took(of("reload", "call", "failure"), 40*ms),
-				took(of("reload", "flush", "success"), 250*ms)),
-			latenessMetric(took(of("reload", "call"), 0, 0, 150*ms), took(of("reload", "flush"), 0)),
-			waitMetric(took(of("reload", "call"), 0, 90*ms, 240*ms), took(of("reload", "flush"), 10*ms)))
+				took(of("reload", "", "success"), 20*ms, 250*ms, 20*ms),
+				took(of("reload", "", "failure"), 40*ms)),
+			latenessMetric(took(of("reload"), 0, 0, 0, 150*ms)),
+			waitMetric(took(of("reload"), 0, 90*ms, 10*ms, 240*ms)))
 	})
 }
 
@@ -70,7 +70,7 @@ func TestMetricsTellAllRunsOfAGroup(t *testing.T) {
 			}
 			time.Sleep(5 * ms)
 			return nil
-		}, throttle.WithName("sync"), quietly(), r.Option()))
+		}, throttle.WithName("sync"), quietly(), r.traced()))
 		for _, key := range []string{"fragile", "busy", "plain"} {
 			require.NoError(t, group.Call(key))
 			time.Sleep(ms)
@@ -83,10 +83,10 @@ func TestMetricsTellAllRunsOfAGroup(t *testing.T) {
 				point(1, "sync", "call", "panic"), point(1, "sync", "call", "retry_in"),
 				point(1, "sync", "call", "success"), point(1, "sync", "retry", "success")),
 			durationMetric(
-				took(of("sync", "call", "panic"), 0), took(of("sync", "call", "retry_in"), 0),
-				took(of("sync", "call", "success"), 5*ms), took(of("sync", "retry", "success"), 5*ms)),
-			latenessMetric(took(of("sync", "call"), 0, 0, 0), took(of("sync", "retry"), 0)),
-			waitMetric(took(of("sync", "call"), 0, 0, 0)))
+				took(of("sync", "", "panic"), 0), took(of("sync", "", "retry_in"), 0),
+				took(of("sync", "", "success"), 5*ms, 5*ms)),
+			latenessMetric(took(of("sync"), 0, 0, 0, 0)),
+			waitMetric(took(of("sync"), 0, 0, 0)))
 	})
 }
 
@@ -94,7 +94,7 @@ func TestMetricsTellAllRunsOfACoalescer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		batch := throttle.Must(throttle.NewCoalescer(throttle.Debounce(30*ms, 0), throttle.Append[int],
-			func(context.Context, []int) error { return nil }, throttle.WithName("batch"), r.Option()))
+			func(context.Context, []int) error { return nil }, throttle.WithName("batch"), r.traced()))
 		for i := range 3 {
 			require.NoError(t, batch.Call([]int{i}))
 			time.Sleep(10 * ms)
@@ -104,16 +104,36 @@ func TestMetricsTellAllRunsOfACoalescer(t *testing.T) {
 
 		r.requireMetrics(t,
 			runsMetric(point(1, "batch", "call", "success")),
-			durationMetric(took(of("batch", "call", "success"), 0)),
-			latenessMetric(took(of("batch", "call"), 0)),
-			waitMetric(took(of("batch", "call"), 50*ms)))
+			durationMetric(took(of("batch", "", "success"), 0)),
+			latenessMetric(took(of("batch"), 0)),
+			waitMetric(took(of("batch"), 50*ms)))
 	})
+}
+
+// In OpenTelemetry a name is either a metric's or a namespace.
+func TestNoMetricIsTheNamespaceOfAnother(t *testing.T) {
+	r := newRig(t, sdktrace.AlwaysSample())
+	_, end := r.Trace(t.Context(), throttle.Run{}, nil)
+	end(throttle.Run{Asked: time.Now()})
+	group := throttle.Must(throttle.NewGroup(throttle.Debounce(time.Hour, 0),
+		func(context.Context, int) error { return nil }, throttle.WithCallCount()))
+	defer group.Close()
+	r.Add(group)
+	require.NoError(t, group.Call(1))
+
+	all := r.metrics(t).Metrics
+	require.Len(t, all, 10)
+	for _, namespace := range all {
+		for _, metric := range all {
+			require.False(t, strings.HasPrefix(metric.Name, namespace.Name+"."), "%s, %s", namespace.Name, metric.Name)
+		}
+	}
 }
 
 func TestNamelessThrottlerHasMetricsWithoutName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
-		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, r.Option()))
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, r.traced()))
 		require.NoError(t, throttler.Do(t.Context()))
 		synctest.Wait()
 		runs, ok := r.metrics(t).Metrics[0].Data.(metricdata.Sum[int64])
@@ -127,7 +147,7 @@ func TestNamelessThrottlerHasMetricsWithoutName(t *testing.T) {
 func TestExemplarsAreOfTheRunsSpan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
-		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, r.Option()))
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, r.traced()))
 		require.NoError(t, throttler.Do(t.Context()))
 		synctest.Wait()
 

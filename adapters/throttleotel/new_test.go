@@ -80,7 +80,7 @@ func TestGlobalProvidersAreTheDefault(t *testing.T) {
 
 	telemetry, err := throttleotel.New()
 	require.NoError(t, err)
-	throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, telemetry.Option()))
+	throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, throttle.WithTracer(telemetry.Trace)))
 	throttler.Call()
 	require.NoError(t, throttler.Shutdown(t.Context()))
 	var all metricdata.ResourceMetrics

@@ -18,9 +18,9 @@ import (
 func TestNoRunIsLostAmongMany(t *testing.T) {
 	const goroutines, rounds = 8, 100
 	r := newRig(t, sdktrace.AlwaysSample())
-	throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, throttle.WithName("alone"), throttle.WithCallCount(), r.Option()))
+	throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, throttle.WithName("alone"), throttle.WithCallCount(), r.traced()))
 	group := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(context.Context, int) error { return nil },
-		throttle.WithName("keyed"), r.Option()))
+		throttle.WithName("keyed"), r.traced()))
 	r.Add(throttler)
 	r.Add(group)
 

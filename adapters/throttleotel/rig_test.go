@@ -43,16 +43,26 @@ type rig struct {
 // newRig returns a rig that samples as sampler says.
 func newRig(t *testing.T, sampler sdktrace.Sampler, opts ...throttleotel.Option) *rig {
 	t.Helper()
-	r := &rig{reader: sdkmetric.NewManualReader(), spans: tracetest.NewInMemoryExporter()}
+	return newRigWithReader(t, sdkmetric.NewManualReader(), sampler, opts...)
+}
+
+// newRigWithReader returns a rig whose metrics are read by reader.
+func newRigWithReader(t *testing.T, reader *sdkmetric.ManualReader, sampler sdktrace.Sampler, opts ...throttleotel.Option) *rig {
+	t.Helper()
+	r := &rig{reader: reader, spans: tracetest.NewInMemoryExporter()}
 	tracers := sdktrace.NewTracerProvider(sdktrace.WithSampler(sampler), sdktrace.WithSyncer(r.spans))
 	r.tracer = tracers.Tracer("user")
 	var err error
-	r.Telemetry, err = throttleotel.New(append(opts,
+	r.Telemetry, err = throttleotel.New(append([]throttleotel.Option{
 		throttleotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(r.reader))),
-		throttleotel.WithTracerProvider(tracers))...)
+		throttleotel.WithTracerProvider(tracers),
+	}, opts...)...)
 	require.NoError(t, err)
 	return r
 }
+
+// traced has a throttle tell r of its runs.
+func (r *rig) traced() throttle.Option { return throttle.WithTracer(r.Trace) }
 
 // metrics returns what there is to collect, nothing or one scope.
 func (r *rig) metrics(t *testing.T) metricdata.ScopeMetrics {
@@ -64,6 +74,21 @@ func (r *rig) metrics(t *testing.T) metricdata.ScopeMetrics {
 	}
 	require.Len(t, all.ScopeMetrics, 1)
 	return all.ScopeMetrics[0]
+}
+
+// count returns the sum that the metric of the given name tells of one throttle; 0 if
+// there is none.
+func (r *rig) count(t *testing.T, name string) int64 {
+	t.Helper()
+	for _, metric := range r.metrics(t).Metrics {
+		if metric.Name == name {
+			sum, ok := metric.Data.(metricdata.Sum[int64])
+			require.True(t, ok)
+			require.Len(t, sum.DataPoints, 1)
+			return sum.DataPoints[0].Value
+		}
+	}
+	return 0
 }
 
 // requireMetrics requires that want is all there is to collect.
@@ -100,11 +125,14 @@ func (r *rig) span(t *testing.T, name string) tracetest.SpanStub {
 // quietly has the errors of runs go nowhere.
 func quietly() throttle.Option { return throttle.WithErrorHandler(func(error) {}) }
 
-// of returns the attributes of a measurement: name, cause and result, as far as given.
+// of returns the attributes of a measurement: name, cause and result, as far as given
+// and not empty.
 func of(values ...string) attribute.Set {
 	var attributes []attribute.KeyValue
 	for i, key := range []string{"throttle.name", "throttle.cause", "throttle.result"}[:len(values)] {
-		attributes = append(attributes, attribute.String(key, values[i]))
+		if values[i] != "" {
+			attributes = append(attributes, attribute.String(key, values[i]))
+		}
 	}
 	return attribute.NewSet(attributes...)
 }
@@ -130,7 +158,7 @@ func callsMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
 }
 
 func droppedMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
-	return counter("throttle.calls.dropped", "{call}", "Calls dropped because the policy has no trailing edge.", false, points...)
+	return counter("throttle.call.dropped", "{call}", "Calls dropped because the policy has no trailing edge.", false, points...)
 }
 
 func pendingMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
@@ -142,7 +170,17 @@ func runningMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
 }
 
 func keysMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
-	return counter("throttle.keys", "{key}", "Keys held by Groups.", true, points...)
+	return counter("throttle.key.count", "{key}", "Keys that Groups hold.", true, points...)
+}
+
+// dueMetric has one point: the throttle of this name is due at that time.
+func dueMetric(at time.Time, name string) metricdata.Metrics {
+	return metricdata.Metrics{
+		Name: "throttle.run.due", Unit: "s", Description: "Unix time at which the next run is due, at the earliest while one is active.",
+		Data: metricdata.Gauge[float64]{DataPoints: []metricdata.DataPoint[float64]{
+			{Attributes: of(name), Value: float64(at.UnixMilli()) / 1000},
+		}},
+	}
 }
 
 // boundaries are those of the histograms.

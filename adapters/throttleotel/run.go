@@ -19,14 +19,14 @@ import (
 
 // This file holds what is told of a run: its span and its metrics.
 
-// Option returns the option that makes [throttle.New], [throttle.NewGroup] or
-// [throttle.NewCoalescer] tell t of every run. It may be given to any number of
-// them, whose names (see [throttle.WithName]) tell them apart. It is a
-// [throttle.WithTracer]: what is given after it traces inside of the span.
-func (t *Telemetry) Option() throttle.Option { return throttle.WithTracer(t.start) }
-
-// start begins the span of run, which has started.
-func (t *Telemetry) start(
+// Trace begins the span of run, which starts, and returns a child of ctx that carries
+// it. end ends it with the finished run, and records that in the metrics. The span is
+// linked to those of callers.
+//
+// Trace is for [throttle.WithTracer], of any number of throttles, whose names (see
+// [throttle.WithName]) tell them apart. A tracer that is given after it traces inside
+// of the span.
+func (t *Telemetry) Trace(
 	ctx context.Context, run throttle.Run, callers []context.Context,
 ) (traced context.Context, end func(throttle.Run)) {
 	started := run.Started
@@ -85,14 +85,15 @@ func links(callers []context.Context) []trace.Link {
 // measure records the metrics of run, which is over, in the context of its span,
 // so that exemplars lead to it.
 func (t *Telemetry) measure(ctx context.Context, run throttle.Run) {
-	cause := causeKey.String(string(run.Cause))
-	if t.runs.Enabled(ctx) || t.duration.Enabled(ctx) {
-		of := named(run.Name, cause, resultKey.String(string(run.Result)))
-		t.runs.Add(ctx, 1, of)
-		t.duration.Record(ctx, run.Ended.Sub(run.Started).Seconds(), of)
+	result := resultKey.String(string(run.Result))
+	if t.runs.Enabled(ctx) {
+		t.runs.Add(ctx, 1, named(run.Name, causeKey.String(string(run.Cause)), result))
+	}
+	if t.duration.Enabled(ctx) {
+		t.duration.Record(ctx, run.Ended.Sub(run.Started).Seconds(), named(run.Name, result))
 	}
 	if t.lateness.Enabled(ctx) || t.wait.Enabled(ctx) {
-		of := named(run.Name, cause) // what became of the run says nothing of its start
+		of := named(run.Name) // what became of the run says nothing of its start
 		t.lateness.Record(ctx, run.Started.Sub(run.Due).Seconds(), of)
 		if !run.Asked.IsZero() {
 			t.wait.Record(ctx, run.Started.Sub(run.Asked).Seconds(), of)

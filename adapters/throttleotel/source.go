@@ -2,9 +2,6 @@ package throttleotel
 
 import (
 	"context"
-	"maps"
-	"slices"
-	"sync"
 
 	"go.opentelemetry.io/otel/metric"
 
@@ -14,113 +11,42 @@ import (
 // This file holds what is told of throttles between their runs.
 
 // A Source is what [Telemetry.Add] takes: a [*throttle.Throttler], a
-// [*throttle.Group] or a [*throttle.Coalescer].
+// [*throttle.Coalescer] or a [*throttle.Group], whose method Len tells how many keys it
+// holds. Its methods are called concurrently, with no lock held.
 type Source interface {
 	Name() string
 	Stats() throttle.Stats
 }
 
-// A grouped is a Source with keys.
-type grouped interface{ Len() int }
-
 // Add makes t tell what source.Stats says, whenever metrics are collected, until
-// remove is called; what is collected then may still hold it. Sources of one name are
-// told as one, their sum. The counts of those that are removed stay in it as long as
-// it has others: to count to the end, close source first.
+// remove is called, under the name that source has now. Those of one name are told as
+// their sum. The counts of those that were removed stay in it for as long as the
+// program runs: to count to the end, close source first. A source that is added again
+// is counted again. A nil source, or a nil pointer, counts for nothing.
 //
 // Until it is removed, t keeps source from being garbage collected. remove may be
-// called several times.
-func (t *Telemetry) Add(source Source) (remove func()) {
-	name, a := source.Name(), &added{source}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	f := t.families[name]
-	f.sources = append(f.sources, a)
-	t.families[name] = f
-	return sync.OnceFunc(func() { t.remove(name, a) })
-}
+// called several times, and concurrently.
+func (t *Telemetry) Add(source Source) (remove func()) { return t.sources.Add(source) }
 
-// remove takes a, which is in it, out of the family of that name.
-func (t *Telemetry) remove(name string, a *added) {
-	stats := a.Stats()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	f := t.families[name]
-	if len(f.sources) == 1 {
-		delete(t.families, name)
-		return
-	}
-	i := slices.Index(f.sources, a)
-	f.sources = slices.Concat(f.sources[:i], f.sources[i+1:])
-	f.past.count(stats)
-	t.families[name] = f
-}
-
-// A family is the sources of one name.
-type family struct {
-	sources []*added // at least one; none is overwritten, so that a copy stays as it is
-	past    sum      // of those that were removed: their counts
-}
-
-// An added is a Source that was added, and is told from others by its address.
-type added struct{ Source }
-
-// A sum is what sources of one name amount to.
-type sum struct {
-	calls   uint64
-	dropped uint64
-	pending int64
-	running int64
-	keys    int64
-	grouped bool // there is a Group among them
-}
-
-// count adds what only ever grows.
-func (s *sum) count(stats throttle.Stats) {
-	s.calls += stats.Calls
-	s.dropped += stats.Dropped
-}
-
-// add adds source.
-func (s *sum) add(source Source) {
-	stats := source.Stats()
-	s.count(stats)
-	if stats.Pending {
-		s.pending++
-	}
-	if stats.Running {
-		s.running++
-	}
-	if group, ok := source.(grouped); ok {
-		s.grouped = true
-		s.keys += int64(group.Len())
-	}
-}
-
-// observe tells o of all families.
+// observe tells o of all sources.
 func (t *Telemetry) observe(_ context.Context, o metric.Observer) error {
-	for name, f := range t.snapshot() {
-		s := f.past
-		for _, source := range f.sources {
-			s.add(source.Source)
+	for _, sum := range t.sources.Sums() {
+		of := named(sum.Name)
+		if sum.Calls > 0 { // else it may be that nobody counts
+			o.ObserveInt64(t.calls, number(sum.Calls), of)
 		}
-		of := named(name)
-		if s.calls > 0 { // they are counted
-			o.ObserveInt64(t.calls, number(s.calls), of)
+		o.ObserveInt64(t.dropped, number(sum.Dropped), of)
+		if sum.Sources == 0 {
+			continue
 		}
-		o.ObserveInt64(t.dropped, number(s.dropped), of)
-		o.ObserveInt64(t.pending, s.pending, of)
-		o.ObserveInt64(t.running, s.running, of)
-		if s.grouped {
-			o.ObserveInt64(t.keys, s.keys, of)
+		o.ObserveInt64(t.pending, int64(sum.Pending), of)
+		o.ObserveInt64(t.running, int64(sum.Running), of)
+		if !sum.Next.IsZero() {
+			o.ObserveFloat64(t.due, sum.NextUnix(), of)
+		}
+		if sum.Groups > 0 {
+			o.ObserveInt64(t.keys, int64(sum.Keys), of)
 		}
 	}
 	return nil
-}
-
-// snapshot returns the families as they are now: Stats is not called under mu.
-func (t *Telemetry) snapshot() map[string]family {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return maps.Clone(t.families)
 }

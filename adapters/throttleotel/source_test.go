@@ -2,11 +2,14 @@ package throttleotel_test
 
 import (
 	"context"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/throttle-go/throttle"
@@ -28,16 +31,17 @@ func TestSourcesAreToldAtEveryCollection(t *testing.T) {
 			r.Add(source)
 		}
 		// What is counted is the same each time.
-		requireNow := func(tenantsPending, batchPending, reloadRunning, keys int64) {
+		requireNow := func(tenantsPending, batchPending, reloadRunning, keys int64, due ...metricdata.Metrics) {
 			t.Helper()
 			synctest.Wait()
-			r.requireMetrics(t,
+			r.requireMetrics(t, append(due,
 				callsMetric(point(3, "reload"), point(2, "batch")), // the group's are not counted
 				droppedMetric(point(2, "reload"), point(0, "tenants"), point(0, "batch")),
 				pendingMetric(point(0, "reload"), point(tenantsPending, "tenants"), point(batchPending, "batch")),
 				runningMetric(point(reloadRunning, "reload"), point(0, "tenants"), point(0, "batch")),
-				keysMetric(point(keys, "tenants")))
+				keysMetric(point(keys, "tenants")))...)
 		}
+		begun := time.Now()
 		for range 3 {
 			reload.Call() // one runs, two are dropped
 		}
@@ -45,54 +49,23 @@ func TestSourcesAreToldAtEveryCollection(t *testing.T) {
 		require.NoError(t, tenants.Call("b"))
 		require.NoError(t, batch.Call(1))
 		require.NoError(t, batch.Call(2))
-		requireNow(0, 1, 1, 2)
+		requireNow(0, 1, 1, 2, dueMetric(begun.Add(50*ms), "batch"))
 		require.NoError(t, tenants.Call("a"))
 		time.Sleep(60 * ms)
-		requireNow(1, 0, 0, 2)
+		requireNow(1, 0, 0, 2, dueMetric(begun.Add(100*ms), "tenants"))
 		time.Sleep(time.Second)
 		requireNow(0, 0, 0, 0)
 	})
 }
 
 // What several measurements with the same attributes amount to is undefined in
-// OpenTelemetry, and a counter must not fall when one source of many is gone.
+// OpenTelemetry.
 func TestSourcesOfOneNameAreToldAsTheirSum(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, sdktrace.AlwaysSample())
-		var removes []func()
-		end := make(chan struct{})
-		defer close(end)
-		for calls := range 3 {
-			connection := throttle.Must(throttle.New(throttle.Policy{Interval: time.Hour, Edges: throttle.Leading},
-				func() { <-end }, throttle.WithName("connection"), throttle.WithCallCount()))
-			removes = append(removes, r.Add(connection))
-			for range calls + 1 {
-				connection.Call()
-			}
-		}
-		requireSum := func(calls, dropped, running int64) {
-			t.Helper()
-			r.requireMetrics(t,
-				callsMetric(point(calls, "connection")), droppedMetric(point(dropped, "connection")),
-				pendingMetric(point(0, "connection")), runningMetric(point(running, "connection")))
-		}
-		requireSum(6, 3, 3)
-		removes[1]()
-		removes[1]()
-		requireSum(6, 3, 2)
-		removes[0]()
-		requireSum(6, 3, 1)
-		removes[2]()
-		r.requireMetrics(t)
-	})
-}
-
-func TestGroupsOfOneNameAreToldAsTheirSum(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		for keys := range 3 {
 			group := throttle.Must(throttle.NewGroup(throttle.Debounce(time.Hour, 0),
-				func(context.Context, int) error { return nil }, throttle.WithName("tenants")))
+				func(context.Context, int) error { return nil }, throttle.WithName("tenants"), throttle.WithCallCount()))
 			defer group.Close()
 			r.Add(group)
 			for key := range keys {
@@ -100,9 +73,64 @@ func TestGroupsOfOneNameAreToldAsTheirSum(t *testing.T) {
 			}
 		}
 		r.requireMetrics(t,
-			droppedMetric(point(0, "tenants")), pendingMetric(point(2, "tenants")),
-			runningMetric(point(0, "tenants")), keysMetric(point(3, "tenants")))
+			callsMetric(point(3, "tenants")), droppedMetric(point(0, "tenants")), pendingMetric(point(2, "tenants")),
+			runningMetric(point(0, "tenants")), keysMetric(point(3, "tenants")), dueMetric(time.Now().Add(time.Hour), "tenants"))
 	})
+}
+
+// A reader of differences must never see one below zero.
+func TestCountsOutliveTheirSources(t *testing.T) {
+	for _, temporality := range []metricdata.Temporality{metricdata.CumulativeTemporality, metricdata.DeltaTemporality} {
+		t.Run(temporality.String(), func(t *testing.T) {
+			reader := sdkmetric.NewManualReader(sdkmetric.WithTemporalitySelector(
+				func(sdkmetric.InstrumentKind) metricdata.Temporality { return temporality }))
+			r := newRigWithReader(t, reader, sdktrace.AlwaysSample())
+			var told []int64
+			for range 3 {
+				connection := throttle.Must(throttle.New(throttle.Policy{Interval: time.Hour, Edges: throttle.Leading},
+					func() {}, throttle.WithName("connection"), throttle.WithCallCount()))
+				remove := r.Add(connection)
+				told = append(told, r.count(t, "throttle.calls"))
+				connection.Call()
+				connection.Call() // dropped
+				require.NoError(t, connection.Shutdown(t.Context()))
+				remove()
+				remove()
+				told = append(told, r.count(t, "throttle.calls"))
+			}
+			want := []int64{0, 2, 2, 4, 4, 6}
+			if temporality == metricdata.DeltaTemporality {
+				want = []int64{0, 2, 0, 2, 0, 2}
+			}
+			require.Equal(t, want, told)
+			require.Len(t, r.metrics(t).Metrics, 2, "the counts alone are left")
+		})
+	}
+}
+
+func TestNilCountsForNothing(t *testing.T) {
+	r := newRig(t, sdktrace.AlwaysSample())
+	none, err := throttle.New(throttle.Policy{Interval: -1}, func() {})
+	require.Error(t, err)
+	r.Add(none)()
+	r.Add(nil)()
+	r.requireMetrics(t)
+}
+
+func TestCountsBeyondTheAPIsReachAreToldAsTheGreatest(t *testing.T) {
+	r := newRig(t, sdktrace.AlwaysSample())
+	r.Add(boundless{})
+	require.EqualValues(t, math.MaxInt64, r.count(t, "throttle.calls"))
+	require.EqualValues(t, math.MaxInt64, r.count(t, "throttle.call.dropped"))
+}
+
+// A boundless source has counted all there is.
+type boundless struct{}
+
+func (boundless) Name() string { return "boundless" }
+
+func (boundless) Stats() throttle.Stats {
+	return throttle.Stats{Calls: math.MaxUint64, Dropped: math.MaxInt64 + 1}
 }
 
 // A Stats that blocks must not stop others from adding.
@@ -111,9 +139,9 @@ func TestStatsIsCalledWithNoLockHeld(t *testing.T) {
 	other := throttle.Must(throttle.New(throttle.Policy{}, func() {}, throttle.WithName("other")))
 	source := &reentrant{ask: func() { r.Add(other)() }}
 	remove := r.Add(source)
-	r.requireMetrics(t, droppedMetric(point(0, "reentrant")), pendingMetric(point(0, "reentrant")), runningMetric(point(0, "reentrant")))
+	r.requireMetrics(t, droppedMetric(point(0, "reentrant"), point(0, "other")), pendingMetric(point(0, "reentrant")), runningMetric(point(0, "reentrant")))
 	remove()
-	r.requireMetrics(t)
+	r.requireMetrics(t, droppedMetric(point(0, "reentrant"), point(0, "other")))
 	require.Equal(t, 2, source.asked)
 }
 

@@ -27,7 +27,7 @@ func TestSpanTellsAllOfARun(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		begun := time.Now()
 		throttler := throttle.Must(throttle.New(throttle.Every(100*ms), func() { time.Sleep(25 * ms) },
-			throttle.WithName("reload"), throttle.WithCallCount(), r.Option()))
+			throttle.WithName("reload"), throttle.WithCallCount(), r.traced()))
 		throttler.Call()
 		time.Sleep(60 * ms)
 		throttler.Call()
@@ -73,7 +73,7 @@ func TestSpanLastsFromTheCallbacksEntryToItsReturn(t *testing.T) {
 				return nil, nil
 			}),
 			throttle.WithErrorHandler(func(error) { time.Sleep(70 * ms) }),
-			r.Option()))
+			r.traced()))
 		throttler.Call()
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -88,7 +88,7 @@ func TestSpanLastsFromTheCallbacksEntryToItsReturn(t *testing.T) {
 func TestSpanLeavesOutWhatIsUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
-		throttler := throttle.Must(throttle.New(throttle.Policy{MaxInterval: time.Second}, func() {}, r.Option()))
+		throttler := throttle.Must(throttle.New(throttle.Policy{MaxInterval: time.Second}, func() {}, r.traced()))
 		defer throttler.Close()
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -114,15 +114,15 @@ func TestCallbackSpanIsChildOfTheRun(t *testing.T) {
 		}
 		ways := map[string]func() error{
 			"throttler": func() error {
-				return throttle.Must(throttle.New(throttle.Policy{}, work, r.Option())).Do(t.Context())
+				return throttle.Must(throttle.New(throttle.Policy{}, work, r.traced())).Do(t.Context())
 			},
 			"group": func() error {
 				callback := func(ctx context.Context, _ int) error { return work(ctx) }
-				return throttle.Must(throttle.NewGroup(throttle.Policy{}, callback, r.Option())).Do(t.Context(), 1)
+				return throttle.Must(throttle.NewGroup(throttle.Policy{}, callback, r.traced())).Do(t.Context(), 1)
 			},
 			"coalescer": func() error {
 				callback := func(ctx context.Context, _ int) error { return work(ctx) }
-				return throttle.Must(throttle.NewCoalescer(throttle.Policy{}, throttle.Latest, callback, r.Option())).Do(t.Context(), 1)
+				return throttle.Must(throttle.NewCoalescer(throttle.Policy{}, throttle.Latest, callback, r.traced())).Do(t.Context(), 1)
 			},
 		}
 		for name, do := range ways {
@@ -138,7 +138,7 @@ func TestCallbackSpanIsChildOfTheRun(t *testing.T) {
 func TestRunIsLinkedToTheSpansOfItsCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
-		throttler := throttle.Must(throttle.New(throttle.Every(100*ms), func() {}, r.Option()))
+		throttler := throttle.Must(throttle.New(throttle.Every(100*ms), func() {}, r.traced()))
 		first, firstSpan := r.tracer.Start(t.Context(), "first request")
 		second, secondSpan := r.tracer.Start(t.Context(), "second request")
 		require.NoError(t, throttler.Do(first)) // runs at 0
@@ -175,7 +175,7 @@ func TestRunIsChildOfTheSpanInItsParentContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		ctx, span := r.tracer.Start(t.Context(), "job")
-		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, throttle.WithContext(ctx), r.Option()))
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, throttle.WithContext(ctx), r.traced()))
 		require.NoError(t, throttler.Do(t.Context()))
 		synctest.Wait()
 		require.Equal(t, span.SpanContext(), r.runs()[0].Parent)
@@ -189,7 +189,7 @@ func TestSpanOfAFailedRunTellsTheError(t *testing.T) {
 		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() error {
 			time.Sleep(25 * ms)
 			return wrapped
-		}, r.Option()))
+		}, r.traced()))
 		require.Equal(t, wrapped, throttler.Do(t.Context()))
 		synctest.Wait()
 
@@ -210,7 +210,7 @@ func TestSpanOfAFailedRunTellsTheError(t *testing.T) {
 func TestSpanOfAPanicTellsItsStack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
-		throttler := throttle.Must(throttle.New(throttle.Policy{}, burst, throttle.WithName("pipe"), r.Option()))
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, burst, throttle.WithName("pipe"), r.traced()))
 		panicked, ok := errors.AsType[*throttle.PanicError](throttler.Do(t.Context()))
 		require.True(t, ok)
 		synctest.Wait()
@@ -234,7 +234,7 @@ func burst() { panic("oh") }
 func TestSpanOfAnEndedGoroutineTellsSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
-		throttler := throttle.Must(throttle.New(throttle.Policy{}, runtime.Goexit, r.Option()))
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, runtime.Goexit, r.traced()))
 		require.ErrorIs(t, throttler.Do(t.Context()), throttle.ErrGoexit)
 		synctest.Wait()
 
@@ -246,7 +246,7 @@ func TestSpanOfAnEndedGoroutineTellsSo(t *testing.T) {
 func TestRetryInIsNoError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
-		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() error { return throttle.RetryIn(time.Hour) }, r.Option()))
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() error { return throttle.RetryIn(time.Hour) }, r.traced()))
 		defer throttler.Close()
 		require.Error(t, throttler.Do(t.Context()))
 		synctest.Wait()
@@ -265,7 +265,7 @@ func TestErrorThatCannotBePrintedIsTold(t *testing.T) {
 		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() error {
 			var none *hollowError
 			return none
-		}, r.Option()))
+		}, r.traced()))
 		require.Equal(t, (*hollowError)(nil), throttler.Do(t.Context()))
 		synctest.Wait()
 
@@ -290,7 +290,7 @@ func TestSpanTellsWhichAttemptARunIs(t *testing.T) {
 			}
 			failures--
 			return errFailed
-		}, quietly(), r.Option()))
+		}, quietly(), r.traced()))
 		throttler.Call()
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -310,7 +310,7 @@ func TestKeyIsToldOnlyIfAskedFor(t *testing.T) {
 		attributes := func(opts ...throttleotel.Option) []attribute.KeyValue {
 			r := newRig(t, sdktrace.AlwaysSample(), opts...)
 			group := throttle.Must(throttle.NewGroup(throttle.Policy{},
-				func(context.Context, int) error { return nil }, throttle.WithName("users"), r.Option()))
+				func(context.Context, int) error { return nil }, throttle.WithName("users"), r.traced()))
 			require.NoError(t, group.Do(t.Context(), 4711))
 			synctest.Wait()
 			for _, metric := range r.metrics(t).Metrics {
@@ -328,7 +328,7 @@ func TestSamplerSeesAttributesAndLinks(t *testing.T) {
 		sampler := &curious{}
 		r := newRig(t, sampler)
 		ctx, request := r.tracer.Start(t.Context(), "request")
-		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, throttle.WithName("reload"), throttle.WithCallCount(), r.Option()))
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, throttle.WithName("reload"), throttle.WithCallCount(), r.traced()))
 		require.NoError(t, throttler.Do(ctx))
 		synctest.Wait()
 
@@ -367,15 +367,15 @@ func TestRunThatIsNotSampledHasMetricsAndNoSpan(t *testing.T) {
 			require.Equal(t, trace.SpanContextFromContext(ctx).TraceID(), span.SpanContext().TraceID())
 			require.False(t, span.SpanContext().IsSampled())
 			return errFailed
-		}, throttle.WithName("reload"), r.Option()))
+		}, throttle.WithName("reload"), r.traced()))
 		require.Equal(t, errFailed, throttler.Do(t.Context()))
 		synctest.Wait()
 
 		require.Empty(t, r.spans.GetSpans())
 		r.requireMetrics(t,
 			runsMetric(point(1, "reload", "call", "failure")),
-			durationMetric(took(of("reload", "call", "failure"), 0)),
-			latenessMetric(took(of("reload", "call"), 0)),
-			waitMetric(took(of("reload", "call"), 0)))
+			durationMetric(took(of("reload", "", "failure"), 0)),
+			latenessMetric(took(of("reload"), 0)),
+			waitMetric(took(of("reload"), 0)))
 	})
 }
