@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -111,6 +112,21 @@ func (r *rig) runs() tracetest.SpanStubs {
 	})
 	slices.SortStableFunc(spans, func(a, b tracetest.SpanStub) int { return a.StartTime.Compare(b.StartTime) })
 	return spans
+}
+
+// spanOf returns the span of a single run of fn, in fake time, and its error.
+func spanOf[F throttle.Callback](t *testing.T, fn F, opts ...throttle.Option) (span tracetest.SpanStub, err error) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, fn, append(opts, r.traced())...))
+		defer throttler.Close()
+		err = throttler.Do(t.Context())
+		synctest.Wait()
+		require.Len(t, r.runs(), 1)
+		span = r.runs()[0]
+	})
+	return span, err
 }
 
 // span returns the user's span of the given name.

@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/internal/sources"
 )
 
 // This file holds what is told of a run: its span and its metrics.
@@ -47,15 +48,15 @@ func spanName(name string) string {
 	if name == "" {
 		return "throttle.run"
 	}
-	return "throttle.run " + name
+	return "throttle.run " + sources.Valid(name)
 }
 
 // attributes returns what a span tells of run from its start on.
 func (t *Telemetry) attributes(run throttle.Run) []attribute.KeyValue {
 	attributes := append(make([]attribute.KeyValue, 0, 6),
-		causeKey.String(string(run.Cause)), attemptKey.Int(run.Attempt))
+		text(causeKey, string(run.Cause)), attemptKey.Int(run.Attempt))
 	if run.Name != "" {
-		attributes = append(attributes, nameKey.String(run.Name))
+		attributes = append(attributes, text(nameKey, run.Name))
 	}
 	if run.Calls > 0 {
 		attributes = append(attributes, callsKey.Int64(number(run.Calls)))
@@ -64,7 +65,7 @@ func (t *Telemetry) attributes(run throttle.Run) []attribute.KeyValue {
 		attributes = append(attributes, waitKey.Float64(run.Started.Sub(run.Asked).Seconds()))
 	}
 	if t.withKeys && run.Key != nil {
-		attributes = append(attributes, groupKey.String(fmt.Sprint(run.Key)))
+		attributes = append(attributes, text(groupKey, fmt.Sprint(run.Key)))
 	}
 	return attributes
 }
@@ -85,9 +86,9 @@ func links(callers []context.Context) []trace.Link {
 // measure records the metrics of run, which is over, in the context of its span,
 // so that exemplars lead to it.
 func (t *Telemetry) measure(ctx context.Context, run throttle.Run) {
-	result := resultKey.String(string(run.Result))
+	result := text(resultKey, string(run.Result))
 	if t.runs.Enabled(ctx) {
-		t.runs.Add(ctx, 1, named(run.Name, causeKey.String(string(run.Cause)), result))
+		t.runs.Add(ctx, 1, named(run.Name, text(causeKey, string(run.Cause)), result))
 	}
 	if t.duration.Enabled(ctx) {
 		t.duration.Record(ctx, run.Ended.Sub(run.Started).Seconds(), named(run.Name, result))
@@ -107,7 +108,7 @@ func finish(span trace.Span, started time.Time, run throttle.Run) {
 	// and run.Ended might be before the span's start.
 	ended := started.Add(run.Ended.Sub(run.Started))
 	if span.IsRecording() {
-		span.SetAttributes(resultKey.String(string(run.Result)))
+		span.SetAttributes(text(resultKey, string(run.Result)))
 		if run.Err != nil && run.Result != throttle.ResultRetryIn {
 			fail(span, ended, run.Err)
 		}
@@ -119,25 +120,46 @@ func finish(span trace.Span, started time.Time, run throttle.Run) {
 func fail(span trace.Span, ended time.Time, err error) {
 	// RecordError calls err.Error, whose panic, as of a nil pointer that was returned
 	// as an error, would end the process here. fmt.Sprint survives it.
-	message := fmt.Sprint(err)
+	message := sources.Valid(fmt.Sprint(err))
+	kind, stack := inspect(err)
 	exception := []attribute.KeyValue{
-		semconv.ExceptionType(fmt.Sprintf("%T", err)),
+		text(semconv.ExceptionTypeKey, fmt.Sprintf("%T", err)),
 		semconv.ExceptionMessage(message),
 	}
-	if panicked, ok := errors.AsType[*throttle.PanicError](err); ok {
-		exception = append(exception, semconv.ExceptionStacktrace(string(panicked.Stack)))
+	if stack != nil {
+		exception = append(exception, text(semconv.ExceptionStacktraceKey, string(stack)))
 	}
 	span.AddEvent(semconv.ExceptionEventName, trace.WithTimestamp(ended), trace.WithAttributes(exception...))
-	span.SetAttributes(semconv.ErrorType(err))
+	span.SetAttributes(text(semconv.ErrorTypeKey, kind))
 	span.SetStatus(codes.Error, message)
+}
+
+// inspect returns the type of err, as it is named in error.type, and if it comes of a
+// panic its stack. Both call methods of err's own, such as Unwrap and ErrorType: if one
+// panics, its Go type has to do.
+func inspect(err error) (kind string, stack []byte) {
+	defer func() {
+		if recover() != nil {
+			kind = fmt.Sprintf("%T", err)
+		}
+	}()
+	if panicked, ok := errors.AsType[*throttle.PanicError](err); ok {
+		stack = panicked.Stack
+	}
+	return semconv.ErrorType(err).Value.AsString(), stack
 }
 
 // named returns the attributes of a measurement: the name, if there is one, and more.
 func named(name string, more ...attribute.KeyValue) metric.MeasurementOption {
 	if name != "" {
-		more = append(more, nameKey.String(name))
+		more = append(more, text(nameKey, name))
 	}
 	return metric.WithAttributeSet(attribute.NewSet(more...))
+}
+
+// text returns the attribute of value, which may not be valid.
+func text(key attribute.Key, value string) attribute.KeyValue {
+	return key.String(sources.Valid(value))
 }
 
 // number returns n as the API takes it.

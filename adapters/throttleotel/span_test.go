@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,103 +182,59 @@ func TestRunIsChildOfTheSpanInItsParentContext(t *testing.T) {
 	})
 }
 
-func TestSpanOfAFailedRunTellsTheError(t *testing.T) {
-	wrapped := fmt.Errorf("write snapshot: %w", errFailed)
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, sdktrace.AlwaysSample())
-		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() error {
-			time.Sleep(25 * ms)
-			return wrapped
-		}, r.traced()))
-		require.Equal(t, wrapped, throttler.Do(t.Context()))
-		synctest.Wait()
+// A collector refuses whatever comes with a string that is not UTF-8.
+func TestAllThatIsToldIsUTF8(t *testing.T) {
+	r := newRig(t, sdktrace.AlwaysSample(), throttleotel.WithKeys())
+	run := throttle.Run{Name: "na\xffme", Key: "ke\xffy", Cause: "ca\xffuse", Attempt: 1}
+	_, end := r.Trace(t.Context(), run, nil)
+	run.Result, run.Err = "re\xffsult", errors.Join(
+		&hollowTypedError{text: "te\xffxt", kind: "ki\xffnd"}, &throttle.PanicError{Value: "va\xfflue", Stack: []byte("sta\xffck")})
+	end(run)
 
+	span := r.runs()[0]
+	message := "te\ufffdxt\nthrottle: callback panicked: va\ufffdlue"
+	require.Equal(t, "throttle.run na\ufffdme", span.Name)
+	require.Equal(t, sdktrace.Status{Code: codes.Error, Description: message}, span.Status)
+	require.ElementsMatch(t, []attribute.KeyValue{
+		attribute.String("throttle.name", "na\ufffdme"),
+		attribute.String("throttle.key", "ke\ufffdy"),
+		attribute.String("throttle.cause", "ca\ufffduse"),
+		attribute.Int("throttle.attempt", 1),
+		attribute.String("throttle.result", "re\ufffdsult"),
+		attribute.String("error.type", "ki\ufffdnd"),
+	}, span.Attributes)
+	require.ElementsMatch(t, []attribute.KeyValue{
+		attribute.String("exception.type", "*errors.joinError"),
+		attribute.String("exception.message", message),
+		attribute.String("exception.stacktrace", "sta\ufffdck"),
+	}, span.Events[0].Attributes)
+	r.requireMetrics(t,
+		runsMetric(point(1, "na\ufffdme", "ca\ufffduse", "re\ufffdsult")),
+		durationMetric(took(of("na\ufffdme", "", "re\ufffdsult"), 0)),
+		latenessMetric(took(of("na\ufffdme"), 0)))
+}
+
+// The times of a run's end count from another reading of the clock than those of its
+// start.
+func TestSpanLastsAsLongAsTheRunWhateverTheWallClock(t *testing.T) {
+	for _, step := range []time.Duration{time.Hour, -time.Hour} {
+		r := newRig(t, sdktrace.AlwaysSample())
+		started := time.Unix(1000000, 0)
+		_, end := r.Trace(t.Context(), throttle.Run{Started: started}, nil)
+		end(throttle.Run{Started: started.Add(step), Ended: started.Add(step + 25*ms), Err: errFailed, Result: throttle.ResultFailure})
 		run := r.runs()[0]
-		require.Equal(t, sdktrace.Status{Code: codes.Error, Description: "write snapshot: disk full"}, run.Status)
-		require.Contains(t, run.Attributes, attribute.String("throttle.result", "failure"))
-		require.Contains(t, run.Attributes, attribute.String("error.type", "*errors.errorString"))
-		require.Len(t, run.Events, 1)
-		require.Equal(t, "exception", run.Events[0].Name)
-		require.Equal(t, run.EndTime, run.Events[0].Time)
-		require.ElementsMatch(t, []attribute.KeyValue{
-			attribute.String("exception.type", "*fmt.wrapError"),
-			attribute.String("exception.message", "write snapshot: disk full"),
-		}, run.Events[0].Attributes)
-	})
+		require.Equal(t, started, run.StartTime)
+		require.Equal(t, started.Add(25*ms), run.EndTime)
+		require.Equal(t, started.Add(25*ms), run.Events[0].Time)
+	}
 }
 
-func TestSpanOfAPanicTellsItsStack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, sdktrace.AlwaysSample())
-		throttler := throttle.Must(throttle.New(throttle.Policy{}, burst, throttle.WithName("pipe"), r.traced()))
-		panicked, ok := errors.AsType[*throttle.PanicError](throttler.Do(t.Context()))
-		require.True(t, ok)
-		synctest.Wait()
-
-		run := r.runs()[0]
-		require.Equal(t, sdktrace.Status{Code: codes.Error, Description: "throttle: pipe: callback panicked: oh"}, run.Status)
-		require.Contains(t, run.Attributes, attribute.String("throttle.result", "panic"))
-		require.Contains(t, run.Attributes, attribute.String("error.type", "*throttle.PanicError"))
-		require.Len(t, run.Events, 1)
-		require.ElementsMatch(t, []attribute.KeyValue{
-			attribute.String("exception.type", "*throttle.PanicError"),
-			attribute.String("exception.message", "throttle: pipe: callback panicked: oh"),
-			attribute.String("exception.stacktrace", string(panicked.Stack)),
-		}, run.Events[0].Attributes)
-		require.Contains(t, string(panicked.Stack), "throttleotel_test.burst")
-	})
+func TestCallsBeyondTheAPIsReachAreToldAsTheMost(t *testing.T) {
+	r := newRig(t, sdktrace.AlwaysSample())
+	_, end := r.Trace(t.Context(), throttle.Run{Calls: math.MaxUint64}, nil)
+	end(throttle.Run{})
+	require.Contains(t, r.runs()[0].Attributes, attribute.Int64("throttle.calls", math.MaxInt64))
 }
-
-func burst() { panic("oh") }
-
-func TestSpanOfAnEndedGoroutineTellsSo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, sdktrace.AlwaysSample())
-		throttler := throttle.Must(throttle.New(throttle.Policy{}, runtime.Goexit, r.traced()))
-		require.ErrorIs(t, throttler.Do(t.Context()), throttle.ErrGoexit)
-		synctest.Wait()
-
-		require.Len(t, r.runs(), 1)
-		require.Equal(t, sdktrace.Status{Code: codes.Error, Description: throttle.ErrGoexit.Error()}, r.runs()[0].Status)
-	})
-}
-
-func TestRetryInIsNoError(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, sdktrace.AlwaysSample())
-		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() error { return throttle.RetryIn(time.Hour) }, r.traced()))
-		defer throttler.Close()
-		require.Error(t, throttler.Do(t.Context()))
-		synctest.Wait()
-
-		run := r.runs()[0]
-		require.Equal(t, sdktrace.Status{}, run.Status)
-		require.Empty(t, run.Events)
-		require.Contains(t, run.Attributes, attribute.String("throttle.result", "retry_in"))
-	})
-}
-
-// Telemetry must not end a process that lives without it.
-func TestErrorThatCannotBePrintedIsTold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, sdktrace.AlwaysSample())
-		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() error {
-			var none *hollowError
-			return none
-		}, r.traced()))
-		require.Equal(t, (*hollowError)(nil), throttler.Do(t.Context()))
-		synctest.Wait()
-
-		run := r.runs()[0]
-		require.Equal(t, sdktrace.Status{Code: codes.Error, Description: "<nil>"}, run.Status)
-		require.Contains(t, run.Events[0].Attributes, attribute.String("exception.type", "*throttleotel_test.hollowError"))
-	})
-}
-
-// A hollowError panics if it is nil, and is often returned so by mistake.
-type hollowError struct{ text string }
-
-func (e *hollowError) Error() string { return e.text }
 
 func TestSpanTellsWhichAttemptARunIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -321,6 +277,14 @@ func TestKeyIsToldOnlyIfAskedFor(t *testing.T) {
 		require.NotContains(t, fmt.Sprint(attributes()), "4711")
 		require.Contains(t, attributes(throttleotel.WithKeys()), attribute.String("throttle.key", "4711"))
 	})
+}
+
+func TestWhoHasNoKeyTellsNone(t *testing.T) {
+	r := newRig(t, sdktrace.AlwaysSample(), throttleotel.WithKeys())
+	throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, r.traced()))
+	throttler.Call()
+	require.NoError(t, throttler.Shutdown(t.Context()))
+	require.NotContains(t, fmt.Sprint(r.runs()[0].Attributes), "throttle.key")
 }
 
 func TestSamplerSeesAttributesAndLinks(t *testing.T) {
@@ -378,4 +342,22 @@ func TestRunThatIsNotSampledHasMetricsAndNoSpan(t *testing.T) {
 			latenessMetric(took(of("reload"), 0)),
 			waitMetric(took(of("reload"), 0)))
 	})
+}
+
+func TestErrorOfARunThatIsNotSampledIsNotPrinted(t *testing.T) {
+	r := newRig(t, sdktrace.NeverSample())
+	err := &countingError{}
+	throttler := throttle.Must(throttle.New(throttle.Policy{}, func() error { return err }, r.traced()))
+	require.Error(t, throttler.Do(t.Context()))
+	require.NoError(t, throttler.Shutdown(t.Context()))
+	require.EqualValues(t, 1, r.count(t, "throttle.runs"))
+	require.Zero(t, err.printed)
+}
+
+// A countingError counts how often it is printed.
+type countingError struct{ printed int }
+
+func (e *countingError) Error() string {
+	e.printed++
+	return "counted"
 }
