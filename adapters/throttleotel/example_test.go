@@ -22,8 +22,7 @@ import (
 // Any exporter will do in the place of these.
 func Example() {
 	spans, metrics := tracetest.NewInMemoryExporter(), sdkmetric.NewManualReader()
-	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))
-	otel.SetMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(metrics)))
+	defer setGlobalProviders(metrics, spans)()
 
 	telemetry, err := throttleotel.New()
 	if err != nil {
@@ -35,14 +34,9 @@ func Example() {
 		defer span.End()
 		return errors.New("no such file")
 	}
-	reload, err := throttle.New(throttle.Every(time.Second), load,
-		throttle.WithName("reload"), throttle.WithTracer(telemetry.Trace))
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer telemetry.Add(reload)()
-	defer reload.Close()
+	reload := throttle.Must(throttle.New(throttle.Every(time.Second), load,
+		throttle.WithName("reload"), throttle.WithTracer(telemetry.Trace)))
+	telemetry.Add(reload)
 
 	ctx, request := otel.Tracer("example").Start(context.Background(), "request")
 	_ = reload.Do(ctx)

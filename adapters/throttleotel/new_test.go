@@ -2,6 +2,8 @@ package throttleotel_test
 
 import (
 	"errors"
+	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -71,20 +73,53 @@ func (m refusingMeter) RegisterCallback(metric.Callback, ...metric.Observable) (
 }
 
 func TestGlobalProvidersAreTheDefault(t *testing.T) {
-	meters, tracers := otel.GetMeterProvider(), otel.GetTracerProvider()
-	defer otel.SetMeterProvider(meters)
-	defer otel.SetTracerProvider(tracers)
 	reader, spans := sdkmetric.NewManualReader(), tracetest.NewInMemoryExporter()
-	otel.SetMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)))
-	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))
-
+	defer setGlobalProviders(reader, spans)()
 	telemetry, err := throttleotel.New()
 	require.NoError(t, err)
+	requireTold(t, telemetry, reader, spans)
+}
+
+// Only the first provider that a process sets is handed to those who came before, so
+// this needs a process where no other test has set one.
+func TestGlobalProvidersMayBeSetLater(t *testing.T) {
+	const childVariable = "THROTTLEOTEL_TEST_CHILD"
+	if os.Getenv(childVariable) == "" {
+		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
+		child.Env = append(os.Environ(), childVariable+"=1")
+		output, err := child.CombinedOutput()
+		require.NoError(t, err, string(output))
+		return
+	}
+	telemetry, err := throttleotel.New()
+	require.NoError(t, err)
+	reader, spans := sdkmetric.NewManualReader(), tracetest.NewInMemoryExporter()
+	defer setGlobalProviders(reader, spans)()
+	requireTold(t, telemetry, reader, spans)
+}
+
+// setGlobalProviders has the global providers tell reader and spans, until restore is
+// called.
+func setGlobalProviders(reader sdkmetric.Reader, spans sdktrace.SpanExporter) (restore func()) {
+	meters, tracers := otel.GetMeterProvider(), otel.GetTracerProvider()
+	otel.SetMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)))
+	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))
+	return func() {
+		otel.SetMeterProvider(meters)
+		otel.SetTracerProvider(tracers)
+	}
+}
+
+// requireTold requires that reader and spans get what telemetry tells.
+func requireTold(t *testing.T, telemetry *throttleotel.Telemetry, reader sdkmetric.Reader, spans *tracetest.InMemoryExporter) {
+	t.Helper()
 	throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, throttle.WithTracer(telemetry.Trace)))
+	defer telemetry.Add(throttler)()
 	throttler.Call()
 	require.NoError(t, throttler.Shutdown(t.Context()))
 	var all metricdata.ResourceMetrics
 	require.NoError(t, reader.Collect(t.Context(), &all))
 	require.Len(t, all.ScopeMetrics, 1)
+	require.Len(t, all.ScopeMetrics[0].Metrics, 7)
 	require.Len(t, spans.GetSpans(), 1)
 }
