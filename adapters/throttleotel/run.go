@@ -10,7 +10,6 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
@@ -18,15 +17,16 @@ import (
 	"github.com/throttle-go/throttle/internal/sources"
 )
 
-// This file holds what is told of a run: its span and its metrics.
+// This file holds the span of a run.
 
 // Trace begins the span of run, which starts, and returns a child of ctx that carries
 // it. end ends it with the finished run, and records that in the metrics. The span is
 // linked to those of callers.
 //
 // Trace is for [throttle.WithTracer], of any number of throttles, whose names (see
-// [throttle.WithName]) tell them apart. A tracer that is given after it traces inside
-// of the span.
+// [throttle.WithName]) tell them apart. What is measured of a name stays for as long as
+// the program runs: so throttles that come and go should share one. A tracer that is
+// given after Trace traces inside of the span.
 func (t *Telemetry) Trace(
 	ctx context.Context, run throttle.Run, callers []context.Context,
 ) (traced context.Context, end func(throttle.Run)) {
@@ -83,25 +83,6 @@ func links(callers []context.Context) []trace.Link {
 	return links
 }
 
-// measure records the metrics of run, which is over, in the context of its span,
-// so that exemplars lead to it.
-func (t *Telemetry) measure(ctx context.Context, run throttle.Run) {
-	result := text(resultKey, string(run.Result))
-	if t.runs.Enabled(ctx) {
-		t.runs.Add(ctx, 1, named(run.Name, text(causeKey, string(run.Cause)), result))
-	}
-	if t.duration.Enabled(ctx) {
-		t.duration.Record(ctx, run.Ended.Sub(run.Started).Seconds(), named(run.Name, result))
-	}
-	if t.lateness.Enabled(ctx) || t.wait.Enabled(ctx) {
-		of := named(run.Name) // what became of the run says nothing of its start
-		t.lateness.Record(ctx, run.Started.Sub(run.Due).Seconds(), of)
-		if !run.Asked.IsZero() {
-			t.wait.Record(ctx, run.Started.Sub(run.Asked).Seconds(), of)
-		}
-	}
-}
-
 // finish ends the span of run, which is over and had begun at started.
 func finish(span trace.Span, started time.Time, run throttle.Run) {
 	// The wall clock may have been stepped since: run.Started then is another time,
@@ -147,14 +128,6 @@ func inspect(err error) (kind string, stack []byte) {
 		stack = panicked.Stack
 	}
 	return semconv.ErrorType(err).Value.AsString(), stack
-}
-
-// named returns the attributes of a measurement: the name, if there is one, and more.
-func named(name string, more ...attribute.KeyValue) metric.MeasurementOption {
-	if name != "" {
-		more = append(more, text(nameKey, name))
-	}
-	return metric.WithAttributeSet(attribute.NewSet(more...))
 }
 
 // text returns the attribute of value, which may not be valid.

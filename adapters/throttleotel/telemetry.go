@@ -3,6 +3,7 @@ package throttleotel
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -42,6 +43,7 @@ type Telemetry struct {
 	duration metric.Float64Histogram
 	lateness metric.Float64Histogram
 	wait     metric.Float64Histogram
+	measured sync.Map // *attributeSets by origin
 
 	// Of sources.
 	calls   metric.Int64ObservableCounter
