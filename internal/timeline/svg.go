@@ -58,7 +58,8 @@ func SVG(e Events, title, description string) string {
 // The labels of its axis count from now: -60s at its begin, if now is 60 s. A wait
 // that ends later than now is pending, with a ring where its run is due if that is
 // on the axis. A run's label is shown when it is pointed at. Without Calls, a wait
-// alone tells when its run was asked for.
+// alone tells when its run was asked for, unless it starts at now, by which is said
+// that this is not known.
 func Strip(e Events, now time.Duration, label string) string {
 	s := newSketch(e, stripWidth, gap, gap)
 	s.row(gap / 2)
@@ -210,7 +211,8 @@ func (s *sketch) waits(level, bottom float64) {
 			continue
 		}
 		begin := line(from, level, to, level)
-		if len(s.events.Calls) == 0 && s.contains(wait.Start) {
+		unknown := s.strip && wait.Start == s.now
+		if len(s.events.Calls) == 0 && s.contains(wait.Start) && !unknown {
 			begin = line(from, level-stemHeight, from, level) + line(from, level, to, level)
 		}
 		switch {

@@ -350,6 +350,34 @@ func TestStripKnowsWhatIsPending(t *testing.T) {
 	}
 }
 
+func TestStripMarksNoBeginThatIsNotKnown(t *testing.T) {
+	e := timeline.Events{Waits: []timeline.Wait{{Span: span(100*ms, 150*ms)}}, End: 200 * ms}
+	begin := func(now time.Duration) float64 {
+		points := elements(t, timeline.Strip(e, now, ""))["wait pending"][0].points(t)
+		return points[len(points)-1][1] - points[0][1]
+	}
+	assert.InDelta(t, 8, begin(99*ms), 0.1)
+	assert.InDelta(t, 0, begin(100*ms), 0.1)
+}
+
+func TestStripCountsInMinutesAndHours(t *testing.T) {
+	for _, test := range []struct {
+		now    time.Duration
+		labels []string
+	}{
+		{5 * time.Minute, []string{"-5min", "-4min", "-3min", "-2min", "-1min", "now"}},
+		{10 * time.Minute, []string{"-10min", "-8min", "-6min", "-4min", "-2min", "now"}},
+		{time.Hour, []string{"-60min", "-50min", "-40min", "-30min", "-20min", "-10min", "now"}},
+		{3 * time.Hour, []string{"-3h", "-2h", "-1h", "now"}},
+		{24 * time.Hour, []string{"-20h", "-15h", "-10h", "-5h", "now"}},
+		{1000 * 24 * time.Hour, []string{"-20000h", "-15000h", "-10000h", "-5000h", "now"}},
+	} {
+		drawing := timeline.Strip(timeline.Events{End: test.now}, test.now, "")
+		fits(t, drawing)
+		assert.Equal(t, test.labels, texts(elements(t, drawing)["time"]), test.now)
+	}
+}
+
 // An axis may begin after now, and end before it.
 func TestStripCountsFromANowThatIsOffItsAxis(t *testing.T) {
 	labels := func(now time.Duration) []string {

@@ -6,6 +6,7 @@
 package timeline
 
 import (
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -89,30 +90,40 @@ func (e Events) spans() []Span {
 	return spans
 }
 
-// tickStep returns the least distance of axis ticks, a round number of ms or s,
-// for which fits holds; end if no tick but the first fits.
+// tickStep returns the least distance of axis ticks, a round number of ms, s, min or
+// h, for which fits holds; end if no tick but the first fits.
 func tickStep(end time.Duration, fits func(step time.Duration) bool) time.Duration {
-	// What overflows is negative.
-	for decade := time.Duration(1); decade > 0 && decade <= end; decade *= 10 {
-		for _, step := range []time.Duration{decade, 2 * decade, 5 * decade} {
-			if fits(step) {
-				return step
+	for _, unit := range []Span{{1, time.Minute}, {time.Minute, time.Hour}, {time.Hour, math.MaxInt64}} {
+		// What overflows is negative.
+		for decade := unit.Start; 0 < decade && decade <= min(end, unit.End); decade *= 10 {
+			for _, step := range []time.Duration{decade, 2 * decade, 5 * decade} {
+				if step <= unit.End/2 && fits(step) {
+					return step
+				}
 			}
 		}
 	}
 	return end
 }
 
-// tickLabel returns t, a multiple of step, in ms or s.
+// tickLabel returns t, a multiple of step, and its unit.
 func tickLabel(t, step time.Duration) string {
 	number, unit := tickNumber(t, step)
 	return number + unit
 }
 
-// tickNumber returns t, a multiple of step, and the unit it is in: ms or s.
+// tickNumber returns t, a multiple of step, and the unit it is in.
 func tickNumber(t, step time.Duration) (number, unit string) {
-	if step >= time.Second {
-		return strconv.FormatFloat(t.Seconds(), 'f', -1, 64), "s"
+	size := time.Millisecond
+	switch {
+	case step >= time.Hour:
+		size, unit = time.Hour, "h"
+	case step >= time.Minute:
+		size, unit = time.Minute, "min"
+	case step >= time.Second:
+		size, unit = time.Second, "s"
+	default:
+		unit = "ms"
 	}
-	return strconv.FormatFloat(float64(t)/float64(time.Millisecond), 'f', -1, 64), "ms"
+	return strconv.FormatFloat(float64(t)/float64(size), 'f', -1, 64), unit
 }
