@@ -1,0 +1,137 @@
+package throttledebug_test
+
+// This file shows how the package is used.
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/throttledebug"
+)
+
+// fetch returns what handler answers to a GET request for target.
+func fetch(handler http.Handler, target string) io.Reader {
+	answer := httptest.NewRecorder()
+	handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, target, http.NoBody))
+	return answer.Body
+}
+
+func Example() {
+	var recorder throttledebug.Recorder
+	reload := throttle.Must(throttle.New(throttle.Every(time.Second), func() error { return nil },
+		throttle.WithName("reload"), throttle.WithObserver(recorder.Observe)))
+	mux := http.NewServeMux()
+	mux.Handle("/debug/throttle", throttledebug.Handler(
+		throttledebug.Throttler(reload), throttledebug.Runs(&recorder)))
+	// The program would go on by http.ListenAndServe("localhost:8080", mux).
+
+	page, _ := io.ReadAll(fetch(mux, "/debug/throttle"))
+	fmt.Println(strings.Contains(string(page), "reload"))
+	// Output: true
+}
+
+// A program reads what the page shows as JSON.
+func ExampleHandler_json() {
+	reload := throttle.Must(throttle.New(throttle.Every(time.Hour), func() error { return io.ErrUnexpectedEOF },
+		throttle.WithName("reload"), throttle.WithErrorHandler(func(error) {})))
+	defer reload.Close()
+	_ = reload.Do(context.Background())
+	reload.Call()
+
+	var page throttledebug.Page
+	if err := json.NewDecoder(fetch(throttledebug.Handler(throttledebug.Throttler(reload)), "/?format=json")).Decode(&page); err != nil {
+		fmt.Println(err)
+	}
+	for _, t := range page.Throttles {
+		if t.State == throttledebug.Waiting && t.Failure != nil {
+			fmt.Printf("%s %s, after: %s\n", t.State, t.Name, t.Failure.Message)
+		}
+	}
+	// Output: waiting reload, after: unexpected EOF
+}
+
+// The keys of a Group can be searched.
+func ExampleGroup() {
+	tenants := throttle.Must(throttle.NewGroup(throttle.Every(time.Minute), func(context.Context, string) error { return nil }))
+	defer tenants.Close()
+	for _, tenant := range []string{"acme", "globex", "initech"} {
+		_ = tenants.Do(context.Background(), tenant)
+	}
+
+	var page throttledebug.Page
+	if err := json.NewDecoder(fetch(throttledebug.Handler(throttledebug.Group(tenants)), "/?format=json&q0=ex")).Decode(&page); err != nil {
+		fmt.Println(err)
+	}
+	keys := page.Throttles[0].Keys
+	fmt.Printf("%d of %d: %s\n", keys.Matching, keys.Held, keys.First[0].Key)
+	// Output: 1 of 3: globex
+}
+
+// A Coalescer is shown like a Throttler.
+func ExampleCoalescer() {
+	rows := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Second, time.Second), throttle.Append,
+		func(context.Context, []string) error { return nil }, throttle.WithName("rows")))
+	page, _ := io.ReadAll(fetch(throttledebug.Handler(throttledebug.Coalescer(rows)), "/"))
+	fmt.Println(strings.Contains(string(page), "1s after the first call of a batch"))
+	// Output: true
+}
+
+// Those who know the password may cancel and flush.
+func ExampleActions() {
+	reload := throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() { fmt.Println("reloaded") }))
+	page := throttledebug.Handler(throttledebug.Throttler(reload), throttledebug.Actions())
+	guarded := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, password, _ := r.BasicAuth(); password != "secret" {
+			w.Header().Set("WWW-Authenticate", "Basic")
+			http.Error(w, "who are you?", http.StatusUnauthorized)
+			return
+		}
+		page.ServeHTTP(w, r)
+	})
+
+	reload.Call()
+	flush := url.Values{"part": {"0"}, "action": {"flush"}}
+	for _, password := range []string{"guess", "secret"} {
+		request := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(flush.Encode()))
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		request.SetBasicAuth("me", password)
+		answer := httptest.NewRecorder()
+		guarded.ServeHTTP(answer, request)
+		fmt.Println(answer.Code)
+	}
+	// Output:
+	// 401
+	// reloaded
+	// 303
+}
+
+// One Recorder is for any number of throttles that have different names.
+func ExampleRecorder() {
+	var recorder throttledebug.Recorder
+	options := []throttledebug.Option{throttledebug.Runs(&recorder)}
+	for _, name := range []string{"routes", "certificates"} {
+		t := throttle.Must(throttle.New(throttle.Every(time.Second), func() error { return io.ErrUnexpectedEOF },
+			throttle.WithName(name), throttle.WithObserver(recorder.Observe)))
+		_ = t.Do(context.Background())
+		options = append(options, throttledebug.Throttler(t))
+	}
+
+	var page throttledebug.Page
+	if err := json.NewDecoder(fetch(throttledebug.Handler(options...), "/?format=json")).Decode(&page); err != nil {
+		fmt.Println(err)
+	}
+	for _, t := range page.Throttles {
+		fmt.Println(t.Name, t.Recent[0].Result)
+	}
+	// Output:
+	// routes failure
+	// certificates failure
+}

@@ -1,0 +1,305 @@
+package throttledebug_test
+
+// This file holds that the page tells what throttles do.
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/throttledebug"
+)
+
+func TestPageTellsWhatAThrottlerDoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var recorder throttledebug.Recorder
+		results := []error{nil, fmt.Errorf("load: %w", errFailed), nil}
+		reload := newThrottler(t, throttle.Every(time.Second), func() error {
+			time.Sleep(100 * ms)
+			result := results[0]
+			results = results[1:]
+			return result
+		}, throttle.WithName("reload"), throttle.WithCallCount(), throttle.WithObserver(recorder.Observe))
+		show := []throttledebug.Option{throttledebug.Throttler(reload), throttledebug.Runs(&recorder)}
+		begin := time.Now().UTC()
+		pass := func(d time.Duration) throttledebug.Throttle {
+			time.Sleep(d)
+			synctest.Wait()
+			return lookAt(t, show...)
+		}
+
+		told := throttledebug.Throttle{
+			Kind: "throttler", Name: "reload", Policy: "at most every 1s; leading and trailing edge",
+			Status: throttledebug.Status{State: throttledebug.Idle},
+		}
+		assert.Equal(t, told, lookAt(t, show...))
+
+		reload.Call()
+		told.Status = throttledebug.Status{State: throttledebug.Running, LastStart: begin}
+		told.Runs, told.Calls = 1, 1
+		assert.Equal(t, told, pass(50*ms))
+
+		reload.Call()
+		first := throttledebug.Run{
+			Cause: "call", Attempt: 1, Asked: begin, Due: begin, Started: begin, Ended: begin.Add(100 * ms),
+			Duration: 0.1, Calls: 1, Result: "success",
+		}
+		told.Status = throttledebug.Status{State: throttledebug.Waiting, LastStart: begin, Next: begin.Add(time.Second)}
+		told.Calls, told.Duration, told.Recent = 2, 0.1, []throttledebug.Run{first}
+		assert.Equal(t, told, pass(50*ms))
+
+		second := begin.Add(time.Second)
+		told.Status = throttledebug.Status{State: throttledebug.Idle, LastStart: second}
+		told.Runs, told.Failures = 2, 1
+		told.Recent = append(told.Recent, throttledebug.Run{
+			Cause: "call", Attempt: 1, Asked: begin.Add(50 * ms), Due: second, Started: second, Ended: second.Add(100 * ms),
+			Duration: 0.1, Calls: 1, Result: "failure", Error: "load: failed",
+		})
+		told.Failure = &throttledebug.Failure{
+			Message: "load: failed", Type: "*fmt.wrapError", At: second.Add(100 * ms),
+			Causes: []throttledebug.Cause{{Message: "failed", Type: "*errors.errorString"}},
+		}
+		assert.Equal(t, told, pass(time.Second))
+
+		reload.Call()
+		got := pass(time.Second)
+		told.Failure.Recovered = true
+		assert.Equal(t, told.Failure, got.Failure, "it stays known")
+		assert.Len(t, got.Recent, 3)
+
+		require.NoError(t, reload.Close())
+		assert.Equal(t, throttledebug.Closed, pass(0).State)
+	})
+}
+
+func TestPageTellsTheTimeOfTheLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(1234567 * time.Nanosecond)
+		page := look(t, "")
+		assert.Equal(t, time.Now().Round(ms).UTC(), page.Now)
+		assert.NotNil(t, page.Throttles, "in JSON it is a list")
+		assert.Contains(t, html(t), "There is nothing to show")
+	})
+}
+
+// The time of the next run is what has passed from one reading of the clock to
+// another, which differs by less than a ms.
+func TestTimesAreTheSameFromLookToLook(t *testing.T) {
+	reload := newThrottler(t, throttle.Every(time.Hour), func() {})
+	require.NoError(t, reload.Do(t.Context()))
+	reload.Call()
+	first := lookAt(t, throttledebug.Throttler(reload))
+	for range 100 {
+		again := lookAt(t, throttledebug.Throttler(reload))
+		assert.WithinDuration(t, first.Next, again.Next, ms)
+		assert.Zero(t, again.Next.Nanosecond()%1e6)
+		assert.Zero(t, again.LastStart.Nanosecond()%1e6)
+	}
+}
+
+func TestStates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		reload := newThrottler(t, throttle.Debounce(time.Second, 0), func() { <-release })
+		state := func() throttledebug.State {
+			synctest.Wait()
+			return lookAt(t, throttledebug.Throttler(reload)).State
+		}
+		assert.Equal(t, throttledebug.Idle, state())
+		reload.Call()
+		assert.Equal(t, throttledebug.Waiting, state())
+		time.Sleep(time.Second)
+		assert.Equal(t, throttledebug.Running, state())
+		reload.Call()
+		assert.Equal(t, throttledebug.Running, state(), "a call waits, too")
+		require.NoError(t, reload.Close())
+		assert.Equal(t, throttledebug.Running, state(), "its last run is active")
+		close(release)
+		assert.Equal(t, throttledebug.Closed, state())
+	})
+}
+
+func TestPageShowsAllKindsInTheirOrder(t *testing.T) {
+	throttler := newThrottler(t, throttle.Every(time.Hour), func() {}, throttle.WithName("one"))
+	group := newGroup[int](t, throttle.Every(time.Hour), throttle.WithName("many"))
+	coalescer := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Latest,
+		func(context.Context, int) error { return nil }, throttle.WithName("values"), quietly()))
+	t.Cleanup(func() { coalescer.Close() })
+	require.NoError(t, coalescer.Call(1))
+
+	page := look(t, "", throttledebug.Coalescer(coalescer), throttledebug.Group(group), throttledebug.Throttler(throttler), throttledebug.Throttler(throttler))
+	var told []string
+	for _, throttle := range page.Throttles {
+		told = append(told, throttle.Kind+" "+throttle.Name+" "+string(throttle.State))
+		assert.Equal(t, throttle.Kind == "group", throttle.Keys != nil)
+	}
+	assert.Equal(t, []string{"coalescer values waiting", "group many idle", "throttler one idle", "throttler one idle"}, told)
+}
+
+func TestNilShowsNothing(t *testing.T) {
+	page := look(t, "", throttledebug.Throttler(nil), throttledebug.Group[int](nil), throttledebug.Coalescer[int](nil), throttledebug.Runs(nil))
+	assert.Empty(t, page.Throttles)
+}
+
+func TestRunsAreToldByTheirName(t *testing.T) {
+	var one, other throttledebug.Recorder
+	show := []throttledebug.Option{throttledebug.Runs(&one), throttledebug.Runs(&other)}
+	for i, name := range []string{"a", "b", ""} {
+		observed := &one
+		if i == 1 {
+			observed = &other
+		}
+		throttler := newThrottler(t, throttle.Policy{}, func() {}, throttle.WithName(name), throttle.WithObserver(observed.Observe))
+		for range i + 1 {
+			require.NoError(t, throttler.Do(t.Context()))
+		}
+		require.NoError(t, throttler.Shutdown(t.Context()))
+		show = append(show, throttledebug.Throttler(throttler))
+	}
+	for i, throttle := range look(t, "", show...).Throttles {
+		assert.Len(t, throttle.Recent, i+1)
+	}
+}
+
+func TestPageSaysWhatItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var recorder throttledebug.Recorder
+		reload := newThrottler(t, throttle.Policy{Interval: time.Second, Edges: throttle.Leading}, func() {
+			time.Sleep(1234 * time.Microsecond)
+			panic("at the disco")
+		}, throttle.WithObserver(recorder.Observe), throttle.WithCallCount())
+		show := []throttledebug.Option{throttledebug.Throttler(reload), throttledebug.Runs(&recorder)}
+		assert.Contains(t, html(t, show...), "<i>no name</i>")
+		assert.Regexp(t, `<div hidden><dt>calls</dt>`, html(t, show...))
+		reload.Call()
+		reload.Call()
+		synctest.Wait()
+		assert.Contains(t, html(t, show...), `<section id="part-0" class="running" data-kind="throttler">`)
+		time.Sleep(time.Second)
+		page := html(t, show...)
+		for _, text := range []string{
+			`<span class="state" data-field="state">idle</span>`,
+			`<dd data-field="runs">1</dd>`,
+			`<dd data-field="failures">1, 1 of them panics</dd>`,
+			`<div><dt>calls dropped</dt><dd data-field="dropped">1</dd></div>`,
+			`<div><dt>calls</dt><dd data-field="calls">2</dd></div>`,
+			`<dd data-field="took">1.23ms</dd>`,
+			`<p class="message" dir="auto">throttle: callback panicked: at the disco</p>`,
+			`<p class="type">*throttle.PanicError, `,
+			`<details><summary>stack</summary><pre>goroutine `,
+			`<td>call</td><td>0s</td><td>1.23ms</td><td dir="auto">panic: throttle: callback panicked: at the disco</td>`,
+		} {
+			assert.Contains(t, page, text)
+		}
+		assert.NotContains(t, page, "next run")
+	})
+}
+
+func TestPageTellsWhenTheNextRunIsDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reload := newThrottler(t, throttle.Every(time.Minute), func() { time.Sleep(time.Second) })
+		reload.Call()
+		reload.Call()
+		due := time.Now().Add(time.Minute)
+		synctest.Wait()
+		stamp := fmt.Sprintf(` <time datetime=%q data-at="%d">%s</time>`, due.Format("2006-01-02T15:04:05.000Z07:00"), due.UnixMilli(), due.Format("15:04:05.000"))
+		assert.Contains(t, html(t, throttledebug.Throttler(reload)), "next run not before"+stamp)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		assert.Contains(t, html(t, throttledebug.Throttler(reload)), "next run due"+stamp)
+	})
+}
+
+func TestPageListsTheLatestRunsFirst(t *testing.T) {
+	var recorder throttledebug.Recorder
+	for i := range 12 {
+		run := throttle.Run{Cause: throttle.CauseCall, Attempt: i + 1, Started: time.Unix(int64(i), 0), Ended: time.Unix(int64(i), 0)}
+		recorder.Observe(run)
+	}
+	page := html(t, throttledebug.Throttler(newThrottler(t, throttle.Policy{}, func() {})), throttledebug.Runs(&recorder))
+	var attempts []string
+	for _, found := range regexp.MustCompile(`, attempt (\d+)</td>`).FindAllStringSubmatch(page, -1) {
+		attempts = append(attempts, found[1])
+	}
+	assert.Equal(t, []string{"12", "11", "10", "9", "8", "7", "6", "5", "4", "3"}, attempts)
+}
+
+func TestPoliciesAreSaidInWords(t *testing.T) {
+	for _, test := range []struct {
+		policy throttle.Policy
+		words  string
+	}{
+		{throttle.Policy{}, "leading and trailing edge"},
+		{throttle.Every(90 * time.Minute), "at most every 1h30m; leading and trailing edge"},
+		{throttle.Every(2 * time.Hour), "at most every 2h; leading and trailing edge"},
+		{throttle.Policy{Interval: time.Second, Burst: 5}, "at most every 1s, up to 5 at once after idling; leading and trailing edge"},
+		{throttle.Policy{Interval: time.Second, Burst: 1, Edges: throttle.Leading}, "at most every 1s; leading edge alone, other calls are dropped"},
+		{throttle.Policy{Interval: time.Second, Edges: throttle.Trailing, MaxCalls: 9}, "at most every 1s; trailing edge alone; sooner once 9 calls wait"},
+		{throttle.Debounce(100*ms, 0), "after 100ms without calls; trailing edge alone"},
+		{throttle.Debounce(100*ms, time.Second), "after 100ms without calls, at the latest after 1s; trailing edge alone"},
+		{throttle.Debounce(100*ms, 100*ms), "100ms after the first call of a batch; trailing edge alone"},
+		{throttle.Policy{Quiet: time.Second, Edges: throttle.Leading}, "only if no call came for 1s; leading edge alone, other calls are dropped"},
+		{throttle.Policy{Quiet: time.Second, Edges: throttle.Leading | throttle.Trailing}, "after 1s without calls; leading and trailing edge"},
+		{throttle.Policy{Interval: time.Second, MaxInterval: time.Hour, From: throttle.FromEnd},
+			"at most every 1s; leading and trailing edge; at least every 1h; measured from the ends of runs"},
+		{throttle.Policy{From: throttle.FromEnd}, "leading and trailing edge"},
+		{throttle.Policy{Retry: throttle.Backoff{Initial: time.Second}}, "leading and trailing edge; a failed run again after 1s"},
+		{throttle.Policy{Retry: throttle.Backoff{Initial: time.Second, Max: time.Second}}, "leading and trailing edge; a failed run again after 1s"},
+		{throttle.Policy{Retry: throttle.Backoff{Initial: time.Second, Max: time.Minute, MaxAttempts: 7, Jitter: 0.25, Eager: true}},
+			"leading and trailing edge; a failed run again after 1s, doubling up to 1m, less up to 25% at random, 7 attempts, calls need not wait for that"},
+	} {
+		require.NoError(t, test.policy.Validate())
+		assert.Equal(t, test.words, lookAt(t, throttledebug.Throttler(newThrottler(t, test.policy, func() {}))).Policy)
+	}
+}
+
+func TestDurationsHaveAboutThreeDigits(t *testing.T) {
+	var recorder throttledebug.Recorder
+	throttler := newThrottler(t, throttle.Policy{}, func() {})
+	for took, text := range map[string]string{
+		"123ns": "123ns", "1234ns": "1.2µs", "123456ns": "120µs", "1234567ns": "1.23ms", "12345678ns": "12.3ms", "123456789ns": "123ms",
+		"1.23456s": "1.23s", "12.3456s": "12.3s", "83.456s": "1m23s", "3h0m1s": "3h", "3h59m40s": "4h", "0s": "0s", "-1.23456s": "-1.23s",
+	} {
+		d, err := time.ParseDuration(took)
+		require.NoError(t, err)
+		now := time.Now()
+		recorder.Observe(throttle.Run{Started: now, Ended: now.Add(d), Result: throttle.ResultSuccess})
+		assert.Contains(t, html(t, throttledebug.Throttler(throttler), throttledebug.Runs(&recorder)), "<td>"+text+"</td>", took)
+	}
+}
+
+// What others chose is text, never markup, and always UTF-8.
+func TestPageEscapesEverything(t *testing.T) {
+	const hostile = `"'><script>alert(1)</script><img src=x onerror=alert(1)>` + "\xff\x00\u2028"
+	var recorder throttledebug.Recorder
+	group := throttle.Must(throttle.NewGroup(throttle.Every(time.Hour), func(context.Context, string) error {
+		return fmt.Errorf("%s: %w", hostile, errFailed)
+	}, throttle.WithName(hostile), throttle.WithObserver(recorder.Observe), quietly()))
+	t.Cleanup(func() { group.Close() })
+	require.Error(t, group.Do(t.Context(), hostile))
+	require.NoError(t, group.Flush(t.Context(), hostile)) // when it returns the run was observed
+	show := []throttledebug.Option{throttledebug.Group(group), throttledebug.Runs(&recorder), throttledebug.Actions()}
+
+	told := look(t, "&q0=%3Cscript", show...).Throttles[0]
+	shown := strings.ToValidUTF8(hostile, "\uFFFD")
+	assert.Equal(t, shown, told.Name)
+	assert.Equal(t, shown, told.Keys.First[0].Key)
+	require.Len(t, told.Recent, 1)
+	assert.Equal(t, shown, told.Recent[0].Key)
+	assert.Equal(t, shown+": failed", told.Failure.Message)
+
+	page := get(t, throttledebug.Handler(show...), "?q0=%3Cscript").Body.String()
+	assert.Equal(t, 1, strings.Count(page, "<script"))
+	assert.NotContains(t, page, "<img")
+	assert.Equal(t, page, strings.ToValidUTF8(page, "?"))
+	assert.GreaterOrEqual(t, strings.Count(page, "&lt;script&gt;alert(1)"), 6)
+	assert.Contains(t, page, `value="&lt;script"`)
+}

@@ -1,0 +1,103 @@
+package throttledebug_test
+
+// This file holds what the tests of the page have in common.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/throttledebug"
+)
+
+const ms = time.Millisecond
+
+var errFailed = errors.New("failed")
+
+// get returns what handler answers to a GET request with query.
+func get(t *testing.T, handler http.Handler, query string) *httptest.ResponseRecorder {
+	t.Helper()
+	answer := httptest.NewRecorder()
+	handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/debug/throttle"+query, http.NoBody))
+	require.Equal(t, http.StatusOK, answer.Code, answer.Body)
+	return answer
+}
+
+// html returns the page.
+func html(t *testing.T, options ...throttledebug.Option) string {
+	t.Helper()
+	return get(t, throttledebug.Handler(options...), "").Body.String()
+}
+
+// look returns what the page tells.
+func look(t *testing.T, query string, options ...throttledebug.Option) throttledebug.Page {
+	t.Helper()
+	answer := get(t, throttledebug.Handler(options...), "?format=json"+query)
+	require.Equal(t, "application/json", answer.Header().Get("Content-Type"))
+	var page throttledebug.Page
+	decoder := json.NewDecoder(answer.Body)
+	decoder.DisallowUnknownFields()
+	require.NoError(t, decoder.Decode(&page))
+	return page
+}
+
+// lookAt returns what the page tells of its only throttle.
+func lookAt(t *testing.T, options ...throttledebug.Option) throttledebug.Throttle {
+	t.Helper()
+	page := look(t, "", options...)
+	require.Len(t, page.Throttles, 1)
+	return page.Throttles[0]
+}
+
+// post returns what handler answers to a POST request with form.
+func post(handler http.Handler, form url.Values, header http.Header) *httptest.ResponseRecorder {
+	request := httptest.NewRequest(http.MethodPost, "/debug/throttle?q0=a", strings.NewReader(form.Encode()))
+	request.Header = header.Clone()
+	if request.Header == nil {
+		request.Header = make(http.Header)
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	answer := httptest.NewRecorder()
+	handler.ServeHTTP(answer, request)
+	return answer
+}
+
+// quietly is for runs that fail on purpose.
+func quietly() throttle.Option { return throttle.WithErrorHandler(func(error) {}) }
+
+// newThrottler returns a Throttler that a bubble can end with.
+func newThrottler[F throttle.Callback](t *testing.T, p throttle.Policy, fn F, options ...throttle.Option) *throttle.Throttler {
+	t.Helper()
+	throttler, err := throttle.New(p, fn, append(options, quietly())...)
+	require.NoError(t, err)
+	t.Cleanup(func() { throttler.Close() })
+	return throttler
+}
+
+// newGroup returns a Group that runs nothing.
+func newGroup[K comparable](t *testing.T, p throttle.Policy, options ...throttle.Option) *throttle.Group[K] {
+	t.Helper()
+	group, err := throttle.NewGroup(p, func(context.Context, K) error { return nil }, options...)
+	require.NoError(t, err)
+	t.Cleanup(func() { group.Close() })
+	return group
+}
+
+// body reads response to its end.
+func body(t *testing.T, response *http.Response) string {
+	t.Helper()
+	read, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	return string(read)
+}

@@ -1,0 +1,189 @@
+package throttledebug_test
+
+// This file holds that an open page is kept up to date, and what that costs.
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/throttledebug"
+)
+
+// An event is what the page is sent.
+type event struct {
+	Now, Rest int64
+	HTML      string
+}
+
+// parse returns the events in stream.
+func parse(t *testing.T, stream string) []event {
+	t.Helper()
+	begin, rest, _ := strings.Cut(stream, "\n\n")
+	require.Equal(t, "retry: 2000", begin)
+	var events []event
+	for line := range strings.SplitSeq(strings.TrimSuffix(rest, "\n\n"), "\n\n") {
+		data, ok := strings.CutPrefix(line, "data: ")
+		require.True(t, ok, line)
+		var e event
+		require.NoError(t, json.Unmarshal([]byte(data), &e))
+		events = append(events, e)
+	}
+	return events
+}
+
+// watch returns the events of an open page during d.
+func watch(t *testing.T, handler http.Handler, d time.Duration) []event {
+	t.Helper()
+	ctx, closePage := context.WithCancel(t.Context())
+	answer := httptest.NewRecorder()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/?format=events", http.NoBody).WithContext(ctx))
+	}()
+	time.Sleep(d)
+	closePage()
+	<-ended
+	assert.Equal(t, "text/event-stream", answer.Header().Get("Content-Type"))
+	return parse(t, answer.Body.String())
+}
+
+func TestAnOpenPageIsKeptUpToDate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reload := newThrottler(t, throttle.Debounce(90*time.Minute, 0), func() {})
+		handler := throttledebug.Handler(throttledebug.Throttler(reload))
+		begin := time.Now().UnixMilli()
+		time.AfterFunc(2500*ms, reload.Call)
+		events := watch(t, handler, 5500*ms)
+		require.Len(t, events, 6)
+		var changed []bool
+		for i, e := range events {
+			assert.Equal(t, begin+int64(1000*i), e.Now)
+			assert.EqualValues(t, 1000, e.Rest)
+			changed = append(changed, e.HTML != "")
+		}
+		// What is due in more than the strip shows does not move.
+		assert.Equal(t, []bool{true, false, false, true, false, false}, changed)
+		assert.Contains(t, events[0].HTML, "idle</span>")
+		assert.Contains(t, events[3].HTML, "waiting</span>")
+		assert.True(t, strings.HasPrefix(events[3].HTML, "<main>") && strings.HasSuffix(events[3].HTML, "</main>"))
+	})
+}
+
+func TestAnOpenPageIsSearched(t *testing.T) {
+	group := newGroup[string](t, throttle.Every(time.Hour))
+	require.NoError(t, group.Do(t.Context(), "alice"))
+	require.NoError(t, group.Do(t.Context(), "bob"))
+	server := httptest.NewServer(throttledebug.Handler(throttledebug.Group(group)))
+	defer server.Close()
+	response, err := http.Get(server.URL + "?format=events&q0=bo")
+	require.NoError(t, err)
+	defer response.Body.Close()
+	lines := bufio.NewReader(response.Body)
+	for range 2 {
+		_, err = lines.ReadString('\n')
+		require.NoError(t, err)
+	}
+	data, err := lines.ReadString('\n')
+	require.NoError(t, err)
+	assert.Contains(t, data, `data-key=\"bob\"`)
+	assert.NotContains(t, data, "alice")
+}
+
+// A slow part is one whose look takes a while: here, by a key's String method.
+type slow struct{}
+
+func (slow) String() string {
+	time.Sleep(500 * ms)
+	return "slow"
+}
+
+func TestALookThatTakesLongIsTakenMoreSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		group := newGroup[slow](t, throttle.Every(time.Hour))
+		require.NoError(t, group.Do(t.Context(), slow{}))
+		events := watch(t, throttledebug.Handler(throttledebug.Group(group)), 55*time.Second)
+		require.Len(t, events, 6)
+		for i, e := range events[1:] {
+			assert.EqualValues(t, 10_000, e.Now-events[i].Now)
+			assert.EqualValues(t, 9500, e.Rest)
+		}
+	})
+}
+
+func TestAStreamSurvivesAWriteTimeout(t *testing.T) {
+	const timeout = 50 * ms
+	reload := newThrottler(t, throttle.Every(time.Hour), func() {})
+	server := httptest.NewUnstartedServer(throttledebug.Handler(throttledebug.Throttler(reload)))
+	server.Config.WriteTimeout = timeout
+	server.Start()
+	defer server.Close()
+	response, err := http.Get(server.URL + "?format=events")
+	require.NoError(t, err)
+	defer response.Body.Close()
+	events := 0
+	for lines := bufio.NewScanner(response.Body); events < 3 && lines.Scan(); {
+		if strings.HasPrefix(lines.Text(), "data: ") {
+			events++
+		}
+	}
+	assert.Equal(t, 3, events)
+}
+
+// A mute hides that what it wraps can flush, as some middleware does.
+type mute struct{ http.ResponseWriter }
+
+func TestWithoutFlushingAStreamIsOneEvent(t *testing.T) {
+	handler := throttledebug.Handler()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler.ServeHTTP(mute{w}, r)
+	}))
+	defer server.Close()
+	response, err := http.Get(server.URL + "?format=events")
+	require.NoError(t, err)
+	assert.Len(t, parse(t, body(t, response)), 1)
+}
+
+func TestAnOpenPageDoesNotHoldUpShutdown(t *testing.T) {
+	handler := throttledebug.Handler()
+	for range 2 { // servers
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		server := &http.Server{Handler: handler}
+		var all sync.WaitGroup
+		all.Go(func() { assert.ErrorIs(t, server.Serve(listener), http.ErrServerClosed) })
+		url := "http://" + listener.Addr().String() + "?format=events"
+		for range 2 { // pages
+			response, err := http.Get(url)
+			require.NoError(t, err)
+			defer response.Body.Close()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		require.NoError(t, server.Shutdown(ctx))
+		require.NoError(t, server.Shutdown(ctx))
+		cancel()
+		all.Wait()
+	}
+}
+
+func TestHeadOfAStreamEnds(t *testing.T) {
+	server := httptest.NewServer(throttledebug.Handler())
+	defer server.Close()
+	response, err := http.Head(server.URL + "?format=events")
+	require.NoError(t, err)
+	assert.Empty(t, body(t, response))
+	assert.Equal(t, "text/event-stream", response.Header.Get("Content-Type"))
+}

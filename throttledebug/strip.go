@@ -1,0 +1,104 @@
+package throttledebug
+
+import (
+	"fmt"
+	"html/template"
+	"slices"
+	"time"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/internal/timeline"
+)
+
+// This file draws recent runs.
+
+// strips returns how much of the past drawings can show.
+func strips() []time.Duration {
+	return []time.Duration{
+		time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second,
+		time.Minute, 10 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour,
+	}
+}
+
+// stripOf returns how much of the past shows what happens under p. It depends on
+// nothing else, so that the scale of a drawing stays as it is while one looks at it.
+func stripOf(p throttle.Policy) time.Duration {
+	scale := max(p.Interval, p.Quiet, p.MaxInterval, p.Retry.Initial)
+	all := strips()
+	for _, past := range all {
+		if past >= 10*time.Second && scale <= past/10 {
+			return past
+		}
+	}
+	return all[len(all)-1]
+}
+
+// known returns past, or as much less as recent runs reach back, if they are not all
+// that there have been.
+func known(past time.Duration, recent []Run, now time.Time) time.Duration {
+	if len(recent) < keptRuns {
+		return past
+	}
+	reach := now.Sub(recent[0].Started)
+	if reach >= past {
+		return past
+	}
+	all := strips()
+	for _, less := range slices.Backward(all) {
+		if less <= reach {
+			return less
+		}
+	}
+	return all[0]
+}
+
+// draw draws what happened up to now, and what waits.
+func draw(t Throttle, now time.Time) template.HTML {
+	past := known(t.strip, t.Recent, now)
+	at := func(when time.Time) time.Duration { return when.Sub(now) + past }
+	events := timeline.Events{End: past + past/5}
+	// Of a Group, whose keys wait and run side by side, there is no single run that is
+	// active, and lines of waits would run into each other.
+	group := t.Keys != nil
+	for _, run := range t.Recent {
+		if at(run.Ended) < 0 {
+			continue
+		}
+		events.Runs = append(events.Runs, timeline.Run{
+			Span:   timeline.Span{Start: at(run.Started), End: at(run.Ended)},
+			Label:  run.summary(),
+			Failed: run.Error != "" && run.Result != string(throttle.ResultRetryIn),
+		})
+		if !run.Asked.IsZero() && !group {
+			events.Waits = append(events.Waits, timeline.Wait{Span: timeline.Span{Start: at(run.Asked), End: at(run.Started)}})
+		}
+	}
+	if t.State == Running && !group {
+		events.Runs = append(events.Runs, timeline.Run{
+			Span: timeline.Span{Start: at(t.LastStart), End: past}, Label: "running", Active: true,
+		})
+	}
+	if !t.Next.IsZero() {
+		// Since when it waits is known to nobody outside.
+		events.Waits = append(events.Waits, timeline.Wait{
+			Span: timeline.Span{Start: past, End: max(at(t.Next), past+1)},
+		})
+	}
+	label := fmt.Sprintf("the last %s, with %d runs", exactly(past), len(events.Runs))
+	return template.HTML(timeline.Strip(events, past, label)) //nolint:gosec // it has escaped all texts
+}
+
+// summary says r in a line.
+func (r Run) summary() string {
+	s := fmt.Sprintf("%s: %s, took %s", r.Cause, r.Result, about(r.Ended.Sub(r.Started)))
+	if r.Key != "" {
+		s = r.Key + ", " + s
+	}
+	if r.Attempt > 1 {
+		s += fmt.Sprintf(", attempt %d", r.Attempt)
+	}
+	if r.Calls > 0 {
+		s += fmt.Sprintf(", %d calls", r.Calls)
+	}
+	return s
+}

@@ -1,0 +1,99 @@
+package throttledebug
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/throttle-go/throttle/internal/timeline"
+)
+
+// This file makes the page of page.html, page.css and page.js.
+
+var (
+	//go:embed page.html
+	pageHTML string
+
+	//go:embed page.css
+	pageCSS string
+
+	//go:embed page.js
+	pageJS string
+)
+
+// newTemplates returns what page.html defines.
+func newTemplates() *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{
+		"draw":  draw,
+		"query": queryName,
+		"took":  func(seconds float64) string { return about(time.Duration(seconds * float64(time.Second))) },
+		"clock": func(t time.Time) string { return t.Format("15:04:05.000") },
+		"since": func(from, to time.Time) string { return about(to.Sub(from)) },
+		"last":  last,
+		"key":   func(part int, key Key, actions bool) keyView { return keyView{key, part, actions} },
+	}).Parse(pageHTML))
+}
+
+// A view is what the templates show.
+type view struct {
+	Page
+
+	Actions bool
+	Style   template.CSS
+	Script  template.JS
+}
+
+// A keyView is what the template of a key shows.
+type keyView struct {
+	Key
+
+	Part    int
+	Actions bool
+}
+
+// listedRuns is how many runs the page lists.
+const listedRuns = 10
+
+// last returns the latest of runs, the last one first.
+func last(runs []Run) []Run {
+	var latest []Run
+	for i := len(runs) - 1; i >= 0 && len(latest) < listedRuns; i-- {
+		latest = append(latest, runs[i])
+	}
+	return latest
+}
+
+// page answers with the whole page.
+func (h *handler) page(w http.ResponseWriter, query url.Values) {
+	style := timeline.Style + pageCSS
+	header := w.Header()
+	header.Set("Content-Type", "text/html; charset=utf-8")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Content-Security-Policy", "default-src 'none'; img-src data:; connect-src 'self'; form-action 'self'; "+
+		"base-uri 'none'; frame-ancestors 'none'; style-src "+digest(style)+"; script-src "+digest(pageJS))
+	_ = h.templates.ExecuteTemplate(w, "page", view{ // the browser is gone
+		Page:    h.look(query),
+		Actions: h.actions,
+		Style:   template.CSS(style), //nolint:gosec // our own
+		Script:  template.JS(pageJS), //nolint:gosec // our own
+	})
+}
+
+// main returns the part of the page that changes.
+func (h *handler) main(query url.Values) string {
+	var html strings.Builder
+	// A Builder does not fail, nor does a template that tests have executed.
+	_ = h.templates.ExecuteTemplate(&html, "main", view{Page: h.look(query), Actions: h.actions})
+	return html.String()
+}
+
+// digest returns what allows source in a Content-Security-Policy.
+func digest(source string) string {
+	sum := sha256.Sum256([]byte(source))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
