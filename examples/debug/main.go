@@ -1,0 +1,188 @@
+// Command debug serves a live page of throttlers that are at work: some fail, panic,
+// repeat what failed, wait for quiet, drop calls, or are closed; one is a group of
+// tenants, one collects lines.
+//
+//	go run ./examples/debug
+//
+// prints where the page is, and works until it is interrupted, or for -duration. It
+// fails if the page does not end up with the runs that there were:
+//
+//	9 throttles at http://127.0.0.1:36755/debug/throttle
+//
+//	  closed  1 runs   0 failed  import
+//	  closed 11 runs   4 failed  reload
+//	  ...
+//
+// With -actions the page has buttons that run at once what is pending, or drop it.
+// Who can reach -addr can press them.
+//
+// What to copy is at the begin of work.go.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/throttle-go/throttle/throttledebug"
+)
+
+// path is where the page is.
+const path = "/debug/throttle"
+
+// patience is how long the end may take.
+const patience = 20 * time.Second
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "debug:", err)
+		os.Exit(1)
+	}
+}
+
+// A config is what the flags say.
+type config struct {
+	addr     string
+	duration time.Duration
+	tenants  int
+	actions  bool
+}
+
+func parse(args []string, stdout io.Writer) (config, error) {
+	var c config
+	flags := flag.NewFlagSet("debug", flag.ContinueOnError)
+	flags.SetOutput(stdout)
+	flags.StringVar(&c.addr, "addr", "127.0.0.1:0", "address to listen on; port 0 is a free one")
+	flags.DurationVar(&c.duration, "duration", 0, "how long to work (default until interrupted)")
+	flags.IntVar(&c.tenants, "tenants", 20, "how many tenants the group is called for")
+	flags.BoolVar(&c.actions, "actions", false, "let the page cancel and flush")
+	if err := flags.Parse(args); err != nil {
+		return c, err
+	}
+	if flags.NArg() > 0 {
+		return c, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if c.tenants < 1 {
+		return c, fmt.Errorf("-tenants is %d, must be at least 1", c.tenants)
+	}
+	return c, nil
+}
+
+// run is the whole program. It ends without an error when ctx ends.
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	c, err := parse(args, stdout)
+	if err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil
+		}
+		return err
+	}
+	if c.duration > 0 {
+		limited, cancel := context.WithTimeout(ctx, c.duration)
+		defer cancel()
+		ctx = limited
+	}
+	w, err := newWork()
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	s, err := serve(c.addr, w.page(c.actions))
+	if err != nil {
+		return err
+	}
+	defer s.server.Close()
+	if _, err := fmt.Fprintf(stdout, "%d throttles at %s\n", len(w.counts), s.url); err != nil {
+		return err
+	}
+
+	w.drive(ctx, c.tenants)
+
+	// ctx has ended, and what follows takes its own time.
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	if err := w.shutdown(ending); err != nil {
+		return err
+	}
+	page, err := read(ending, s.url)
+	if err != nil {
+		return err
+	}
+	return errors.Join(report(stdout, page), w.check(page), s.shutdown(ending))
+}
+
+// A server serves the page.
+type server struct {
+	server *http.Server
+	url    string
+	failed chan error // receives how serving ended
+}
+
+// serve serves page at addr, and leads there from the root.
+func serve(addr string, page http.Handler) (*server, error) {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle(path, page)
+	mux.Handle("/{$}", http.RedirectHandler(path, http.StatusFound))
+	s := &server{
+		// An open page outlives the timeout, which is for other requests.
+		server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second},
+		url:    "http://" + listener.Addr().String() + path,
+		failed: make(chan error, 1),
+	}
+	go func() { s.failed <- s.server.Serve(listener) }()
+	return s, nil
+}
+
+// shutdown ends the server; pages that are open do not hold it up.
+func (s *server) shutdown(ctx context.Context) error {
+	err := s.server.Shutdown(ctx)
+	if served := <-s.failed; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}
+
+// read returns the page at url, as a program reads it.
+func read(ctx context.Context, url string) (throttledebug.Page, error) {
+	var page throttledebug.Page
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"?format=json", http.NoBody)
+	if err != nil {
+		return page, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return page, err
+	}
+	if response.StatusCode == http.StatusOK {
+		err = json.NewDecoder(response.Body).Decode(&page)
+	} else {
+		err = fmt.Errorf("GET %s: %s", request.URL, response.Status)
+	}
+	return page, errors.Join(err, response.Body.Close())
+}
+
+// report prints what the page tells.
+func report(stdout io.Writer, page throttledebug.Page) error {
+	_, err := fmt.Fprintln(stdout)
+	for _, t := range page.Throttles {
+		_, failed := fmt.Fprintf(stdout, "%8s %5d runs %5d failed  %s\n", t.State, t.Runs, t.Failures, t.Name)
+		err = errors.Join(err, failed)
+	}
+	return err
+}

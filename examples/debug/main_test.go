@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/throttledebug"
+)
+
+func TestDemonstration(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, run(t.Context(), []string{"-duration", "500ms"}, &out), out.String())
+	for _, pattern := range []string{
+		`^9 throttles at http://127\.0\.0\.1:\d+/debug/throttle\n\n`,
+		`\n +closed +1 runs +0 failed  import\n`,
+		`\n +closed +[1-9]\d* runs +\d+ failed  journal\n`,
+		`\n +closed +[1-9]\d* runs +\d+ failed  refresh\n$`,
+	} {
+		assert.Regexp(t, pattern, out.String())
+	}
+}
+
+// A program is run while a test looks at its page.
+type program struct {
+	url       string
+	interrupt func()
+	ended     chan error
+}
+
+func start(t *testing.T, args ...string) program {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	reader, writer := io.Pipe()
+	p := program{interrupt: cancel, ended: make(chan error, 1)}
+	go func() {
+		err := run(ctx, args, writer)
+		p.ended <- err
+		writer.CloseWithError(err)
+	}()
+	lines := bufio.NewReader(reader)
+	line, err := lines.ReadString('\n')
+	require.NoError(t, err)
+	_, p.url, _ = strings.Cut(strings.TrimSpace(line), " throttles at ")
+	go io.Copy(io.Discard, lines) //nolint:errcheck // what is left is for nobody
+	return p
+}
+
+// end interrupts p, as somebody at the keyboard does.
+func (p program) end(t *testing.T) {
+	t.Helper()
+	p.interrupt()
+	select {
+	case err := <-p.ended:
+		require.NoError(t, err)
+	case <-time.After(2 * patience):
+		require.Fail(t, "an interrupt does not end the program")
+	}
+}
+
+func (p program) get(t *testing.T, query string) *http.Response {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+query, http.NoBody)
+	require.NoError(t, err)
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	t.Cleanup(func() { response.Body.Close() })
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	return response
+}
+
+func (p program) post(t *testing.T, form url.Values) (status int) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.url, strings.NewReader(form.Encode()))
+	require.NoError(t, err)
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	response, err := http.DefaultTransport.RoundTrip(request) // follows no redirection
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	return response.StatusCode
+}
+
+func TestPageShowsEveryThrottle(t *testing.T) {
+	p := start(t, "-tenants", "3")
+	page, err := read(t.Context(), p.url)
+	require.NoError(t, err)
+	kinds := make(map[string]string)
+	for _, throttle := range page.Throttles {
+		kinds[throttle.Name] = throttle.Kind
+	}
+	assert.Equal(t, map[string]string{
+		"reload": "throttler", "index": "throttler", "health": "throttler", "preview": "throttler", "feed": "throttler",
+		"summary": "throttler", "import": "throttler", "journal": "coalescer", "refresh": "group",
+	}, kinds)
+
+	p.url = strings.TrimSuffix(p.url, path) // who goes to the root is led to the page
+	response := p.get(t, "/")
+	assert.Equal(t, path, response.Request.URL.Path)
+	html, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	assert.Contains(t, string(html), "reload")
+	p.end(t)
+}
+
+// The recorder and the search are told of all that the page shows.
+func TestPageShowsRunsAndTenants(t *testing.T) {
+	p := start(t, "-tenants", "1")
+	require.Eventually(t, func() bool {
+		page, err := read(t.Context(), p.url)
+		if err != nil {
+			return false
+		}
+		for _, throttle := range page.Throttles {
+			if throttle.Keys != nil {
+				return throttle.Keys.Held == 1 && throttle.Keys.First[0].Key == "tenant-0" && len(throttle.Recent) > 0
+			}
+		}
+		return false
+	}, patience, 20*time.Millisecond)
+	p.end(t)
+}
+
+func TestActionsAreAnOption(t *testing.T) {
+	p, armed := start(t), start(t, "-actions")
+	form := url.Values{"part": {"0"}, "action": {"cancel"}}
+	assert.Equal(t, http.StatusMethodNotAllowed, p.post(t, form))
+	assert.Equal(t, http.StatusSeeOther, armed.post(t, form))
+	p.end(t)
+	armed.end(t)
+}
+
+// The page stays open, as in a browser.
+func TestInterruptEndsOpenPages(t *testing.T) {
+	p := start(t)
+	events := bufio.NewReader(p.get(t, "?format=events").Body)
+	_, err := events.ReadString('\n')
+	require.NoError(t, err)
+	p.end(t)
+	_, err = io.Copy(io.Discard, events)
+	require.NoError(t, err)
+}
+
+func TestFaultsAreNoticed(t *testing.T) {
+	w, err := newWork()
+	require.NoError(t, err)
+	defer w.close()
+	w.reload.Call()
+	w.imported.Call()
+	require.NoError(t, w.imported.Shutdown(t.Context()))
+	require.NoError(t, w.shutdown(t.Context()))
+	s, err := serve("127.0.0.1:0", w.page(false))
+	require.NoError(t, err)
+	right, err := read(t.Context(), s.url)
+	require.NoError(t, err)
+	require.NoError(t, s.shutdown(t.Context()))
+	require.NoError(t, w.check(right))
+
+	for name, spoil := range map[string]func(*throttledebug.Page){
+		"runs of reload":     func(p *throttledebug.Page) { p.Throttles[0].Runs++ },
+		"nothing of refresh": func(p *throttledebug.Page) { p.Throttles = p.Throttles[:len(p.Throttles)-1] },
+		"too many":           func(p *throttledebug.Page) { p.Throttles = append(p.Throttles, p.Throttles[0]) },
+		`"other" too many`:   func(p *throttledebug.Page) { p.Throttles[0].Name = "other" },
+		"index as idle":      func(p *throttledebug.Page) { p.Throttles[1].State = throttledebug.Idle },
+	} {
+		t.Run(name, func(t *testing.T) {
+			page := right
+			page.Throttles = slices.Clone(right.Throttles)
+			spoil(&page)
+			assert.ErrorContains(t, w.check(page), name)
+		})
+	}
+}
+
+func TestInvalidFlags(t *testing.T) {
+	for _, args := range [][]string{
+		{"-duration", "long"}, {"-tenants", "0"}, {"more"}, {"-addr", "no such address"}, {"-addr", "127.0.0.1:99999"},
+	} {
+		require.Error(t, run(t.Context(), args, io.Discard), fmt.Sprint(args))
+	}
+	require.NoError(t, run(t.Context(), []string{"-help"}, io.Discard))
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/throttledebug"
+)
+
+// This file holds the throttlers, and what they do.
+
+// page returns the page of w. This, and newWork's options, is what to copy.
+func (w *work) page(actions bool) http.Handler {
+	options := []throttledebug.Option{
+		throttledebug.Throttler(w.reload),
+		throttledebug.Throttler(w.index),
+		throttledebug.Throttler(w.health),
+		throttledebug.Throttler(w.preview),
+		throttledebug.Throttler(w.feed),
+		throttledebug.Throttler(w.summary),
+		throttledebug.Throttler(w.imported),
+		throttledebug.Coalescer(w.journal),
+		throttledebug.Group(w.refresh),
+		throttledebug.Runs(&w.recorder),
+	}
+	if actions {
+		options = append(options, throttledebug.Actions())
+	}
+	return throttledebug.Handler(options...)
+}
+
+// A work is a set of throttlers.
+type work struct {
+	recorder throttledebug.Recorder
+	counts   map[string]*atomic.Uint64 // runs, by the throttler's name; the map is not written after newWork
+
+	reload   *throttle.Throttler // fails often, and is repeated
+	index    *throttle.Throttler // waits until nobody types
+	health   *throttle.Throttler // runs by itself, and panics at times
+	preview  *throttle.Throttler // drops calls
+	feed     *throttle.Throttler // is told when to come again
+	summary  *throttle.Throttler // takes long
+	imported *throttle.Throttler // is closed
+	journal  *throttle.Coalescer[[]string]
+	refresh  *throttle.Group[string] // of tenants
+}
+
+func newWork() (*work, error) {
+	w := &work{counts: make(map[string]*atomic.Uint64)}
+	var problems [9]error
+	w.reload, problems[0] = throttle.New(throttle.Policy{
+		Interval: 2 * time.Second,
+		Retry:    throttle.Backoff{Initial: time.Second, Max: 8 * time.Second, MaxAttempts: 5, Jitter: 0.2},
+	}, reload, w.options("reload")...)
+	w.index, problems[1] = throttle.New(throttle.Debounce(800*time.Millisecond, 4*time.Second), index, w.options("index")...)
+	w.health, problems[2] = throttle.New(throttle.Policy{
+		Interval: time.Second, MaxInterval: 4 * time.Second,
+	}, health, w.options("health")...)
+	w.preview, problems[3] = throttle.New(throttle.Policy{
+		Interval: 3 * time.Second, Burst: 2, Edges: throttle.Leading,
+	}, preview, w.options("preview")...)
+	w.feed, problems[4] = throttle.New(throttle.Every(time.Second), feed, w.options("feed")...)
+	w.summary, problems[5] = throttle.New(throttle.Policy{
+		Interval: 2 * time.Second, From: throttle.FromEnd,
+	}, summary, append(w.options("summary"), throttle.WithCallCount())...)
+	w.imported, problems[6] = throttle.New(throttle.Policy{}, func() {}, w.options("import")...)
+	w.journal, problems[7] = throttle.NewCoalescer(throttle.Policy{
+		Quiet: 300 * time.Millisecond, MaxWait: 2 * time.Second, MaxCalls: 20,
+	}, throttle.Append, journal, w.options("journal")...)
+	w.refresh, problems[8] = throttle.NewGroup(throttle.Every(3*time.Second), refresh,
+		append(w.options("refresh"), throttle.WithMaxConcurrent(4), throttle.WithMaxKeys(10_000))...)
+	return w, errors.Join(problems[:]...)
+}
+
+// options returns what makes a throttler known to the page. The page shows the
+// errors, so they are not logged too. Runs are counted apart from the page, to check
+// it.
+func (w *work) options(name string) []throttle.Option {
+	count := &atomic.Uint64{}
+	w.counts[name] = count
+	return []throttle.Option{
+		throttle.WithName(name),
+		throttle.WithObserver(w.recorder.Observe),
+		throttle.WithObserver(func(throttle.Run) { count.Add(1) }),
+		throttle.WithErrorHandler(func(error) {}),
+	}
+}
+
+// check returns what is wrong with page, which was read after Shutdown.
+func (w *work) check(page throttledebug.Page) error {
+	var problems []error
+	seen := make(map[string]bool)
+	for _, t := range page.Throttles {
+		count := w.counts[t.Name]
+		if count == nil || seen[t.Name] {
+			problems = append(problems, fmt.Errorf("the page has a %s %q too many", t.Kind, t.Name))
+			continue
+		}
+		seen[t.Name] = true
+		if ran := count.Load(); t.Runs != ran {
+			problems = append(problems, fmt.Errorf("the page has %d runs of %s, but there were %d", t.Runs, t.Name, ran))
+		}
+		if t.State != throttledebug.Closed {
+			problems = append(problems, fmt.Errorf("the page has %s as %s, but it is closed", t.Name, t.State))
+		}
+	}
+	for name := range w.counts {
+		if !seen[name] {
+			problems = append(problems, fmt.Errorf("the page has nothing of %s", name))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// throttlers returns what needs neither a key nor a value.
+func (w *work) throttlers() []*throttle.Throttler {
+	return []*throttle.Throttler{w.reload, w.index, w.health, w.preview, w.feed, w.summary, w.imported}
+}
+
+// shutdown runs what is pending, and closes all. That some of the last runs fail is
+// no error, but that they take too long.
+func (w *work) shutdown(ctx context.Context) error {
+	for _, t := range w.throttlers() {
+		_ = t.Shutdown(ctx) // the page tells of the run's error
+	}
+	_ = w.journal.Shutdown(ctx)
+	_ = w.refresh.Shutdown(ctx)
+	return ctx.Err()
+}
+
+// close closes all at once, if shutdown has not.
+func (w *work) close() {
+	for _, t := range w.throttlers() {
+		t.Close()
+	}
+	w.journal.Close()
+	w.refresh.Close()
+}
+
+// reload fails two times in five.
+func reload(ctx context.Context) error {
+	pause(ctx, 20*time.Millisecond, 120*time.Millisecond)
+	if chance(0.4) {
+		return fmt.Errorf("reload the configuration: %w", &fs.PathError{Op: "open", Path: "/etc/example/config.toml", Err: fs.ErrNotExist})
+	}
+	return nil
+}
+
+func index(ctx context.Context) error {
+	pause(ctx, 200*time.Millisecond, 600*time.Millisecond)
+	return nil
+}
+
+// health panics one time in five.
+func health(ctx context.Context) error {
+	pause(ctx, 5*time.Millisecond, 50*time.Millisecond)
+	if chance(0.2) {
+		var answers map[string]int
+		answers["disk"]++ // panics: the map is nil
+	}
+	return nil
+}
+
+func preview(ctx context.Context) error {
+	pause(ctx, 30*time.Millisecond, 200*time.Millisecond)
+	return nil
+}
+
+// feed is sent away one time in four.
+func feed(ctx context.Context) error {
+	pause(ctx, 50*time.Millisecond, 300*time.Millisecond)
+	if chance(0.25) {
+		return fmt.Errorf("429 Too Many Requests: %w", throttle.RetryIn(3*time.Second))
+	}
+	return nil
+}
+
+func summary(ctx context.Context) error {
+	pause(ctx, time.Second, 2500*time.Millisecond)
+	return nil
+}
+
+func journal(ctx context.Context, lines []string) error {
+	pause(ctx, 5*time.Millisecond, 20*time.Millisecond)
+	if chance(0.1) {
+		return fmt.Errorf("write %d lines: disk quota exceeded", len(lines))
+	}
+	return nil
+}
+
+// refresh fails one time in ten, always for the same tenants.
+func refresh(ctx context.Context, tenant string) error {
+	pause(ctx, 50*time.Millisecond, 400*time.Millisecond)
+	if tenant[len(tenant)-1] == '7' {
+		return fmt.Errorf("refresh %s: %w", tenant, errors.New("403 Forbidden"))
+	}
+	return nil
+}
+
+func chance(share float64) bool { return rand.Float64() < share }
+
+// pause waits for a time between least and most, or until ctx ends.
+func pause(ctx context.Context, least, most time.Duration) {
+	select {
+	case <-time.After(least + rand.N(most-least)):
+	case <-ctx.Done():
+	}
+}
