@@ -19,7 +19,8 @@ import (
 // by the name they go by.
 var packages = map[string]string{
 	"context": "context", "errors": "errors", "http": "net/http", "signal": "os/signal",
-	"slog": "log/slog", "syscall": "syscall", "throttle": "github.com/throttle-go/throttle", "time": "time",
+	"slog": "log/slog", "syscall": "syscall", "time": "time",
+	"throttle": "github.com/throttle-go/throttle", "throttledebug": "github.com/throttle-go/throttle/throttledebug",
 }
 
 func TestReadmeCompiles(t *testing.T) {

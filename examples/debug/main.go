@@ -94,10 +94,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		defer cancel()
 		ctx = limited
 	}
-	w, err := newWork()
-	if err != nil {
-		return err
-	}
+	w := newWork()
 	defer w.close()
 	s, err := serve(c.addr, w.page(c.actions))
 	if err != nil {

@@ -106,7 +106,7 @@ func TestPageShowsEveryThrottle(t *testing.T) {
 	}, kinds)
 
 	p.url = strings.TrimSuffix(p.url, path) // who goes to the root is led to the page
-	response := p.get(t, "/")
+	response := p.get(t, "/")               //nolint:bodyclose // get sees to it
 	assert.Equal(t, path, response.Request.URL.Path)
 	html, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
@@ -144,7 +144,7 @@ func TestActionsAreAnOption(t *testing.T) {
 // The page stays open, as in a browser.
 func TestInterruptEndsOpenPages(t *testing.T) {
 	p := start(t)
-	events := bufio.NewReader(p.get(t, "?format=events").Body)
+	events := bufio.NewReader(p.get(t, "?format=events").Body) //nolint:bodyclose // get sees to it
 	_, err := events.ReadString('\n')
 	require.NoError(t, err)
 	p.end(t)
@@ -153,8 +153,7 @@ func TestInterruptEndsOpenPages(t *testing.T) {
 }
 
 func TestFaultsAreNoticed(t *testing.T) {
-	w, err := newWork()
-	require.NoError(t, err)
+	w := newWork()
 	defer w.close()
 	w.reload.Call()
 	w.imported.Call()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,22 @@ import (
 )
 
 // This file holds the throttlers, and what they do.
+
+// A work is a set of throttlers.
+type work struct {
+	recorder throttledebug.Recorder
+	counts   map[string]*atomic.Uint64 // runs, by the throttler's name; the map is not written after newWork
+
+	reload   *throttle.Throttler // fails often, and is repeated
+	index    *throttle.Throttler // waits until nobody types
+	health   *throttle.Throttler // runs by itself, and panics at times
+	preview  *throttle.Throttler // drops calls
+	feed     *throttle.Throttler // is told when to come again
+	summary  *throttle.Throttler // takes long
+	imported *throttle.Throttler // is closed
+	journal  *throttle.Coalescer[[]string]
+	refresh  *throttle.Group[string] // of tenants
+}
 
 // page returns the page of w. This, and newWork's options, is what to copy.
 func (w *work) page(actions bool) http.Handler {
@@ -36,47 +53,30 @@ func (w *work) page(actions bool) http.Handler {
 	return throttledebug.Handler(options...)
 }
 
-// A work is a set of throttlers.
-type work struct {
-	recorder throttledebug.Recorder
-	counts   map[string]*atomic.Uint64 // runs, by the throttler's name; the map is not written after newWork
-
-	reload   *throttle.Throttler // fails often, and is repeated
-	index    *throttle.Throttler // waits until nobody types
-	health   *throttle.Throttler // runs by itself, and panics at times
-	preview  *throttle.Throttler // drops calls
-	feed     *throttle.Throttler // is told when to come again
-	summary  *throttle.Throttler // takes long
-	imported *throttle.Throttler // is closed
-	journal  *throttle.Coalescer[[]string]
-	refresh  *throttle.Group[string] // of tenants
-}
-
-func newWork() (*work, error) {
+func newWork() *work {
 	w := &work{counts: make(map[string]*atomic.Uint64)}
-	var problems [9]error
-	w.reload, problems[0] = throttle.New(throttle.Policy{
+	w.reload = throttle.Must(throttle.New(throttle.Policy{
 		Interval: 2 * time.Second,
 		Retry:    throttle.Backoff{Initial: time.Second, Max: 8 * time.Second, MaxAttempts: 5, Jitter: 0.2},
-	}, reload, w.options("reload")...)
-	w.index, problems[1] = throttle.New(throttle.Debounce(800*time.Millisecond, 4*time.Second), index, w.options("index")...)
-	w.health, problems[2] = throttle.New(throttle.Policy{
+	}, reload, w.options("reload")...))
+	w.index = throttle.Must(throttle.New(throttle.Debounce(800*time.Millisecond, 4*time.Second), index, w.options("index")...))
+	w.health = throttle.Must(throttle.New(throttle.Policy{
 		Interval: time.Second, MaxInterval: 4 * time.Second,
-	}, health, w.options("health")...)
-	w.preview, problems[3] = throttle.New(throttle.Policy{
+	}, health, w.options("health")...))
+	w.preview = throttle.Must(throttle.New(throttle.Policy{
 		Interval: 3 * time.Second, Burst: 2, Edges: throttle.Leading,
-	}, preview, w.options("preview")...)
-	w.feed, problems[4] = throttle.New(throttle.Every(time.Second), feed, w.options("feed")...)
-	w.summary, problems[5] = throttle.New(throttle.Policy{
+	}, preview, w.options("preview")...))
+	w.feed = throttle.Must(throttle.New(throttle.Every(time.Second), feed, w.options("feed")...))
+	w.summary = throttle.Must(throttle.New(throttle.Policy{
 		Interval: 2 * time.Second, From: throttle.FromEnd,
-	}, summary, append(w.options("summary"), throttle.WithCallCount())...)
-	w.imported, problems[6] = throttle.New(throttle.Policy{}, func() {}, w.options("import")...)
-	w.journal, problems[7] = throttle.NewCoalescer(throttle.Policy{
+	}, summary, append(w.options("summary"), throttle.WithCallCount())...))
+	w.imported = throttle.Must(throttle.New(throttle.Policy{}, func() {}, w.options("import")...))
+	w.journal = throttle.Must(throttle.NewCoalescer(throttle.Policy{
 		Quiet: 300 * time.Millisecond, MaxWait: 2 * time.Second, MaxCalls: 20,
-	}, throttle.Append, journal, w.options("journal")...)
-	w.refresh, problems[8] = throttle.NewGroup(throttle.Every(3*time.Second), refresh,
-		append(w.options("refresh"), throttle.WithMaxConcurrent(4), throttle.WithMaxKeys(10_000))...)
-	return w, errors.Join(problems[:]...)
+	}, throttle.Append, journal, w.options("journal")...))
+	w.refresh = throttle.Must(throttle.NewGroup(throttle.Every(3*time.Second), refresh,
+		append(w.options("refresh"), throttle.WithMaxConcurrent(4), throttle.WithMaxKeys(10_000))...))
+	return w
 }
 
 // options returns what makes a throttler known to the page. The page shows the
@@ -162,8 +162,7 @@ func index(ctx context.Context) error {
 func health(ctx context.Context) error {
 	pause(ctx, 5*time.Millisecond, 50*time.Millisecond)
 	if chance(0.2) {
-		var answers map[string]int
-		answers["disk"]++ // panics: the map is nil
+		panic(&net.DNSError{Err: "no such host", Name: "disk.example", IsNotFound: true})
 	}
 	return nil
 }
