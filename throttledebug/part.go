@@ -136,7 +136,7 @@ func (g group[K]) find(text string) (found K, err error) {
 
 // tell returns what the three have in common.
 func tell(kind, name string, policy throttle.Policy, stats throttle.Stats) Throttle {
-	return Throttle{
+	told := Throttle{
 		Kind:     kind,
 		Name:     name,
 		Policy:   inWords(policy),
@@ -147,9 +147,12 @@ func tell(kind, name string, policy throttle.Policy, stats throttle.Stats) Throt
 		Dropped:  stats.Dropped,
 		Calls:    stats.Calls,
 		Duration: stats.LastDuration.Seconds(),
-		Failure:  describe(stats.LastError),
 		strip:    stripOf(policy),
 	}
+	if !isRetryIn(stats.LastError) {
+		told.Failure = describe(stats.LastError)
+	}
+	return told
 }
 
 func status(stats throttle.Stats) Status {

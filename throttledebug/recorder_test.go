@@ -105,6 +105,32 @@ func TestTheLatestFailureIsTold(t *testing.T) {
 	assert.Equal(t, "failed", lookAt(t, throttledebug.Throttler(reload)).Failure.Message)
 }
 
+func TestToComeAgainIsNoFailure(t *testing.T) {
+	failure := func(callback func() error) *throttledebug.Failure {
+		reload := newThrottler(t, throttle.Policy{}, callback)
+		require.Error(t, reload.Do(t.Context()))
+		return lookAt(t, throttledebug.Throttler(reload)).Failure
+	}
+	again := fmt.Errorf("busy: %w", throttle.RetryIn(time.Hour))
+	assert.Nil(t, failure(func() error { return again }))
+	assert.NotNil(t, failure(func() error { return &worst{} }))
+	assert.NotNil(t, failure(func() error { panic(again) }))
+}
+
+// A worst is an error with an As method that panics the second time: the first is the
+// Throttler's.
+type worst struct{ asked bool }
+
+func (*worst) Error() string { return "worst" }
+
+func (w *worst) As(any) bool {
+	if w.asked {
+		panic("asked again")
+	}
+	w.asked = true
+	return false
+}
+
 func TestFailuresAreToldWithTheirCauses(t *testing.T) {
 	inner := fmt.Errorf("read: %w", errFailed)
 	failure := failureOf(t, fmt.Errorf("load: %w", errors.Join(inner, nil, &throttle.PanicError{Value: "boom", Stack: []byte("at \xff")})))

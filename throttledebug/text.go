@@ -1,6 +1,7 @@
 package throttledebug
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -63,6 +64,20 @@ func describe(err error) *Failure {
 	f := &Failure{Message: text(err), Type: fmt.Sprintf("%T", err)}
 	f.look(err)
 	return f
+}
+
+// isRetryIn reports whether err says when to come again, which is no failure.
+func isRetryIn(err error) (is bool) {
+	defer func() {
+		if recover() != nil {
+			is = false
+		}
+	}()
+	if _, panicked := err.(*throttle.PanicError); panicked { //nolint:errorlint // what it wraps was not returned
+		return false
+	}
+	_, is = errors.AsType[*throttle.RetryError](err)
+	return is
 }
 
 // look adds err's stack and the causes below it.
