@@ -16,7 +16,7 @@
 // With -actions the page has buttons that run at once what is pending, or drop it.
 // Who can reach -addr can press them.
 //
-// What to copy is at the begin of work.go.
+// What to copy is in work.go: its options and its page.
 package main
 
 import (

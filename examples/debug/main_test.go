@@ -70,15 +70,16 @@ func (p program) end(t *testing.T) {
 	}
 }
 
-func (p program) get(t *testing.T, query string) *http.Response {
+// get returns what is at the address, and the path that it was led to.
+func get(t *testing.T, address string) (body io.Reader, path string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+query, http.NoBody)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, http.NoBody)
 	require.NoError(t, err)
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
 	t.Cleanup(func() { response.Body.Close() })
 	require.Equal(t, http.StatusOK, response.StatusCode)
-	return response
+	return response.Body, response.Request.URL.Path
 }
 
 func (p program) post(t *testing.T, form url.Values) (status int) {
@@ -105,10 +106,9 @@ func TestPageShowsEveryThrottle(t *testing.T) {
 		"summary": "throttler", "import": "throttler", "journal": "coalescer", "refresh": "group",
 	}, kinds)
 
-	p.url = strings.TrimSuffix(p.url, path) // who goes to the root is led to the page
-	response := p.get(t, "/")               //nolint:bodyclose // get sees to it
-	assert.Equal(t, path, response.Request.URL.Path)
-	html, err := io.ReadAll(response.Body)
+	body, led := get(t, strings.TrimSuffix(p.url, path)) // the root
+	assert.Equal(t, path, led)
+	html, err := io.ReadAll(body)
 	require.NoError(t, err)
 	assert.Contains(t, string(html), "reload")
 	p.end(t)
@@ -144,7 +144,8 @@ func TestActionsAreAnOption(t *testing.T) {
 // The page stays open, as in a browser.
 func TestInterruptEndsOpenPages(t *testing.T) {
 	p := start(t)
-	events := bufio.NewReader(p.get(t, "?format=events").Body) //nolint:bodyclose // get sees to it
+	body, _ := get(t, p.url+"?format=events")
+	events := bufio.NewReader(body)
 	_, err := events.ReadString('\n')
 	require.NoError(t, err)
 	p.end(t)
