@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -130,6 +131,48 @@ func TestPageShowsRunsAndTenants(t *testing.T) {
 		return false
 	}, patience, 20*time.Millisecond)
 	p.end(t)
+}
+
+// In half an hour there is something of each kind to see.
+func TestEverythingHappens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWork()
+		defer w.close()
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+		defer cancel()
+		w.drive(ctx, 8)
+		tenants := slices.Sorted(w.refresh.Keys())
+		require.NoError(t, w.shutdown(t.Context()))
+
+		// Those that are seldom asked for may just be forgotten.
+		assert.Contains(t, tenants, "tenant-0")
+		for _, tenant := range tenants {
+			assert.Regexp(t, `^tenant-[0-7]$`, tenant)
+		}
+		assert.Positive(t, w.reload.Stats().Failures, "reload fails")
+		assert.Positive(t, w.index.Stats().Runs, "index runs")
+		assert.Positive(t, w.health.Stats().Panics, "health panics")
+		assert.Positive(t, w.preview.Stats().Dropped, "preview drops calls")
+		assert.Positive(t, w.feed.Stats().Runs, "feed runs")
+		assert.Zero(t, w.feed.Stats().Failures, "to be told when to come again is no failure")
+		assert.Positive(t, w.summary.Stats().Calls, "summary counts calls")
+		assert.EqualValues(t, 1, w.imported.Stats().Runs, "import runs once")
+		assert.Positive(t, w.journal.Stats().Failures, "journal fails")
+		assert.Positive(t, w.refresh.Stats().Failures, "tenant-7 fails")
+		assert.Less(t, w.refresh.Stats().Failures, w.refresh.Stats().Runs, "the others do not")
+	})
+}
+
+// A single tenant is one key, however long it goes on.
+func TestNoOtherTenantIsAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWork()
+		defer w.close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		w.drive(ctx, 1)
+		assert.Equal(t, []string{"tenant-0"}, slices.Collect(w.refresh.Keys()))
+	})
 }
 
 func TestActionsAreAnOption(t *testing.T) {
