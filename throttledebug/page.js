@@ -20,10 +20,23 @@
       if (name !== "open" && !fresh.hasAttribute(name)) old.removeAttribute(name);
     for (const { name, value } of fresh.attributes)
       if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    if (fresh.matches(".keys > ul")) align(old, fresh);
     while (old.childNodes.length > fresh.childNodes.length) old.lastChild.remove();
     fresh.childNodes.forEach((child, i) => {
       if (i < old.childNodes.length) morph(old.childNodes[i], child);
       else old.append(document.importNode(child, true));
+    });
+  }
+
+  // align has the rows of old begin like those of fresh, by adding and removing: a row
+  // stays its key's. Otherwise a button that has the focus would be another key's as
+  // soon as a key before it comes or goes.
+  function align(old, fresh) {
+    const keys = new Set(Array.from(fresh.children, (row) => row.dataset.key));
+    for (const row of [...old.children]) if (!keys.has(row.dataset.key)) row.remove();
+    [...fresh.children].forEach((row, i) => {
+      const there = old.children[i];
+      if (there?.dataset.key !== row.dataset.key) old.insertBefore(document.importNode(row, true), there ?? null);
     });
   }
 
