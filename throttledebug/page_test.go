@@ -195,7 +195,7 @@ func TestPageSaysWhatItIs(t *testing.T) {
 			`<p class="message" dir="auto">throttle: callback panicked: at the disco</p>`,
 			`<p class="type">*throttle.PanicError, `,
 			`<details><summary>stack</summary><pre>goroutine `,
-			`<td>call</td><td>0s</td><td>1.23ms</td><td dir="auto">panic: throttle: callback panicked: at the disco</td>`,
+			`<td>call</td><td>0s</td><td>1.23ms</td><td><div dir="auto">panic: throttle: callback panicked: at the disco</div></td>`,
 		} {
 			assert.Contains(t, page, text)
 		}
