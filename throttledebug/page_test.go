@@ -145,8 +145,9 @@ func TestPageShowsAllKindsInTheirOrder(t *testing.T) {
 }
 
 func TestNilShowsNothing(t *testing.T) {
-	page := look(t, "", throttledebug.Throttler(nil), throttledebug.Group[int](nil), throttledebug.Coalescer[int](nil), throttledebug.Runs(nil))
+	page := look(t, "", throttledebug.Throttler(nil), throttledebug.Group[int](nil), throttledebug.Coalescer[int](nil))
 	assert.Empty(t, page.Throttles)
+	assert.Empty(t, lookAt(t, throttledebug.Throttler(newThrottler(t, throttle.Policy{}, func() {})), throttledebug.Runs(nil)).Recent)
 }
 
 func TestRunsAreToldByTheirName(t *testing.T) {
@@ -265,8 +266,8 @@ func TestDurationsHaveAboutThreeDigits(t *testing.T) {
 	var recorder throttledebug.Recorder
 	throttler := newThrottler(t, throttle.Policy{}, func() {})
 	for took, text := range map[string]string{
-		"123ns": "123ns", "1234ns": "1.2µs", "123456ns": "120µs", "1234567ns": "1.23ms", "12345678ns": "12.3ms", "123456789ns": "123ms",
-		"1.23456s": "1.23s", "12.3456s": "12.3s", "83.456s": "1m23s", "3h0m1s": "3h", "3h59m40s": "4h", "0s": "0s", "-1.23456s": "-1.23s",
+		"123ns": "123ns", "1234ns": "1.2µs", "12345ns": "12.3µs", "123456ns": "120µs", "1234567ns": "1.23ms", "12345678ns": "12.3ms", "123456789ns": "123ms",
+		"1.23456s": "1.23s", "12.3456s": "12.3s", "83.456s": "1m23s", "3h0m1s": "3h", "3h59m40s": "4h", "1h30m0.6s": "1h30m", "0s": "0s", "-1.23456s": "-1.23s",
 	} {
 		d, err := time.ParseDuration(took)
 		require.NoError(t, err)

@@ -5,6 +5,8 @@ package throttledebug_test
 import (
 	"errors"
 	"fmt"
+	"math/big"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -56,6 +58,20 @@ func TestRecorderKeepsTheLatestRuns(t *testing.T) {
 			require.Equal(t, attempt-len(recent)+1+i, run.Attempt)
 		}
 	}
+}
+
+func TestRecordedTimesAreToTheMillisecond(t *testing.T) {
+	var recorder throttledebug.Recorder
+	at := func(i int) time.Time { return time.Unix(1, int64(i)*1e6+499_999) }
+	run := finished("", errFailed)
+	run.Asked, run.Due, run.Started, run.Ended = at(1), at(2), at(3), at(4)
+	recorder.Observe(run)
+	told := recorded(t, &recorder, "")
+	for i, got := range []time.Time{told.Recent[0].Asked, told.Recent[0].Due, told.Recent[0].Started, told.Recent[0].Ended} {
+		assert.Equal(t, time.Unix(1, int64(i+1)*1e6).UTC(), got.UTC())
+	}
+	assert.Equal(t, told.Recent[0].Ended, told.Failure.At)
+	assert.InDelta(t, 0.001, told.Recent[0].Duration, 0)
 }
 
 func TestRecorderKeepsTheNamesThatRanLast(t *testing.T) {
@@ -163,6 +179,9 @@ func TestErrorsMayMisbehave(t *testing.T) {
 	assert.Equal(t, &throttledebug.Failure{Message: "<nil>", Type: "*throttledebug_test.odd"}, withoutTime(failureOf(t, (*odd)(nil))))
 	assert.Contains(t, failureOf(t, &odd{}).Message, "PANIC=Error method: runtime error: index out of range")
 	assert.Equal(t, "throttledebug_test.worse", failureOf(t, worse{}).Type)
+	assert.Empty(t, failureOf(t, (*throttle.PanicError)(nil)).Stack)
+	outer := &throttle.PanicError{Value: &throttle.PanicError{Stack: []byte("inner")}, Stack: []byte("outer")}
+	assert.Equal(t, "outer", failureOf(t, outer).Stack)
 
 	endless := &odd{wrapped: []error{errFailed}}
 	for range 5 {
@@ -210,6 +229,9 @@ func TestKeysAreToldAsText(t *testing.T) {
 		{struct{ A, B int }{1, 2}, "{1 2}"},
 		{three, "twin"},
 		{&three, "twin"},
+		{&net.AddrError{Err: "bad", Addr: "x"}, "address x: bad"},
+		{big.NewRat(1, 2), "1/2"},
+		{big.NewFloat(1.5), "1.5"},
 		{&number, fmt.Sprintf("%p", &number)}, // what is there may be changing
 		{struct{}{}, "{}"},
 	} {

@@ -180,10 +180,14 @@ func TestAnOpenPageDoesNotHoldUpShutdown(t *testing.T) {
 }
 
 func TestHeadOfAStreamEnds(t *testing.T) {
-	server := httptest.NewServer(throttledebug.Handler())
-	defer server.Close()
-	response, err := http.Head(server.URL + "?format=events")
-	require.NoError(t, err)
-	assert.Empty(t, body(t, response))
-	assert.Equal(t, "text/event-stream", response.Header.Get("Content-Type"))
+	synctest.Test(t, func(t *testing.T) {
+		answer, begin := httptest.NewRecorder(), time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		throttledebug.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodHead, "/?format=events", http.NoBody).WithContext(ctx))
+		assert.Zero(t, time.Since(begin))
+		assert.Empty(t, answer.Body)
+		assert.Equal(t, "text/event-stream", answer.Header().Get("Content-Type"))
+		assert.Equal(t, "no", answer.Header().Get("X-Accel-Buffering"))
+	})
 }

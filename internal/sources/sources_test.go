@@ -88,7 +88,7 @@ func TestThrottlesAreSources(t *testing.T) {
 
 func TestNextUnixIsExact(t *testing.T) {
 	far := time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC) // after the last that UnixNano knows
-	require.InDelta(t, 10413792000, sources.Sum{Next: far}.NextUnix(), 0)
+	require.InDelta(t, 10413792000.0, sources.Sum{Next: far}.NextUnix(), 0)
 	require.InDelta(t, 1.5, sources.Sum{Next: time.UnixMilli(1500)}.NextUnix(), 0)
 }
 
