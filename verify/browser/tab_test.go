@@ -40,9 +40,13 @@ const (
 type tab struct {
 	ctx context.Context // chromedp finds the tab by it
 
-	mu       sync.Mutex
-	host     string   // which alone may be asked
+	mu sync.Mutex // guards the fields below
+
+	// +checklocks:mu
+	host string // which alone may be asked
+	// +checklocks:mu
 	misdeeds []string // what a page did that none may do
+	// +checklocks:mu
 	failures []string // requests that went wrong
 }
 
