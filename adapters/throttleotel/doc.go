@@ -2,9 +2,7 @@
 // every run, and what waits for one.
 //
 //	telemetry, err := throttleotel.New() // with the global providers
-//	if err != nil {
-//		return err
-//	}
+//	...
 //	reload := throttle.Must(throttle.New(throttle.Every(time.Second), loadConfig,
 //		throttle.WithName("reload"), throttle.WithTracer(telemetry.Trace)))
 //	telemetry.Add(reload)
@@ -16,13 +14,13 @@
 //
 // # Spans
 //
-// A span lasts from the callback's entry to its return, and spans that the callback
-// begins with its context are its children. It is named "throttle.run" and the
+// A span lasts from the start of the run's first tracer to the callback's return, and
+// spans that the callback begins with its context are its children. It is named "throttle.run" and the
 // throttle's name. A run may be for many callers, so it is a child of none of them: it
 // is the root of a trace of its own, or a child of the span in the context of
 // [throttle.WithContext] if that carries one, and it is linked to the spans in which
-// Do was called for it, of the first 16 such calls. Samplers see the links, and these
-// attributes:
+// Do was called for it, of the first 16 calls of Do, in a span or not. Samplers see the
+// links, and these attributes:
 //
 //	throttle.name     the name that throttle.WithName gave
 //	throttle.cause    why the run started: call, retry, interval, flush
@@ -42,11 +40,11 @@
 // # Metrics
 //
 //	throttle.runs          counter    {run}  name, cause, result  runs that have ended
-//	throttle.run.duration  histogram  s      name, result         how long the callback took
+//	throttle.run.duration  histogram  s      name, result         from the run's start to the callback's return
 //	throttle.run.lateness  histogram  s      name                 from when a run was due to its start
 //	throttle.run.wait      histogram  s      name                 from the first call that it covers to its start
 //
-// are of runs. What follows is of sources that were added, and has the attribute
+// are of runs, from the first on. What follows is of sources that were added, and has the attribute
 // throttle.name alone:
 //
 //	throttle.calls         counter          {call}      calls accepted or dropped
@@ -60,7 +58,8 @@
 // Throttles of one name are told as their sum. A Group is one throttle here, and has no
 // more series than another: a key is never an attribute of a metric. Measurements of
 // runs are made in the context of the run's span, for exemplars. The histograms'
-// boundaries reach from 100 µs to 5 min; a view may set others.
+// boundaries reach from 100 µs to 5 min; a view may set others. Lateness counts by the
+// policy at the run's start: what throttle.SetPolicy makes due in the past is late.
 //
 // In all that is told, bytes that are not UTF-8 become U+FFFD: a receiver would refuse
 // everything that is sent along with them.

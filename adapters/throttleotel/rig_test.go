@@ -233,7 +233,7 @@ func histogram(name, description string, points ...distribution) metricdata.Metr
 }
 
 func durationMetric(points ...distribution) metricdata.Metrics {
-	return histogram("throttle.run.duration", "How long the callback took.", points...)
+	return histogram("throttle.run.duration", "Time from a run's start to the callback's return.", points...)
 }
 
 func latenessMetric(points ...distribution) metricdata.Metrics {

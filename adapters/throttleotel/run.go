@@ -32,7 +32,6 @@ func (t *Telemetry) Trace(
 ) (traced context.Context, end func(throttle.Run)) {
 	started := run.Started
 	traced, span := t.tracer.Start(ctx, spanName(run.Name),
-		trace.WithSpanKind(trace.SpanKindInternal),
 		trace.WithTimestamp(started),
 		trace.WithAttributes(t.attributes(run)...), // here, and the links too, so that samplers see them
 		trace.WithLinks(links(callers)...))

@@ -58,8 +58,8 @@ func TestSpanTellsAllOfARun(t *testing.T) {
 	})
 }
 
-// Neither another tracer nor the error handler, both slow, are part of it.
-func TestSpanLastsFromTheCallbacksEntryToItsReturn(t *testing.T) {
+// Another tracer, which is slow, is part of it; the error handler, slow too, is not.
+func TestSpanLastsFromTheRunsStartToTheCallbacksReturn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		begun := time.Now()

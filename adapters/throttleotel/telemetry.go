@@ -30,7 +30,8 @@ const (
 
 // A Telemetry tells OpenTelemetry of runs, by [Telemetry.Trace], and of what waits
 // for one, by [Telemetry.Add]. One does for all of a program, as it lives as long as
-// the MeterProvider that it was built with.
+// the MeterProvider that it was built with. Of two with one MeterProvider, what they tell of
+// sources of one name is undefined.
 //
 // It is built by [New], and its zero value cannot be used. Its methods may be
 // called concurrently.
@@ -75,7 +76,7 @@ func New(opts ...Option) (*Telemetry, error) {
 func (t *Telemetry) instrument(meter metric.Meter) error {
 	i := instruments{meter: meter}
 	t.runs = i.counter("throttle.runs", "{run}", "Runs that have ended.")
-	t.duration = i.histogram("throttle.run.duration", "How long the callback took.")
+	t.duration = i.histogram("throttle.run.duration", "Time from a run's start to the callback's return.")
 	t.lateness = i.histogram("throttle.run.lateness", "Time from when a run was due to its start.")
 	t.wait = i.histogram("throttle.run.wait", "Time from the first call that a run covers to its start.")
 	t.calls = i.total("throttle.calls", "{call}", "Calls accepted or dropped, if they are counted.")

@@ -24,7 +24,8 @@
 //   - throttle_run_lateness_seconds: from when a run was due to its start. It is the
 //     lateness of timers and of the scheduler, unless runs are so slow that the next
 //     one is due before, or a Group has more of them than throttle.WithMaxConcurrent
-//     lets run.
+//     lets run. It counts by the policy at the run's start: what SetPolicy makes due in
+//     the past is late.
 //   - throttle_run_wait_seconds: from the first call that a run covers to its start, if
 //     it covers one. It is what a call waits at most, by design or not.
 //
@@ -54,7 +55,7 @@
 //
 // A server stores native histograms if its scrape_native_histograms is set; one before
 // Prometheus 3.8 has a feature flag, native-histograms, instead. To others, and in the
-// text format, they show no more than sum and count; [WithClassicBuckets] is for those.
+// text format, they show no more than sum, count and the bucket of all; [WithClassicBuckets] is for those.
 //
 //	histogram_quantile(0.99, sum by (throttle) (rate(throttle_run_duration_seconds[5m])))
 //	histogram_quantile(0.99, sum by (throttle, le) (rate(throttle_run_duration_seconds_bucket[5m])))

@@ -60,7 +60,7 @@ func ExampleNew() {
 	_, err := throttleprom.New(throttleprom.WithClassicBuckets(1, 0.1), throttleprom.WithKeyLabel(nil))
 	fmt.Println(err)
 	// Output:
-	// throttle: WithClassicBuckets [1 0.1]: must increase
+	// throttle: WithClassicBuckets [1 0.1]: must be finite, and increase
 	// throttle: WithKeyLabel <nil>: must not be nil
 }
 

@@ -357,13 +357,15 @@ func TestNewReportsEveryProblem(t *testing.T) {
 		throttleprom.WithClassicBuckets(1, 1),
 		throttleprom.WithClassicBuckets(2, 1),
 		throttleprom.WithClassicBuckets(math.NaN()),
+		throttleprom.WithClassicBuckets(1, math.Inf(1)),
 		throttleprom.WithKeyLabel(nil),
 	)
 	require.Nil(t, metrics)
 	require.EqualError(t, err, `throttle: Option <nil>: must not be nil
-throttle: WithClassicBuckets [1 1]: must increase
-throttle: WithClassicBuckets [2 1]: must increase
-throttle: WithClassicBuckets [NaN]: must increase
+throttle: WithClassicBuckets [1 1]: must be finite, and increase
+throttle: WithClassicBuckets [2 1]: must be finite, and increase
+throttle: WithClassicBuckets [NaN]: must be finite, and increase
+throttle: WithClassicBuckets [1 +Inf]: must be finite, and increase
 throttle: WithKeyLabel <nil>: must not be nil`)
 	_, ok := errors.AsType[*throttle.PolicyError](err)
 	require.True(t, ok)

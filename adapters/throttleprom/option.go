@@ -42,15 +42,16 @@ const mustNotBeNil = "must not be nil"
 // for servers that scrape the text format, or do not store native histograms. Those
 // that do leave the classic ones aside, unless told otherwise.
 //
-// bounds are the upper bounds of the buckets in seconds, in increasing order. If there
-// are none, it is 22 from 100 µs to 1000 s, in steps of 1, 2.5 and 5. Each is a time series
-// of its own for each throttler, in three histograms.
+// bounds are the upper bounds of the buckets in seconds, finite and in increasing order.
+// If there are none, it is 22 from 100 µs to 1000 s, in steps of 1, 2.5 and 5. Each is six
+// time series for each name: lateness, wait, and the durations of four results; times
+// the values of the label of [WithKeyLabel].
 func WithClassicBuckets(bounds ...float64) Option {
 	bounds = slices.Clone(bounds)
 	return func(o *options) *throttle.PolicyError {
 		for i, bound := range bounds {
-			if math.IsNaN(bound) || i > 0 && bound <= bounds[i-1] {
-				return &throttle.PolicyError{Field: "WithClassicBuckets", Value: bounds, Reason: "must increase"}
+			if math.IsNaN(bound) || math.IsInf(bound, 0) || i > 0 && bound <= bounds[i-1] {
+				return &throttle.PolicyError{Field: "WithClassicBuckets", Value: bounds, Reason: "must be finite, and increase"}
 			}
 		}
 		o.bounds = bounds

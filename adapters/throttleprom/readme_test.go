@@ -12,7 +12,9 @@ import (
 
 func TestReadmeCompiles(t *testing.T) {
 	require.NoError(t, snippet.CheckFile("../../README.md", "throttleprom", map[string]string{
+		"http":         "net/http",
 		"prometheus":   "github.com/prometheus/client_golang/prometheus",
+		"promhttp":     "github.com/prometheus/client_golang/prometheus/promhttp",
 		"throttle":     "github.com/throttle-go/throttle",
 		"throttleprom": "github.com/throttle-go/throttle/adapters/throttleprom",
 		"time":         "time",
