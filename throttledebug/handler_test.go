@@ -293,6 +293,10 @@ func TestActionsHaveButtons(t *testing.T) {
 	assert.Contains(t, page, `<form method="post"><input type="hidden" name="part" value="0">`+buttons)
 	assert.Contains(t, page, `<form method="post"><input type="hidden" name="part" value="1"><input type="hidden" name="key" value="a&amp;b">`+buttons)
 	assert.Equal(t, 2, strings.Count(page, buttons))
+
+	closed := newThrottler(t, throttle.Policy{}, func() {})
+	require.NoError(t, closed.Close())
+	assert.NotContains(t, html(t, throttledebug.Throttler(closed), throttledebug.Actions()), "<button")
 }
 
 // The page is found below any path, with what redirects to it.

@@ -189,7 +189,7 @@ func TestPageSaysWhatItIs(t *testing.T) {
 		for _, text := range []string{
 			`<span class="state" data-field="state">idle</span>`,
 			`<dd data-field="runs">1</dd>`,
-			`<dd data-field="failures">1, 1 of them panics</dd>`,
+			`<dd data-field="failures">1, panics: 1</dd>`,
 			`<div><dt>calls dropped</dt><dd data-field="dropped">1</dd></div>`,
 			`<div><dt>calls</dt><dd data-field="calls">2</dd></div>`,
 			`<dd data-field="took">1.23ms</dd>`,

@@ -84,13 +84,13 @@ func draw(t Throttle, now time.Time) template.HTML {
 			Span: timeline.Span{Start: past, End: max(at(t.Next), past+1)},
 		})
 	}
-	label := fmt.Sprintf("the last %s, with %d runs", exactly(past), len(events.Runs))
+	label := fmt.Sprintf("the last %s, runs: %d", exactly(past), len(events.Runs))
 	return template.HTML(timeline.Strip(events, past, label)) //nolint:gosec // it has escaped all texts
 }
 
 // summary says r in a line.
 func (r Run) summary() string {
-	s := fmt.Sprintf("%s: %s, took %s", r.Cause, r.Result, about(r.Ended.Sub(r.Started)))
+	s := fmt.Sprintf("%s: %s, took %s", r.Cause, r.Result, took(r.Duration))
 	if r.Key != "" {
 		s = r.Key + ", " + s
 	}

@@ -31,7 +31,7 @@ func strip(t *testing.T, page string) string {
 func drawn(e timeline.Events) string {
 	const past = 10 * time.Second
 	e.End = past + past/5
-	return timeline.Strip(e, past, fmt.Sprintf("the last 10s, with %d runs", len(e.Runs)))
+	return timeline.Strip(e, past, fmt.Sprintf("the last 10s, runs: %d", len(e.Runs)))
 }
 
 func span(begin, end time.Duration) timeline.Span { return timeline.Span{Start: begin, End: end} }
@@ -139,7 +139,7 @@ func TestStripIsAsLongAsThePolicyWants(t *testing.T) {
 		{throttle.Every(time.Hour), "24h"},
 		{throttle.Every(1000 * time.Hour), "24h"},
 	} {
-		assert.Contains(t, html(t, throttledebug.Throttler(newThrottler(t, test.policy, func() {}))), `aria-label="the last `+test.past+`, with 0 runs"`)
+		assert.Contains(t, html(t, throttledebug.Throttler(newThrottler(t, test.policy, func() {}))), `aria-label="the last `+test.past+`, runs: 0"`)
 	}
 }
 
@@ -151,13 +151,13 @@ func TestStripShowsOnlyWhatIsKnown(t *testing.T) {
 		apart time.Duration
 		label string
 	}{
-		{63, 10 * ms, "the last 10s, with 63 runs"},
-		{64, 10 * ms, "the last 1s, with 64 runs"},
-		{64, 20 * ms, "the last 1s, with 50 runs"}, // of 1.28 s
-		{64, 40 * ms, "the last 2s, with 50 runs"},
-		{64, 100 * ms, "the last 5s, with 50 runs"},
-		{64, 156*ms + ms/2, "the last 10s, with 63 runs"},
-		{100, time.Second, "the last 10s, with 10 runs"},
+		{63, 10 * ms, "the last 10s, runs: 63"},
+		{64, 10 * ms, "the last 1s, runs: 64"},
+		{64, 20 * ms, "the last 1s, runs: 50"}, // of 1.28 s
+		{64, 40 * ms, "the last 2s, runs: 50"},
+		{64, 100 * ms, "the last 5s, runs: 50"},
+		{64, 156*ms + ms/2, "the last 10s, runs: 63"},
+		{100, time.Second, "the last 10s, runs: 10"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var recorder throttledebug.Recorder

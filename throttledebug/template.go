@@ -31,7 +31,7 @@ func newTemplates() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
 		"draw":  draw,
 		"query": queryName,
-		"took":  func(seconds float64) string { return about(time.Duration(seconds * float64(time.Second))) },
+		"took":  took,
 		"clock": func(t time.Time) string { return t.Format("15:04:05.000") },
 		"since": func(from, to time.Time) string { return about(to.Sub(from)) },
 		"last":  last,

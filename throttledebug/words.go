@@ -94,6 +94,9 @@ func exactly(d time.Duration) string {
 	return words
 }
 
+// took returns seconds as about does.
+func took(seconds float64) string { return about(time.Duration(seconds * float64(time.Second))) }
+
 // about returns d in three digits or so.
 func about(d time.Duration) string {
 	size := d.Abs()

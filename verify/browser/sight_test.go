@@ -145,7 +145,7 @@ func TestPageIsLegibleAndFits(t *testing.T) {
 	for part, want := range []string{"idle", "waiting", "running", "closed", "waiting"} {
 		shown.shows(t, part, state, want)
 	}
-	shown.shows(t, 5, "[data-field=failures]", "1, 1 of them panics")
+	shown.shows(t, 5, "[data-field=failures]", "1, panics: 1")
 	evaluate[chromedp.Void](t, shown, `document.querySelectorAll("details").forEach(details => { details.open = true })`)
 
 	backgrounds := make(map[string]string)
