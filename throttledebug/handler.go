@@ -3,6 +3,7 @@ package throttledebug
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"html/template"
 	"net/http"
 	"net/url"
@@ -51,7 +52,7 @@ func Group[K comparable](g *throttle.Group[K]) Option {
 
 // Runs shows what r has seen, beside the throttles of the same names: runs on a
 // timeline and in a list, and the last failure even if later runs did not fail. A nil r
-// has seen nothing. Of several recorders, the last that knows a name is shown.
+// has seen nothing. Of several recorders, the last that knows a name is told.
 func Runs(r *Recorder) Option {
 	return func(h *handler) {
 		if r != nil {
@@ -92,7 +93,9 @@ type handler struct {
 func Handler(options ...Option) http.Handler {
 	h := &handler{templates: newTemplates(), over: make(map[*http.Server]chan struct{})}
 	for _, option := range options {
-		option(h)
+		if option != nil {
+			option(h)
+		}
 	}
 	return h
 }
@@ -119,6 +122,7 @@ func (h *handler) get(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	switch query.Get("format") {
 	case "":
+		h.serverOver(r) // before a stream that the page opens as the server shuts down
 		h.page(w, query)
 	case "json":
 		w.Header().Set("Content-Type", "application/json")
@@ -141,13 +145,21 @@ func (h *handler) look(query url.Values) Page {
 	page := Page{Now: rounded(time.Now()), Throttles: []Throttle{}}
 	for i, part := range h.parts {
 		t := part.look(query.Get(queryName(i)))
-		for _, r := range h.recorders {
-			t.add(r)
-		}
+		t.add(h.recorded(t.Name))
 		t.Name = text(t.Name)
 		page.Throttles = append(page.Throttles, t)
 	}
 	return page
+}
+
+// recorded returns what the last Recorder that knows name has seen.
+func (h *handler) recorded(name string) ([]Run, *Failure) {
+	for _, r := range slices.Backward(h.recorders) {
+		if runs, failure := r.recent(name); runs != nil {
+			return runs, failure
+		}
+	}
+	return nil, nil
 }
 
 // queryName returns what, in a request's query, is searched for among the keys of the
@@ -159,13 +171,14 @@ func queryName(index int) string { return "q" + strconv.Itoa(index) }
 const (
 	pace  = time.Second
 	rests = 19
+	retry = 2 * time.Second  // until a browser asks again, at the least
 	grace = 10 * time.Second // for a write
 )
 
 // An event keeps a page up to date.
 type event struct {
 	Now  int64  `json:"now"`            // in ms since 1970
-	Rest int64  `json:"rest"`           // when the next event comes, in ms
+	Rest int64  `json:"rest"`           // until the next event, which may come a little later, in ms
 	HTML string `json:"html,omitempty"` // main; unless it is as it was
 }
 
@@ -174,24 +187,27 @@ type event struct {
 // single one. Browsers ask again by themselves.
 func (h *handler) stream(w http.ResponseWriter, r *http.Request, query url.Values) {
 	control, over := http.NewResponseController(w), h.serverOver(r)
-	_, _ = w.Write([]byte("retry: 2000\n\n")) // in ms
 	for shown := ""; ; {
 		began := time.Now()
 		html := h.main(query)
-		rest := max(pace, rests*time.Since(began))
-		e := event{Now: began.UnixMilli(), Rest: rest.Milliseconds()}
+		now := time.Now()
+		took := now.Sub(began)
+		rest := max(pace, rests*took)
+		e := event{Now: now.UnixMilli(), Rest: (rest + took).Milliseconds()}
 		if html != shown {
 			e.HTML, shown = html, html
 		}
 		data, _ := json.Marshal(e) //nolint:errchkjson // what it holds cannot fail
-		// The server may have a WriteTimeout, which is for the whole of an answer.
-		_ = control.SetWriteDeadline(time.Now().Add(grace))
-		if _, err := w.Write(slices.Concat([]byte("data: "), data, []byte("\n\n"))); err != nil {
+		// The server may have a WriteTimeout, which is for the whole of an answer. With
+		// HTTP/2, a deadline ends the stream even if nothing is being written.
+		_ = control.SetWriteDeadline(now.Add(grace))
+		if _, err := fmt.Fprintf(w, "retry: %d\ndata: %s\n\n", max(retry, rest).Milliseconds(), data); err != nil {
 			return
 		}
 		if err := control.Flush(); err != nil {
 			return
 		}
+		_ = control.SetWriteDeadline(time.Time{})
 		select {
 		case <-time.After(rest):
 		case <-r.Context().Done():

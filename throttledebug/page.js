@@ -3,7 +3,8 @@
   const status = document.getElementById("status");
   let behind = Date.now() - Number(document.body.dataset.now); // this clock, against the server's
   let stale = Infinity; // when there should have been news
-  let source, typing;
+  let again = 0; // when a connection that has fallen silent is given up
+  let source, retry, typing;
 
   // morph makes old what fresh is, and keeps what is the same: the focus, what is
   // selected, what is typed, and what was opened.
@@ -47,7 +48,10 @@
   }
 
   function connect() {
+    clearTimeout(retry);
     source?.close();
+    if (document.hidden) return; // nobody looks, and browsers allow a site few connections
+    again = Date.now() + 30000;
     const query = new URLSearchParams(location.search);
     query.set("format", "events");
     source = new EventSource("?" + query);
@@ -61,15 +65,20 @@
     source.onerror = () => {
       stale = Math.min(stale, Date.now() + 3000);
       // Otherwise the browser tries again by itself.
-      if (source.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
+      if (source.readyState === EventSource.CLOSED) retry = setTimeout(connect, 2000);
     };
   }
 
   function seconds(ms) {
     const s = ms / 1000;
-    if (s < 60) return s.toFixed(1) + " s";
+    if (s < 59.95) return s.toFixed(1) + " s";
     if (s < 3600) return Math.floor(s / 60) + " min " + Math.floor(s % 60) + " s";
     return Math.floor(s / 3600) + " h " + Math.floor((s % 3600) / 60) + " min";
+  }
+
+  // say sets a text, if it is another: readers are told of each change.
+  function say(node, text) {
+    if (node.textContent !== text) node.textContent = text;
   }
 
   // tick says what changes with time alone.
@@ -77,11 +86,12 @@
     const now = Date.now();
     for (const time of document.querySelectorAll("[data-at]")) {
       const left = Number(time.dataset.at) - (now - behind);
-      time.textContent = left > 0 ? "in " + seconds(left) : "now";
+      say(time, left > 0 ? "in " + seconds(left) : "now");
     }
     const late = now > stale;
-    status.textContent = late ? "no connection: this is how it was" : stale < Infinity ? "live" : "connecting";
+    say(status, late ? "no connection: this is how it was" : stale < Infinity ? "live" : "connecting");
     status.classList.toggle("stale", late);
+    if (late && now > again) connect();
   }
 
   document.addEventListener("input", (event) => {
@@ -104,20 +114,15 @@
     }
     const body = new URLSearchParams(new FormData(event.target, event.submitter));
     try {
-      const response = await fetch(location.href, { method: "POST", body });
-      const text = await response.text();
-      if (response.ok) show(text);
-      else alert(text);
+      const response = await fetch(location.href, { method: "POST", body, redirect: "manual" });
+      if (response.type === "opaqueredirect") connect(); // for news
+      else alert(await response.text());
     } catch (error) {
       alert(error);
     }
   });
 
-  // Nobody looks at a page that is hidden, and browsers allow a site few connections.
-  document.addEventListener("visibilitychange", () => {
-    if (document.hidden) source.close();
-    else connect();
-  });
+  document.addEventListener("visibilitychange", connect);
 
   setInterval(tick, 100);
   connect();

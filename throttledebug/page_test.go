@@ -145,7 +145,7 @@ func TestPageShowsAllKindsInTheirOrder(t *testing.T) {
 }
 
 func TestNilShowsNothing(t *testing.T) {
-	page := look(t, "", throttledebug.Throttler(nil), throttledebug.Group[int](nil), throttledebug.Coalescer[int](nil))
+	page := look(t, "", nil, throttledebug.Throttler(nil), throttledebug.Group[int](nil), throttledebug.Coalescer[int](nil))
 	assert.Empty(t, page.Throttles)
 	assert.Empty(t, lookAt(t, throttledebug.Throttler(newThrottler(t, throttle.Policy{}, func() {})), throttledebug.Runs(nil)).Recent)
 }
@@ -168,6 +168,41 @@ func TestRunsAreToldByTheirName(t *testing.T) {
 	for i, throttle := range look(t, "", show...).Throttles {
 		assert.Len(t, throttle.Recent, i+1)
 	}
+}
+
+func TestOfRecordersTheLastThatKnowsANameIsTold(t *testing.T) {
+	var failing, fine throttledebug.Recorder
+	failing.Observe(finished("", errFailed))
+	fine.Observe(finished("", nil))
+	part := throttledebug.Throttler(newThrottler(t, throttle.Policy{}, func() {}))
+	twice := lookAt(t, part, throttledebug.Runs(&failing), throttledebug.Runs(&failing))
+	assert.True(t, twice.Failure.Recovered)
+	assert.NotNil(t, lookAt(t, part, throttledebug.Runs(&fine), throttledebug.Runs(&failing)).Failure)
+	told := lookAt(t, part, throttledebug.Runs(&failing), throttledebug.Runs(&fine))
+	assert.Nil(t, told.Failure)
+	assert.Equal(t, "success", told.Recent[0].Result)
+}
+
+// A Recorder is told of a run before the run counts as ended.
+func TestARunThatAnObserverHoldsUpIsShownOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var recorder throttledebug.Recorder
+		reload := newThrottler(t, throttle.Policy{}, func() error {
+			time.Sleep(time.Second)
+			return errFailed
+		}, throttle.WithObserver(recorder.Observe), throttle.WithObserver(func(throttle.Run) { time.Sleep(time.Hour) }))
+		reload.Call()
+		time.Sleep(time.Minute)
+		told := lookAt(t, throttledebug.Throttler(reload), throttledebug.Runs(&recorder))
+		assert.Equal(t, throttledebug.Running, told.State)
+		assert.Empty(t, told.Recent)
+		assert.False(t, told.Failure.Recovered)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		told = lookAt(t, throttledebug.Throttler(reload), throttledebug.Runs(&recorder))
+		assert.Len(t, told.Recent, 1)
+		assert.False(t, told.Failure.Recovered)
+	})
 }
 
 func TestPageSaysWhatItIs(t *testing.T) {
@@ -212,7 +247,7 @@ func TestPageTellsWhenTheNextRunIsDue(t *testing.T) {
 		due := time.Now().Add(time.Minute)
 		synctest.Wait()
 		stamp := fmt.Sprintf(` <time datetime=%q data-at="%d">%s</time>`, due.Format("2006-01-02T15:04:05.000Z07:00"), due.UnixMilli(), due.Format("15:04:05.000"))
-		assert.Contains(t, html(t, throttledebug.Throttler(reload)), "next run not before"+stamp)
+		assert.Contains(t, html(t, throttledebug.Throttler(reload)), "next run, at the earliest,"+stamp)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		assert.Contains(t, html(t, throttledebug.Throttler(reload)), "next run due"+stamp)

@@ -74,7 +74,7 @@ func (g group[K]) keys(query string) *Keys {
 		key  K
 	}
 	byText := func(a, b named) int { return cmp.Compare(a.text, b.text) }
-	found := &Keys{Held: g.Len(), Query: query, First: []Key{}}
+	found := &Keys{Held: g.Len(), Query: text(query), First: []Key{}}
 	query = strings.ToLower(query)
 	var first []named // in order, so that keys keep their places from look to look
 	for key := range g.Keys() {
@@ -168,20 +168,20 @@ func status(stats throttle.Stats) Status {
 	return s
 }
 
-// add adds what r has seen, if anything.
-func (t *Throttle) add(r *Recorder) {
-	recent, failed := r.recent(t.Name)
-	if recent == nil {
-		return
+// add adds what a Recorder has seen. That may be more than Stats tells: observers are
+// told of a run while it still counts as active.
+func (t *Throttle) add(runs []Run, failed *Failure) {
+	active := t.State == Running && t.Keys == nil
+	if active {
+		runs = slices.DeleteFunc(runs, func(r Run) bool { return r.Started.Equal(t.LastStart) })
 	}
-	t.Recent = recent
+	t.Recent = runs
 	switch {
 	case failed == nil:
 	case t.Failure == nil: // or Stats would tell it
-		recovered := *failed
-		recovered.Recovered = true
-		t.Failure = &recovered
-	case t.Failure.Message == failed.Message: // or Stats tells one that r has yet to see
+		failed.Recovered = !active || !failed.At.After(t.LastStart)
+		t.Failure = failed
+	case t.Failure.Message == failed.Message: // or Stats tells one that the Recorder was not told
 		t.Failure = failed
 	}
 }

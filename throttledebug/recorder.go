@@ -17,9 +17,9 @@ const (
 )
 
 // A Recorder keeps recent runs for [Runs]: the last 64 of each name, and the last that
-// failed, for the 128 names that ran last. It keeps texts, of 1 KiB at most, and no
-// errors or keys, which might keep anything else; they are made in the run's own
-// goroutine. All keys of a Group share its name, and throttles that were given the
+// failed, for the 128 names that ran last. It keeps texts, of 1 KiB at most, a stack of
+// 16 KiB, and no errors or keys, which might keep anything else; they are made in the
+// run's own goroutine. All keys of a Group share its name, and throttles that were given the
 // same name, or none, are told as one.
 //
 // The zero Recorder is ready for use, and must not be copied. Its methods may be
@@ -36,7 +36,7 @@ type record struct {
 	runs    []Run // a ring, once it is full
 	oldest  int   // where it begins
 	latest  time.Time
-	failure *Failure // the last; never changed
+	failure *Failure // the last
 }
 
 // Observe keeps a run: it is what throttle.WithObserver wants, of any number of
@@ -105,15 +105,19 @@ func (r *Recorder) recordLocked(name string) *record {
 }
 
 // recent returns the runs of name, the latest last, and its last failure; nil if
-// there is none.
-func (r *Recorder) recent(name string) ([]Run, *Failure) {
+// there is none. They are the caller's.
+func (r *Recorder) recent(name string) (runs []Run, failure *Failure) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	known := r.records[name]
 	if known == nil {
 		return nil, nil
 	}
-	return slices.Concat(known.runs[known.oldest:], known.runs[:known.oldest]), known.failure
+	if known.failure != nil {
+		last := *known.failure
+		failure = &last
+	}
+	return slices.Concat(known.runs[known.oldest:], known.runs[:known.oldest]), failure
 }
 
 // rounded returns t as it is told. What is computed from two readings of the clock

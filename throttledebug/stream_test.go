@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -24,20 +25,20 @@ import (
 
 // An event is what the page is sent.
 type event struct {
-	Now, Rest int64
-	HTML      string
+	Retry, Now, Rest int64 // in ms
+	HTML             string
 }
 
 // parse returns the events in stream.
 func parse(t *testing.T, stream string) []event {
 	t.Helper()
-	begin, rest, _ := strings.Cut(stream, "\n\n")
-	require.Equal(t, "retry: 2000", begin)
 	var events []event
-	for line := range strings.SplitSeq(strings.TrimSuffix(rest, "\n\n"), "\n\n") {
-		data, ok := strings.CutPrefix(line, "data: ")
-		require.True(t, ok, line)
+	for line := range strings.SplitSeq(strings.TrimSuffix(stream, "\n\n"), "\n\n") {
 		var e event
+		retry, data, ok := strings.Cut(line, "\ndata: ")
+		require.True(t, ok, line)
+		_, err := fmt.Sscanf(retry, "retry: %d", &e.Retry)
+		require.NoError(t, err)
 		require.NoError(t, json.Unmarshal([]byte(data), &e))
 		events = append(events, e)
 	}
@@ -73,6 +74,7 @@ func TestAnOpenPageIsKeptUpToDate(t *testing.T) {
 		for i, e := range events {
 			assert.Equal(t, begin+int64(1000*i), e.Now)
 			assert.EqualValues(t, 1000, e.Rest)
+			assert.EqualValues(t, 2000, e.Retry)
 			changed = append(changed, e.HTML != "")
 		}
 		// What is due in more than the strip shows does not move.
@@ -93,10 +95,8 @@ func TestAnOpenPageIsSearched(t *testing.T) {
 	require.NoError(t, err)
 	defer response.Body.Close()
 	lines := bufio.NewReader(response.Body)
-	for range 2 {
-		_, err = lines.ReadString('\n')
-		require.NoError(t, err)
-	}
+	_, err = lines.ReadString('\n') // retry
+	require.NoError(t, err)
 	data, err := lines.ReadString('\n')
 	require.NoError(t, err)
 	assert.Contains(t, data, `data-key=\"bob\"`)
@@ -119,7 +119,8 @@ func TestALookThatTakesLongIsTakenMoreSeldom(t *testing.T) {
 		require.Len(t, events, 6)
 		for i, e := range events[1:] {
 			assert.EqualValues(t, 10_000, e.Now-events[i].Now)
-			assert.EqualValues(t, 9500, e.Rest)
+			assert.EqualValues(t, 10_000, e.Rest)
+			assert.EqualValues(t, 9500, e.Retry, "browsers that ask again look as seldom")
 		}
 	})
 }
@@ -141,6 +142,29 @@ func TestAStreamSurvivesAWriteTimeout(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 3, events)
+}
+
+// A lined is an answer that has a deadline.
+type lined struct {
+	*httptest.ResponseRecorder
+
+	deadlines []time.Time
+}
+
+func (l *lined) SetWriteDeadline(t time.Time) error {
+	l.deadlines = append(l.deadlines, t)
+	return nil
+}
+
+// With HTTP/2, a deadline that passes between two writes would end the stream.
+func TestAStreamHasADeadlineWhileItWritesOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 1500*ms)
+		defer cancel()
+		answer, begin := &lined{ResponseRecorder: httptest.NewRecorder()}, time.Now()
+		throttledebug.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/?format=events", http.NoBody).WithContext(ctx))
+		assert.Equal(t, []time.Time{begin.Add(10 * time.Second), {}, begin.Add(11 * time.Second), {}}, answer.deadlines)
+	})
 }
 
 // A mute hides that what it wraps can flush, as some middleware does.

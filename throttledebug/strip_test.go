@@ -152,8 +152,9 @@ func TestStripShowsOnlyWhatIsKnown(t *testing.T) {
 		label string
 	}{
 		{63, 10 * ms, "the last 10s, runs: 63"},
-		{64, 10 * ms, "the last 1s, runs: 64"},
+		{64, 10 * ms, "the last 500ms, runs: 50"},
 		{64, 20 * ms, "the last 1s, runs: 50"}, // of 1.28 s
+		{64, 3 * ms, "the last 100ms, runs: 33"},
 		{64, 40 * ms, "the last 2s, runs: 50"},
 		{64, 100 * ms, "the last 5s, runs: 50"},
 		{64, 156*ms + ms/2, "the last 10s, runs: 63"},

@@ -73,7 +73,7 @@ func (h *handler) page(w http.ResponseWriter, query url.Values) {
 	style := timeline.Style + pageCSS
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Referrer-Policy", "same-origin") // or browsers send a form without its origin
 	header.Set("Content-Security-Policy", "default-src 'none'; img-src data:; connect-src 'self'; form-action 'self'; "+
 		"base-uri 'none'; frame-ancestors 'none'; style-src "+digest(style)+"; script-src "+digest(pageJS))
 	_ = h.templates.ExecuteTemplate(w, "page", view{ // the browser is gone

@@ -47,21 +47,25 @@ func keyText(key any) string {
 
 // cut returns s as valid UTF-8 that is not much longer than limit.
 func cut(s string, limit int) string {
+	s = strings.ToValidUTF8(s, string(utf8.RuneError))
 	if len(s) <= limit {
-		return strings.ToValidUTF8(s, string(utf8.RuneError))
+		return s
 	}
 	for i := 1; i < utf8.UTFMax && !utf8.RuneStart(s[limit]); i++ {
 		limit--
 	}
-	return strings.ToValidUTF8(s[:limit], string(utf8.RuneError)) + "…"
+	return s[:limit] + "…"
 }
+
+// typeOf returns err's type in Go.
+func typeOf(err error) string { return cut(fmt.Sprintf("%T", err), textLimit) }
 
 // describe returns what is shown of err, nil for nil.
 func describe(err error) *Failure {
 	if err == nil {
 		return nil
 	}
-	f := &Failure{Message: text(err), Type: fmt.Sprintf("%T", err)}
+	f := &Failure{Message: text(err), Type: typeOf(err)}
 	f.look(err)
 	return f
 }
@@ -89,7 +93,7 @@ func (f *Failure) look(err error) {
 		if cause == nil || len(f.Causes) == causeLimit {
 			continue
 		}
-		f.Causes = append(f.Causes, Cause{Message: text(cause), Type: fmt.Sprintf("%T", cause)})
+		f.Causes = append(f.Causes, Cause{Message: text(cause), Type: typeOf(cause)})
 		f.look(cause)
 	}
 }

@@ -147,7 +147,7 @@ func TestPageShowsStatesAsTheyCome(t *testing.T) {
 	shown.shows(t, 0, state, "running")
 	assert.False(t, evaluate[bool](t, shown, `document.querySelector("[data-field=took]").checkVisibility()`), "none has finished")
 	reload.Call()
-	eventually(t, func(t *assert.CollectT) { assert.Contains(t, field(t, shown, 0, next), "not before in") })
+	eventually(t, func(t *assert.CollectT) { assert.Contains(t, field(t, shown, 0, next), "at the earliest, in") })
 	finish <- struct{}{}
 	shown.shows(t, 0, state, "waiting")
 	assert.True(t, evaluate[bool](t, shown, `document.querySelector("[data-field=took]").checkVisibility()`))
