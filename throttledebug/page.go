@@ -4,7 +4,7 @@ import "time"
 
 // This file holds what a look at throttles tells: as JSON, and to the page.
 
-// A Page is what the Handler tells with format=json. Its times are in RFC 3339, to
+// A Page is what the Handler tells with format=json. Its times are in RFC 3339, UTC to
 // the millisecond, and left out if there is none; its durations are in seconds. Texts
 // are UTF-8, and cut off where they are long.
 type Page struct {

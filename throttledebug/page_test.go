@@ -229,7 +229,7 @@ func TestPageSaysWhatItIs(t *testing.T) {
 			`<div><dt>calls</dt><dd data-field="calls">2</dd></div>`,
 			`<dd data-field="took">1.23ms</dd>`,
 			`<p class="message" dir="auto">throttle: callback panicked: at the disco</p>`,
-			`<p class="type">*throttle.PanicError, `,
+			`<p class="type">*throttle.PanicError, 2000-01-01 00:00:00.001 UTC</p>`,
 			`<details><summary>stack</summary><pre>goroutine `,
 			`<td>call</td><td>0s</td><td>1.23ms</td><td><div dir="auto">panic: throttle: callback panicked: at the disco</div></td>`,
 		} {
@@ -244,9 +244,9 @@ func TestPageTellsWhenTheNextRunIsDue(t *testing.T) {
 		reload := newThrottler(t, throttle.Every(time.Minute), func() { time.Sleep(time.Second) })
 		reload.Call()
 		reload.Call()
-		due := time.Now().Add(time.Minute)
+		due := time.Now().UTC().Add(time.Minute)
 		synctest.Wait()
-		stamp := fmt.Sprintf(` <time datetime=%q data-at="%d">%s</time>`, due.Format("2006-01-02T15:04:05.000Z07:00"), due.UnixMilli(), due.Format("15:04:05.000"))
+		stamp := fmt.Sprintf(` <time datetime=%q data-at="%d">%s UTC</time>`, due.Format("2006-01-02T15:04:05.000Z07:00"), due.UnixMilli(), due.Format("15:04:05.000"))
 		assert.Contains(t, html(t, throttledebug.Throttler(reload)), "next run, at the earliest,"+stamp)
 		time.Sleep(time.Second)
 		synctest.Wait()

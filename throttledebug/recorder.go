@@ -120,6 +120,6 @@ func (r *Recorder) recent(name string) (runs []Run, failure *Failure) {
 	return slices.Concat(known.runs[known.oldest:], known.runs[:known.oldest]), failure
 }
 
-// rounded returns t as it is told. What is computed from two readings of the clock
+// rounded returns t as it is told, in UTC. What is computed from two readings of the clock
 // differs from look to look by less.
-func rounded(t time.Time) time.Time { return t.Round(time.Millisecond) }
+func rounded(t time.Time) time.Time { return t.UTC().Round(time.Millisecond) }

@@ -33,6 +33,7 @@ func newTemplates() *template.Template {
 		"query": queryName,
 		"took":  took,
 		"clock": func(t time.Time) string { return t.Format("15:04:05.000") },
+		"stamp": func(t time.Time) string { return t.Format("2006-01-02 15:04:05.000 MST") }, // it may be long ago
 		"since": func(from, to time.Time) string { return about(to.Sub(from)) },
 		"last":  last,
 		"key":   func(part int, key Key, actions bool) keyView { return keyView{key, part, actions} },
