@@ -32,6 +32,7 @@ type dashboard struct {
 		Targets     []struct {
 			RefID      string `json:"refId"`
 			Expr       string
+			Legend     string `json:"legendFormat"`
 			Datasource datasource
 		}
 	}
@@ -92,6 +93,51 @@ func TestDashboardAsksForWhatIsExported(t *testing.T) {
 	for name := range target.families(t) {
 		if !slices.Contains([]string{"throttle_running", "throttle_next_run_timestamp_seconds"}, name) {
 			require.True(t, asked[name], "nobody asks for %s", name)
+		}
+	}
+}
+
+// What names or chooses labels in a query.
+var (
+	label    = regexp.MustCompile(`(\w+)(=~|=)"([^"]*)"`)
+	grouping = regexp.MustCompile(`\bby \(([^)]*)\)`)
+	variable = regexp.MustCompile(`\$\w+`)
+	mention  = regexp.MustCompile(`\{\{(\w+)\}\}`)
+)
+
+func TestDashboardKnowsLabelsAndTheirValues(t *testing.T) {
+	metrics, target := newMetrics(t, throttleprom.WithClassicBuckets())
+	play(t, metrics)
+	exported := map[string]map[string]bool{} // values by label
+	for _, line := range target.lines(t) {
+		for _, found := range label.FindAllStringSubmatch(line, -1) {
+			if exported[found[1]] == nil {
+				exported[found[1]] = map[string]bool{}
+			}
+			exported[found[1]][found[3]] = true
+		}
+	}
+	for _, panel := range readDashboard(t).Panels {
+		for _, target := range panel.Targets {
+			require.Equal(t, strings.Count(target.Expr, "("), strings.Count(target.Expr, ")"), target.Expr)
+			for _, name := range variable.FindAllString(target.Expr, -1) {
+				require.Contains(t, []string{"$throttle", "$__rate_interval"}, name)
+			}
+			for _, chosen := range label.FindAllStringSubmatch(target.Expr, -1) {
+				for value := range strings.SplitSeq(chosen[3], "|") {
+					require.True(t, chosen[3] == "$throttle" || exported[chosen[1]][value], chosen[0])
+				}
+			}
+			grouped := map[string]bool{}
+			for _, labels := range grouping.FindAllStringSubmatch(target.Expr, -1) {
+				for name := range strings.SplitSeq(labels[1], ", ") {
+					require.Contains(t, exported, name, target.Expr)
+					grouped[name] = true
+				}
+			}
+			for _, mentioned := range mention.FindAllStringSubmatch(target.Legend, -1) {
+				require.True(t, grouped[mentioned[1]], target.Legend)
+			}
 		}
 	}
 }
