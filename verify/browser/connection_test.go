@@ -120,10 +120,10 @@ func TestPageCanBeReadWithoutScript(t *testing.T) {
 
 	assert.Equal(t, "reload", field(t, shown, 0, name))
 	assert.Equal(t, "idle", field(t, shown, 0, state))
-	assert.Regexp(t, `^as of \d\d:\d\d:\d\d\.\d{3}$`, evaluate[string](t, shown, `document.getElementById("status").textContent`))
+	assert.Regexp(t, `^as of \d\d:\d\d:\d\d\.\d{3} UTC$`, evaluate[string](t, shown, `document.getElementById("status").textContent`))
 	reload.Call()
 	shown.shows(t, 0, state, "waiting") // it is read anew
-	assert.Regexp(t, `^next run due \d\d:\d\d:\d\d\.\d{3}$`, field(t, shown, 0, next))
+	assert.Regexp(t, `^next run due \d\d:\d\d:\d\d\.\d{3} UTC$`, field(t, shown, 0, next))
 
 	_, err := chromedp.RunResponse(shown.ctx, chromedp.SendKeys(chromedp.CSS("input[type=search]"), "THE\r"))
 	require.NoError(t, err)
