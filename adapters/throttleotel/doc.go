@@ -59,7 +59,7 @@
 // more series than another: a key is never an attribute of a metric. Measurements of
 // runs are made in the context of the run's span, for exemplars. The histograms'
 // boundaries reach from 100 µs to 5 min; a view may set others. Lateness counts by the
-// policy at the run's start: what throttle.SetPolicy makes due in the past is late.
+// policy at the run's start: what SetPolicy makes due in the past is late.
 //
 // In all that is told, bytes that are not UTF-8 become U+FFFD: a receiver would refuse
 // everything that is sent along with them.
