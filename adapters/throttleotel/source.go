@@ -12,7 +12,8 @@ import (
 
 // A Source is what [Telemetry.Add] takes: a [*throttle.Throttler], a
 // [*throttle.Coalescer] or a [*throttle.Group], whose method Len tells how many keys it
-// holds. Its methods are called concurrently, with no lock held.
+// holds; whatever else has that method counts as a Group. Its methods are called
+// concurrently, with no lock held.
 type Source interface {
 	Name() string
 	Stats() throttle.Stats

@@ -10,8 +10,8 @@ import (
 // This file holds the metrics of what throttlers say of themselves, read at each scrape.
 
 // A Source is what [Metrics.Add] takes: a [*throttle.Throttler], a [*throttle.Coalescer]
-// or a [*throttle.Group], whose method Len tells how many keys it holds. Its methods are
-// called concurrently, with no lock held.
+// or a [*throttle.Group], whose method Len tells how many keys it holds; whatever else has
+// that method counts as a Group. Its methods are called concurrently, with no lock held.
 type Source interface {
 	Name() string
 	Stats() throttle.Stats
@@ -32,25 +32,25 @@ type Source interface {
 // Metrics keeps source from being garbage collected until it is removed. remove may be
 // called several times, and concurrently.
 func (m *Metrics) Add(source Source) (remove func()) {
-	remove = m.sources.Add(source)
 	if !sources.IsNil(source) {
 		m.showRuns(source)
 	}
-	return remove
+	return m.sources.Add(source)
 }
 
 // showRuns shows the runs of source before there are any, if their labels are known.
 func (m *Metrics) showRuns(source Source) {
-	if _, hasKeys := source.(interface{ Len() int }); hasKeys && m.class != nil {
+	if _, keyed := source.(sources.Keyed); keyed && m.class != nil {
 		return
 	}
+	name := source.Name()
 	for _, cause := range []throttle.Cause{
 		throttle.CauseCall, throttle.CauseRetry, throttle.CauseInterval, throttle.CauseFlush,
 	} {
 		for _, result := range []throttle.Result{
 			throttle.ResultSuccess, throttle.ResultFailure, throttle.ResultPanic, throttle.ResultRetryIn,
 		} {
-			m.seriesOf(origin{name: source.Name(), cause: cause, result: result})
+			m.seriesOf(origin{name: name, cause: cause, result: result})
 		}
 	}
 }

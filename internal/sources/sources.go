@@ -18,8 +18,12 @@ type Source interface {
 	Stats() throttle.Stats
 }
 
-// A grouped is a Source that holds keys.
-type grouped interface{ Len() int }
+// A Keyed is a Source that holds keys, as a Group does.
+type Keyed interface {
+	Source
+
+	Len() int
+}
 
 // IsNil reports whether source is nil, or a nil pointer: what a constructor returns
 // beside an error.
@@ -148,7 +152,7 @@ func (s *Set) Sums() []Sum {
 	for i := range readings {
 		r := &readings[i]
 		r.stats = r.source.Stats()
-		if group, ok := r.source.(grouped); ok {
+		if group, ok := r.source.(Keyed); ok {
 			r.keys, r.keyed = group.Len(), true
 		}
 	}
