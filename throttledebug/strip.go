@@ -40,10 +40,7 @@ func known(past time.Duration, recent []Run, now time.Time) time.Duration {
 	if len(recent) < keptRuns {
 		return past
 	}
-	reach := now.Sub(recent[0].Started)
-	if reach >= past {
-		return past
-	}
+	reach := min(past, now.Sub(recent[0].Started))
 	all := strips()
 	for _, less := range slices.Backward(all) {
 		if less <= reach {

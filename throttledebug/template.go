@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,10 +63,8 @@ const listedRuns = 10
 
 // last returns the latest of runs, the last one first.
 func last(runs []Run) []Run {
-	var latest []Run
-	for i := len(runs) - 1; i >= 0 && len(latest) < listedRuns; i-- {
-		latest = append(latest, runs[i])
-	}
+	latest := slices.Clone(runs[max(0, len(runs)-listedRuns):])
+	slices.Reverse(latest)
 	return latest
 }
 

@@ -47,20 +47,15 @@ func edgeWords(p throttle.Policy) []string {
 	case p.Quiet > 0:
 		parts = append(parts, "after "+exactly(p.Quiet)+" without calls")
 	}
-	switch p.Edges {
-	case throttle.Leading:
+	switch {
+	case p.Edges == throttle.Leading:
 		if p.Quiet > 0 {
 			parts = []string{"only if no call came for " + exactly(p.Quiet)}
 		}
 		return append(parts, "leading edge alone, other calls are dropped")
-	case throttle.Trailing:
+	case p.Edges == throttle.Trailing, p.Edges == 0 && p.Quiet > 0:
 		return append(parts, "trailing edge alone")
-	case throttle.Leading | throttle.Trailing:
-		return append(parts, "leading and trailing edge")
-	default: // 0
-		if p.Quiet > 0 {
-			return append(parts, "trailing edge alone")
-		}
+	default:
 		return append(parts, "leading and trailing edge")
 	}
 }
