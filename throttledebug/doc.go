@@ -33,7 +33,7 @@
 //
 // Without an open page nothing runs and no timer is set. An open page is one request,
 // which looks once a second, and more seldom if a look takes long: it takes no more
-// than a twentieth of one processor's time; without script, a look each five seconds. A look at a Group takes time in
-// proportion to its keys, with no lock held for all of it. An open page does not hold
-// up http.Server.Shutdown.
+// than a twentieth of one processor's time; without script, a look each five seconds.
+// A look at a Group takes time in proportion to its keys, with no lock held for all of
+// it. An open page does not hold up http.Server.Shutdown.
 package throttledebug

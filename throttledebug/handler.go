@@ -62,9 +62,9 @@ func Runs(r *Recorder) Option {
 }
 
 // Actions lets those who see the page flush what is pending, and cancel it, which
-// drops calls: of a Group, those of one key. Other sites cannot do so through
-// the browser of somebody who may ([http.CrossOriginProtection]). The POST request for it has
-// the form values
+// drops calls: of a Group, those of one key. Other sites cannot do so through the
+// browser of somebody who may ([http.CrossOriginProtection]). The POST request for it
+// has the form values
 //
 //	action  flush or cancel
 //	part    of what: its place on the page, from 0

@@ -15,12 +15,12 @@
 // # Spans
 //
 // A span lasts from the start of the run's first tracer to the callback's return, and
-// spans that the callback begins with its context are its children. It is named "throttle.run" and the
-// throttle's name. A run may be for many callers, so it is a child of none of them: it
-// is the root of a trace of its own, or a child of the span in the context of
-// [throttle.WithContext] if that carries one, and it is linked to the spans in which
-// Do was called for it, of the first 16 calls of Do, in a span or not. Samplers see the
-// links, and these attributes:
+// spans that the callback begins with its context are its children. It is named
+// "throttle.run" and the throttle's name. A run may be for many callers, so it is a
+// child of none of them: it is the root of a trace of its own, or a child of the span
+// in the context of [throttle.WithContext] if that carries one, and it is linked to the
+// spans in which Do was called for it, of the first 16 calls of Do, in a span or not.
+// Samplers see the links, and these attributes:
 //
 //	throttle.name     the name that throttle.WithName gave
 //	throttle.cause    why the run started: call, retry, interval, flush
@@ -44,8 +44,8 @@
 //	throttle.run.lateness  histogram  s      name                 from when a run was due to its start
 //	throttle.run.wait      histogram  s      name                 from the first call that it covers to its start
 //
-// are of runs, from the first on. What follows is of sources that were added, and has the attribute
-// throttle.name alone:
+// are of runs, from the first on. What follows is of sources that were added, and has
+// the attribute throttle.name alone:
 //
 //	throttle.calls         counter          {call}      calls accepted or dropped
 //	throttle.call.dropped  counter          {call}      those dropped, as there is no trailing edge

@@ -30,8 +30,8 @@ const (
 
 // A Telemetry tells OpenTelemetry of runs, by [Telemetry.Trace], and of what waits
 // for one, by [Telemetry.Add]. One does for all of a program, as it lives as long as
-// the MeterProvider that it was built with. Of two with one MeterProvider, what they tell of
-// sources of one name is undefined.
+// the MeterProvider that it was built with. Of two with one MeterProvider, what they
+// tell of sources of one name is undefined.
 //
 // It is built by [New], and its zero value cannot be used. Its methods may be
 // called concurrently.
