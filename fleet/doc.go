@@ -1,0 +1,2 @@
+// Package fleet shares one throttle among many processes.
+package fleet
