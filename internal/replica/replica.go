@@ -81,11 +81,12 @@ const (
 )
 
 // A Settlement says that the calls up to Through, beyond those settled before, were
-// covered by a run of another replica that has ended. Known is set if Outcome
-// is that run's.
+// covered by a run of another replica that has ended. Known is set if Token and Outcome
+// are that run's.
 type Settlement struct {
 	Through uint64
 	Known   bool
+	Token   int64
 	Outcome machine.Outcome
 }
 
@@ -231,7 +232,7 @@ func (r *Replica) settle(reply machine.Reply) (settled []Settlement) {
 		known := reply.Last.From < g.generation && g.generation <= reply.Last.Through
 		s := Settlement{Through: g.through, Known: known}
 		if known {
-			s.Outcome = reply.Last.Outcome
+			s.Token, s.Outcome = reply.Last.Token, reply.Last.Outcome
 		}
 		settled = append(settled, s)
 		n++
