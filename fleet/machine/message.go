@@ -166,3 +166,11 @@ type Wake struct {
 	Key  string
 	Poll time.Duration
 }
+
+// Wake returns what tells of the finish of key's run that f answers.
+func (f Finished) Wake(key string) Wake {
+	if !f.Pending {
+		return Wake{Key: key, Poll: None}
+	}
+	return Wake{Key: key, Poll: f.Poll}
+}

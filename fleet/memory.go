@@ -1,0 +1,175 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/throttle-go/throttle/fleet/machine"
+)
+
+// A Memory is an [Engine] that keeps its state in the process. The throttlers made on
+// one Memory share it. It is for tests, and for programs that may outgrow one process.
+type Memory struct {
+	Base
+
+	mu        sync.Mutex // guards the fields below
+	// How far the clock has been moved.
+	// +checklocks:mu
+	shift time.Duration
+	// +checklocks:mu
+	keys map[string]*machine.State
+	// +checklocks:mu
+	listeners map[*func(machine.Wake)]struct{}
+}
+
+// NewMemory returns an empty Memory.
+func NewMemory() *Memory {
+	return &Memory{
+		keys:      map[string]*machine.State{},
+		listeners: map[*func(machine.Wake)]struct{}{},
+	}
+}
+
+// Claim implements [Engine].
+func (m *Memory) Claim(ctx context.Context, key string, c machine.Claim) (machine.Reply, error) {
+	if err := ctx.Err(); err != nil {
+		return machine.Reply{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stateLocked(key).Claim(m.nowLocked(), c)
+}
+
+// Finish implements [Engine].
+func (m *Memory) Finish(ctx context.Context, key string, f machine.Finish) (machine.Finished, error) {
+	if err := ctx.Err(); err != nil {
+		return machine.Finished{}, err
+	}
+	finished, listeners, err := m.finish(key, f)
+	if err == nil && !finished.Stale {
+		for _, wake := range listeners {
+			wake(finished.Wake(key))
+		}
+	}
+	return finished, err
+}
+
+func (m *Memory) finish(key string, f machine.Finish) (machine.Finished, []func(machine.Wake), error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	finished, err := m.stateLocked(key).Finish(m.nowLocked(), f)
+	listeners := make([]func(machine.Wake), 0, len(m.listeners))
+	for wake := range m.listeners {
+		listeners = append(listeners, *wake)
+	}
+	return finished, listeners, err
+}
+
+// Renew implements [Engine].
+func (m *Memory) Renew(ctx context.Context, key string, token int64) (held bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stateLocked(key).Renew(m.nowLocked(), token), nil
+}
+
+// page is how many keys Due returns at once.
+const page = 1000
+
+// Due implements [Engine].
+func (m *Memory) Due(ctx context.Context, skip int) (machine.Due, error) {
+	if err := ctx.Err(); err != nil {
+		return machine.Due{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	type entry struct {
+		key string
+		due machine.Time
+	}
+	answer := machine.Due{Next: machine.None, Now: m.nowLocked()}
+	var entries []entry
+	for key, state := range m.keys {
+		switch due, pending := state.Due(); {
+		case !pending:
+		case due <= answer.Now:
+			entries = append(entries, entry{key, due})
+		default:
+			if next := due.Sub(answer.Now); answer.Next == machine.None || next < answer.Next {
+				answer.Next = next
+			}
+		}
+	}
+	slices.SortFunc(entries, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.key, b.key))
+	})
+	for _, e := range entries[min(max(skip, 0), len(entries)):] {
+		if len(answer.Keys) == page {
+			answer.More, answer.Next = true, machine.None
+			break
+		}
+		answer.Keys = append(answer.Keys, e.key)
+	}
+	return answer, nil
+}
+
+// Listen implements [Engine].
+func (m *Memory) Listen(ctx context.Context, wake func(machine.Wake)) error {
+	m.mu.Lock()
+	m.listeners[&wake] = struct{}{}
+	m.mu.Unlock()
+	<-ctx.Done()
+	m.mu.Lock()
+	delete(m.listeners, &wake)
+	m.mu.Unlock()
+	return ctx.Err()
+}
+
+// Step moves the engine's clock by d from now on, as a store's clock may be moved that
+// is set right. It is for tests.
+func (m *Memory) Step(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.shift += d
+}
+
+// Wipe forgets every key, as a store does that fails and was not durable. It is for
+// tests.
+func (m *Memory) Wipe() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.keys)
+}
+
+// State returns a copy of what is kept of key. It is for tests.
+func (m *Memory) State(key string) machine.State {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := *m.stateLocked(key)
+	s.IDs = slices.Clone(s.IDs)
+	return s
+}
+
+// stateLocked returns the state of key.
+//
+// +checklocks:m.mu
+func (m *Memory) stateLocked(key string) *machine.State {
+	s := m.keys[key]
+	if s == nil {
+		s = &machine.State{}
+		m.keys[key] = s
+	}
+	return s
+}
+
+// nowLocked reads the engine's clock.
+//
+// +checklocks:m.mu
+func (m *Memory) nowLocked() machine.Time {
+	return machine.Time(time.Now().Add(m.shift).UnixMicro())
+}
