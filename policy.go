@@ -4,6 +4,8 @@ import (
 	"errors"
 	"math"
 	"time"
+
+	"github.com/throttle-go/throttle/internal/backoff"
 )
 
 // This file holds Policy and the arithmetic of when a run may and must start:
@@ -184,11 +186,7 @@ func (p Policy) edges() Edges {
 // delay returns how long to wait after the given number of failures in a row,
 // at least 1. random is drawn from [0, 1).
 func (b Backoff) delay(failures int, random float64) time.Duration {
-	d, limit := b.Initial, max(b.Initial, b.Max)
-	for ; failures > 1 && d < limit; failures-- {
-		d += min(d, limit-d)
-	}
-	return d - time.Duration(random*b.Jitter*float64(d))
+	return backoff.Delay(b.Initial, b.Max, b.Jitter, failures, random)
 }
 
 // An instant is a point on the monotonic clock, in nanoseconds since the

@@ -53,7 +53,7 @@ type Replica struct {
 	lost     bool          // it has ended, and that was told
 	finish   machine.Finish
 
-	local     bool          // a run without a grant is active
+	local     bool          // a run without a grant is planned or active
 	notBefore time.Duration // neither such a run nor a grant comes before
 
 	seen     int64        // highest token seen
@@ -391,16 +391,24 @@ func (r *Replica) Notice(at time.Duration) {
 	}
 }
 
-// BeginLocal begins a run without a grant, if none is active, calls are pending and
-// the last start here is as long ago as spacing demands. It covers all calls.
-func (r *Replica) BeginLocal(now time.Duration) bool {
-	if !r.pending || r.local || r.phase == granted || r.phase == running || now < r.notBefore {
-		return false
+// PlanLocal plans a run without a grant, which calls BeginLocal, if no run is active,
+// calls are pending and the last start here is as long ago as the policy demands.
+// Otherwise it returns false, and when to ask again, Never if not by time alone.
+func (r *Replica) PlanLocal(now time.Duration) (planned bool, again time.Duration) {
+	switch {
+	case !r.pending, r.local, r.phase == granted, r.phase == running:
+		return false, Never
+	case now < r.notBefore:
+		return false, r.notBefore
 	}
 	r.local = true
+	return true, 0
+}
+
+// BeginLocal begins the run that was planned. It covers all calls made up to now.
+func (r *Replica) BeginLocal(now time.Duration) {
 	r.notBefore = now + r.Rules.Spacing - r.Rules.Guard
 	r.forget()
-	return true
 }
 
 // EndLocal ends a run without a grant. It is repeated if again is set.
