@@ -15,7 +15,7 @@ import (
 type Memory struct {
 	Base
 
-	mu        sync.Mutex // guards the fields below
+	mu sync.Mutex // guards the fields below
 	// How far the clock has been moved.
 	// +checklocks:mu
 	shift time.Duration

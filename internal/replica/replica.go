@@ -117,8 +117,23 @@ func (r *Replica) forget() {
 	r.holdUntil = 0
 }
 
+// Calls returns how many calls were made.
+func (r *Replica) Calls() uint64 { return r.calls }
+
 // Pending reports whether a call is not known to be covered.
 func (r *Replica) Pending() bool { return r.pending }
+
+// Dirty reports whether a call is not known to be registered.
+func (r *Replica) Dirty() bool { return r.dirty }
+
+// Quiet reports whether the store knows all that the replica does.
+func (r *Replica) Quiet() bool { return r.phase == idle && !r.local && !r.out && !r.dirty }
+
+// Lost reports whether the run's context was cancelled as its lease may be over.
+func (r *Replica) Lost() bool { return r.lost }
+
+// Vain returns how many polls in a row were answered with "due now" and no grant.
+func (r *Replica) Vain() int { return r.vain }
 
 // Due returns when the replica polls next, and false if it does not.
 func (r *Replica) Due() (time.Duration, bool) { return r.pollAt, r.polling }
@@ -135,18 +150,18 @@ const (
 	Lose               // cancel the run's context, after Lose: its lease may be over
 )
 
-// Next returns the next step, and for Wait until when.
-func (r *Replica) Next(now time.Duration) (Step, time.Duration) {
+// Next returns the next step, and until when there is nothing to do beside it.
+func (r *Replica) Next(now time.Duration) (step Step, until time.Duration) {
 	if r.phase == finishing && !r.out { // else the claim's reply could tell of the time before
-		return Finish, 0
+		return Finish, Never
 	}
-	until := Never
+	until = Never
 	if r.phase == running && !r.lost {
 		switch {
 		case now >= r.leaseEnd:
-			return Lose, 0
+			return Lose, now
 		case now >= r.renewAt:
-			return Renew, 0
+			return Renew, now
 		default:
 			until = min(r.renewAt, r.leaseEnd)
 		}
@@ -155,11 +170,11 @@ func (r *Replica) Next(now time.Duration) (Step, time.Duration) {
 	case r.out, r.phase == granted, r.phase == finishing:
 		return Wait, until
 	case r.dirty:
-		return Claim, 0
+		return Claim, until
 	case !r.polling || r.phase == running:
 		return Wait, until
 	case now >= r.pollAt:
-		return Claim, 0
+		return Claim, until
 	default:
 		return Wait, r.pollAt
 	}
@@ -315,7 +330,19 @@ func (r *Replica) grant(now time.Duration, reply machine.Reply) bool {
 	return true
 }
 
-// GiveBack ends a grant whose run has not begun.
+// Discharge ends what is planned and has not begun: no more claims are sent.
+func (r *Replica) Discharge() {
+	r.local, r.polling = false, false
+	if r.phase == granted {
+		r.GiveBack()
+	}
+}
+
+// Forsake gives the finish up that is to be sent. Its lease will end.
+func (r *Replica) Forsake() { r.phase = idle }
+
+// GiveBack ends a grant whose run has not begun, or was broken off: what it took is
+// pending again.
 func (r *Replica) GiveBack() {
 	r.phase, r.finish = finishing, machine.Finish{Token: r.token}
 }
@@ -405,10 +432,15 @@ func (r *Replica) PlanLocal(now time.Duration) (planned bool, again time.Duratio
 	return true, 0
 }
 
-// BeginLocal begins the run that was planned. It covers all calls made up to now.
-func (r *Replica) BeginLocal(now time.Duration) {
+// BeginLocal begins the run that was planned, if one was. It covers all calls made up to
+// now.
+func (r *Replica) BeginLocal(now time.Duration) bool {
+	if !r.local {
+		return false
+	}
 	r.notBefore = now + r.Rules.Spacing - r.Rules.Guard
 	r.forget()
+	return true
 }
 
 // EndLocal ends a run without a grant. It is repeated if again is set.

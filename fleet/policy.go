@@ -1,0 +1,99 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/fleet/machine"
+	"github.com/throttle-go/throttle/internal/replica"
+)
+
+// This file holds what may be asked of a throttler, and what that means for a replica.
+
+// maxKey is how many bytes a key may have.
+const maxKey = 512
+
+// refuse returns what is wrong with the arguments of New.
+func (s *settings) refuse(engine Engine, key string, p throttle.Policy, fn func(context.Context) error) []error {
+	problems := s.refusePolicy(p)
+	refuse := func(wrong bool, field string, value any, reason string) {
+		if wrong {
+			problems = append(problems, &throttle.PolicyError{Field: field, Value: value, Reason: reason})
+		}
+	}
+	refuse(engine == nil, "engine", nil, mustNotBeNil)
+	refuse(fn == nil, "callback", nil, mustNotBeNil)
+	refuse(key == "" || len(key) > maxKey || !utf8.ValidString(key) || strings.ContainsRune(key, 0),
+		"key", fmt.Sprintf("%.40q", key), fmt.Sprintf("must be 1 to %d bytes of UTF-8 without NUL", maxKey))
+	return problems
+}
+
+// refusePolicy returns what is wrong with p.
+func (s *settings) refusePolicy(p throttle.Policy) []error {
+	var problems []error
+	if err := p.Validate(); err != nil {
+		problems = append(problems, err)
+	}
+	refuse := func(wrong bool, field string, value any, reason string) {
+		if wrong {
+			problems = append(problems, &throttle.PolicyError{Field: field, Value: value, Reason: reason})
+		}
+	}
+	const tooLong = "must be at most fifty years"
+	refuse(p.Burst > 1, "Burst", p.Burst, notShared)
+	refuse(p.Quiet != 0, "Quiet", p.Quiet, notShared)
+	refuse(p.MaxWait != 0, "MaxWait", p.MaxWait, notShared)
+	refuse(p.MaxInterval != 0, "MaxInterval", p.MaxInterval, notShared)
+	refuse(p.MaxCalls != 0, "MaxCalls", p.MaxCalls, notShared)
+	refuse(p.Edges == throttle.Leading || p.Edges == throttle.Trailing, "Edges", p.Edges, notShared)
+	refuse(p.From == throttle.FromEnd, "From", p.From, notShared)
+	refuse(p.Retry.Eager, "Retry.Eager", p.Retry.Eager, notShared)
+	refuse(p.Interval > machine.MaxSpan/2, "Interval", p.Interval, tooLong)
+	refuse(max(p.Retry.Initial, p.Retry.Max) > machine.MaxSpan/2, "Retry", p.Retry, tooLong)
+	guard := s.guardOf(p)
+	refuse(s.lease <= 2*guard, "WithLease", s.lease, fmt.Sprintf("must be more than twice the guard of %v", guard))
+	return problems
+}
+
+// guardOf returns the guard.
+func (s *settings) guardOf(p throttle.Policy) time.Duration {
+	if s.guard > 0 {
+		return s.guard
+	}
+	return min(max(p.Interval/10, minGuard), maxGuard)
+}
+
+// rules returns what a replica is told.
+func (s *settings) rules(p throttle.Policy) replica.Rules {
+	guard := s.guardOf(p)
+	const unit = time.Microsecond // what the store counts
+	return replica.Rules{
+		Guard:   guard,
+		Spacing: (p.Interval + guard + unit - 1).Truncate(unit),
+		Lease:   s.lease.Truncate(unit),
+		Policy:  s.describe(p, guard),
+	}
+}
+
+// describe says in a text what the replicas of a fleet should agree on.
+func (s *settings) describe(p throttle.Policy, guard time.Duration) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "interval %v, guard %v, lease %v", p.Interval, guard, s.lease)
+	if r := p.Retry; r.Initial > 0 {
+		fmt.Fprintf(&b, ", retry %v", r.Initial)
+		if r.Max > r.Initial {
+			fmt.Fprintf(&b, " up to %v", r.Max)
+		}
+		if r.MaxAttempts > 0 {
+			fmt.Fprintf(&b, ", %d attempts", r.MaxAttempts)
+		}
+		if r.Jitter > 0 {
+			fmt.Fprintf(&b, ", jitter %v", r.Jitter)
+		}
+	}
+	return b.String()
+}
