@@ -19,7 +19,7 @@ type run struct {
 	failures int   // runs in a row that failed before it
 	cancel   context.CancelCauseFunc
 
-	// Guarded by the Throttler's mu, until the run has ended.
+	// Guarded by the Throttler's mu while the run is active.
 	waits    []*wait // Do calls that it covers
 	canceled bool    // Cancel was called: it is not repeated
 	heard    bool    // Shutdown takes its error
@@ -62,9 +62,6 @@ func (t *Throttler) conclude(seen throttle.Run) {
 		}
 		return
 	}
-	for _, w := range r.waits {
-		w.done <- seen.Err
-	}
 	if len(r.waits) == 0 && !r.heard && seen.Err != nil {
 		t.tellOf(seen)
 	}
@@ -74,6 +71,9 @@ func (t *Throttler) conclude(seen throttle.Run) {
 	}
 	for _, observe := range t.extras.observed {
 		observe(seen)
+	}
+	for _, w := range r.waits {
+		close(w.done)
 	}
 }
 

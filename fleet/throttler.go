@@ -164,8 +164,8 @@ func (t *Throttler) Do(ctx context.Context) error {
 		return err
 	}
 	select {
-	case err = <-w.done:
-		return err
+	case <-w.done:
+		return w.err
 	case <-ctx.Done():
 		return t.leave(ctx, w)
 	}
@@ -184,7 +184,7 @@ func (t *Throttler) ask(ctx context.Context) (*wait, error) {
 	case ended != nil:
 		return nil, ended
 	}
-	w := &wait{call: t.replica.Call(now), done: make(chan error, 1)}
+	w := &wait{call: t.replica.Call(now), done: make(chan struct{})}
 	t.waits = append(t.waits, w)
 	return w, nil
 }
@@ -196,7 +196,7 @@ func (t *Throttler) Cancel() bool {
 	now := t.lock()
 	defer t.settle(now)
 	pending := t.replica.Cancel()
-	t.dropLocked(t.named(throttle.ErrCanceled))
+	t.endWaitsLocked(len(t.waits), t.named(throttle.ErrCanceled))
 	if t.run != nil {
 		t.run.canceled = true
 	}
@@ -332,18 +332,7 @@ func (t *Throttler) drainedError() error {
 func (t *Throttler) interrupted(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.trouble.last != nil {
-		return errors.Join(ctx.Err(), t.trouble.last)
-	}
-	return ctx.Err()
-}
-
-// leave ends w, whose ctx has ended, and returns Do's error.
-func (t *Throttler) leave(ctx context.Context, w *wait) error {
-	if t.forget(w) {
-		return t.interrupted(ctx)
-	}
-	return <-w.done // it was counted on to be taken here: nobody else hears of it
+	return t.interruptedLocked(ctx)
 }
 
 // named returns err, one of package throttle's, with the Throttler's name.

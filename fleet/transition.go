@@ -68,9 +68,10 @@ func (t *Throttler) holdLocked(now time.Duration) (lose context.CancelCauseFunc)
 //
 // +checklocks:t.mu
 func (t *Throttler) giveUpLocked(now time.Duration) {
+	stopping := t.phase == closed || t.phase == draining && !t.replica.Pending()
 	switch m := &t.message; {
 	case m.flying:
-	case m.step == replica.Claim && (now >= m.since+resend || t.phase == closed):
+	case m.step == replica.Claim && (now >= m.since+resend || stopping):
 		t.replica.Abandon(now)
 		*m = message{}
 	case m.step == replica.Finish && t.phase == closed && now >= t.closedAt+farewell:
@@ -238,7 +239,8 @@ func (t *Throttler) failed(op string, err error) (told []error) {
 	d := &t.trouble
 	d.row++
 	d.last = &EngineError{Op: op, Key: t.key, Err: err}
-	d.retryAt = now + backoff.Delay(firstPause, longestPause, 0.5, d.row, rand.Float64())
+	first := min(firstPause, t.replica.Rules.Guard/4) // a grant whose reply is lost can be used yet
+	d.retryAt = now + backoff.Delay(first, longestPause, 0.5, d.row, rand.Float64())
 	if d.row == 1 && t.phase != closed {
 		told = append(told, d.last)
 	}
@@ -304,6 +306,9 @@ func (t *Throttler) end(seen throttle.Run) *run {
 		return nil
 	}
 	t.run = nil
+	for _, w := range r.waits {
+		w.decided, w.err = true, seen.Err
+	}
 	f := t.finishLocked(r, seen)
 	switch lost := seen.Err != nil && (t.phase == closed || t.replica.Lost()); {
 	case r.token == 0:
@@ -367,14 +372,19 @@ func (t *Throttler) closeAt(cause error) (unwatch func() bool) {
 	}
 	t.replica.Cancel()
 	t.replica.Discharge()
-	t.dropLocked(err)
+	t.endWaitsLocked(len(t.waits), err)
 	return t.unwatch
 }
 
 // A wait is what a Do call waits for.
 type wait struct {
 	call uint64
-	done chan error // holds one
+	done chan struct{}
+
+	// Guarded by the Throttler's mu until done is closed, which may have to wait for the
+	// run's hooks once err is decided.
+	decided bool
+	err     error
 }
 
 // settleWaitsLocked gives those their outcome whose calls were covered by another replica.
@@ -391,34 +401,47 @@ func (t *Throttler) settleWaitsLocked(settled []replica.Settlement) {
 		}
 		n := 0
 		for n < len(t.waits) && t.waits[n].call <= s.Through {
-			t.waits[n].done <- err
 			n++
 		}
-		t.waits = slices.Delete(t.waits, 0, n)
+		t.endWaitsLocked(n, err)
 	}
 }
 
-// dropLocked gives err to all whose run has not begun.
+// endWaitsLocked gives err to the first n of those whose run has not begun.
 //
 // +checklocks:t.mu
-func (t *Throttler) dropLocked(err error) {
-	for _, w := range t.waits {
-		w.done <- err
+func (t *Throttler) endWaitsLocked(n int, err error) {
+	for _, w := range t.waits[:n] {
+		w.decided, w.err = true, err
+		close(w.done)
 	}
-	t.waits = nil
+	t.waits = slices.Delete(t.waits, 0, n)
 }
 
-// forget takes w from those who wait, unless its outcome is on its way.
-func (t *Throttler) forget(w *wait) (left bool) {
+// leave takes w, whose ctx has ended, from those who wait, and returns Do's error: what w
+// has been given if that is decided, for nobody else hears of it.
+func (t *Throttler) leave(ctx context.Context, w *wait) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	from := &t.waits
-	if t.run != nil && !slices.Contains(t.waits, w) {
-		from = &t.run.waits
+	if w.decided {
+		return w.err
 	}
-	before := len(*from)
-	*from = slices.DeleteFunc(*from, func(other *wait) bool { return other == w })
-	return len(*from) < before
+	isIt := func(other *wait) bool { return other == w }
+	t.waits = slices.DeleteFunc(t.waits, isIt)
+	if t.run != nil {
+		t.run.waits = slices.DeleteFunc(t.run.waits, isIt)
+	}
+	return t.interruptedLocked(ctx)
+}
+
+// interruptedLocked returns the error of a wait whose ctx has ended.
+//
+// +checklocks:t.mu
+func (t *Throttler) interruptedLocked(ctx context.Context) error {
+	if t.trouble.last != nil {
+		return errors.Join(ctx.Err(), t.trouble.last)
+	}
+	return ctx.Err()
 }
 
 // isOwnLocked reports whether ctx is, or comes from, the active run's.

@@ -1,0 +1,199 @@
+package fleet_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/fleet"
+)
+
+// This file holds tests of the end of a throttler. That no goroutine is left each test of
+// a bubble shows: the bubble would not end.
+
+func TestCloseIsFinal(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		replicas := r.members(1, throttle.Every(interval), nil)
+		m := replicas[0]
+		require.NoError(r, m.Close())
+		require.NoError(r, m.Close())
+		m.Call()
+		r.sleep(10 * time.Second)
+		assert.Empty(r, r.runs())
+		assert.True(r, m.Stats().Closed)
+		require.NoError(r, m.Shutdown(r.Context()))
+	})
+}
+
+func TestCloseLeavesToOthersWhatTheStoreKnows(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		replicas := r.members(2, throttle.Every(interval), nil)
+		replicas[0].Call()
+		r.sleep(100 * time.Millisecond)
+		replicas[0].Call()
+		r.sleep(100 * time.Millisecond)
+		closeAll(replicas[:1])
+		r.sleep(10 * time.Second)
+		runs := r.runs()
+		require.Len(r, runs, 2)
+		assert.Equal(r, 1, runs[1].member)
+	})
+}
+
+func TestARunThatCloseBreaksOffIsDoneByAnother(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		replicas := r.members(2, throttle.Every(interval), func(ctx context.Context) error {
+			if len(r.runs()) > 1 {
+				return nil
+			}
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+		replicas[0].Call()
+		r.sleep(100 * time.Millisecond)
+		closeAll(replicas[:1])
+		r.sleep(10 * time.Second)
+		assert.Len(r, r.runs(), 2)
+	})
+}
+
+// A grant on its way to a replica that closes would hold the key for a lease.
+func TestAGrantThatMeetsAClosedReplicaIsGivenBack(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), nil)
+		r.sleep(interval)
+		m.link.on(nil, func(context.Context, string) error {
+			time.Sleep(50 * time.Millisecond)
+			return nil
+		})
+		m.Call()
+		r.sleep(10 * time.Millisecond)
+		require.NoError(r, m.Close())
+		r.sleep(interval)
+		state := r.store.State(key)
+		assert.NotZero(r, state.Token)
+		assert.Empty(r, state.Owner)
+		assert.Empty(r, r.runs())
+	})
+}
+
+func TestTheParentsEndCloses(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		ctx, cancel := context.WithCancelCause(r.Context())
+		m := r.member(throttle.Every(interval), nil, fleet.WithContext(ctx))
+		require.NoError(r, m.Do(r.Context()))
+		done := awaited(m)
+		r.sleep(10 * time.Millisecond)
+		cancel(errBroken)
+		err := <-done
+		require.ErrorIs(r, err, throttle.ErrClosed)
+		require.ErrorIs(r, err, errBroken)
+		assert.True(r, m.Stats().Closed)
+	})
+}
+
+func TestShutdownHandsOverWhatIsPending(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		replicas := r.members(2, throttle.Every(interval), nil)
+		replicas[0].Call()
+		r.sleep(100 * time.Millisecond)
+		replicas[0].link.on(func(context.Context, string) error {
+			time.Sleep(20 * time.Millisecond)
+			return nil
+		}, nil)
+		done := awaited(replicas[0])
+		r.sleep(time.Millisecond)
+		require.NoError(r, replicas[0].Shutdown(r.Context()))
+		assert.Equal(r, 120*time.Millisecond, r.now(), "as soon as the store knows")
+		require.ErrorIs(r, <-done, throttle.ErrClosed)
+		r.sleep(10 * time.Second)
+		runs := r.runs()
+		require.Len(r, runs, 2)
+		assert.Equal(r, 1, runs[1].member)
+	})
+}
+
+// A call that comes while a claim is out is not in it.
+func TestShutdownHandsOverACallThatHasToWaitForALine(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), nil)
+		require.NoError(r, m.Do(r.Context()))
+		r.sleep(1050 * time.Millisecond)
+		m.link.on(nil, func(context.Context, string) error {
+			time.Sleep(60 * time.Millisecond) // the calls join nothing by then
+			return nil
+		})
+		m.Call()
+		r.sleep(55 * time.Millisecond)
+		m.Call()
+		require.NoError(r, m.Shutdown(r.Context()))
+		state := r.store.State(key)
+		assert.Equal(r, int64(3), state.Requested+int64(len(r.runs())-1), "the store knows of both")
+	})
+}
+
+func TestShutdownWaitsForTheRunAndReturnsItsError(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(retry(throttle.Backoff{Initial: interval}), func(context.Context) error {
+			time.Sleep(3 * time.Second)
+			return errBroken
+		})
+		m.Call()
+		r.sleep(interval)
+		require.Equal(r, errBroken, m.Shutdown(r.Context()))
+		assert.Equal(r, 3*time.Second, r.now())
+		assert.Empty(r, r.errors())
+		assert.Empty(r, r.store.State(key).Owner, "the store knows that it has ended")
+		r.sleep(10 * time.Second)
+		assert.Len(r, r.runs(), 1, "its retry is for others")
+	})
+}
+
+func TestShutdownEndsWithItsContext(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), func(ctx context.Context) error {
+			<-ctx.Done()
+			return nil
+		})
+		m.Call()
+		r.sleep(10 * time.Millisecond)
+		ctx, cancel := context.WithTimeout(r.Context(), interval)
+		defer cancel()
+		require.Equal(r, context.DeadlineExceeded, m.Shutdown(ctx))
+		require.NoError(r, m.Shutdown(r.Context()))
+		assert.True(r, m.Stats().Closed)
+
+		m = r.member(throttle.Every(interval), nil)
+		m.link.cut()
+		m.Call()
+		ctx, cancel = context.WithTimeout(r.Context(), interval)
+		defer cancel()
+		err := m.Shutdown(ctx)
+		require.ErrorIs(r, err, context.DeadlineExceeded)
+		require.ErrorIs(r, err, fleet.ErrEngineUnavailable)
+
+		m = r.member(throttle.Every(interval), nil)
+		require.ErrorIs(r, m.Shutdown(ended()), context.Canceled)
+		assert.True(r, m.Stats().Closed)
+		_ = r.errors()
+	})
+}
+
+func TestShutdownWaitsForWhatRunLocalRuns(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), func(context.Context) error {
+			time.Sleep(3 * time.Second)
+			return nil
+		}, fleet.RunLocal())
+		m.link.cut()
+		m.Call()
+		r.sleep(interval)
+		require.NoError(r, m.Shutdown(r.Context()))
+		assert.Equal(r, 3*time.Second, r.now())
+		_ = r.errors()
+	})
+}

@@ -1,0 +1,313 @@
+package fleet_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/fleet/machine"
+)
+
+// This file holds tests of what goes wrong between a replica and the store.
+
+func TestACallIsKeptWhileTheStoreCannotBeReached(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), nil)
+		m.link.cut()
+		m.Call()
+		r.sleep(time.Minute)
+		assert.Empty(r, r.runs())
+		assert.True(r, m.Stats().Pending)
+		told := r.errors()
+		require.Len(r, told, 1)
+		require.ErrorIs(r, told[0], fleet.ErrEngineUnavailable)
+		assert.Equal(r, "throttle: index: claim: line is cut", told[0].Error())
+		assert.Less(r, m.link.claims.Load(), int64(20), "attempts become rare")
+
+		m.link.heal()
+		r.sleep(2 * time.Second)
+		assert.Len(r, r.runs(), 1, "soon after the store is back")
+		assert.False(r, m.Stats().Pending)
+		assert.Empty(r, r.errors())
+	})
+}
+
+func TestAReplyThatIsLostMakesOneRun(t *testing.T) {
+	for _, op := range []string{"claim", "finish"} {
+		inFleet(t, func(r *rig) {
+			m := r.member(throttle.Every(interval), nil)
+			r.sleep(interval)
+			var lost atomic.Bool
+			m.link.on(nil, func(_ context.Context, of string) error {
+				if of == op && !lost.Swap(true) {
+					return errCut
+				}
+				return nil
+			})
+			m.Call()
+			r.sleep(20 * time.Second)
+			assert.Len(r, r.runs(), 1, op)
+			assert.Len(r, r.errors(), 1, op)
+			assert.False(r, m.Stats().Pending)
+		})
+	}
+}
+
+// A claim whose reply is never seen may have been granted: another identifier would have
+// to wait for its own lease.
+func TestAClaimIsSentAgainAsItWas(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), nil, promptly()...)
+		r.sleep(interval)
+		var lost atomic.Int64
+		m.link.on(nil, func(_ context.Context, op string) error {
+			if op == "claim" && lost.Add(1) == 1 {
+				return errCut
+			}
+			return nil
+		})
+		m.Call()
+		r.sleep(100 * time.Millisecond)
+		assert.Len(r, r.runs(), 1)
+		assert.Equal(r, int64(1), r.store.State(key).Acknowledged)
+		_ = r.errors()
+	})
+}
+
+func TestAGrantThatComesTooLateIsGivenBack(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), nil, promptly()...)
+		r.sleep(interval)
+		m.link.on(nil, func(_ context.Context, op string) error {
+			if op == "claim" {
+				time.Sleep(99 * time.Millisecond)
+				m.link.heal()
+				time.Sleep(2 * time.Millisecond)
+			}
+			return nil
+		})
+		m.Call()
+		r.sleep(150 * time.Millisecond)
+		assert.Empty(r, r.runs())
+		// The attempt may also be given up by then, and the answer to the next be late.
+		for _, err := range r.errors() {
+			assert.True(r, errors.Is(err, fleet.ErrLate) || errors.Is(err, fleet.ErrEngineUnavailable), err)
+		}
+		r.sleep(5 * time.Second)
+		assert.Len(r, r.runs(), 1, "the call is kept")
+		assert.Equal(r, uint64(1), m.Stats().Runs)
+	})
+}
+
+func TestAStoreTooFarAwayIsTold(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), nil, fleet.WithGuard(10*time.Millisecond))
+		m.link.on(func(context.Context, string) error {
+			time.Sleep(20 * time.Millisecond)
+			return nil
+		}, func(context.Context, string) error {
+			time.Sleep(20 * time.Millisecond)
+			return nil
+		})
+		m.Call()
+		r.sleep(10 * time.Second)
+		assert.Empty(r, r.runs())
+		told := r.errors()
+		require.NotEmpty(r, told)
+		require.ErrorIs(r, told[0], fleet.ErrLate)
+		assert.Less(r, m.link.claims.Load(), int64(100), "and not asked in vain all the time")
+	})
+}
+
+func TestAStoreThatIsWipedCostsAtMostOneRun(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		replicas := r.members(3, throttle.Every(interval), nil)
+		replicas[0].Call()
+		r.sleep(300 * time.Millisecond)
+		replicas[1].Call()
+		r.sleep(300 * time.Millisecond)
+		r.store.Wipe()
+		r.sleep(10 * time.Second)
+		assert.Len(r, r.runs(), 2, "the call is restored by who made it")
+		for _, m := range replicas {
+			assert.False(r, m.Stats().Pending)
+		}
+	})
+}
+
+func TestTokensRiseThoughTheStoreForgets(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), nil)
+		require.NoError(r, m.Do(r.Context()))
+		r.store.Step(-time.Hour)
+		r.store.Wipe()
+		require.NoError(r, m.Do(r.Context()))
+		runs := r.runs()
+		assert.Greater(r, runs[1].token, runs[0].token)
+	})
+}
+
+func TestStepsOfTheStoresClock(t *testing.T) {
+	for _, step := range []time.Duration{-time.Hour, time.Hour} {
+		inFleet(t, func(r *rig) {
+			replicas := r.members(2, throttle.Every(interval), nil)
+			var last time.Duration
+			for i := range 40 {
+				last = r.now()
+				replicas[i%2].Call()
+				r.sleep(200 * time.Millisecond)
+				if i == 20 {
+					r.store.Step(step)
+				}
+			}
+			r.sleep(5 * time.Second)
+			times, early := r.times(), 0
+			for i := 1; i < len(times); i++ {
+				d := times[i] - times[i-1]
+				assert.Less(r, d, 3*interval, "no stall")
+				if d < interval {
+					early++
+				}
+			}
+			assert.GreaterOrEqual(r, times[len(times)-1], last)
+			assert.LessOrEqual(r, early, 1)
+			if step < 0 {
+				assert.Zero(r, early)
+			}
+		})
+	}
+}
+
+func TestARunWhoseLeaseIsLostIsCancelled(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		var cause error
+		m := r.member(throttle.Every(interval), func(ctx context.Context) error {
+			<-ctx.Done()
+			cause = context.Cause(ctx)
+			return cause
+		}, promptly()...)
+		m.Call()
+		r.sleep(interval)
+		m.link.cut()
+		r.sleep(10 * time.Second)
+		require.ErrorIs(r, cause, fleet.ErrLeaseLost)
+		assert.Len(r, r.runs(), 1)
+		m.link.heal()
+		r.sleep(3 * time.Second)
+		assert.Len(r, r.runs(), 2, "what it left is done by another run")
+		_ = r.errors()
+	})
+}
+
+func TestALeaseThatTheStoreForgotIsLostAtOnce(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), func(ctx context.Context) error {
+			<-ctx.Done()
+			return nil
+		}, promptly()...)
+		m.Call()
+		r.sleep(interval)
+		r.store.Wipe()
+		r.sleep(2 * time.Second)
+		told := r.errors()
+		require.Len(r, told, 1)
+		assert.ErrorIs(r, told[0], fleet.ErrLeaseLost, "its finish is stale")
+	})
+}
+
+func TestRunLocalKeepsTheIntervalOfEachReplica(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), func(ctx context.Context) error {
+			_, ok := fleet.Token(ctx)
+			if r.now() < 20*time.Second && ok {
+				r.Error("a run without a grant has a token")
+			}
+			return nil
+		}, fleet.RunLocal())
+		m.link.cut()
+		var last time.Duration
+		for r.now() < 20*time.Second {
+			last = r.now()
+			m.Call()
+			r.sleep(70 * time.Millisecond)
+		}
+		m.link.heal()
+		r.sleep(10 * time.Second)
+		times := r.times()
+		assert.InDelta(r, 20, len(times), 2)
+		for i := 1; i < len(times); i++ {
+			assert.GreaterOrEqual(r, times[i]-times[i-1], interval)
+		}
+		assert.GreaterOrEqual(r, times[len(times)-1], last)
+		assert.Len(r, r.errors(), 1)
+	})
+}
+
+func TestRunLocalRepeatsWhatFails(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		failures := 2
+		m := r.member(throttle.Policy{Interval: interval, Retry: throttle.Backoff{Initial: interval}},
+			func(context.Context) error {
+				failures--
+				if failures >= 0 {
+					return errBroken
+				}
+				return nil
+			}, fleet.RunLocal())
+		m.link.cut()
+		m.Call()
+		r.sleep(20 * time.Second)
+		assert.Len(r, r.runs(), 3)
+		_ = r.errors()
+	})
+}
+
+// An engine that answers with what is no reachable store's fault is not one to run without.
+func TestRunLocalNeedsAStoreThatCannotBeReached(t *testing.T) {
+	for _, err := range []error{&fleet.StateError{Key: key, Reason: "garbage"}, fleet.ErrNotDurable} {
+		inFleet(t, func(r *rig) {
+			m := r.member(throttle.Every(interval), nil, fleet.RunLocal())
+			m.link.on(func(context.Context, string) error { return err }, nil)
+			m.Call()
+			r.sleep(20 * time.Second)
+			assert.Empty(r, r.runs())
+			told := r.errors()
+			require.Len(r, told, 1)
+			require.ErrorIs(r, told[0], err)
+			require.NotErrorIs(r, told[0], fleet.ErrEngineUnavailable)
+		})
+	}
+}
+
+func TestReplicasThatDisagreeAreToldOnceAndWorkOn(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		a := r.member(throttle.Every(interval), nil)
+		b := r.member(throttle.Every(2*interval), nil)
+		for range 100 {
+			a.Call()
+			b.Call()
+			r.sleep(100 * time.Millisecond)
+		}
+		times := r.times()
+		assert.Greater(r, len(times), 4)
+		var mismatch *fleet.MismatchError
+		told := r.errors()
+		require.NotEmpty(r, told)
+		require.ErrorAs(r, told[0], &mismatch)
+		assert.Contains(r, mismatch.Own+mismatch.Other, "interval 1s")
+		assert.Contains(r, mismatch.Own+mismatch.Other, "interval 2s")
+		assert.LessOrEqual(r, len(told), len(times))
+	})
+}
+
+func TestMachineErrorsAreOfTheEngine(t *testing.T) {
+	_, err := fleet.NewMemory().Claim(t.Context(), key, machine.Claim{})
+	require.Error(t, err)
+}

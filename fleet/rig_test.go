@@ -1,0 +1,257 @@
+package fleet_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/fleet/machine"
+)
+
+// This file holds what the tests build: a fleet in a bubble of fake time, on an engine in
+// memory, with a line to it for each replica that can be cut.
+
+const key = "index"
+
+// A link is an engine as one process sees it: its own Base, and a line to a shared store
+// on which messages can be lost or late.
+type link struct {
+	fleet.Base
+
+	store *fleet.Memory
+
+	claims, finishes, renewals atomic.Int64
+
+	mu sync.Mutex // guards the fields below
+	// Called before and after an operation; what they return is its error.
+	before, after func(ctx context.Context, op string) error
+}
+
+var errCut = errors.New("line is cut")
+
+func (l *link) on(before, after func(ctx context.Context, op string) error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.before, l.after = before, after
+}
+
+// cut loses all messages from now on.
+func (l *link) cut() {
+	l.on(func(context.Context, string) error { return errCut }, nil)
+}
+
+func (l *link) heal() { l.on(nil, nil) }
+
+func (l *link) pass(ctx context.Context, op string, do func() error) error {
+	l.mu.Lock()
+	before, after := l.before, l.after
+	l.mu.Unlock()
+	if before != nil {
+		if err := before(ctx, op); err != nil {
+			return err
+		}
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	if after != nil {
+		return after(ctx, op)
+	}
+	return nil
+}
+
+func (l *link) Claim(ctx context.Context, key string, c machine.Claim) (r machine.Reply, err error) {
+	l.claims.Add(1)
+	err = l.pass(ctx, "claim", func() (err error) {
+		r, err = l.store.Claim(ctx, key, c)
+		return err
+	})
+	return r, err
+}
+
+func (l *link) Finish(ctx context.Context, key string, f machine.Finish) (r machine.Finished, err error) {
+	l.finishes.Add(1)
+	err = l.pass(ctx, "finish", func() (err error) {
+		r, err = l.store.Finish(ctx, key, f)
+		return err
+	})
+	return r, err
+}
+
+func (l *link) Renew(ctx context.Context, key string, token int64) (held bool, err error) {
+	l.renewals.Add(1)
+	err = l.pass(ctx, "renew", func() (err error) {
+		held, err = l.store.Renew(ctx, key, token)
+		return err
+	})
+	return held, err
+}
+
+func (l *link) Due(ctx context.Context, skip int) (d machine.Due, err error) {
+	err = l.pass(ctx, "due", func() (err error) {
+		d, err = l.store.Due(ctx, skip)
+		return err
+	})
+	return d, err
+}
+
+func (l *link) Listen(ctx context.Context, wake func(machine.Wake)) error {
+	return l.store.Listen(ctx, func(w machine.Wake) {
+		_ = l.pass(ctx, "listen", func() error { wake(w); return nil })
+	})
+}
+
+// A start is one entry of the callback.
+type start struct {
+	member int
+	at     time.Duration // since the rig was built
+	token  int64
+}
+
+// A rig is a fleet in a bubble.
+type rig struct {
+	*testing.T
+
+	store *fleet.Memory
+	begin time.Time
+	all   []member
+
+	mu     sync.Mutex
+	starts []start
+	active int
+	told   []error
+}
+
+// A member is one replica.
+type member struct {
+	*fleet.Throttler
+
+	link *link
+}
+
+// inFleet runs f in a bubble of fake time. What f has built is closed at its end, and no
+// goroutine may be left.
+func inFleet(t *testing.T, f func(r *rig)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := &rig{T: t, store: fleet.NewMemory(), begin: time.Now()}
+		f(r)
+		for _, m := range r.all {
+			require.NoError(t, m.Close())
+		}
+		r.sleep(time.Minute) // messages that are out come to an end
+	})
+}
+
+func (r *rig) now() time.Duration { return time.Since(r.begin) }
+
+// sleep lets time pass, and all that is to be done by then be done.
+func (r *rig) sleep(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// members adds n replicas on links of their own, whose callback is fn.
+func (r *rig) members(n int, p throttle.Policy, fn func(context.Context) error, opts ...fleet.Option) []member {
+	r.Helper()
+	var all []member
+	for i := range n {
+		l := &link{store: r.store}
+		opts := append([]fleet.Option{fleet.WithErrorHandler(r.hear)}, opts...)
+		th, err := fleet.New(l, key, p, r.watched(i, fn), opts...)
+		require.NoError(r, err)
+		all = append(all, member{th, l})
+	}
+	r.all = append(r.all, all...)
+	return all
+}
+
+// member is members for one.
+func (r *rig) member(p throttle.Policy, fn func(context.Context) error, opts ...fleet.Option) member {
+	r.Helper()
+	return r.members(1, p, fn, opts...)[0]
+}
+
+// watched returns a callback that records its start, and fails the test if it overlaps
+// another.
+func (r *rig) watched(member int, fn func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		token, _ := fleet.Token(ctx)
+		r.mu.Lock()
+		r.starts = append(r.starts, start{member, r.now(), token})
+		r.active++
+		overlap := r.active > 1
+		r.mu.Unlock()
+		if overlap {
+			r.Error("runs overlap")
+		}
+		defer func() {
+			r.mu.Lock()
+			r.active--
+			r.mu.Unlock()
+		}()
+		if fn == nil {
+			return nil
+		}
+		return fn(ctx)
+	}
+}
+
+func (r *rig) hear(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = append(r.told, err)
+}
+
+// errors returns what the error handlers were told since the last call.
+func (r *rig) errors() []error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	told := r.told
+	r.told = nil
+	return told
+}
+
+// runs returns the starts.
+func (r *rig) runs() []start {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]start(nil), r.starts...)
+}
+
+// times returns when the runs started.
+func (r *rig) times() []time.Duration {
+	var all []time.Duration
+	for _, s := range r.runs() {
+		all = append(all, s.at)
+	}
+	return all
+}
+
+// closeAll ends the members now, for tests that check what is left behind.
+func closeAll(members []member) {
+	for _, m := range members {
+		_ = m.Close()
+	}
+}
+
+// ended is a context that has ended.
+func ended() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+// promptly are options under which nothing in the tests is a default: a guard of 100 ms
+// and a lease of 3 s.
+func promptly() []fleet.Option {
+	return []fleet.Option{fleet.WithGuard(100 * time.Millisecond), fleet.WithLease(3 * time.Second)}
+}
