@@ -1,0 +1,164 @@
+package enginetest
+
+import (
+	"fmt"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/fleet/machine"
+)
+
+// This file compares the index with what the machine says is due.
+
+// requireIndex requires that the index holds of the bench's keys what is due, and
+// nothing else.
+func (b *bench) requireIndex() {
+	b.t.Helper()
+	listed, last := b.pages(b.engine())
+	page := last.Now
+	var latest machine.Time // that the key before is due at
+	found := make(map[string]bool, len(listed))
+	for _, key := range listed {
+		require.False(b.t, found[key], "%q is on two pages, or twice on one", key)
+		found[key] = true
+		m, ok := b.keys[key]
+		if !ok {
+			require.False(b.t, b.alone, "%q was never used", key)
+			continue
+		}
+		first, until, pending := m.due(page)
+		require.True(b.t, pending && first <= page, "%q is listed at %d, and due at %d, %v\n%s",
+			key, page, first, pending, told(b.history))
+		require.GreaterOrEqual(b.t, until, latest, "%q is listed after one that is due later", key)
+		latest = max(latest, first)
+	}
+	soonest, surely := machine.Time(machine.MaxNumber), machine.Time(machine.MaxNumber)
+	for key, m := range b.keys {
+		first, until, pending := m.due(page)
+		switch {
+		case !pending:
+		case until <= page:
+			require.True(b.t, found[key], "%q is not listed at %d, and due at %d\n%s", key, page, until, told(b.history))
+		case !found[key]:
+			soonest, surely = min(soonest, max(first, page+1)), min(surely, until)
+		}
+	}
+	if surely < machine.MaxNumber {
+		require.Positive(b.t, last.Next, "a key is due at %d, and it is %d\n%s", surely, page, told(b.history))
+		require.LessOrEqual(b.t, page.Add(last.Next), surely, told(b.history))
+	}
+	if b.alone && surely < machine.MaxNumber {
+		require.GreaterOrEqual(b.t, page.Add(last.Next), soonest, told(b.history))
+	}
+	if b.alone && surely == machine.MaxNumber {
+		require.Equal(b.t, machine.None, last.Next, told(b.history))
+	}
+}
+
+// pages returns all that is due, and the last page.
+func (b *bench) pages(e fleet.Engine) (listed []string, last machine.Due) {
+	b.t.Helper()
+	for {
+		page, err := e.Due(b.t.Context(), len(listed))
+		require.NoError(b.t, err)
+		if b.clock != 0 {
+			require.Equal(b.t, b.clock, page.Now, "where the clock stands")
+		}
+		listed = append(listed, page.Keys...)
+		if !page.More {
+			return listed, page
+		}
+		require.NotEmpty(b.t, page.Keys, "there are more")
+		require.Equal(b.t, machine.None, page.Next, "there are more")
+	}
+}
+
+func testIndex(b *bench) {
+	first, second := b.key("first"), b.key("second")
+	b.do(&operation{kind: claim, key: first, claim: b.poll()}) // in no index
+	b.do(&operation{kind: finish, key: second, finish: machine.Finish{Token: 1, Ran: true}})
+	b.do(&operation{kind: renew, key: second, token: 1})
+
+	// Due at the lease's end, which is later than the spacing's, then at the spacing's.
+	c := b.claim()
+	c.Spacing = 2 * shortly
+	token := b.grant(first, c)
+	b.doRenew(first, token)
+	b.doClaim(first, b.claim())
+	b.doFinish(first, machine.Finish{Token: token, Ran: true})
+	b.wait(3 * shortly)
+	b.requireIndex()
+
+	// Due at the spacing's end, which is later than the lease's.
+	c = b.claim()
+	c.Spacing, c.Lease = 4*shortly, shortly
+	token = b.grant(second, c)
+	b.wait(2 * shortly)
+	b.requireIndex()
+	b.doRenew(second, token)
+	b.wait(3 * shortly)
+	b.requireIndex()
+
+	// Both are due, the first for longer. Then one is given back, and one served.
+	c = b.claim()
+	c.Spacing, c.Lease = 0, shortly
+	token = b.grant(first, c)
+	b.wait(2 * shortly)
+	b.requireIndex()
+	b.doFinish(first, machine.Finish{Token: token})
+	c = b.claim()
+	c.Spacing = 0
+	token = b.grant(second, c)
+	b.doFinish(second, machine.Finish{Token: token, Ran: true})
+
+	// A retry is due after the spacing, and before.
+	c = b.claim()
+	c.Spacing = shortly
+	token = b.grant(second, c)
+	b.doFinish(second, machine.Finish{Token: token, Ran: true, Again: true, Delay: 3 * shortly})
+	b.wait(2 * shortly)
+	b.requireIndex()
+	b.wait(2 * shortly)
+	b.requireIndex()
+	c = b.claim()
+	c.Spacing = 3 * shortly
+	token = b.grant(second, c)
+	b.doFinish(second, machine.Finish{Token: token, Ran: true, Again: true, Delay: shortly})
+	b.wait(2 * shortly)
+	b.requireIndex()
+	b.doFinish(second, machine.Finish{Token: token, Ran: true}) // stale
+}
+
+func testPages(b *bench) {
+	const keys = 1500
+	c := b.claim()
+	c.By = 0
+	operations := make([]*operation, keys)
+	for i := range operations {
+		c.ID = b.id()
+		operations[i] = &operation{kind: claim, key: b.key(fmt.Sprint(i * 7919 % keys)), claim: c}
+	}
+	b.atOnce(16, operations)
+	for _, o := range operations {
+		require.NoError(b.t, b.model(o.key).follow(o))
+	}
+	b.requireIndex()
+
+	// Any part of it.
+	listed, _ := b.pages(b.engine())
+	for _, skip := range []int{0, 1, 7, len(listed) - 1, len(listed), len(listed) + 1} {
+		page, err := b.engine().Due(b.t.Context(), skip)
+		require.NoError(b.t, err)
+		rest := listed[min(skip, len(listed)):]
+		require.LessOrEqual(b.t, len(page.Keys), len(rest), "skip %d of %d", skip, len(listed))
+		require.Equal(b.t, rest[:len(page.Keys)], append([]string{}, page.Keys...), "skip %d of %d", skip, len(listed))
+		require.Equal(b.t, len(page.Keys) < len(rest), page.More, "skip %d of %d", skip, len(listed))
+	}
+
+	// What is finished is gone, and the rest is not.
+	for _, o := range operations[:3] {
+		c := b.claim()
+		b.doFinish(o.key, machine.Finish{Token: b.grant(o.key, c), Ran: true})
+	}
+}

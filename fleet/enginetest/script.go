@@ -1,0 +1,405 @@
+package enginetest
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/fleet/machine"
+)
+
+// This file holds the tests that follow a script, each for a part of the machine that is
+// easily got wrong. What the machine answers is compared all along, so that a
+// script only leads to where it matters.
+
+// shortly is long for a computer.
+const shortly = 10 * time.Millisecond
+
+func scripts() []script {
+	return []script{
+		{"unknown keys are as new", testUnknown},
+		{"a lost reply is given again", testLostReply},
+		{"claims are remembered", testRemembered},
+		{"claims are forgotten in time", testForgotten},
+		{"calls join what is pending, not what runs", testGenerations},
+		{"a grant ends with its finish or its lease", testLease},
+		{"a late claim only registers", testBy},
+		{"a retry keeps its delay", testRetry},
+		{"the age of a call tells whether it is covered", testAge},
+		{"texts and numbers come back", testTexts},
+		{"numbers run out", testNumbers},
+		{"what is not valid changes nothing", testInvalid},
+	}
+}
+
+func testUnknown(b *bench) {
+	key := b.key("")
+	b.doFinish(key, machine.Finish{Token: 1, Ran: true})
+	b.doFinish(key, machine.Finish{})
+	for _, token := range []int64{0, 1, -1, machine.MaxNumber, math.MaxInt64, math.MinInt64} {
+		b.doRenew(key, token)
+	}
+	b.doClaim(key, b.poll())
+	b.grant(key, b.claim())
+}
+
+func testLostReply(b *bench) {
+	key := b.key("")
+	c := b.claim()
+	c.Policy = "Interval=1s"
+	token := b.grant(key, c)
+	for range 3 {
+		require.Equal(b.t, token, b.grant(key, c))
+	}
+	b.doClaim(key, b.claim()) // pending beside the grant
+	require.Equal(b.t, token, b.grant(key, c))
+	b.doRenew(key, token)
+	require.Equal(b.t, token, b.grant(key, c))
+	b.doFinish(key, machine.Finish{Token: token, Ran: true})
+	b.doFinish(key, machine.Finish{Token: token, Ran: true}) // again: stale
+	require.NotEqual(b.t, machine.Granted, b.doClaim(key, c).Verdict)
+
+	// Nor once its lease is over, whether or not another was granted.
+	key = b.key("lease")
+	c = b.claim()
+	c.Spacing, c.Lease = 0, shortly
+	b.grant(key, c)
+	b.wait(2 * shortly)
+	require.Equal(b.t, machine.Deferred, b.doClaim(key, c).Verdict)
+	b.grant(key, b.claim())
+	require.Equal(b.t, machine.Deferred, b.doClaim(key, c).Verdict)
+}
+
+// testRemembered sends claims again: as long as they are remembered they register once.
+func testRemembered(b *bench) {
+	key := b.key("")
+	var claims []machine.Claim
+	for range machine.MaxIDs + 1 { // the first is then forgotten
+		c := b.claim()
+		c.Spacing = 0
+		claims = append(claims, c)
+		b.doFinish(key, machine.Finish{Token: b.grant(key, c), Ran: true})
+	}
+	b.doClaim(key, claims[1])
+	b.doClaim(key, claims[machine.MaxIDs])
+	b.grant(key, claims[0])
+
+	// Polls are remembered too, and those that were not granted.
+	key = b.key("polls")
+	p := b.poll()
+	p.Age, p.By = 0, machine.MaxNumber
+	b.doFinish(key, machine.Finish{Token: b.grant(key, p), Ran: true})
+	require.Equal(b.t, machine.Served, b.doClaim(key, p).Verdict)
+	c := b.claim()
+	require.Equal(b.t, machine.Deferred, b.doClaim(key, c).Verdict)
+	require.Equal(b.t, machine.Deferred, b.doClaim(key, c).Verdict)
+}
+
+// testForgotten sends a claim again once it has been forgotten.
+func testForgotten(b *bench) {
+	if testing.Short() && b.clock == 0 && b.suite.within == nil {
+		b.t.Skip("it takes 10 s, and -short is set")
+	}
+	key := b.key("")
+	c := b.claim()
+	c.Spacing = 0
+	b.doFinish(key, machine.Finish{Token: b.grant(key, c), Ran: true})
+	b.wait(machine.KeepIDs / 2)
+	last := b.claim()
+	last.Spacing = 0
+	b.doFinish(key, machine.Finish{Token: b.grant(key, last), Ran: true})
+	if b.clock != 0 {
+		b.wait(machine.KeepIDs / 2)
+		require.Equal(b.t, machine.Served, b.doClaim(key, c).Verdict)
+		b.wait(time.Microsecond)
+	} else {
+		b.wait(machine.KeepIDs/2 + shortly)
+	}
+	b.doFinish(key, machine.Finish{Token: b.grant(key, c), Ran: true})
+	b.doClaim(key, last)
+}
+
+func testGenerations(b *bench) {
+	key := b.key("")
+	c := b.claim()
+	c.Spacing = 3 * shortly
+	token := b.grant(key, c)
+	b.doClaim(key, b.poll()) // nothing but the run: no hold
+	b.doClaim(key, b.claim())
+	b.doClaim(key, b.claim()) // joins
+	b.doFinish(key, machine.Finish{Token: token, Ran: true})
+	b.doClaim(key, b.claim())
+	b.wait(4 * shortly)
+	token = b.grant(key, b.claim())
+	b.doFinish(key, machine.Finish{Token: token}) // not run: all is pending again
+	b.doClaim(key, b.poll())
+	b.doClaim(key, b.claim())
+	b.doFinish(key, machine.Finish{Token: token, Ran: true})
+}
+
+func testLease(b *bench) {
+	key := b.key("")
+	c := b.claim()
+	c.Spacing, c.Lease = shortly, 4*shortly
+	first := b.grant(key, c)
+	b.wait(2 * shortly)
+	b.doClaim(key, b.claim()) // the spacing is over, and the lease is not
+	b.doRenew(key, first)
+	b.doRenew(key, first+1)
+	b.doClaim(key, b.poll())
+	b.wait(3 * shortly)
+	b.doClaim(key, b.poll()) // as it was renewed
+
+	// Over, but nobody's else.
+	b.wait(4 * shortly)
+	b.doClaim(key, b.poll())
+	require.True(b.t, b.doRenew(key, first))
+	b.doClaim(key, b.poll())
+	b.wait(5 * shortly)
+	second := b.grant(key, b.claim())
+	require.Greater(b.t, second, first)
+	require.False(b.t, b.doRenew(key, first))
+	require.True(b.t, b.doFinish(key, machine.Finish{Token: first, Ran: true, Again: true, Delay: time.Hour}).Stale)
+	require.True(b.t, b.doRenew(key, second))
+	b.doFinish(key, machine.Finish{Token: second, Ran: true})
+	require.False(b.t, b.doRenew(key, second))
+
+	// Finished after its lease, before another was granted.
+	key = b.key("late")
+	c = b.claim()
+	c.Lease = time.Microsecond
+	token := b.grant(key, c)
+	b.wait(shortly)
+	require.False(b.t, b.doFinish(key, machine.Finish{Token: token, Ran: true}).Stale)
+	b.doClaim(key, b.poll())
+}
+
+func testBy(b *bench) {
+	key := b.key("")
+	now := b.doClaim(key, b.poll()).Now
+	for _, by := range []machine.Time{0, 1, now - 1} {
+		c := b.claim()
+		c.By = by
+		require.Equal(b.t, machine.Deferred, b.doClaim(key, c).Verdict)
+	}
+	if b.clock != 0 {
+		c := b.claim()
+		c.By = b.clock
+		b.grant(key, c)
+		return
+	}
+	c := b.claim()
+	c.By = now.Add(time.Hour)
+	b.grant(key, c)
+}
+
+func testRetry(b *bench) {
+	key := b.key("")
+	c := b.claim()
+	c.Spacing = shortly
+	token := b.grant(key, c)
+	failed := machine.Finish{
+		Token: token, Ran: true, Outcome: machine.Outcome{Failed: true, Message: "failed"},
+		Again: true, Delay: time.Hour, Failures: 3,
+	}
+	b.doFinish(key, failed)
+	b.wait(2 * shortly)
+	b.doClaim(key, b.claim()) // joins it, and does not come before it
+	b.doClaim(key, b.poll())
+
+	// A delay below the spacing changes nothing, and one that has passed neither.
+	key = b.key("short")
+	c = b.claim()
+	c.Spacing = 2 * shortly
+	failed.Token, failed.Delay = b.grant(key, c), shortly
+	b.doFinish(key, failed)
+	b.doClaim(key, b.poll())
+	b.wait(3 * shortly)
+	require.Equal(b.t, 3, b.doClaim(key, b.claim()).Failures)
+
+	// A call that came in the run and the retry are one.
+	key = b.key("both")
+	failed.Token, failed.Delay = b.grant(key, b.claim()), 0
+	b.doClaim(key, b.claim())
+	b.doFinish(key, failed)
+	b.doClaim(key, b.poll())
+}
+
+func testAge(b *bench) {
+	key := b.key("")
+	age := func(d time.Duration) machine.Claim {
+		c := b.poll()
+		c.Age = d
+		return c
+	}
+	for _, none := range []time.Duration{machine.None, -2, -time.Microsecond, -time.Hour, math.MinInt64} {
+		require.Equal(b.t, machine.Served, b.doClaim(key, age(none)).Verdict, "age %d", none)
+	}
+	require.Equal(b.t, machine.Deferred, b.doClaim(key, age(machine.MaxSpan)).Verdict, "the store knows of no grant")
+	b.doFinish(key, machine.Finish{Token: b.grant(key, b.claim()), Ran: true})
+	b.wait(shortly)
+	require.Equal(b.t, machine.Served, b.doClaim(key, age(time.Hour)).Verdict)
+	require.Equal(b.t, machine.Served, b.doClaim(key, age(machine.MaxSpan)).Verdict)
+	require.Equal(b.t, machine.Deferred, b.doClaim(key, age(0)).Verdict)
+	if b.clock != 0 {
+		key = b.key("exactly")
+		b.doFinish(key, machine.Finish{Token: b.grant(key, b.claim()), Ran: true})
+		b.wait(shortly)
+		require.Equal(b.t, machine.Served, b.doClaim(key, age(shortly+time.Microsecond)).Verdict)
+		require.Equal(b.t, machine.Deferred, b.doClaim(key, age(shortly)).Verdict)
+	}
+}
+
+func testTexts(b *bench) {
+	for i, text := range texts() {
+		key := b.key(strings.Repeat("k", i))
+		c := b.claim()
+		c.Policy, c.Spacing = text, 0
+		token := b.grant(key, c)
+		b.doClaim(key, c)
+		b.doFinish(key, machine.Finish{
+			Token: token, Ran: true, Outcome: machine.Outcome{Failed: true, Message: text}, Failures: 1<<31 - 1,
+		})
+		require.Equal(b.t, text, b.doClaim(key, b.poll()).Last.Outcome.Message)
+		require.Equal(b.t, text, b.doClaim(key, b.claim()).Policy)
+	}
+	key := b.key("longest identifier")
+	c := b.claim()
+	c.ID = (c.ID + strings.Repeat("-aZ09", machine.MaxID))[:machine.MaxID]
+	token := b.grant(key, c)
+	require.Equal(b.t, token, b.grant(key, c))
+	c.ID = c.ID[:machine.MaxID-1]
+	require.Equal(b.t, machine.Deferred, b.doClaim(key, c).Verdict)
+}
+
+func testNumbers(b *bench) {
+	key := b.key("")
+	c := b.claim()
+	c.Seen, c.Spacing, c.Lease = machine.MaxNumber-2, 0, machine.MaxSpan
+	token := b.grant(key, c)
+	require.EqualValues(b.t, machine.MaxNumber-1, token)
+	b.doFinish(key, machine.Finish{Token: token - 1, Ran: true})
+	b.doRenew(key, token+1)
+	b.doRenew(key, token+2) // the same as the first in a float64
+	b.doFinish(key, machine.Finish{Token: token, Ran: true})
+	c = b.claim()
+	c.Spacing = machine.MaxSpan
+	token = b.grant(key, c)
+	require.EqualValues(b.t, machine.MaxNumber, token)
+
+	// There is no higher one: claims fail, and all else goes on.
+	b.requireRefused(key, &operation{kind: claim, key: key, claim: b.claim()})
+	b.requireRefused(key, &operation{kind: claim, key: key, claim: b.poll()})
+	require.True(b.t, b.doRenew(key, token))
+	b.doFinish(key, machine.Finish{Token: token, Ran: true, Again: true, Delay: machine.MaxSpan})
+	require.False(b.t, b.doRenew(key, token))
+	b.requireRefused(key, &operation{kind: claim, key: key, claim: b.claim()})
+}
+
+// requireRefused requires that the operation returns an error, and the machine too.
+func (b *bench) requireRefused(key string, o *operation) {
+	b.t.Helper()
+	before := b.model(key)
+	var err error
+	if o.kind == claim {
+		_, err = before.clone().state.Claim(before.seen, o.claim)
+	} else {
+		_, err = before.clone().state.Finish(before.seen, o.finish)
+	}
+	require.Error(b.t, err)
+	require.Error(b.t, b.send(b.t.Context(), b.engine(), o), "%v", o)
+	b.requireIndex()
+}
+
+func testInvalid(b *bench) {
+	held, free, unknown := b.key("held"), b.key("free"), b.key("unknown")
+	c := b.claim()
+	c.Spacing = 0
+	token := b.grant(held, c)
+	b.doClaim(held, b.claim())
+	c = b.claim()
+	c.Spacing = 0
+	b.doFinish(free, machine.Finish{Token: b.grant(free, c), Ran: true})
+
+	for _, key := range []string{held, free, unknown} {
+		for _, c := range b.invalidClaims() {
+			b.requireRefused(key, &operation{kind: claim, key: key, claim: c})
+		}
+		for _, f := range invalidFinishes(token) {
+			b.requireRefused(key, &operation{kind: finish, key: key, finish: f})
+		}
+		b.doClaim(key, b.poll())
+	}
+	b.doFinish(held, machine.Finish{Token: token, Ran: true})
+	b.doClaim(held, b.poll())
+	b.grant(free, b.claim())
+	b.grant(unknown, b.claim())
+}
+
+func (b *bench) invalidClaims() []machine.Claim {
+	changes := []func(*machine.Claim){
+		func(c *machine.Claim) { c.ID = "" },
+		func(c *machine.Claim) { c.ID = strings.Repeat("a", machine.MaxID+1) },
+		func(c *machine.Claim) { c.ID += " " },
+		func(c *machine.Claim) { c.ID += "\n" },
+		func(c *machine.Claim) { c.ID += "_" },
+		func(c *machine.Claim) { c.ID += "é" },
+		func(c *machine.Claim) { c.ID += "\x00" },
+		func(c *machine.Claim) { c.ID += "'" },
+		func(c *machine.Claim) { c.Age = machine.MaxSpan + time.Microsecond },
+		func(c *machine.Claim) { c.Age = math.MaxInt64 },
+		func(c *machine.Claim) { c.By = -1 },
+		func(c *machine.Claim) { c.By = machine.MaxNumber + 1 },
+		func(c *machine.Claim) { c.By = math.MaxInt64 },
+		func(c *machine.Claim) { c.By = math.MinInt64 },
+		func(c *machine.Claim) { c.Seen = -1 },
+		func(c *machine.Claim) { c.Seen = machine.MaxNumber },
+		func(c *machine.Claim) { c.Seen = math.MaxInt64 },
+		func(c *machine.Claim) { c.Seen = math.MinInt64 },
+		func(c *machine.Claim) { c.Spacing = -1 },
+		func(c *machine.Claim) { c.Spacing = machine.MaxSpan + time.Microsecond },
+		func(c *machine.Claim) { c.Spacing = math.MaxInt64 },
+		func(c *machine.Claim) { c.Lease = 0 },
+		func(c *machine.Claim) { c.Lease = time.Microsecond - 1 },
+		func(c *machine.Claim) { c.Lease = -time.Second },
+		func(c *machine.Claim) { c.Lease = machine.MaxSpan + 2*time.Microsecond },
+		func(c *machine.Claim) { c.Lease = math.MaxInt64 },
+	}
+	for _, text := range invalidTexts() {
+		changes = append(changes, func(c *machine.Claim) { c.Policy = text })
+	}
+	claims := make([]machine.Claim, 0, len(changes))
+	for _, change := range changes {
+		c := b.claim()
+		change(&c)
+		claims = append(claims, c)
+	}
+	return claims
+}
+
+func invalidFinishes(token int64) []machine.Finish {
+	finishes := []machine.Finish{
+		{Token: -1},
+		{Token: machine.MaxNumber + 1},
+		{Token: math.MaxInt64},
+		{Token: math.MinInt64},
+		{Token: token, Ran: true, Again: true, Delay: -1},
+		{Token: token, Ran: true, Again: true, Delay: math.MinInt64},
+		{Token: token, Ran: true, Again: true, Delay: machine.MaxSpan + time.Microsecond},
+		{Token: token, Ran: true, Again: true, Delay: math.MaxInt64},
+		{Token: token, Ran: true, Failures: -1},
+		{Token: token, Ran: true, Failures: math.MinInt},
+	}
+	for _, text := range invalidTexts() {
+		finishes = append(finishes,
+			machine.Finish{Token: token, Ran: true, Outcome: machine.Outcome{Failed: true, Message: text}})
+	}
+	return finishes
+}
+
+func invalidTexts() []string {
+	return []string{"nul\x00", "\x00", "\xff", "half \xc3", "\xed\xa0\x80", longText + "a", strings.Repeat("long", 10_000)}
+}
