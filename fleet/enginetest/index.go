@@ -1,7 +1,7 @@
 package enginetest
 
 import (
-	"fmt"
+	"strconv"
 
 	"github.com/stretchr/testify/require"
 
@@ -137,7 +137,7 @@ func testPages(b *bench) {
 	operations := make([]*operation, keys)
 	for i := range operations {
 		c.ID = b.id()
-		operations[i] = &operation{kind: claim, key: b.key(fmt.Sprint(i * 7919 % keys)), claim: c}
+		operations[i] = &operation{kind: claim, key: b.key(strconv.Itoa(i * 7919 % keys)), claim: c}
 	}
 	b.atOnce(16, operations)
 	for _, o := range operations {

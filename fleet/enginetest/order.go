@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle/fleet/machine"
@@ -37,7 +36,9 @@ func (b *bench) atOnce(workers int, operations []*operation) {
 				o.began = sequence.Add(1)
 				err := b.send(b.t.Context(), engine, o)
 				o.ended = sequence.Add(1)
-				assert.NoError(b.t, err, "%v", o)
+				if err != nil {
+					b.t.Errorf("%v: %v", o, err)
+				}
 			}
 		})
 	}
@@ -234,7 +235,8 @@ func testConcurrent(b *bench) {
 				o.began = sequence.Add(1)
 				err := b.send(b.t.Context(), engine, o)
 				o.ended = sequence.Add(1)
-				if !assert.NoError(b.t, err, "%v", o) {
+				if err != nil {
+					b.t.Errorf("%v: %v", o, err)
 					return
 				}
 				made[key] = append(made[key], o)

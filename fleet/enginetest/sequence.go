@@ -80,7 +80,7 @@ func (c *chooser) anyToken() int64 {
 // texts returns those that a store might not give back as they are.
 func texts() []string {
 	return []string{
-		"", "Interval=1s", " blank ", "nil", "0", "1e3", "-1", `'"\`, "line\nline\r\n\t", "{}[]", "%s$1?:", "\x01\x7f",
+		"", "Interval=1s", " blank ", "nil", "0", "1e3", "-1", `'"\`, "one\ntwo\r\n\t", "{}[]", "%s$1?:", "\x01\x7f",
 		"é", "e\u0301", "\ufeff\u2028\ufffd\U0010ffff", longText,
 	}
 }

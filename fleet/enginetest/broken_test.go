@@ -1,0 +1,226 @@
+package enginetest_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/fleet/machine"
+)
+
+// This file holds an engine that faults can be built into.
+
+// An engine keeps states of the machine. A fault is a hook that is not nil.
+type engine struct {
+	fleet.Base
+
+	fault fault
+
+	mu        sync.Mutex // guards the fields below
+	shift     time.Duration
+	states    map[string]*machine.State
+	index     map[string]machine.Time
+	listeners map[*func(machine.Wake)]bool
+}
+
+// A fault is what is wrong with an engine.
+type fault struct {
+	key      func(key string) string
+	before   func(s *machine.State, now machine.Time) // each operation
+	after    func(s *machine.State, now machine.Time)
+	claim    func(s *machine.State, now machine.Time, c *machine.Claim)
+	reply    func(s *machine.State, c machine.Claim, r *machine.Reply)
+	finish   func(s *machine.State, now machine.Time, f *machine.Finish)
+	finished func(s *machine.State, r *machine.Finished)
+	renew    func(s *machine.State, now machine.Time, token int64) int64
+	due      func(d *machine.Due, skip int)
+	wake     func(w *machine.Wake) (told bool)
+
+	unindexed   func(operation string) bool // leaves the index as it is
+	unlocked    bool                        // reads the state, then writes it
+	early       bool                        // reads the clock before it waits for the lock
+	patient     bool                        // does not look at its context
+	leaks       bool                        // leaves a goroutine
+	dead        bool                        // Listen goes on
+	unsupported bool                        // Listen returns an error that does not say so
+	invalid     func(*machine.Claim, *machine.Finish)
+}
+
+func newEngine(f fault) *engine {
+	return &engine{
+		fault:     f,
+		states:    map[string]*machine.State{},
+		index:     map[string]machine.Time{},
+		listeners: map[*func(machine.Wake)]bool{},
+	}
+}
+
+// setClock makes the clock stand at now, where time is fake.
+func (e *engine) setClock(now machine.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.shift += now.Sub(e.nowLocked())
+}
+
+// +checklocks:e.mu
+func (e *engine) nowLocked() machine.Time { return machine.Time(time.Now().Add(e.shift).UnixMicro()) }
+
+// apply applies an operation.
+func (e *engine) apply(ctx context.Context, name, key string, operation func(*machine.State, machine.Time) error) error {
+	if ctx.Err() != nil && !e.fault.patient {
+		return ctx.Err()
+	}
+	if e.fault.key != nil {
+		key = e.fault.key(key)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := e.nowLocked()
+	if e.fault.early {
+		e.mu.Unlock()
+		time.Sleep(time.Duration(now) % 7 * 100 * time.Microsecond)
+		time.Sleep(time.Millisecond)
+		e.mu.Lock()
+	}
+	s := e.states[key]
+	if s == nil {
+		s = &machine.State{}
+	}
+	if e.fault.unlocked {
+		read := *s
+		read.IDs = slices.Clone(s.IDs)
+		s = &read
+		e.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		e.mu.Lock()
+	}
+	if e.fault.before != nil {
+		e.fault.before(s, now)
+	}
+	err := operation(s, now)
+	if e.fault.after != nil {
+		e.fault.after(s, now)
+	}
+	e.states[key] = s
+	due, pending := s.Due()
+	switch {
+	case e.fault.unindexed != nil && e.fault.unindexed(name):
+	case pending:
+		e.index[key] = due
+	default:
+		delete(e.index, key)
+	}
+	return err
+}
+
+func (e *engine) Claim(ctx context.Context, key string, c machine.Claim) (reply machine.Reply, err error) {
+	if e.fault.invalid != nil {
+		e.fault.invalid(&c, nil)
+	}
+	err = e.apply(ctx, "claim", key, func(s *machine.State, now machine.Time) error {
+		if e.fault.claim != nil {
+			e.fault.claim(s, now, &c)
+		}
+		reply, err = s.Claim(now, c)
+		if err == nil && e.fault.reply != nil {
+			e.fault.reply(s, c, &reply)
+		}
+		return err
+	})
+	if e.fault.leaks {
+		go time.Sleep(time.Minute)
+	}
+	return reply, err
+}
+
+func (e *engine) Finish(ctx context.Context, key string, f machine.Finish) (finished machine.Finished, err error) {
+	if e.fault.invalid != nil {
+		e.fault.invalid(nil, &f)
+	}
+	err = e.apply(ctx, "finish", key, func(s *machine.State, now machine.Time) error {
+		if e.fault.finish != nil {
+			e.fault.finish(s, now, &f)
+		}
+		finished, err = s.Finish(now, f)
+		if err == nil && e.fault.finished != nil {
+			e.fault.finished(s, &finished)
+		}
+		return err
+	})
+	if err != nil || finished.Stale {
+		return finished, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	w := finished.Wake(key)
+	if e.fault.wake != nil && !e.fault.wake(&w) {
+		return finished, nil
+	}
+	for listener := range e.listeners {
+		(*listener)(w)
+	}
+	return finished, nil
+}
+
+func (e *engine) Renew(ctx context.Context, key string, token int64) (held bool, err error) {
+	err = e.apply(ctx, "renew", key, func(s *machine.State, now machine.Time) error {
+		if e.fault.renew != nil {
+			token = e.fault.renew(s, now, token)
+		}
+		held = s.Renew(now, token)
+		return nil
+	})
+	return held, err
+}
+
+// pageSize is small, so that there are pages.
+const pageSize = 400
+
+func (e *engine) Due(ctx context.Context, skip int) (machine.Due, error) {
+	if ctx.Err() != nil && !e.fault.patient {
+		return machine.Due{}, ctx.Err()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	answer := machine.Due{Next: machine.None, Now: e.nowLocked()}
+	for key, due := range e.index {
+		if due <= answer.Now {
+			answer.Keys = append(answer.Keys, key)
+		} else if next := due.Sub(answer.Now); answer.Next == machine.None || next < answer.Next {
+			answer.Next = next
+		}
+	}
+	slices.SortFunc(answer.Keys, func(a, b string) int {
+		return cmp.Or(cmp.Compare(e.index[a], e.index[b]), strings.Compare(a, b))
+	})
+	answer.Keys = answer.Keys[min(skip, len(answer.Keys)):]
+	if len(answer.Keys) > pageSize {
+		answer.Keys, answer.More, answer.Next = answer.Keys[:pageSize], true, machine.None
+	}
+	if e.fault.due != nil {
+		e.fault.due(&answer, skip)
+	}
+	return answer, nil
+}
+
+func (e *engine) Listen(ctx context.Context, wake func(machine.Wake)) error {
+	if e.fault.unsupported {
+		return errors.New("not supported")
+	}
+	e.mu.Lock()
+	e.listeners[&wake] = true
+	e.mu.Unlock()
+	<-ctx.Done()
+	if e.fault.dead {
+		time.Sleep(time.Hour)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.listeners, &wake)
+	return ctx.Err()
+}

@@ -1,0 +1,368 @@
+package enginetest_test
+
+import (
+	"context"
+	"math"
+	"os"
+	"os/exec"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/fleet/enginetest"
+	"github.com/throttle-go/throttle/fleet/machine"
+)
+
+// This file proves the suite: it finds each fault that an engine could have, and none
+// in one that has none.
+
+// faulty names the environment variable that says which fault the suite is to find, in
+// a process of its own, as a test has to fail for that.
+const faulty = "ENGINETEST_FAULT"
+
+func TestSuiteFindsFaults(t *testing.T) {
+	all := faults()
+	all["is as it should be"] = fault{}
+	if name, ok := os.LookupEnv(faulty); ok {
+		runFault(t, all[name])
+		return
+	}
+	program, err := os.Executable()
+	require.NoError(t, err)
+	for name, f := range all {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			command := exec.CommandContext(ctx, program, "-test.run=^TestSuiteFindsFaults$", "-test.short", "-test.failfast", "-test.v")
+			command.Env = append(os.Environ(), faulty+"="+name)
+			output, err := command.CombinedOutput()
+			require.NoError(t, ctx.Err())
+			if reflect.ValueOf(f).IsZero() {
+				require.NoError(t, err, "%s", output)
+				return
+			}
+			require.Error(t, err)
+			by := regexp.MustCompile(`(?m)^ *--- FAIL: TestSuiteFindsFaults/(.*/.*) `).FindSubmatch(output)
+			require.NotNil(t, by, "%s", output)
+			t.Logf("found: %s", by[1])
+		})
+	}
+}
+
+// runFault runs the suite in each of its ways.
+func runFault(t *testing.T, f fault) {
+	t.Helper()
+	t.Run("as time goes", func(t *testing.T) {
+		e := newEngine(f)
+		open := func(*testing.T) fleet.Engine { return e }
+		enginetest.Run(t, open, enginetest.Within(synctest.Test))
+	})
+	t.Run("as the clock steps", func(t *testing.T) {
+		e := newEngine(f)
+		open := func(*testing.T) fleet.Engine { return e }
+		enginetest.Run(t, open, enginetest.Within(synctest.Test), enginetest.SetClock(e.setClock))
+	})
+}
+
+// faults are those of engines. The names say what they do.
+func faults() map[string]fault {
+	forget := func(s *machine.State, id string) {
+		s.IDs = slices.DeleteFunc(s.IDs, func(r machine.Recent) bool { return r.ID == id })
+	}
+	return map[string]fault{
+		// Claims.
+		"forgets claims":           {after: func(s *machine.State, _ machine.Time) { s.IDs = nil }},
+		"counts a claim again":     {claim: func(s *machine.State, _ machine.Time, c *machine.Claim) { forget(s, c.ID) }},
+		"remembers only grants":    {reply: func(s *machine.State, c machine.Claim, r *machine.Reply) { forgetUnless(s, c, r) }},
+		"remembers too few claims": {after: func(s *machine.State, _ machine.Time) { s.IDs = s.IDs[max(0, len(s.IDs)-30):] }},
+		"remembers for ever":       {before: func(s *machine.State, now machine.Time) { remind(s, now) }},
+		"remembers too short":      {before: func(s *machine.State, now machine.Time) { age(s, now, machine.KeepIDs/3) }},
+		"gives a grant again too late": {claim: func(s *machine.State, now machine.Time, c *machine.Claim) {
+			if s.Owner == c.ID {
+				s.Until = max(s.Until, now+1)
+			}
+		}},
+		"gives no grant again": {claim: func(s *machine.State, _ machine.Time, c *machine.Claim) {
+			if s.Owner == c.ID {
+				s.Owner = "another"
+			}
+		}},
+		"heeds only the age": {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) {
+			if c.New {
+				c.New, c.Age = false, max(c.Age, 0)
+			}
+		}},
+		"heeds no age":             {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.Age = machine.None }},
+		"takes none for an age":    {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.Age /= time.Microsecond }},
+		"compares age inclusively": {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.Age = older(c.Age) }},
+		"grants late claims":       {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.By = machine.MaxNumber }},
+		"never grants at by": {claim: func(_ *machine.State, now machine.Time, c *machine.Claim) {
+			if c.By == now {
+				c.By = 0
+			}
+		}},
+		"grants within the spacing":    {before: func(s *machine.State, now machine.Time) { s.Next = min(s.Next, now) }},
+		"grants within the lease":      {claim: func(s *machine.State, _ machine.Time, _ *machine.Claim) { s.Until = min(s.Until, s.Next) }},
+		"grants only after the lease":  {claim: func(s *machine.State, _ machine.Time, _ *machine.Claim) { s.Next = max(s.Next, s.Until) }},
+		"counts each call":             {claim: func(s *machine.State, _ machine.Time, c *machine.Claim) { countEach(s, c) }},
+		"counts no call within a run":  {claim: func(s *machine.State, _ machine.Time, c *machine.Claim) { c.New = c.New && s.Owner == "" }},
+		"spacing without its fraction": {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.Spacing = c.Spacing.Truncate(time.Second) }},
+
+		// Tokens.
+		"counts tokens from one": {reply: func(s *machine.State, _ machine.Claim, r *machine.Reply) {
+			if r.Verdict == machine.Granted && r.Token > 1e6 {
+				s.Token, r.Token = 1, 1
+			}
+		}},
+		"heeds no token that was seen": {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.Seen = min(c.Seen, 0) }},
+		"takes the clock for the token": {reply: func(s *machine.State, c machine.Claim, r *machine.Reply) {
+			if r.Verdict == machine.Granted && s.Granted == r.Now && c.Seen == 0 {
+				s.Token, r.Token = int64(r.Now), int64(r.Now)
+			}
+		}},
+		"rounds tokens": {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Token = int64(float32(r.Token)) }},
+		"rounds high tokens": {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) {
+			if r.Token > 1e15*4 {
+				r.Token = r.Token / 100 * 100
+			}
+		}},
+
+		// Replies.
+		"holds until the lease ends": {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) {
+			if r.Hold > 0 {
+				r.Hold = r.Poll
+			}
+		}},
+		"holds for what runs": {reply: func(s *machine.State, _ machine.Claim, r *machine.Reply) {
+			if r.Verdict == machine.Deferred {
+				r.Hold = max(0, s.Next.Sub(r.Now))
+			}
+		}},
+		"polls at the spacing's end": {reply: func(s *machine.State, _ machine.Claim, r *machine.Reply) {
+			r.Poll = min(r.Poll, max(0, s.Next.Sub(r.Now)))
+		}},
+		"tells milliseconds":           {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Poll = r.Poll.Truncate(time.Millisecond) }},
+		"tells its own policy":         {reply: func(_ *machine.State, c machine.Claim, r *machine.Reply) { r.Policy = c.Policy }},
+		"loses policies":               {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Policy = "" }},
+		"trims texts":                  {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Policy = strings.TrimSpace(r.Policy) }},
+		"tells of no run":              {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Last = machine.Ending{} }},
+		"tells what the last run took": {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Last.From = max(0, r.Last.Through-1) }},
+		"tells of no failures":         {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Failures = 0 }},
+		"tells the taken generation":   {reply: func(s *machine.State, _ machine.Claim, r *machine.Reply) { r.Generation = s.Taken }},
+		"tells no time":                {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Now = 1 }},
+
+		// Finishes.
+		"matches a finish by nothing":     {finish: func(s *machine.State, _ machine.Time, f *machine.Finish) { f.Token = s.Token }},
+		"finishes twice":                  {finish: func(s *machine.State, _ machine.Time, f *machine.Finish) { reopen(s, f) }},
+		"refuses a finish past the lease": {finish: func(s *machine.State, now machine.Time, f *machine.Finish) { expire(s, now, &f.Token) }},
+		"acknowledges what did not run":   {finish: func(_ *machine.State, _ machine.Time, f *machine.Finish) { f.Ran = true }},
+		"acknowledges what came later": {finished: func(s *machine.State, r *machine.Finished) {
+			if !r.Stale && r.Pending {
+				s.Acknowledged, s.Taken = s.Requested, s.Requested
+				*r = machine.Finished{Now: r.Now}
+			}
+		}},
+		"forgets retries":           {finish: func(_ *machine.State, _ machine.Time, f *machine.Finish) { f.Again = false }},
+		"retries at once":           {finish: func(_ *machine.State, _ machine.Time, f *machine.Finish) { f.Delay = 0 }},
+		"clamps a retry's delay":    {finished: func(s *machine.State, _ *machine.Finished) { s.Span = min(s.Span, shortly) }},
+		"retries before spacing":    {finish: func(s *machine.State, now machine.Time, f *machine.Finish) { hasten(s, now, f) }},
+		"a finish tells no polling": {finished: func(_ *machine.State, r *machine.Finished) { r.Poll = 0 }},
+		"a stale finish changes":    {finished: func(s *machine.State, r *machine.Finished) { s.Next -= stale(r) }},
+
+		// Renewals.
+		"matches a renewal by nothing":     {renew: func(s *machine.State, _ machine.Time, _ int64) int64 { return s.Token }},
+		"matches a renewal in a float":     {renew: func(s *machine.State, _ machine.Time, token int64) int64 { return near(s, token) }},
+		"refuses a renewal past the lease": {renew: func(s *machine.State, now machine.Time, token int64) int64 { expire(s, now, &token); return token }},
+		"renews nothing":                   {renew: func(s *machine.State, _ machine.Time, token int64) int64 { return -held(s, token) }},
+		"renews for the spacing": {renew: func(s *machine.State, _ machine.Time, token int64) int64 {
+			s.Lease = s.Span
+			return token
+		}},
+
+		// The clock.
+		"stalls when the clock steps back": {before: func(s *machine.State, now machine.Time) { unclamp(s, now) }},
+		"keeps a grant in the future":      {after: func(s *machine.State, _ machine.Time) { s.Granted = max(s.Granted, machine.Time(s.Token)) }},
+		"reads the clock first":            {early: true},
+		"reads and then writes":            {unlocked: true},
+
+		// The index.
+		"a claim is not indexed":   {unindexed: func(operation string) bool { return operation == "claim" }},
+		"a finish is not indexed":  {unindexed: func(operation string) bool { return operation == "finish" }},
+		"a renewal is not indexed": {unindexed: func(operation string) bool { return operation == "renew" }},
+		"skips nothing":            {due: func(d *machine.Due, skip int) { d.More = d.More && skip == 0 }},
+		"ends after a page":        {due: func(d *machine.Due, _ int) { d.More = false }},
+		"has always more":          {due: func(d *machine.Due, _ int) { d.More = true }},
+		"lists in no order":        {due: func(d *machine.Due, _ int) { slices.Reverse(d.Keys) }},
+		"lists but one":            {due: func(d *machine.Due, _ int) { d.Keys = d.Keys[:min(1, len(d.Keys))] }},
+		"lists by the way of text": {due: func(d *machine.Due, _ int) { slices.Sort(d.Keys) }},
+		"tells of no next":         {due: func(d *machine.Due, _ int) { d.Next = machine.None }},
+		"tells of a next too late": {due: func(d *machine.Due, _ int) { d.Next = later(d.Next) }},
+		"tells next in seconds":    {due: func(d *machine.Due, _ int) { d.Next = d.Next.Truncate(time.Second) }},
+
+		// Keys.
+		"ignores case":       {key: strings.ToLower},
+		"trims keys":         {key: strings.TrimSpace},
+		"cuts keys":          {key: func(key string) string { return key[:min(len(key), 511)] }},
+		"unquotes keys":      {key: func(key string) string { return strings.ReplaceAll(key, "''", "'") }},
+		"drops braces":       {key: func(key string) string { return strings.NewReplacer("{", "", "}", "").Replace(key) }},
+		"replaces lines":     {key: func(key string) string { return strings.ReplaceAll(key, "\r\n", "\n") }},
+		"composes keys":      {key: func(key string) string { return strings.ReplaceAll(key, "e\u0301", "é") }},
+		"unescapes keys":     {key: func(key string) string { return strings.ReplaceAll(key, "%20", " ") }},
+		"drops what is mute": {key: func(key string) string { return strings.ReplaceAll(key, "\ufeff", "") }},
+
+		// Validity.
+		"takes any identifier": {invalid: func(c *machine.Claim, _ *machine.Finish) { mendID(c) }},
+		"takes any number":     {invalid: func(c *machine.Claim, f *machine.Finish) { mendNumbers(c, f) }},
+		"takes any text":       {invalid: func(c *machine.Claim, f *machine.Finish) { mendTexts(c, f) }},
+		"registers what is not valid": {claim: func(s *machine.State, _ machine.Time, c *machine.Claim) {
+			if c.Seen < 0 {
+				s.Requested = s.Taken + 1
+			}
+		}},
+
+		// Contexts and listeners.
+		"looks at no context":        {patient: true},
+		"leaves goroutines":          {leaks: true},
+		"listens for ever":           {dead: true},
+		"tells nobody":               {wake: func(*machine.Wake) bool { return false }},
+		"tells of what has ended":    {wake: func(w *machine.Wake) bool { return w.Poll == machine.None }},
+		"tells of what is pending":   {wake: func(w *machine.Wake) bool { return w.Poll != machine.None }},
+		"tells a time that is not":   {wake: func(w *machine.Wake) bool { w.Poll++; return true }},
+		"does not say what it lacks": {unsupported: true},
+	}
+}
+
+const shortly = time.Millisecond
+
+func forgetUnless(s *machine.State, c machine.Claim, r *machine.Reply) {
+	if r.Verdict != machine.Granted {
+		s.IDs = slices.DeleteFunc(s.IDs, func(r machine.Recent) bool { return r.ID == c.ID })
+	}
+}
+
+func remind(s *machine.State, now machine.Time) {
+	for i := range s.IDs {
+		s.IDs[i].At = now
+	}
+}
+
+func age(s *machine.State, now machine.Time, limit time.Duration) {
+	s.IDs = slices.DeleteFunc(s.IDs, func(r machine.Recent) bool { return now.Sub(r.At) > limit })
+}
+
+func older(d time.Duration) time.Duration {
+	if d >= 0 {
+		return d + time.Microsecond
+	}
+	return d
+}
+
+func later(d time.Duration) time.Duration {
+	if d > 0 {
+		return d + time.Microsecond
+	}
+	return d
+}
+
+func countEach(s *machine.State, c *machine.Claim) {
+	if c.New && s.Requested > s.Taken && !slices.ContainsFunc(s.IDs, func(r machine.Recent) bool { return r.ID == c.ID }) {
+		s.Requested++
+	}
+}
+
+func reopen(s *machine.State, f *machine.Finish) {
+	if s.Owner == "" && f.Token == s.Token && s.Token > 0 {
+		s.Owner = "owner"
+	}
+}
+
+// expire changes token, so that it does not match, once the lease is over.
+func expire(s *machine.State, now machine.Time, token *int64) {
+	if now >= s.Until && *token == s.Token {
+		*token++
+	}
+}
+
+func hasten(s *machine.State, now machine.Time, f *machine.Finish) {
+	if f.Again && f.Token == s.Token && s.Owner != "" {
+		s.Next = now
+	}
+}
+
+func stale(r *machine.Finished) machine.Time {
+	if r.Stale {
+		return 1
+	}
+	return 0
+}
+
+func near(s *machine.State, token int64) int64 {
+	if float32(token) == float32(s.Token) {
+		return s.Token
+	}
+	return token
+}
+
+func held(s *machine.State, token int64) int64 {
+	if token == s.Token {
+		return 1
+	}
+	return -token
+}
+
+func unclamp(s *machine.State, now machine.Time) {
+	if s.Granted > now {
+		s.Span, s.Lease = machine.MaxSpan, machine.MaxSpan
+	}
+}
+
+func mendID(c *machine.Claim) {
+	if c == nil {
+		return
+	}
+	c.ID = strings.Map(func(r rune) rune {
+		if r == '-' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
+			return r
+		}
+		return 'x'
+	}, c.ID)
+	c.ID = c.ID[:min(len(c.ID), machine.MaxID)]
+}
+
+func mendNumbers(c *machine.Claim, f *machine.Finish) {
+	if c != nil {
+		c.Seen = min(max(c.Seen, 0), machine.MaxNumber-1)
+		c.By = min(max(c.By, 0), machine.MaxNumber)
+		c.Spacing = min(max(c.Spacing, 0), machine.MaxSpan)
+		c.Lease = min(max(c.Lease, time.Microsecond), machine.MaxSpan)
+	}
+	if f != nil {
+		f.Token = min(max(f.Token, 0), machine.MaxNumber)
+		f.Delay = min(max(f.Delay, 0), machine.MaxSpan)
+		f.Failures = min(max(f.Failures, 0), math.MaxInt32)
+	}
+}
+
+func mendTexts(c *machine.Claim, f *machine.Finish) {
+	mendText := func(text string) string {
+		text = strings.ReplaceAll(strings.ToValidUTF8(text, "?"), "\x00", "?")
+		if len(text) > machine.MaxText {
+			text = ""
+		}
+		return text
+	}
+	if c != nil {
+		c.Policy = mendText(c.Policy)
+	}
+	if f != nil {
+		f.Outcome.Message = mendText(f.Outcome.Message)
+	}
+}
