@@ -31,7 +31,7 @@ type trouble struct {
 }
 
 const (
-	firstPatience = 100 * time.Millisecond // with a message's first attempt, or the guard if that is longer
+	firstPatience = 250 * time.Millisecond // with a message's first attempt, or the guard if that is longer
 	patience      = 5 * time.Second        // with each later one
 	firstPause    = 50 * time.Millisecond  // after the first failed attempt
 	longestPause  = 10 * time.Second

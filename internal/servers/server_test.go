@@ -1,0 +1,55 @@
+//go:build linux
+
+package servers_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/internal/servers"
+)
+
+func TestServersAreKilledAndStartedAgain(t *testing.T) {
+	for name, build := range map[string]func() (*servers.Server, error){
+		"redis":    func() (*servers.Server, error) { return servers.Redis("redis-server") },
+		"postgres": servers.Postgres,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := build()
+			if errors.Is(err, servers.ErrNotInstalled) && os.Getenv("CI") != "true" {
+				t.Skip(err)
+			}
+			require.NoError(t, err)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			for range 2 {
+				require.NoError(t, s.Start(ctx))
+				s.Signal(syscall.SIGCONT)
+				s.Kill()
+				_, err = net.Dial("tcp", s.Addr()) //nolint:noctx // nobody is there
+				require.Error(t, err)
+			}
+			require.NoError(t, s.Remove())
+			require.NoDirExists(t, s.Folder())
+		})
+	}
+}
+
+func TestAServerThatEndsSaysWhy(t *testing.T) {
+	s, err := servers.Redis("redis-server")
+	if errors.Is(err, servers.ErrNotInstalled) && os.Getenv("CI") != "true" {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	require.ErrorContains(t, s.Start(t.Context(), "--no-such-option", "1"), "no-such-option")
+	require.NoError(t, s.Remove())
+	_, err = servers.Redis("no-such-server")
+	require.ErrorIs(t, err, servers.ErrNotInstalled)
+}
