@@ -323,7 +323,7 @@ func (r *Replica) grant(now time.Duration, reply machine.Reply) bool {
 	r.holdUntil, r.vain = 0, 0
 	r.register(r.sentCalls, reply.Generation)
 	r.phase, r.token, r.failures = granted, reply.Token, reply.Failures
-	if r.local || now-r.sent > r.Rules.Guard {
+	if r.local || now < r.notBefore || now-r.sent > r.Rules.Guard {
 		r.GiveBack()
 		return false
 	}
