@@ -96,8 +96,11 @@ func (r *Replica) Call(now time.Duration) uint64 {
 	r.pending, r.newest = true, now
 	if r.out || r.phase != idle || r.local || now >= r.holdUntil {
 		r.dirty = true
-	} else {
-		r.register(r.calls, r.registered[len(r.registered)-1].generation)
+		return r.calls
+	}
+	r.register(r.calls, r.registered[len(r.registered)-1].generation)
+	if !r.polling { // the calls before were forgotten while the claim was out
+		r.Notice(max(r.holdUntil, r.notBefore))
 	}
 	return r.calls
 }
