@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"fmt"
 	"strconv"
 
 	"github.com/stretchr/testify/require"
@@ -16,44 +17,57 @@ import (
 func (b *bench) requireIndex() {
 	b.t.Helper()
 	listed, last := b.pages(b.engine())
-	page := last.Now
-	var latest machine.Time // that the key before is due at
-	found := make(map[string]bool, len(listed))
-	for _, key := range listed {
-		require.False(b.t, found[key], "%q is on two pages, or twice on one", key)
-		found[key] = true
-		m, ok := b.keys[key]
-		if !ok {
-			require.False(b.t, b.alone, "%q was never used", key)
-			continue
-		}
-		first, until, pending := m.due(page)
-		require.True(b.t, pending && first <= page, "%q is listed at %d, and due at %d, %v\n%s",
-			key, page, first, pending, told(b.history))
-		require.GreaterOrEqual(b.t, until, latest, "%q is listed after one that is due later", key)
-		latest = max(latest, first)
+	if err := b.compare(listed, last); err != nil {
+		require.FailNow(b.t, "the index is not what the machine says is due", "at %d: %v\n%s",
+			last.Now, err, told(b.history))
 	}
+}
+
+// compare returns how what is listed, of which last is the end, differs from what the
+// machine says.
+func (b *bench) compare(listed []string, last machine.Due) error {
+	found := make(map[string]bool, len(listed))
+	var latest machine.Time // that the key before is due at
+	for _, key := range listed {
+		m, ok := b.keys[key]
+		first, until, pending := m.due(last.Now)
+		switch {
+		case found[key]:
+			return fmt.Errorf("%q is on two pages, or twice on one", key)
+		case !ok && b.alone:
+			return fmt.Errorf("%q is listed, and was never used", key)
+		case !ok:
+		case !pending:
+			return fmt.Errorf("%q is listed, and never due", key)
+		case first > last.Now:
+			return fmt.Errorf("%q is listed, and due at %d", key, first)
+		case until < latest:
+			return fmt.Errorf("%q is listed after one that is due later", key)
+		default:
+			latest = max(latest, first)
+		}
+		found[key] = true
+	}
+	// The next is due between these two.
 	soonest, surely := machine.Time(machine.MaxNumber), machine.Time(machine.MaxNumber)
 	for key, m := range b.keys {
-		first, until, pending := m.due(page)
+		first, until, pending := m.due(last.Now)
 		switch {
-		case !pending:
-		case until <= page:
-			require.True(b.t, found[key], "%q is not listed at %d, and due at %d\n%s", key, page, until, told(b.history))
-		case !found[key]:
-			soonest, surely = min(soonest, max(first, page+1)), min(surely, until)
+		case !pending || found[key]:
+		case until <= last.Now:
+			return fmt.Errorf("%q is not listed, and due at %d", key, until)
+		default:
+			soonest, surely = min(soonest, max(first, last.Now+1)), min(surely, until)
 		}
 	}
-	if surely < machine.MaxNumber {
-		require.Positive(b.t, last.Next, "a key is due at %d, and it is %d\n%s", surely, page, told(b.history))
-		require.LessOrEqual(b.t, page.Add(last.Next), surely, told(b.history))
+	next := last.Now.Add(last.Next)
+	switch none := surely == machine.MaxNumber; {
+	case !none && (last.Next <= 0 || next > surely), !none && b.alone && next < soonest:
+		return fmt.Errorf("the next is in %v, and due from %d to %d", last.Next, soonest, surely)
+	case none && b.alone && last.Next != machine.None:
+		return fmt.Errorf("the next is in %v, and there is none", last.Next)
 	}
-	if b.alone && surely < machine.MaxNumber {
-		require.GreaterOrEqual(b.t, page.Add(last.Next), soonest, told(b.history))
-	}
-	if b.alone && surely == machine.MaxNumber {
-		require.Equal(b.t, machine.None, last.Next, told(b.history))
-	}
+	return nil
 }
 
 // pages returns all that is due, and the last page.

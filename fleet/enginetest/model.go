@@ -183,9 +183,12 @@ func (m *model) tighten(o *operation, now machine.Time) bool {
 	return first <= last
 }
 
-// due returns from when and until when the key is due at the earliest, as it was told
-// before now.
+// due returns from when, and from when at the latest, the key is due, as far as is known
+// at now; m may be nil.
 func (m *model) due(now machine.Time) (first, last machine.Time, pending bool) {
+	if m == nil {
+		return 0, 0, false
+	}
 	first, pending = m.state.Due()
 	if !pending || m.state.Owner == "" {
 		return first, first, pending

@@ -280,7 +280,7 @@ func testNumbers(b *bench) {
 	c := b.claim()
 	c.Seen, c.Spacing, c.Lease = machine.MaxNumber-2, 0, machine.MaxSpan
 	token := b.grant(key, c)
-	require.EqualValues(b.t, machine.MaxNumber-1, token)
+	require.Equal(b.t, int64(machine.MaxNumber-1), token)
 	b.doFinish(key, machine.Finish{Token: token - 1, Ran: true})
 	b.doRenew(key, token+1)
 	b.doRenew(key, token+2) // the same as the first in a float64
@@ -288,7 +288,7 @@ func testNumbers(b *bench) {
 	c = b.claim()
 	c.Spacing = machine.MaxSpan
 	token = b.grant(key, c)
-	require.EqualValues(b.t, machine.MaxNumber, token)
+	require.Equal(b.t, int64(machine.MaxNumber), token)
 
 	// There is no higher one: claims fail, and all else goes on.
 	b.requireRefused(key, &operation{kind: claim, key: key, claim: b.claim()})
