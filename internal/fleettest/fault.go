@@ -1,0 +1,234 @@
+//go:build linux
+
+package fleettest
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// This file holds the scenarios in which something fails.
+
+func testKillCaller(w *world) {
+	w.repeat(func(int) {
+		key := w.key()
+		w.opened(key)
+		w.opened(key).run()
+		caller := w.opened(key)
+		called := caller.register()
+		time.Sleep(rand.N(interval / 4)) // it is due later
+		w.kill(caller.p)
+		if start := w.awaitStart(key, called); start.Process == caller.p.name {
+			w.t.Log("it ran before it was killed")
+		}
+	})
+}
+
+func testKillHolder(w *world) {
+	w.repeat(func(turn int) {
+		key := w.key()
+		// In the middle of a run, or, every second time, about at its end: then it may have been
+		// finished, and nothing is to be done.
+		take := patience
+		if turn%2 == 1 {
+			take = 20 * time.Millisecond
+		}
+		holder := w.opened(key, briefly, behaving(behavior{Take: take, Written: w.resource.addr()}))
+		start := w.awaitStart(key, holder.call())
+		heir := w.opened(key, briefly, behaving(behavior{Written: w.resource.addr()}))
+		if turn%2 == 0 {
+			time.Sleep(rand.N(lease))
+		} else {
+			time.Sleep(rand.N(2 * take))
+		}
+		w.kill(holder.p)
+		if turn%2 == 1 {
+			w.awaitStart(key, heir.call())
+			return
+		}
+		next := w.awaitStart(key, start.At)
+		assert.Equal(w.t, heir.name, next.Throttler)
+		assert.Greater(w.t, next.Token, start.Token)
+		assert.False(w.t, w.awaitEnd(next).Refused)
+	})
+}
+
+func testStopHolder(w *world) {
+	key := w.key()
+	writing := behaving(behavior{Take: 50 * time.Millisecond, Written: w.resource.addr()})
+	holder := w.opened(key, briefly, writing)
+	start := w.awaitStart(key, holder.call())
+	holder.p.stop()
+	heir := w.opened(key, briefly, writing)
+	next := w.awaitStart(key, start.At)
+	require.Equal(w.t, heir.name, next.Throttler)
+	assert.Greater(w.t, next.Token, start.Token)
+	assert.False(w.t, w.awaitEnd(next).Refused)
+	holder.p.resume()
+	if w.awaitEnd(start).At < next.At {
+		w.t.Log("the run had ended before it was stopped")
+	} else {
+		assert.True(w.t, w.awaitEnd(start).Refused, "what the stopped run wrote")
+		holder.awaitError(leaseLost) // its finish was stale
+	}
+	w.awaitStart(key, holder.call()) // it takes part again
+}
+
+func testReplyLost(w *world) {
+	w.repeat(func(int) {
+		key := w.key()
+		line := newProxy(w.t, w.store.Addr())
+		wide := func(o *options) { o.Guard, o.Lease = 2*interval, 6*interval } // so that a re-send is in time
+		caller := w.opened(key, through(line), wide)
+		caller.run()
+		time.Sleep(4 * interval) // the next claim is granted at once
+		line.swallowReply(key)
+		w.awaitStart(key, caller.call())
+		_, lost := line.counts()
+		require.Equal(w.t, 1, lost, "replies that were lost")
+		calm()
+		grants := 0
+		for _, g := range w.store.Grants(w.t) {
+			if g.Key == key {
+				grants++
+			}
+		}
+		if gaveBack := w.record.find(func(e event) bool { return e.Throttler == caller.name && e.Error == late }); len(gaveBack) == 0 {
+			assert.Equal(w.t, 2, grants, "grants, with the one before")
+		}
+		assert.Len(w.t, w.record.runs(key), 2)
+	})
+}
+
+func testReplyLate(w *world) {
+	w.repeat(func(int) {
+		key := w.key()
+		line := newProxy(w.t, w.store.Addr())
+		caller := w.opened(key, through(line))
+		caller.run()
+		time.Sleep(2 * spacing)
+		line.setDelay(2 * guard)
+		called := caller.call()
+		caller.awaitError(late)
+		line.setDelay(0)
+		w.awaitStart(key, called)
+	})
+}
+
+func testStoreStopped(w *world) {
+	key := w.key()
+	lines := []*proxy{newProxy(w.t, w.store.Addr()), newProxy(w.t, w.store.Addr())}
+	var finish []func() int64
+	for _, line := range lines {
+		finish = append(finish, w.opened(key, through(line)).calling(60, 50*time.Millisecond))
+	}
+	w.awaitStart(key, 0)
+	w.store.Signal(w.t, stopSignal())
+	time.Sleep(100 * time.Millisecond) // for what was under way
+	var before []int
+	for _, line := range lines {
+		requests, _ := line.counts()
+		before = append(before, requests)
+	}
+	time.Sleep(2 * time.Second)
+	for i, line := range lines {
+		requests, _ := line.counts()
+		assert.Less(w.t, requests-before[i], 60, "requests and connections in 2 s")
+		w.t.Logf("%d requests and connections in 2 s", requests-before[i])
+	}
+	w.store.Signal(w.t, resumeSignal())
+	for _, f := range finish {
+		f()
+	}
+}
+
+func testStoreKilled(w *world) {
+	w.repeat(func(turn int) {
+		key := w.key()
+		behavior := behavior{}
+		if turn%2 == 1 {
+			behavior.Take = 2 * interval // its finish finds no store
+		}
+		first := w.opened(key, behaving(behavior))
+		w.awaitStart(key, first.call())
+		called := w.opened(key).register()
+		time.Sleep(rand.N(interval))
+		w.store.Kill(w.t)
+		w.kills++
+		time.Sleep(rand.N(interval))
+		w.store.Start(w.t)
+		w.awaitStart(key, called)
+	})
+}
+
+func testStoreWiped(w *world) {
+	w.repeat(func(int) {
+		key := w.key()
+		w.keys[key].extra = 1
+		first, second := w.opened(key), w.opened(key)
+		first.run()
+		called := second.register()
+		w.store.Wipe(w.t)
+		w.awaitStart(key, called)
+		w.awaitStart(key, first.call())
+	})
+}
+
+func testCutOff(w *world) {
+	w.repeat(func(int) {
+		key := w.key()
+		line := newProxy(w.t, w.store.Addr())
+		away, stays := w.opened(key, through(line)), w.opened(key)
+		w.awaitEnd(w.awaitStart(key, stays.call()))
+		cut := now()
+		line.setCut(true)
+		away.call()
+		finish := stays.calling(15, interval/5)
+		finish()
+		healed := now()
+		line.setCut(false)
+		assert.Empty(w.t, w.record.find(func(e event) bool {
+			return e.Kind == started && e.Throttler == away.name && e.At > cut && e.At < healed
+		}), "it does not run")
+		e := away.tell(command{Do: actDo, Within: patience})
+		assert.Empty(w.t, e.Text)
+		w.expect(key, max(e.At, healed)) // its call in the dark has a run after this, too
+	})
+}
+
+func testOutage(w *world) {
+	key := w.key()
+	alone := func(o *options) { o.Local = true }
+	first, second := w.opened(key, alone), w.opened(key, alone)
+	first.run()
+	w.store.Kill(w.t)
+	finish := []func() int64{first.calling(30, interval/5), second.calling(30, interval/5)}
+	for _, r := range []*replica{first, second} {
+		w.record.await(w.t, "a second run without a grant at "+r.name, func(e event) bool {
+			return e.Kind == started && e.Throttler == r.name && e.Token == 0 && w.isSecondLocal(e)
+		})
+	}
+	w.store.Start(w.t)
+	for _, f := range finish {
+		f()
+	}
+	// Until a replica has found that the store is back, its calls have runs without a grant.
+	back := now()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(interval) {
+		first.call()
+		if len(w.record.find(func(e event) bool { return e.Kind == started && e.Token != 0 && e.At > back })) > 0 {
+			return
+		}
+	}
+	require.FailNow(w.t, "no run has a grant again")
+}
+
+// isSecondLocal reports whether the replica has had a run without a grant before e.
+func (w *world) isSecondLocal(e event) bool {
+	return len(w.record.find(func(other event) bool {
+		return other.Kind == started && other.Throttler == e.Throttler && other.Token == 0 && other.At < e.At
+	})) > 0
+}

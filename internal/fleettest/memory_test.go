@@ -1,0 +1,223 @@
+//go:build linux
+
+package fleettest_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/fleet/machine"
+	"github.com/throttle-go/throttle/internal/fleettest"
+)
+
+// This file runs the scenarios on a store that is small enough to live in the test: an
+// engine in memory behind a socket, which keeps its state when it is killed.
+
+func TestMain(m *testing.M) { fleettest.Main(m, open) }
+
+func TestScenarios(t *testing.T) { fleettest.Run(t, newServer(t)) }
+
+// A request is one of an engine's methods, and a reply what that returned.
+type request struct {
+	Key    string
+	Claim  *machine.Claim
+	Finish *machine.Finish
+	Renew  int64
+	Due    bool
+	Skip   int
+}
+
+type reply struct {
+	Claim  machine.Reply
+	Finish machine.Finished
+	Held   bool
+	Due    machine.Due
+	Error  string
+}
+
+// A remote is an engine on a server. It has a connection for each operation.
+type remote struct {
+	fleet.Base
+
+	addr string
+}
+
+func open(addr string) (fleet.Engine, error) { return &remote{addr: addr}, nil }
+
+func (r *remote) Claim(ctx context.Context, key string, c machine.Claim) (machine.Reply, error) {
+	got, err := r.do(ctx, request{Key: key, Claim: &c})
+	return got.Claim, err
+}
+
+func (r *remote) Finish(ctx context.Context, key string, f machine.Finish) (machine.Finished, error) {
+	got, err := r.do(ctx, request{Key: key, Finish: &f})
+	return got.Finish, err
+}
+
+func (r *remote) Renew(ctx context.Context, key string, token int64) (bool, error) {
+	got, err := r.do(ctx, request{Key: key, Renew: token})
+	return got.Held, err
+}
+
+func (r *remote) Due(ctx context.Context, skip int) (machine.Due, error) {
+	got, err := r.do(ctx, request{Due: true, Skip: skip})
+	return got.Due, err
+}
+
+func (r *remote) Listen(context.Context, func(machine.Wake)) error { return errors.ErrUnsupported }
+
+func (r *remote) do(ctx context.Context, asked request) (got reply, err error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", r.addr)
+	if err != nil {
+		return reply{}, err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	if err := json.NewEncoder(conn).Encode(asked); err != nil {
+		return reply{}, err
+	}
+	if err := json.NewDecoder(conn).Decode(&got); err != nil {
+		return reply{}, err
+	}
+	if got.Error != "" {
+		return reply{}, errors.New(got.Error)
+	}
+	return got, nil
+}
+
+// A server is a store.
+type server struct {
+	addr string
+
+	mu       sync.Mutex // guards the fields below
+	memory   *fleet.Memory
+	grants   []fleettest.Grant
+	listener net.Listener
+	conns    map[net.Conn]bool
+	stopped  chan struct{} // closed once the server goes on; nil if it is not stopped
+}
+
+func newServer(t *testing.T) *server {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	return &server{addr: l.Addr().String(), memory: fleet.NewMemory(), conns: map[net.Conn]bool{}}
+}
+
+func (s *server) Name() string { return "memory" }
+
+func (s *server) Addr() string { return s.addr }
+
+func (s *server) Start(tb testing.TB) {
+	tb.Helper()
+	l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", s.addr)
+	require.NoError(tb, err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listener = l
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return // closed
+			}
+			s.mu.Lock()
+			s.conns[conn] = true
+			s.mu.Unlock()
+			go s.serve(conn)
+		}
+	}()
+}
+
+func (s *server) Kill(testing.TB) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listener.Close()
+	for conn := range s.conns {
+		conn.Close()
+	}
+}
+
+func (s *server) Signal(_ testing.TB, signal os.Signal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if signal == syscall.SIGSTOP {
+		s.stopped = make(chan struct{})
+		return
+	}
+	close(s.stopped)
+	s.stopped = nil
+}
+
+func (s *server) Wipe(testing.TB)                    { s.memory.Wipe() }
+func (s *server) FlushScripts(testing.TB)            {}
+func (s *server) Step(_ testing.TB, d time.Duration) { s.memory.Step(d) }
+
+func (s *server) Grants(testing.TB) []fleettest.Grant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]fleettest.Grant{}, s.grants...)
+}
+
+func (s *server) serve(conn net.Conn) {
+	defer func() {
+		conn.Close()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.conns, conn)
+	}()
+	line, err := bufio.NewReader(conn).ReadBytes('\n')
+	if err != nil {
+		return
+	}
+	var asked request
+	if json.Unmarshal(line, &asked) != nil {
+		return
+	}
+	s.mu.Lock()
+	stopped := s.stopped
+	s.mu.Unlock()
+	if stopped != nil {
+		<-stopped
+	}
+	got := s.answer(asked)
+	_ = json.NewEncoder(conn).Encode(got) // else the client asks again
+}
+
+func (s *server) answer(asked request) (got reply) {
+	s.mu.Lock() // for the order of grants
+	defer s.mu.Unlock()
+	ctx := context.Background()
+	var err error
+	switch {
+	case asked.Due:
+		got.Due, err = s.memory.Due(ctx, asked.Skip)
+	case asked.Claim != nil:
+		before := s.memory.State(asked.Key).Token
+		got.Claim, err = s.memory.Claim(ctx, asked.Key, *asked.Claim)
+		if c := got.Claim; c.Verdict == machine.Granted && c.Token != before {
+			s.grants = append(s.grants, fleettest.Grant{Key: asked.Key, Token: c.Token, At: int64(c.Now)})
+		}
+	case asked.Finish != nil:
+		got.Finish, err = s.memory.Finish(ctx, asked.Key, *asked.Finish)
+	default:
+		got.Held, err = s.memory.Renew(ctx, asked.Key, asked.Renew)
+	}
+	if err != nil {
+		got.Error = err.Error()
+	}
+	return got
+}
