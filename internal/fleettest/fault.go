@@ -81,10 +81,10 @@ func testReplyLost(w *world) {
 	w.repeat(func(int) {
 		key := w.key()
 		line := newProxy(w.t, w.store.Addr())
-		wide := func(o *options) { o.Guard, o.Lease = 2*interval, 6*interval } // so that a re-send is in time
+		wide := func(o *options) { o.Guard, o.Lease = interval, 4*interval } // so that a re-send is in time
 		caller := w.opened(key, through(line), wide)
 		caller.run()
-		time.Sleep(4 * interval) // the next claim is granted at once
+		time.Sleep(3 * interval) // the next claim is granted at once
 		line.swallowReply(key)
 		w.awaitStart(key, caller.call())
 		_, lost := line.counts()
