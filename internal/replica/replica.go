@@ -39,6 +39,7 @@ type Replica struct {
 	claim     machine.Claim // the claim that is out
 	sent      time.Duration // when that was first sent
 	sentCalls uint64        // calls when it was sent
+	guard     time.Duration // Rules.Guard when it was sent, as Rules may change
 
 	holdUntil time.Duration // until then, calls join what is pending in the store
 	pollAt    time.Duration
@@ -198,7 +199,7 @@ func (r *Replica) SendClaim(now time.Duration, id string) machine.Claim {
 	if r.pending && !r.dirty {
 		r.claim.Age = now - r.newest
 	}
-	r.out, r.sent, r.sentCalls = true, now, r.calls
+	r.out, r.sent, r.sentCalls, r.guard = true, now, r.calls, r.Rules.Guard
 	r.dirty, r.polling = false, false
 	return r.claim
 }
@@ -326,7 +327,7 @@ func (r *Replica) grant(now time.Duration, reply machine.Reply) bool {
 	r.holdUntil, r.vain = 0, 0
 	r.register(r.sentCalls, reply.Generation)
 	r.phase, r.token, r.failures = granted, reply.Token, reply.Failures
-	if r.local || now < r.notBefore || now-r.sent > r.Rules.Guard {
+	if r.local || now < r.notBefore || now-r.sent > r.guard {
 		r.GiveBack()
 		return false
 	}
@@ -356,7 +357,7 @@ func (r *Replica) Begin(now time.Duration) (token int64, failures int, begun boo
 	if r.phase != granted {
 		return 0, 0, false
 	}
-	if now-r.sent > r.Rules.Guard {
+	if now-r.sent > r.guard {
 		r.GiveBack()
 		return 0, 0, false
 	}
