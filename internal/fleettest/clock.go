@@ -12,7 +12,10 @@ import (
 	"unsafe"
 )
 
-// This file holds the clock that all processes share.
+// This file holds the clock that all processes share, and how long to wait.
+
+// patience is how long to wait for what has to come, however busy the machine is.
+const patience = 30 * time.Second
 
 // now returns the machine's monotonic clock in microseconds. The wall clock, which they
 // share too, may be set meanwhile.

@@ -2,7 +2,7 @@
 // store, with replicas in processes of their own, which can be killed and stopped. The
 // tests of engines use it:
 //
-//	func TestMain(m *testing.M) { fleettest.Main(m, open) }
+//	func TestMain(m *testing.M) { os.Exit(fleettest.Main(m, open)) }
 //
 //	func TestScenarios(t *testing.T) { fleettest.Run(t, newServer(t)) }
 //

@@ -13,7 +13,7 @@ import (
 // This file holds the scenarios in which something fails.
 
 func testKillCaller(w *world) {
-	w.repeat(func(int) {
+	w.repeat(3, func(int) {
 		key := w.key()
 		w.opened(key)
 		w.opened(key).run()
@@ -28,7 +28,7 @@ func testKillCaller(w *world) {
 }
 
 func testKillHolder(w *world) {
-	w.repeat(func(turn int) {
+	w.repeat(3, func(turn int) {
 		key := w.key()
 		// In the middle of a run, or, every second time, about at its end: then it may have been
 		// finished, and nothing is to be done.
@@ -78,7 +78,7 @@ func testStopHolder(w *world) {
 }
 
 func testReplyLost(w *world) {
-	w.repeat(func(int) {
+	w.repeat(1, func(int) {
 		key := w.key()
 		line := newProxy(w.t, w.store.Addr())
 		wide := func(o *options) { o.Guard, o.Lease = interval, 4*interval } // so that a re-send is in time
@@ -104,7 +104,7 @@ func testReplyLost(w *world) {
 }
 
 func testReplyLate(w *world) {
-	w.repeat(func(int) {
+	w.repeat(1, func(int) {
 		key := w.key()
 		line := newProxy(w.t, w.store.Addr())
 		caller := w.opened(key, through(line))
@@ -146,7 +146,7 @@ func testStoreStopped(w *world) {
 }
 
 func testStoreKilled(w *world) {
-	w.repeat(func(turn int) {
+	w.repeat(3, func(turn int) {
 		key := w.key()
 		behavior := behavior{}
 		if turn%2 == 1 {
@@ -165,7 +165,7 @@ func testStoreKilled(w *world) {
 }
 
 func testStoreWiped(w *world) {
-	w.repeat(func(int) {
+	w.repeat(1, func(int) {
 		key := w.key()
 		w.keys[key].extra = 1
 		first, second := w.opened(key), w.opened(key)
@@ -178,7 +178,7 @@ func testStoreWiped(w *world) {
 }
 
 func testCutOff(w *world) {
-	w.repeat(func(int) {
+	w.repeat(3, func(int) {
 		key := w.key()
 		line := newProxy(w.t, w.store.Addr())
 		away, stays := w.opened(key, through(line)), w.opened(key)

@@ -29,14 +29,17 @@ func (w *world) check() {
 		w.checkGrants(key, expected, grants[key])
 		w.checkTokens(key, grants[key], granted)
 		extra += w.checkStarts(key, expected, granted)
-		w.checkLocal(keyRuns)
+		w.checkLocal(expected, keyRuns)
 		w.checkOverlap(expected, granted)
+		if expected.most > 0 {
+			assert.LessOrEqual(w.t, len(keyRuns), expected.most, "runs of %s", key)
+		}
 		counted += len(grants[key])
 		runs += len(keyRuns)
 		local += len(keyRuns) - len(granted)
 	}
 	w.t.Logf("%s: %d keys, %d replicas in %d processes, %d grants, %d runs, %d of them without a grant, %d early, %d kills, 0 calls lost",
-		w.store.Name(), len(w.keys), w.replicas, len(w.processes), counted, runs, local, extra, w.kills)
+		w.store.Name(), len(w.keys), len(w.replicas), len(w.processes), counted, runs, local, extra, w.kills)
 	if w.t.Failed() {
 		events, _ := w.record.all()
 		w.t.Logf("what happened:\n%s", told(events))
@@ -55,7 +58,7 @@ func (w *world) checkGrants(key string, expected *expectation, grants []Grant) {
 	for i := 1; i < len(grants); i++ {
 		before, g := grants[i-1], grants[i]
 		assert.Greater(w.t, g.Token, before.Token, "I3: tokens of %s rise", key)
-		if g.At-before.At < interval.Microseconds() {
+		if g.At-before.At < expected.interval.Microseconds() {
 			early++
 		}
 	}
@@ -82,7 +85,7 @@ func (w *world) checkStarts(key string, expected *expectation, runs []run) (earl
 	var list []string
 	for i := 1; i < len(runs); i++ {
 		before, r := runs[i-1], runs[i]
-		if r.At-before.At < interval.Microseconds() && !w.wasStopped(r.Process) && !w.wasStopped(before.Process) {
+		if r.At-before.At < expected.interval.Microseconds() && !w.wasStopped(r.Process) && !w.wasStopped(before.Process) {
 			early++
 			list = append(list, fmt.Sprintf("%d after %d by %v", r.Token, before.Token, time.Duration(r.At-before.At)*time.Microsecond))
 		}
@@ -92,13 +95,13 @@ func (w *world) checkStarts(key string, expected *expectation, runs []run) (earl
 }
 
 // checkLocal checks that each replica's runs without a grant are an interval apart.
-func (w *world) checkLocal(runs []run) {
+func (w *world) checkLocal(expected *expectation, runs []run) {
 	w.t.Helper()
 	last := make(map[string]run)
 	for _, r := range runs {
 		before, ok := last[r.Throttler]
 		if ok && (r.Token == 0 || before.Token == 0) {
-			assert.GreaterOrEqual(w.t, r.At-before.At, interval.Microseconds(), "runs of %s are an interval apart", r.Throttler)
+			assert.GreaterOrEqual(w.t, r.At-before.At, expected.interval.Microseconds(), "runs of %s are an interval apart", r.Throttler)
 		}
 		last[r.Throttler] = r
 	}

@@ -8,10 +8,17 @@ import (
 	"time"
 )
 
-// This file finds goroutines that are left.
+// This file waits, and finds goroutines that are left.
 
-// patience is how long to wait for what has to come, however busy the machine is.
-const patience = 30 * time.Second
+// eventually waits until done returns true, and reports whether it does.
+func eventually(done func() bool) bool {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if done() {
+			return true
+		}
+	}
+	return done()
+}
 
 // goroutines returns the stacks of all that there are, by what names them.
 func goroutines() map[string]string {
@@ -35,16 +42,14 @@ func goroutines() map[string]string {
 // goroutinesSince returns the stacks of goroutines that were not there before, once they
 // have had the time to end.
 func goroutinesSince(before map[string]string) (left []string) {
-	for end := time.Now().Add(patience / 3); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	eventually(func() bool {
 		left = nil
 		for name, stack := range goroutines() {
 			if _, ok := before[name]; !ok {
 				left = append(left, stack)
 			}
 		}
-		if len(left) == 0 {
-			return nil
-		}
-	}
+		return len(left) == 0
+	})
 	return left
 }

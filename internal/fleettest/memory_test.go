@@ -24,7 +24,7 @@ import (
 // This file runs the scenarios on a store that is small enough to live in the test: an
 // engine in memory behind a socket, which keeps its state when it is killed.
 
-func TestMain(m *testing.M) { fleettest.Main(m, open) }
+func TestMain(m *testing.M) { os.Exit(fleettest.Main(m, open)) }
 
 func TestScenarios(t *testing.T) { fleettest.Run(t, newServer(t)) }
 

@@ -26,14 +26,15 @@ import (
 const replicaVariable = "FLEETTEST_REPLICA"
 
 // Main runs the tests of m, or makes the process a replica's if it was started as that.
-// TestMain calls it last. open returns a new engine on the store, or on a proxy to it,
-// at addr; its Close method, if it has one, releases all that open made.
-func Main(m *testing.M, open func(addr string) (fleet.Engine, error)) {
+// TestMain calls it, does nothing before, and exits with code. open returns a new engine on
+// the store, or on a proxy to it, at addr; its Close method, if it has one, releases all
+// that open made.
+func Main(m *testing.M, open func(addr string) (fleet.Engine, error)) (code int) {
 	if os.Getenv(replicaVariable) == "" {
-		m.Run()
-		return
+		return m.Run()
 	}
 	serve(os.Stdin, os.Stdout, open)
+	return 0
 }
 
 // A host is a process that has throttlers.
@@ -64,6 +65,16 @@ type hosted struct {
 type watched struct {
 	fleet.Engine
 	registered atomic.Int64
+	reached    atomic.Bool // the store has answered
+}
+
+// Due implements [fleet.Engine].
+func (w *watched) Due(ctx context.Context, skip int) (machine.Due, error) {
+	due, err := w.Engine.Due(ctx, skip)
+	if err == nil {
+		w.reached.Store(true)
+	}
+	return due, err
 }
 
 // Claim implements [fleet.Engine].
@@ -124,10 +135,18 @@ func (h *host) obey(c command) {
 	answer := event{Kind: answered, Number: c.Number, Throttler: c.Throttler, At: h.now()}
 	switch c.Do {
 	case actOpen:
-		if err := h.make(c.Throttler, *c.Options); err != nil {
+		t, err := h.make(c.Throttler, *c.Options)
+		if err != nil {
 			answer.Error, answer.Text = other, err.Error()
+			h.emit(answer)
+			return
 		}
-		h.emit(answer)
+		go func() {
+			if !eventually(t.engine.reached.Load) {
+				answer.Error, answer.Text = unavailable, "the store does not answer"
+			}
+			h.emit(answer)
+		}()
 		return
 	case actCallAll:
 		h.callAll()
@@ -153,10 +172,10 @@ func (h *host) obey(c command) {
 }
 
 // make makes a throttler with an engine of its own.
-func (h *host) make(name string, o options) error {
+func (h *host) make(name string, o options) (*hosted, error) {
 	opened, err := h.open(o.Address)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	engine := &watched{Engine: opened}
 	t := &hosted{host: h, name: name, key: o.Key, engine: engine}
@@ -168,10 +187,10 @@ func (h *host) make(name string, o options) error {
 	policy := throttle.Policy{Interval: o.Interval, Retry: throttle.Backoff{Initial: o.Retry}}
 	t.throttler, err = fleet.New(engine, o.Key, policy, t.run, opts...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	h.throttlers[name] = t
-	return nil
+	return t, nil
 }
 
 // callAll calls all throttlers at once.
@@ -243,12 +262,10 @@ func (t *hosted) register(answer *event) error {
 	sent := now()
 	answer.At = t.host.now()
 	t.throttler.Call()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if t.engine.registered.Load() >= sent {
-			return nil
-		}
+	if !eventually(func() bool { return t.engine.registered.Load() >= sent }) {
+		return context.DeadlineExceeded
 	}
-	return context.DeadlineExceeded
+	return nil
 }
 
 // report is the error handler.

@@ -56,6 +56,7 @@ func Run(t *testing.T, store Store) {
 func testAtOnce(w *world) {
 	const processes, replicas = 10, 10
 	key := w.key()
+	w.keys[key].interval = 2 * time.Second // so that all claims reach the store before the second run
 	var opening []func()
 	for range processes {
 		p := w.process()
@@ -75,12 +76,10 @@ func testAtOnce(w *world) {
 	for _, await := range calls {
 		await()
 	}
-	w.settle()
-	calm()
+	w.awaitIdle()
 	// A claim that reaches the store after the first grant may be for a later call, for all
 	// that the store knows: that is one more run, and it is not now.
-	runs := w.record.runs(key)
-	assert.LessOrEqual(w.t, len(runs), 2)
+	w.keys[key].most = 2
 }
 
 func testBurst(w *world) {
@@ -95,6 +94,7 @@ func testBurst(w *world) {
 	calm()
 	if inTime { // the machine was fast enough for all calls to be in the window
 		assert.Len(w.t, w.record.runs(key), 2)
+		w.keys[key].most = 2
 	} else {
 		w.t.Log("the burst took longer than the window")
 	}
@@ -115,6 +115,7 @@ func testDuringRun(w *world) {
 	calm()
 	if called < end.At {
 		assert.Len(w.t, w.record.runs(key), 2)
+		w.keys[key].most = 2
 	}
 }
 

@@ -33,15 +33,17 @@ type world struct {
 	resource *resource
 
 	processes []*process
-	replicas  int
+	replicas  []*replica
 	keys      map[string]*expectation
 	kills     int
 }
 
 // An expectation is what is expected of a key.
 type expectation struct {
-	called int64 // when the last call was made that must not be lost
-	extra  int   // how many runs may start sooner than an interval after another
+	called   int64         // when the last call was made that must not be lost
+	interval time.Duration // that of the policy
+	extra    int           // how many runs may start sooner than that after another
+	most     int           // how many runs there may be; 0 for any number
 	// A grant is not judged by the store's clock, which was moved.
 	moved bool
 }
@@ -62,9 +64,8 @@ func newWorld(t *testing.T, store Store) *world {
 const repeatVariable = "FLEET_REPEAT"
 
 // repeat does what a scenario says again and again, each time with processes of its own.
-func (w *world) repeat(do func(turn int)) {
+func (w *world) repeat(times int, do func(turn int)) {
 	w.t.Helper()
-	times := 3
 	if text := os.Getenv(repeatVariable); text != "" {
 		n, err := strconv.Atoi(text)
 		require.NoError(w.t, err, repeatVariable)
@@ -113,7 +114,7 @@ func (w *world) processAhead(d time.Duration) *process {
 // key returns a new key.
 func (w *world) key() string {
 	key := fmt.Sprintf("key-%016x", rand.Uint64())
-	w.keys[key] = &expectation{}
+	w.keys[key] = &expectation{interval: interval}
 	return key
 }
 
@@ -136,9 +137,9 @@ func (w *world) open(p *process, key string, change ...func(*options)) *replica 
 // opening is open that does not wait until it is done.
 func (w *world) opening(p *process, key string, change ...func(*options)) (r *replica, answer <-chan event) {
 	w.t.Helper()
-	w.replicas++
-	r = &replica{w, p, fmt.Sprintf("replica %d", w.replicas), key}
-	o := options{Address: w.store.Addr(), Key: key, Interval: interval, Guard: guard, Lease: lease}
+	r = &replica{w, p, fmt.Sprintf("replica %d", len(w.replicas)+1), key}
+	w.replicas = append(w.replicas, r)
+	o := options{Address: w.store.Addr(), Key: key, Interval: w.keys[key].interval, Guard: guard, Lease: lease}
 	for _, f := range change {
 		f(&o)
 	}
@@ -258,6 +259,17 @@ func (w *world) settle() {
 		if expected.called > 0 {
 			w.awaitStart(key, expected.called)
 		}
+	}
+}
+
+// awaitIdle waits until no replica has a call that is not known to be covered, or a run.
+func (w *world) awaitIdle() {
+	w.t.Helper()
+	for _, r := range w.replicas {
+		require.True(w.t, eventually(func() bool {
+			s := r.tell(command{Do: actStats}).Stats
+			return !s.Pending && !s.Running
+		}), "%s has calls", r.name)
 	}
 }
 
