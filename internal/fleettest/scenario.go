@@ -57,11 +57,12 @@ func testAtOnce(w *world) {
 	const processes, replicas = 10, 10
 	key := w.key()
 	w.keys[key].interval = 2 * time.Second // so that all claims reach the store before the second run
+	patient := func(o *options) { o.Guard, o.Lease = 500*time.Millisecond, 2*time.Second }
 	var opening []func()
 	for range processes {
 		p := w.process()
 		for range replicas {
-			_, answer := w.opening(p, key)
+			_, answer := w.opening(p, key, patient)
 			opening = append(opening, func() { require.Empty(w.t, p.await(answer).Text) })
 		}
 	}
@@ -78,7 +79,12 @@ func testAtOnce(w *world) {
 	}
 	w.awaitIdle()
 	// A claim that reaches the store after the first grant may be for a later call, for all
-	// that the store knows: that is one more run, and it is not now.
+	// that the store knows: that is one more run, and it is not now. One that was not answered
+	// in time may come later still.
+	if missed := w.record.find(func(e event) bool { return e.Kind == reported }); len(missed) > 0 {
+		w.t.Logf("%d claims were not answered in time", len(missed))
+		return
+	}
 	w.keys[key].most = 2
 }
 
