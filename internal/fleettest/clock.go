@@ -14,8 +14,14 @@ import (
 
 // This file holds the clock that all processes share, and how long to wait.
 
-// patience is how long to wait for what has to come, however busy the machine is.
-const patience = 30 * time.Second
+// patience is how long to wait for what has to come, however busy the machine is: half a
+// minute, or what the environment variable FLEETTEST_PATIENCE says.
+func patience() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("FLEETTEST_PATIENCE")); err == nil {
+		return d
+	}
+	return 30 * time.Second
+}
 
 // now returns the machine's monotonic clock in microseconds. The wall clock, which they
 // share too, may be set meanwhile.

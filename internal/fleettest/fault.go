@@ -32,7 +32,7 @@ func testKillHolder(w *world) {
 		key := w.key()
 		// In the middle of a run, or, every second time, about at its end: then it may have been
 		// finished, and nothing is to be done.
-		take := patience
+		take := patience()
 		if turn%2 == 1 {
 			take = 20 * time.Millisecond
 		}
@@ -58,23 +58,27 @@ func testKillHolder(w *world) {
 
 func testStopHolder(w *world) {
 	key := w.key()
-	writing := behaving(behavior{Take: 50 * time.Millisecond, Written: w.resource.addr()})
-	holder := w.opened(key, briefly, writing)
+	writing := behavior{Take: 50 * time.Millisecond, Written: w.resource.addr()}
+	holder := w.opened(key, briefly, behaving(writing))
 	start := w.awaitStart(key, holder.call())
 	holder.p.stop()
-	heir := w.opened(key, briefly, writing)
+	writing.Take, writing.Early = 2*interval, true
+	heir := w.opened(key, briefly, behaving(writing))
 	next := w.awaitStart(key, start.At)
 	require.Equal(w.t, heir.name, next.Throttler)
 	assert.Greater(w.t, next.Token, start.Token)
-	assert.False(w.t, w.awaitEnd(next).Refused)
-	holder.p.resume()
+	require.True(w.t, eventually(func() bool { return w.resource.last(key) == next.Token }))
+	holder.p.resume() // beside the other's run
 	if w.awaitEnd(start).At < next.At {
 		w.t.Log("the run had ended before it was stopped")
 	} else {
 		assert.True(w.t, w.awaitEnd(start).Refused, "what the stopped run wrote")
 		holder.awaitError(leaseLost) // its finish was stale
 	}
+	assert.False(w.t, w.awaitEnd(next).Refused)
 	w.awaitStart(key, holder.call()) // it takes part again
+	assert.Empty(w.t, w.record.find(func(e event) bool { return e.Kind == reported && e.Throttler == heir.name }),
+		"the other run's lease was not finished for it")
 }
 
 func testReplyLost(w *world) {
@@ -193,7 +197,7 @@ func testCutOff(w *world) {
 		assert.Empty(w.t, w.record.find(func(e event) bool {
 			return e.Kind == started && e.Throttler == away.name && e.At > cut && e.At < healed
 		}), "it does not run")
-		e := away.tell(command{Do: actDo, Within: patience})
+		e := away.tell(command{Do: actDo, Within: patience()})
 		assert.Empty(w.t, e.Text)
 		w.expect(key, max(e.At, healed)) // its call in the dark has a run after this, too
 	})
@@ -217,7 +221,7 @@ func testOutage(w *world) {
 	}
 	// Until a replica has found that the store is back, its calls have runs without a grant.
 	back := now()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(interval) {
+	for end := time.Now().Add(patience()); time.Now().Before(end); time.Sleep(interval) {
 		first.call()
 		if len(w.record.find(func(e event) bool { return e.Kind == started && e.Token != 0 && e.At > back })) > 0 {
 			return

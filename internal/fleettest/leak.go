@@ -12,7 +12,7 @@ import (
 
 // eventually waits until done returns true, and reports whether it does.
 func eventually(done func() bool) bool {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience()); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if done() {
 			return true
 		}

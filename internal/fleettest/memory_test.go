@@ -35,7 +35,6 @@ type request struct {
 	Finish *machine.Finish
 	Renew  int64
 	Due    bool
-	Skip   int
 }
 
 type reply struct {
@@ -53,7 +52,12 @@ type remote struct {
 	addr string
 }
 
-func open(addr string) (fleet.Engine, error) { return &remote{addr: addr}, nil }
+func open(addr string) (fleet.Engine, error) {
+	if faults()[os.Getenv(faulty)].leaks {
+		go time.Sleep(time.Hour)
+	}
+	return &remote{addr: addr}, nil
+}
 
 func (r *remote) Claim(ctx context.Context, key string, c machine.Claim) (machine.Reply, error) {
 	got, err := r.do(ctx, request{Key: key, Claim: &c})
@@ -70,8 +74,8 @@ func (r *remote) Renew(ctx context.Context, key string, token int64) (bool, erro
 	return got.Held, err
 }
 
-func (r *remote) Due(ctx context.Context, skip int) (machine.Due, error) {
-	got, err := r.do(ctx, request{Due: true, Skip: skip})
+func (r *remote) Due(ctx context.Context, _ int) (machine.Due, error) {
+	got, err := r.do(ctx, request{Due: true})
 	return got.Due, err
 }
 
@@ -99,10 +103,12 @@ func (r *remote) do(ctx context.Context, asked request) (got reply, err error) {
 
 // A server is a store.
 type server struct {
-	addr string
+	addr  string
+	fault fault
 
 	mu       sync.Mutex // guards the fields below
-	memory   *fleet.Memory
+	shift    time.Duration
+	states   map[string]*machine.State
 	grants   []fleettest.Grant
 	listener net.Listener
 	conns    map[net.Conn]bool
@@ -114,7 +120,12 @@ func newServer(t *testing.T) *server {
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
-	return &server{addr: l.Addr().String(), memory: fleet.NewMemory(), conns: map[net.Conn]bool{}}
+	return &server{
+		addr:   l.Addr().String(),
+		fault:  faults()[os.Getenv(faulty)],
+		states: map[string]*machine.State{},
+		conns:  map[net.Conn]bool{},
+	}
 }
 
 func (s *server) Name() string { return "memory" }
@@ -162,9 +173,19 @@ func (s *server) Signal(_ testing.TB, signal os.Signal) {
 	s.stopped = nil
 }
 
-func (s *server) Wipe(testing.TB)                    { s.memory.Wipe() }
-func (s *server) FlushScripts(testing.TB)            {}
-func (s *server) Step(_ testing.TB, d time.Duration) { s.memory.Step(d) }
+func (s *server) Wipe(testing.TB) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.states)
+}
+
+func (s *server) FlushScripts(testing.TB) {}
+
+func (s *server) Step(_ testing.TB, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shift += d
+}
 
 func (s *server) Grants(testing.TB) []fleettest.Grant {
 	s.mu.Lock()
@@ -198,26 +219,53 @@ func (s *server) serve(conn net.Conn) {
 }
 
 func (s *server) answer(asked request) (got reply) {
-	s.mu.Lock() // for the order of grants
+	s.mu.Lock()
 	defer s.mu.Unlock()
-	ctx := context.Background()
+	now := machine.Time(time.Now().Add(s.shift).UnixMicro())
+	if asked.Due {
+		got.Due = s.dueLocked(now)
+		return got
+	}
+	state := s.states[asked.Key]
+	if state == nil {
+		state = &machine.State{}
+		s.states[asked.Key] = state
+	}
+	if s.fault.before != nil {
+		s.fault.before(state, asked)
+	}
 	var err error
-	switch {
-	case asked.Due:
-		got.Due, err = s.memory.Due(ctx, asked.Skip)
+	switch before := state.Token; {
 	case asked.Claim != nil:
-		before := s.memory.State(asked.Key).Token
-		got.Claim, err = s.memory.Claim(ctx, asked.Key, *asked.Claim)
+		got.Claim, err = state.Claim(now, *asked.Claim)
+		if s.fault.after != nil {
+			s.fault.after(state, &got)
+		}
 		if c := got.Claim; c.Verdict == machine.Granted && c.Token != before {
-			s.grants = append(s.grants, fleettest.Grant{Key: asked.Key, Token: c.Token, At: int64(c.Now)})
+			s.grants = append(s.grants, fleettest.Grant{Key: asked.Key, Token: c.Token, At: int64(now)})
 		}
 	case asked.Finish != nil:
-		got.Finish, err = s.memory.Finish(ctx, asked.Key, *asked.Finish)
+		got.Finish, err = state.Finish(now, *asked.Finish)
 	default:
-		got.Held, err = s.memory.Renew(ctx, asked.Key, asked.Renew)
+		got.Held = state.Renew(now, asked.Renew)
 	}
 	if err != nil {
 		got.Error = err.Error()
 	}
 	return got
+}
+
+// +checklocks:s.mu
+func (s *server) dueLocked(now machine.Time) machine.Due {
+	answer := machine.Due{Next: machine.None, Now: now}
+	for key, state := range s.states {
+		switch due, pending := state.Due(); {
+		case !pending || s.fault.mute:
+		case due <= now:
+			answer.Keys = append(answer.Keys, key)
+		case answer.Next == machine.None || due.Sub(now) < answer.Next:
+			answer.Next = due.Sub(now)
+		}
+	}
+	return answer
 }

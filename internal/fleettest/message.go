@@ -60,6 +60,7 @@ type behavior struct {
 	Take    time.Duration // how long
 	Heed    bool          // it ends with its context
 	Written string        // the address of the resource that it then writes to, with its token
+	Early   bool          // it does so at first
 	Fail    string        // it returns an error with that text
 	Panic   string        // it panics with that
 }

@@ -118,7 +118,7 @@ func (p *process) await(answer <-chan event) event {
 		return e
 	case <-p.ended:
 		require.FailNow(p.t, "a process ended", "%s: %s", p.name, p.errors.String())
-	case <-time.After(2 * patience):
+	case <-time.After(2 * patience()):
 		require.FailNow(p.t, "a process does not answer", p.name)
 	}
 	return event{}

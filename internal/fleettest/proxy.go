@@ -120,7 +120,7 @@ func (p *proxy) connect(client net.Conn) {
 	p.mu.Lock()
 	p.requests++
 	p.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience())
 	defer cancel()
 	server, err := new(net.Dialer).DialContext(ctx, "tcp", p.target)
 	if err != nil {

@@ -44,7 +44,7 @@ func (r *record) all() (events []event, changed <-chan struct{}) {
 // await returns the first event that is as said, once there is one.
 func (r *record) await(t *testing.T, what string, is func(event) bool) event {
 	t.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(patience())
 	for {
 		events, changed := r.all()
 		if i := slices.IndexFunc(events, is); i >= 0 {

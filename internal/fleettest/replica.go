@@ -209,7 +209,7 @@ func (h *host) callAll() {
 
 // quit closes all, and tells of goroutines that are left.
 func (h *host) quit(c command) event {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience())
 	defer cancel()
 	answer := event{Kind: answered, Number: c.Number}
 	for _, t := range h.throttlers {
@@ -286,13 +286,16 @@ func (t *hosted) run(ctx context.Context) (err error) {
 		end.At = t.host.now()
 		t.host.emit(end)
 	}()
+	if b.Early {
+		end.Refused = !write(b.Written, t.key, token)
+	}
 	timer := time.NewTimer(b.Take)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-whileHeeded(ctx, b.Heed):
 	}
-	if b.Written != "" {
+	if b.Written != "" && !b.Early {
 		end.Refused = !write(b.Written, t.key, token)
 	}
 	end.Error, _ = kindOf(context.Cause(ctx))

@@ -52,12 +52,19 @@ func newResource(t *testing.T) *resource {
 
 func (r *resource) addr() string { return r.listener.Addr().String() }
 
+// last returns the token of the last write to key that was taken.
+func (r *resource) last(key string) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.highest[key]
+}
+
 // take takes one write: a line with token and key.
 func (r *resource) take(conn net.Conn) {
 	defer conn.Close()
 	var token int64
 	var key string
-	_ = conn.SetDeadline(time.Now().Add(patience)) // else the next fails
+	_ = conn.SetDeadline(time.Now().Add(patience())) // else the next fails
 	if _, err := fmt.Fscanf(conn, "%d %s\n", &token, &key); err != nil {
 		return
 	}
@@ -79,7 +86,7 @@ func write(addr, key string, token int64) (taken bool) {
 
 // exchange sends a line to addr, and returns the one that is sent back.
 func exchange(addr, line string) (answer string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience())
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {

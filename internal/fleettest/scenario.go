@@ -5,6 +5,7 @@ package fleettest
 import (
 	"math/rand/v2"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -15,14 +16,15 @@ import (
 
 // This file holds what Run does, and the scenarios in which all goes well.
 
-// Run starts the store and runs all scenarios on it, as subtests. Those in which processes
-// or the store are killed are repeated at random instants, three times, or as often as
-// the environment variable FLEET_REPEAT says. Each reports what it counted.
-func Run(t *testing.T, store Store) {
+// Run starts the store and runs scenarios on it, as subtests: all, or those whose numbers are
+// given. Those in which processes or the store are killed are repeated at random instants,
+// three times, or as often as the environment variable FLEET_REPEAT says. Each reports what
+// it counted.
+func Run(t *testing.T, store Store, numbers ...int) {
 	t.Helper()
 	store.Start(t)
 	t.Cleanup(func() { store.Kill(t) })
-	for _, scenario := range []struct {
+	for i, scenario := range []struct {
 		name string
 		test func(*world)
 	}{
@@ -45,6 +47,9 @@ func Run(t *testing.T, store Store) {
 		{"17 the callback fails, panics, outlives its lease: typed outcome", testOutcomes},
 		{"18 close with work pending or active: no leak, no loss", testClose},
 	} {
+		if len(numbers) > 0 && !slices.Contains(numbers, i+1) {
+			continue
+		}
 		t.Run(scenario.name, func(t *testing.T) {
 			w := newWorld(t, store)
 			scenario.test(w)
@@ -157,7 +162,7 @@ func testClientClocks(w *world) {
 	w.t.Log("a process cannot have a wall clock of its own here; no message tells one")
 	for range 2 {
 		for _, r := range replicas {
-			e := r.tell(command{Do: actDo, Within: patience})
+			e := r.tell(command{Do: actDo, Within: patience()})
 			assert.Empty(w.t, e.Text)
 			w.expect(key, e.At)
 		}
@@ -216,7 +221,7 @@ func testOutcomes(w *world) {
 		// Within the window of a first run both calls join one that is due.
 		w.awaitEnd(w.awaitStart(key, first.call()))
 		waiting := []<-chan event{
-			first.send(command{Do: actDo, Within: patience}), second.send(command{Do: actDo, Within: patience}),
+			first.send(command{Do: actDo, Within: patience()}), second.send(command{Do: actDo, Within: patience()}),
 		}
 		remotes := 0
 		for i, r := range []*replica{first, second} {
@@ -246,9 +251,9 @@ func testOutcomes(w *world) {
 func testOutlived(w *world) {
 	key := w.key()
 	line := newProxy(w.t, w.store.Addr())
-	holder := w.opened(key, through(line), briefly, behaving(behavior{Take: patience, Heed: true}))
+	holder := w.opened(key, through(line), briefly, behaving(behavior{Take: patience(), Heed: true}))
 	heir := w.opened(key, briefly)
-	answer := holder.send(command{Do: actDo, Within: patience})
+	answer := holder.send(command{Do: actDo, Within: patience()})
 	start := w.awaitStart(key, 0)
 	require.Equal(w.t, holder.name, start.Throttler)
 	line.setCut(true)
@@ -277,13 +282,13 @@ func testClose(w *world) {
 	// Shut down as a call is pending that the store may not know of.
 	leaver = w.opened(key)
 	leaver.call()
-	assert.Empty(w.t, leaver.tell(command{Do: actShutdown, Within: patience}).Text)
+	assert.Empty(w.t, leaver.tell(command{Do: actShutdown, Within: patience()}).Text)
 	leaver.p.quit()
 	w.settle()
 
 	// Closed in a run that heeds its context: another replica does the work.
 	key = w.key()
-	slow := behaving(behavior{Take: patience, Heed: true})
+	slow := behaving(behavior{Take: patience(), Heed: true})
 	leaver = w.opened(key, slow)
 	start := w.awaitStart(key, leaver.call())
 	stays = w.opened(key)
@@ -296,7 +301,7 @@ func testClose(w *world) {
 	key = w.key()
 	leaver = w.opened(key, behaving(behavior{Take: interval}))
 	start = w.awaitStart(key, leaver.call())
-	assert.Empty(w.t, leaver.tell(command{Do: actShutdown, Within: patience}).Text)
+	assert.Empty(w.t, leaver.tell(command{Do: actShutdown, Within: patience()}).Text)
 	assert.Equal(w.t, none, w.awaitEnd(start).Error, "its context did not end")
 	stays = w.opened(key)
 	calm()
