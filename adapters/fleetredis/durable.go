@@ -60,22 +60,22 @@ func (e *Engine) checkDurable(ctx context.Context) error {
 	}
 	if c, ok := e.client.(cluster); ok {
 		return c.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
-			err := checkServer(ctx, master)
+			err := e.checkServer(ctx, master)
 			if errors.Is(err, fleet.ErrNotDurable) {
 				return fmt.Errorf("%w, at %s", err, master.Options().Addr)
 			}
 			return err
 		})
 	}
-	return checkServer(ctx, e.client)
+	return e.checkServer(ctx, e.client)
 }
 
 // checkServer asks by INFO, which services that forbid CONFIG answer too.
-func checkServer(ctx context.Context, server redis.Cmdable) error {
+func (e *Engine) checkServer(ctx context.Context, server redis.Cmdable) error {
 	info, err := server.Info(ctx).Result()
 	switch {
 	case redis.IsPermissionError(err) || redis.HasErrorPrefix(err, "unknown command"):
-		return fmt.Errorf("%w: it does not tell whether it is: %w", fleet.ErrNotDurable, err)
+		return fmt.Errorf("%w: it does not tell whether it is: %w", fleet.ErrNotDurable, e.withoutSecrets(err))
 	case err != nil:
 		return err
 	}

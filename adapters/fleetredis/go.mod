@@ -7,6 +7,7 @@ require (
 	github.com/redis/go-redis/v9 v9.23.0
 	github.com/stretchr/testify v1.12.1
 	github.com/throttle-go/throttle v0.0.0
+	go.uber.org/goleak v1.3.0
 )
 
 require (

@@ -1,0 +1,201 @@
+package fleetredis_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/adapters/fleetredis"
+	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/fleet/machine"
+)
+
+// This file holds an engine on a cluster.
+
+const slots = 16384
+
+// A cluster is three masters, with a third of the slots each.
+type cluster struct {
+	nodes   []*server
+	clients []*redis.Client
+	ids     []string
+}
+
+func startCluster(t *testing.T, binary string, more ...string) *cluster {
+	t.Helper()
+	c := &cluster{}
+	for range 3 {
+		s := newServer(t, binary)
+		s.more = append([]string{
+			"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(freePort(t)), "--cluster-node-timeout", "5000",
+		}, more...)
+		s.Start(t)
+		c.nodes = append(c.nodes, s)
+		c.clients = append(c.clients, s.client(t))
+	}
+	ctx := t.Context()
+	for i, client := range c.clients {
+		id, err := client.Do(ctx, "CLUSTER", "MYID").Text()
+		require.NoError(t, err)
+		c.ids = append(c.ids, id)
+		require.NoError(t, client.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
+		require.NoError(t, client.ClusterAddSlotsRange(ctx, i*slots/3, (i+1)*slots/3-1).Err())
+		for _, other := range c.nodes {
+			port := other.more[slices.Index(other.more, "--cluster-port")+1]
+			require.NoError(t, client.Do(ctx, "CLUSTER", "MEET", "127.0.0.1", other.port, port).Err())
+		}
+	}
+	for _, client := range c.clients {
+		require.Eventually(t, func() bool {
+			info, err := client.ClusterInfo(ctx).Result()
+			return err == nil && strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_slots_ok:16384")
+		}, 30*time.Second, 10*time.Millisecond, "the cluster does not come up")
+	}
+	return c
+}
+
+// client returns a client that has not heard of all nodes yet.
+func (c *cluster) client(t *testing.T) *redis.ClusterClient {
+	t.Helper()
+	o := clientOptions(c.nodes[0].Addr())
+	client := redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: []string{o.Addr}, ContextTimeoutEnabled: true,
+		DialTimeout: o.DialTimeout, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout,
+	})
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+// TestClusterSharesTheShards: keys of each are on one node, wherever that is, while slots
+// move too.
+func TestClusterSharesTheShards(t *testing.T) {
+	for _, binary := range []string{"redis-server", "valkey-server"} {
+		t.Run(binary, func(t *testing.T) {
+			c := startCluster(t, binary)
+			ctx := t.Context()
+			const shards = 8
+			engine := newEngine(t, c.client(t), fleetredis.WithShards(shards))
+			require.NoError(t, engine.Check(ctx))
+			tokens := make(map[string]int64)
+			for i := range 100 {
+				key := fmt.Sprint("}{", i)
+				claim := newClaim("id")
+				claim.Lease, claim.Spacing = time.Microsecond, time.Microsecond
+				reply, err := engine.Claim(ctx, key, claim)
+				require.NoError(t, err)
+				require.Equal(t, machine.Granted, reply.Verdict)
+				tokens[key] = reply.Token
+			}
+			for _, client := range c.clients {
+				n, err := client.DBSize(ctx).Result()
+				require.NoError(t, err)
+				require.Positive(t, n, "a node has no shard")
+			}
+			requireDue(t, engine, 100)
+
+			// A slot moves; its keys answer before, meanwhile and after.
+			slot, err := c.clients[0].ClusterKeySlot(ctx, "throttle:{default:0}:due").Result()
+			require.NoError(t, err)
+			from := int(slot) * 3 / slots
+			to := (from + 1) % 3
+			c.move(t, int(slot), from, to, func() { requireDue(t, engine, 100) })
+			for key, token := range tokens {
+				finished, err := engine.Finish(ctx, key, machine.Finish{Token: token, Ran: true})
+				require.NoError(t, err)
+				require.False(t, finished.Stale)
+			}
+			requireDue(t, engine, 0)
+		})
+	}
+}
+
+// move moves slot, and calls meanwhile when its keys are on their new node, and the
+// slot is not yet.
+func (c *cluster) move(t *testing.T, slot, from, to int, meanwhile func()) {
+	t.Helper()
+	ctx := t.Context()
+	require.NoError(t, c.clients[to].Do(ctx, "CLUSTER", "SETSLOT", slot, "IMPORTING", c.ids[from]).Err())
+	require.NoError(t, c.clients[from].Do(ctx, "CLUSTER", "SETSLOT", slot, "MIGRATING", c.ids[to]).Err())
+	keys, err := c.clients[from].ClusterGetKeysInSlot(ctx, slot, 1000).Result()
+	require.NoError(t, err)
+	require.NotEmpty(t, keys)
+	migrate := []any{"MIGRATE", "127.0.0.1", c.nodes[to].port, "", 0, 5000, "KEYS"}
+	for _, key := range keys {
+		migrate = append(migrate, key)
+	}
+	require.NoError(t, c.clients[from].Do(ctx, migrate...).Err())
+	meanwhile()
+	for _, i := range []int{to, from, 3 - to - from} {
+		require.NoError(t, c.clients[i].Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", c.ids[to]).Err())
+	}
+}
+
+// requireDue waits until n keys are due, of all shards.
+func requireDue(t *testing.T, engine fleet.Engine, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		due, err := engine.Due(t.Context(), 0)
+		require.NoError(t, err)
+		return len(due.Keys) == n
+	}, 20*time.Second, 10*time.Millisecond)
+}
+
+// TestClusterTellsEveryNodeOfWakes: whichever the listener is connected to.
+func TestClusterTellsEveryNodeOfWakes(t *testing.T) {
+	c := startCluster(t, "redis-server")
+	client := c.client(t)
+	engine := newEngine(t, client, fleetredis.WithShards(8))
+	wakes, _ := listen(t, engine)
+	require.Eventually(t, func() bool {
+		var listeners int64
+		for _, client := range c.clients {
+			n, err := client.PubSubNumSub(t.Context(), "throttle:{default}:wake").Result()
+			require.NoError(t, err)
+			listeners += n["throttle:{default}:wake"]
+		}
+		return listeners == 1
+	}, 20*time.Second, 10*time.Millisecond)
+	for i := range 20 {
+		finish(t, engine, fmt.Sprint(i), false)
+		require.Equal(t, fmt.Sprint(i), receive(t, wakes).Key)
+	}
+}
+
+// TestEveryMasterMustBeDurable: the keys are on all of them.
+func TestEveryMasterMustBeDurable(t *testing.T) {
+	c := startCluster(t, "redis-server")
+	engine := newEngine(t, c.client(t))
+	require.NoError(t, engine.Check(t.Context()))
+	require.NoError(t, c.clients[2].ConfigSet(t.Context(), "appendonly", "no").Err())
+	err := engine.Check(t.Context())
+	require.ErrorIs(t, err, fleet.ErrNotDurable)
+	require.ErrorContains(t, err, c.nodes[2].Addr())
+}
+
+// TestDueTellsOfShardsThatAnswer: one master that is down hides nothing of the others.
+func TestDueTellsOfShardsThatAnswer(t *testing.T) {
+	c := startCluster(t, "redis-server", "--cluster-require-full-coverage", "no")
+	engine := newEngine(t, c.client(t), fleetredis.WithShards(8))
+	for i := range 100 {
+		claim := newClaim("id")
+		claim.Lease, claim.Spacing = time.Microsecond, time.Microsecond
+		_, err := engine.Claim(t.Context(), fmt.Sprint(i), claim)
+		require.NoError(t, err)
+	}
+	requireDue(t, engine, 100)
+	c.nodes[2].Kill(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	due, err := engine.Due(ctx, 0)
+	require.NoError(t, err)
+	require.NotEmpty(t, due.Keys)
+	require.Less(t, len(due.Keys), 100)
+	require.Equal(t, time.Second, due.Next)
+}

@@ -1,0 +1,131 @@
+package fleetredis_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/adapters/fleetredis"
+	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/fleet/machine"
+)
+
+// This file holds what is asked of a store before it is used.
+
+func TestStoreMustBeDurable(t *testing.T) {
+	for name, c := range map[string]struct {
+		more   []string
+		reason string // empty if it is durable
+	}{
+		"as it should be":   {nil, ""},
+		"volatile-lru":      {[]string{"--maxmemory-policy", "volatile-lru"}, ""},
+		"no file":           {[]string{"--appendonly", "no"}, "throttle: store is not durable: its append-only file is off (appendonly)"},
+		"eviction":          {[]string{"--maxmemory-policy", "allkeys-lru"}, "throttle: store is not durable: it may evict any key (maxmemory-policy allkeys-lru)"},
+		"INFO unknown":      {[]string{"--rename-command", "INFO", ""}, "throttle: store is not durable: it does not tell whether it is: ERR unknown command"},
+		"CONFIG is unknown": {[]string{"--rename-command", "CONFIG", ""}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startServer(t, c.more...)
+			client := s.client(t)
+			engine := newEngine(t, client)
+			volatile := newEngine(t, client, fleetredis.WithVolatile())
+			require.NoError(t, volatile.Check(t.Context()))
+			for range 2 {
+				_, claimed := engine.Claim(t.Context(), "k", newClaim("id"))
+				_, finished := engine.Finish(t.Context(), "k", machine.Finish{})
+				_, renewed := engine.Renew(t.Context(), "k", 1)
+				_, due := engine.Due(t.Context(), 0)
+				for _, err := range []error{engine.Check(t.Context()), claimed, finished, renewed, due} {
+					if c.reason == "" {
+						require.NoError(t, err)
+						continue
+					}
+					require.ErrorIs(t, err, fleet.ErrNotDurable)
+					require.ErrorContains(t, err, c.reason)
+				}
+			}
+			n, err := client.Exists(t.Context(), prefix+"key:k").Result()
+			require.NoError(t, err)
+			require.Equal(t, c.reason == "", n == 1)
+			_, err = volatile.Claim(t.Context(), "k", newClaim("id"))
+			require.NoError(t, err)
+		})
+	}
+}
+
+// TestStoreIsAskedOnce: until it has been found fit.
+func TestStoreIsAskedOnce(t *testing.T) {
+	s := startServer(t, "--appendonly", "no")
+	client := s.client(t)
+	engine := newEngine(t, client)
+	_, err := engine.Claim(t.Context(), "k", newClaim("id"))
+	require.ErrorIs(t, err, fleet.ErrNotDurable)
+	require.NoError(t, client.ConfigSet(t.Context(), "appendonly", "yes").Err())
+	_, err = engine.Claim(t.Context(), "k", newClaim("id"))
+	require.NoError(t, err)
+	require.NoError(t, client.ConfigSet(t.Context(), "appendonly", "no").Err())
+	_, err = engine.Claim(t.Context(), "k", newClaim("id"))
+	require.NoError(t, err)
+	require.ErrorIs(t, engine.Check(t.Context()), fleet.ErrNotDurable)
+}
+
+// TestWhoMayNotAskHasNoDurableStore, by an access list.
+func TestWhoMayNotAskHasNoDurableStore(t *testing.T) {
+	s := startServer(t)
+	client := s.client(t)
+	require.NoError(t, client.ACLSetUser(t.Context(), "u", "on", ">password", "+@all", "-info", "~*", "&*").Err())
+	options := clientOptions(s.Addr())
+	options.Username, options.Password = "u", "password"
+	err := newEngine(t, connect(t, options)).Check(t.Context())
+	require.ErrorIs(t, err, fleet.ErrNotDurable)
+	require.ErrorContains(t, err, "NOPERM")
+}
+
+// TestAccessThatIsDocumentedIsEnough: for every operation.
+func TestAccessThatIsDocumentedIsEnough(t *testing.T) {
+	s := startServer(t)
+	client := s.client(t)
+	require.NoError(t, client.ACLSetUser(t.Context(), "u", "on", ">password", "~throttle:*", "&throttle:*",
+		"+evalsha", "+eval", "+get", "+set", "+zadd", "+zrem", "+zrange", "+time", "+publish", "+subscribe", "+ping", "+info").Err())
+	options := clientOptions(s.Addr())
+	options.Username, options.Password = "u", "password"
+	engine := newEngine(t, connect(t, options))
+	wakes, _ := listen(t, engine)
+	requireSubscribed(t, s)
+	require.NoError(t, engine.Check(t.Context()))
+	finish(t, engine, "k", true)
+	require.Equal(t, "k", receive(t, wakes).Key)
+	_, err := engine.Renew(t.Context(), "k", 1)
+	require.NoError(t, err)
+	_, err = engine.Due(t.Context(), 0)
+	require.NoError(t, err)
+}
+
+// TestUnreachableStoreIsNoVerdict on what it holds or how it keeps it.
+func TestUnreachableStoreIsNoVerdict(t *testing.T) {
+	s := startServer(t)
+	s.Kill(t)
+	engine := newEngine(t, s.client(t))
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	_, claimed := engine.Claim(ctx, "k", newClaim("id"))
+	_, due := engine.Due(ctx, 0)
+	for _, err := range []error{engine.Check(ctx), claimed, due} {
+		require.Error(t, err)
+		assert.NotErrorIs(t, err, fleet.ErrNotDurable)
+		_, broken := errors.AsType[*fleet.StateError](err)
+		assert.False(t, broken)
+	}
+}
+
+func connect(t testing.TB, options *redis.Options) *redis.Client {
+	t.Helper()
+	client := redis.NewClient(options)
+	t.Cleanup(func() { client.Close() })
+	return client
+}

@@ -1,0 +1,110 @@
+package fleetredis_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/fleet/machine"
+)
+
+// This file holds that errors tell no credentials.
+
+const secret = "correct-horse"
+
+// errorsOf returns the errors of all operations.
+func errorsOf(t *testing.T, engine fleet.Engine) []error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	_, claimed := engine.Claim(ctx, "k", newClaim("id"))
+	_, finished := engine.Finish(ctx, "k", machine.Finish{})
+	_, renewed := engine.Renew(ctx, "k", 1)
+	_, due := engine.Due(ctx, 0)
+	return []error{claimed, finished, renewed, due}
+}
+
+// TestErrorsTellNoCredentials: not those that are wrong, nor those that a server that
+// does not know the command repeats.
+func TestErrorsTellNoCredentials(t *testing.T) {
+	s := startServer(t, "--requirepass", "another")
+	parrot := newParrot(t)
+	for name, url := range map[string]string{
+		"wrong password": "redis://user:" + secret + "@" + s.Addr() + "",
+		"no server":      "redis://user:" + secret + "@127.0.0.1:1",
+		"parrot":         "redis://user:" + secret + "@" + parrot + "",
+		"parrot, RESP2":  "redis://:" + secret + "@" + parrot + "?protocol=2",
+	} {
+		t.Run(name, func(t *testing.T) {
+			options, err := redis.ParseURL(url)
+			require.NoError(t, err)
+			options.ContextTimeoutEnabled, options.MaxRetries, options.DialerRetries = true, -1, 1
+			for _, err := range errorsOf(t, newEngine(t, connect(t, options))) {
+				require.Error(t, err)
+				assert.NotContains(t, err.Error(), secret)
+			}
+		})
+	}
+}
+
+// TestErrorsTellNoCredentialsThatTheEngineDoesNotKnow, as those of a provider, in the
+// answer that servers give.
+func TestErrorsTellNoCredentialsThatTheEngineDoesNotKnow(t *testing.T) {
+	s := startServer(t, "--rename-command", "AUTH", "")
+	options := clientOptions(s.Addr())
+	options.Protocol = 2
+	options.CredentialsProvider = func() (string, string) { return "user", secret }
+	client := connect(t, options)
+	require.ErrorContains(t, client.Ping(t.Context()).Err(), secret, "the server does not repeat it")
+	for _, err := range errorsOf(t, newEngine(t, client)) {
+		require.ErrorContains(t, err, "unknown command")
+		assert.NotContains(t, err.Error(), secret)
+	}
+}
+
+// newParrot returns the address of a server that knows no command and repeats what was sent.
+func newParrot(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it listens at once
+	require.NoError(t, err)
+	var wait sync.WaitGroup
+	t.Cleanup(func() {
+		l.Close()
+		wait.Wait()
+	})
+	wait.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wait.Go(func() {
+				defer conn.Close()
+				r := bufio.NewReader(conn)
+				for {
+					command, err := readCommand(r)
+					if err != nil {
+						return
+					}
+					said := "-WRONG " + command[0]
+					for _, argument := range command[1:] {
+						said += " " + argument
+					}
+					if _, err := io.WriteString(conn, said+"\r\n"); err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	return l.Addr().String()
+}
