@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,10 +27,10 @@ func newClaim(id string) machine.Claim {
 	}
 }
 
-func newEngine(t testing.TB, client redis.UniversalClient, opts ...fleetredis.Option) *fleetredis.Engine {
-	t.Helper()
+func newEngine(tb testing.TB, client redis.UniversalClient, opts ...fleetredis.Option) *fleetredis.Engine {
+	tb.Helper()
 	engine, err := fleetredis.New(client, opts...)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return engine
 }
 
@@ -138,12 +139,12 @@ func TestBrokenStateStopsNothingElse(t *testing.T) {
 	})
 }
 
-func requireStateError(t testing.TB, err error, key string) {
-	t.Helper()
+func requireStateError(tb testing.TB, err error, key string) {
+	tb.Helper()
 	wrong, ok := errors.AsType[*fleet.StateError](err)
-	require.True(t, ok, "%v", err)
-	require.Equal(t, key, wrong.Key)
-	require.NotEmpty(t, wrong.Reason)
+	require.True(tb, ok, "%v", err)
+	require.Equal(tb, key, wrong.Key)
+	require.NotEmpty(tb, wrong.Reason)
 }
 
 func TestLaterVersionIsNamed(t *testing.T) {
@@ -182,7 +183,7 @@ func TestMalformedIdentifiersDoNoHarm(t *testing.T) {
 			s := startServer(t)
 			client := s.client(t)
 			engine := newEngine(t, client)
-			text := state("a"+ids+"policymessage", map[int]string{15: "9007199254740991", 16: "0", 18: fmt.Sprint(len(ids))})
+			text := state("a"+ids+"policymessage", map[int]string{15: "9007199254740991", 16: "0", 18: strconv.Itoa(len(ids))})
 			require.NoError(t, client.Set(t.Context(), prefix+"key:k", text, 0).Err())
 			for i := range 3 * machine.MaxIDs {
 				_, err := engine.Claim(t.Context(), "k", newClaim(fmt.Sprintf("id-%d", i)))
@@ -228,20 +229,20 @@ func TestIndexOfAnotherTypeStopsOnlyItsShard(t *testing.T) {
 }
 
 // keyOf returns a key of the shard, which is granted.
-func keyOf(t testing.TB, client redis.Cmdable, engine fleet.Engine, shard int) string {
-	t.Helper()
+func keyOf(tb testing.TB, client redis.Cmdable, engine fleet.Engine, shard int) string {
+	tb.Helper()
 	for i := range 100 {
 		key := fmt.Sprintf("key-%d", i)
-		reply, err := engine.Claim(t.Context(), key, newClaim("first"))
-		require.NoError(t, err)
-		require.Equal(t, machine.Granted, reply.Verdict)
-		n, err := client.Exists(t.Context(), fmt.Sprintf("throttle:{default:%d}:key:%s", shard, key)).Result()
-		require.NoError(t, err)
+		reply, err := engine.Claim(tb.Context(), key, newClaim("first"))
+		require.NoError(tb, err)
+		require.Equal(tb, machine.Granted, reply.Verdict)
+		n, err := client.Exists(tb.Context(), fmt.Sprintf("throttle:{default:%d}:key:%s", shard, key)).Result()
+		require.NoError(tb, err)
 		if n == 1 {
 			return key
 		}
 	}
-	t.Fatal("no key is in the shard")
+	tb.Fatal("no key is in the shard")
 	return ""
 }
 
@@ -284,9 +285,9 @@ func TestNumbersAreExact(t *testing.T) {
 		client := s.client(t)
 		engine := newEngine(t, client)
 		for _, seen := range []int64{1<<53 - 4, 1<<53 - 3} {
-			c := newClaim(fmt.Sprint(seen))
+			key := strconv.FormatInt(seen, 10)
+			c := newClaim(key)
 			c.Seen, c.Spacing, c.Lease = seen, machine.MaxSpan, machine.MaxSpan
-			key := fmt.Sprint(seen)
 			reply, err := engine.Claim(t.Context(), key, c)
 			require.NoError(t, err)
 			require.Equal(t, seen+1, reply.Token)

@@ -163,8 +163,8 @@ func TestClusterTellsEveryNodeOfWakes(t *testing.T) {
 		return listeners == 1
 	}, 20*time.Second, 10*time.Millisecond)
 	for i := range 20 {
-		finish(t, engine, fmt.Sprint(i), false)
-		require.Equal(t, fmt.Sprint(i), receive(t, wakes).Key)
+		finish(t, engine, strconv.Itoa(i), false)
+		require.Equal(t, strconv.Itoa(i), receive(t, wakes).Key)
 	}
 }
 
@@ -186,7 +186,7 @@ func TestDueTellsOfShardsThatAnswer(t *testing.T) {
 	for i := range 100 {
 		claim := newClaim("id")
 		claim.Lease, claim.Spacing = time.Microsecond, time.Microsecond
-		_, err := engine.Claim(t.Context(), fmt.Sprint(i), claim)
+		_, err := engine.Claim(t.Context(), strconv.Itoa(i), claim)
 		require.NoError(t, err)
 	}
 	requireDue(t, engine, 100)

@@ -210,9 +210,9 @@ func TestScriptsFollowTheClock(t *testing.T) {
 	}
 }
 
-func newClient(t testing.TB, address string) *redis.Client {
-	t.Helper()
+func newClient(tb testing.TB, address string) *redis.Client {
+	tb.Helper()
 	client := redis.NewClient(clientOptions(address))
-	t.Cleanup(func() { client.Close() })
+	tb.Cleanup(func() { client.Close() })
 	return client
 }

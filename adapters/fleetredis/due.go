@@ -19,27 +19,27 @@ import (
 
 const (
 	// page is how many keys Due returns at most.
-	page = 100
+	page = 1000
 
 	// askAgain is when a shard is asked again that gave no answer.
 	askAgain = time.Second
 )
 
-// A part is what of one shard is due.
+// A part is what one shard answers.
 type part struct {
-	now   machine.Time
-	keys  []scored      // in order
-	later time.Duration // in how long the next is due that is not yet, or machine.None
-	err   error
+	now     machine.Time
+	entries []entry // those that are due, in order, and the next that is not
+	isIndex bool
+	err     error
 }
 
-// scored is a key in the index.
-type scored struct {
+// An entry is a key in an index.
+type entry struct {
 	key string
 	due float64 // in microseconds; any number, if others write to the store
 }
 
-// Due returns keys that are due, as [fleet.Engine] says, a hundred at most. A shard that
+// Due returns keys that are due, as [fleet.Engine] says, a thousand at most. A shard that
 // cannot be reached, or whose index is not one, does not keep it from telling of others;
 // it returns an error if none answers, and a [*fleet.StateError] if the number of shards
 // has become another one.
@@ -48,47 +48,62 @@ func (e *Engine) Due(ctx context.Context, skip int) (machine.Due, error) {
 		return machine.Due{}, err
 	}
 	skip = max(skip, 0)
-	var due []scored
-	var failed error
-	answers := 0
-	result := machine.Due{Next: machine.None}
-	for _, p := range e.parts(ctx, skip+page+1) {
-		if p.err != nil {
-			if _, wrong := errors.AsType[*fleet.StateError](p.err); wrong {
-				e.checked.Store(false)
-				return machine.Due{}, p.err
-			}
-			failed = p.err
-			p.later = askAgain
-		} else if answers++; answers == 1 || p.now < result.Now {
-			result.Now = p.now // of clocks that differ: what is sent by it is not granted late
-		}
-		due = append(due, p.keys...)
-		if p.later != machine.None && (result.Next == machine.None || p.later < result.Next) {
-			result.Next = p.later
-		}
+	offset := 0
+	if len(e.shards) == 1 {
+		offset, skip = skip, 0 // the only shard can leave them out itself
 	}
-	if answers == 0 {
+	result := machine.Due{Next: machine.None}
+	var entries []entry
+	var failed error
+	for _, p := range e.parts(ctx, offset, skip+page+1) {
+		if _, wrong := errors.AsType[*fleet.StateError](p.err); wrong {
+			e.checked.Store(false)
+			return machine.Due{}, p.err
+		}
+		if p.err != nil {
+			failed = p.err
+		} else if result.Now == 0 || p.now < result.Now {
+			result.Now = p.now // not all shards answer at one instant
+		}
+		if p.err != nil || !p.isIndex {
+			result.Next = askAgain
+		}
+		entries = append(entries, p.entries...)
+	}
+	if result.Now == 0 {
 		return machine.Due{}, failed
 	}
-	slices.SortStableFunc(due, func(a, b scored) int { return cmp.Compare(a.due, b.due) })
-	due = due[min(skip, len(due)):]
-	result.More = len(due) > page
-	if result.More {
-		due, result.Next = due[:page], machine.None
+	slices.SortStableFunc(entries, func(a, b entry) int { return cmp.Compare(a.due, b.due) })
+	now := float64(result.Now)
+	due := entries
+	if i := slices.IndexFunc(entries, func(e entry) bool { return e.due > now }); i >= 0 {
+		due = entries[:i]
+		in := micro(math.Ceil(entries[i].due - now))
+		if result.Next == machine.None || in < result.Next {
+			result.Next = in
+		}
 	}
-	for _, s := range due {
-		result.Keys = append(result.Keys, s.key)
+	due = due[min(skip, len(due)):]
+	if len(due) > page {
+		due, result.More, result.Next = due[:page], true, machine.None
+	}
+	for _, e := range due {
+		result.Keys = append(result.Keys, e.key)
 	}
 	return result, nil
 }
 
-// parts asks every shard for at most limit keys.
-func (e *Engine) parts(ctx context.Context, limit int) []part {
+// micro returns n microseconds, or the longest time that package machine knows.
+func micro(n float64) time.Duration {
+	return time.Duration(min(n, float64(machine.MaxSpan.Microseconds()))) * time.Microsecond
+}
+
+// parts asks every shard for at most limit keys, without the first offset.
+func (e *Engine) parts(ctx context.Context, offset, limit int) []part {
 	cmds := make([]*redis.Cmd, len(e.shards))
 	ask := func(i int, to redis.Scripter, by func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd) {
 		s := e.shards[i]
-		cmds[i] = by(ctx, to, []string{s.index, s.count}, len(e.shards), limit)
+		cmds[i] = by(ctx, to, []string{s.index, s.count}, len(e.shards), offset, limit)
 	}
 	// The error is that of one of the commands.
 	_, _ = e.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
@@ -113,32 +128,17 @@ func (e *Engine) part(cmd *redis.Cmd, s shard) part {
 	if err != nil {
 		return part{err: err}
 	}
-	p := part{now: machine.Time(f.number()), later: askAgain}
-	if len(f.rest) == 0 {
-		return p // the index is not one; claims of its keys tell
-	}
-	entries, later := next[[]any](f), f.text()
-	for pair := range slices.Chunk(entries, 2) {
-		g := fields{rest: pair}
-		key, due := next[string](&g), g.text()
-		if g.err != nil {
-			return part{err: g.err}
+	p := part{now: machine.Time(f.number())}
+	p.isIndex = len(f.rest) > 0 // else claims of its keys tell that it is not
+	for len(f.rest) > 0 && f.err == nil {
+		pairs := fields{rest: next[[]any](f)}
+		for len(pairs.rest) > 0 && pairs.err == nil {
+			key := next[string](&pairs)
+			due, err := strconv.ParseFloat(pairs.text(), 64) // which may be inf
+			p.entries = append(p.entries, entry{key, due})
+			f.err = errors.Join(pairs.err, err)
 		}
-		p.keys = append(p.keys, scored{key, score(due)})
 	}
-	p.later = machine.None
-	if later != "" {
-		in := math.Ceil(score(later) - float64(p.now))
-		p.later = time.Duration(min(in, float64(machine.MaxSpan.Microseconds()))) * time.Microsecond
-	}
-	if f.err != nil {
-		return part{err: f.err}
-	}
+	p.err = f.err
 	return p
-}
-
-// score reads a score, which Redis may write as inf.
-func score(text string) float64 {
-	score, _ := strconv.ParseFloat(text, 64)
-	return score
 }

@@ -1,5 +1,6 @@
 -- What is due of a shard, and whether it is one of as many as the engine has.
--- KEYS: index, number of shards. ARGV: number of shards, most entries to return.
+-- KEYS: index, number of shards. ARGV: number of shards, how many entries to
+-- leave out, and to return at most.
 
 local text = redis.pcall('GET', KEYS[2])
 local failed = refused(text, 'it')
@@ -13,10 +14,10 @@ elseif text ~= ARGV[1] then
 end
 
 local now = clock()
-local due = redis.pcall('ZRANGE', KEYS[1], '-inf', digits(now), 'BYSCORE', 'LIMIT', '0', ARGV[2], 'WITHSCORES')
+local due = redis.pcall('ZRANGE', KEYS[1], '-inf', digits(now), 'BYSCORE', 'LIMIT', ARGV[2], ARGV[3], 'WITHSCORES')
 failed = refused(due, '')
 if failed then
 	return failed.err and failed or { 1, now } -- an index that is none hides no other
 end
 local later = redis.call('ZRANGE', KEYS[1], '(' .. digits(now), '+inf', 'BYSCORE', 'LIMIT', '0', '1', 'WITHSCORES')
-return { 1, now, due, later[2] or '' }
+return { 1, now, due, later }

@@ -25,9 +25,9 @@ func TestDueTellsKeysByTheirTime(t *testing.T) {
 			ctx := t.Context()
 			engine := newEngine(t, newClient(t, s.Addr()), fleetredis.WithVolatile(), fleetredis.WithShards(shards))
 			var keys []string
-			for i := range 250 { // each is due an hour after it was granted
+			for i := range 2500 { // each is due an hour after it was granted
 				s.SetTime(now.Add(time.Duration(i) * time.Millisecond))
-				keys = append(keys, fmt.Sprintf("key-%d", i*7919%1000))
+				keys = append(keys, fmt.Sprintf("key-%d", i*7919%10000))
 				_, err := engine.Claim(ctx, keys[i], newClaim("id"))
 				require.NoError(t, err)
 			}
@@ -49,19 +49,19 @@ func TestDueTellsKeysByTheirTime(t *testing.T) {
 			due, err = engine.Due(ctx, 40)
 			require.NoError(t, err)
 			assert.Equal(t, machine.Due{Keys: keys[40:42], Next: time.Millisecond, Now: store}, due)
-			due, err = engine.Due(ctx, 1000)
+			due, err = engine.Due(ctx, 10_000)
 			require.NoError(t, err)
 			assert.Equal(t, machine.Due{Next: time.Millisecond, Now: store}, due)
 
-			store = at(249)
-			for skip := 0; skip < 200; skip += 100 {
+			store = at(2499)
+			for skip := 0; skip < 2000; skip += 1000 {
 				due, err = engine.Due(ctx, skip)
 				require.NoError(t, err)
-				assert.Equal(t, machine.Due{Keys: keys[skip : skip+100], More: true, Next: machine.None, Now: store}, due)
+				assert.Equal(t, machine.Due{Keys: keys[skip : skip+1000], More: true, Next: machine.None, Now: store}, due)
 			}
-			due, err = engine.Due(ctx, 200)
+			due, err = engine.Due(ctx, 2000)
 			require.NoError(t, err)
-			assert.Equal(t, machine.Due{Keys: keys[200:], Next: machine.None, Now: store}, due)
+			assert.Equal(t, machine.Due{Keys: keys[2000:], Next: machine.None, Now: store}, due)
 		})
 	}
 }

@@ -28,7 +28,7 @@ func (e *Engine) Check(ctx context.Context) error {
 			return e.withoutSecrets(err)
 		}
 	}
-	for _, p := range e.parts(ctx, 0) {
+	for _, p := range e.parts(ctx, 0, 0) {
 		if p.err != nil {
 			return p.err
 		}

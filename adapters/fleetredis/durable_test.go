@@ -117,15 +117,15 @@ func TestUnreachableStoreIsNoVerdict(t *testing.T) {
 	_, due := engine.Due(ctx, 0)
 	for _, err := range []error{engine.Check(ctx), claimed, due} {
 		require.Error(t, err)
-		assert.NotErrorIs(t, err, fleet.ErrNotDurable)
+		require.NotErrorIs(t, err, fleet.ErrNotDurable)
 		_, broken := errors.AsType[*fleet.StateError](err)
 		assert.False(t, broken)
 	}
 }
 
-func connect(t testing.TB, options *redis.Options) *redis.Client {
-	t.Helper()
+func connect(tb testing.TB, options *redis.Options) *redis.Client {
+	tb.Helper()
 	client := redis.NewClient(options)
-	t.Cleanup(func() { client.Close() })
+	tb.Cleanup(func() { client.Close() })
 	return client
 }

@@ -115,7 +115,7 @@ func (e *Engine) Claim(ctx context.Context, key string, c machine.Claim) (machin
 		return machine.Reply{}, err
 	}
 	r := machine.Reply{
-		Verdict:      machine.Verdict(f.kind),
+		Verdict:      machine.Verdict(f.kind), //nolint:gosec // the script returns one of three
 		Token:        f.number(),
 		Failures:     int(min(f.number(), math.MaxInt)),
 		Hold:         f.span(),

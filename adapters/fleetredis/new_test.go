@@ -69,9 +69,9 @@ func TestClientsThatWouldBreakPromisesAreRefused(t *testing.T) {
 	}
 }
 
-func requirePolicyError(t testing.TB, err error, field string) {
-	t.Helper()
+func requirePolicyError(tb testing.TB, err error, field string) {
+	tb.Helper()
 	var wrong *throttle.PolicyError
-	require.ErrorAs(t, err, &wrong)
-	assert.Equal(t, field, wrong.Field)
+	require.ErrorAs(tb, err, &wrong)
+	assert.Equal(tb, field, wrong.Field)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -29,7 +30,7 @@ func TestKilledServerHasLostNothing(t *testing.T) {
 		engine := newEngine(t, client)
 		w := newTwin(t, client, time.Millisecond)
 		for range 300 {
-			w.step(fmt.Sprint(w.random.IntN(20)))
+			w.step(strconv.Itoa(w.random.IntN(20)))
 		}
 		reply, err := engine.Claim(t.Context(), "held", newClaim("id"))
 		require.NoError(t, err)
@@ -134,7 +135,7 @@ type wire struct {
 
 func newWire(t *testing.T, address string) *wire {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it listens at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	w := &wire{listener: l}
 	t.Cleanup(func() {
@@ -147,7 +148,7 @@ func newWire(t *testing.T, address string) *wire {
 			if err != nil {
 				return
 			}
-			far, err := net.Dial("tcp", address) //nolint:noctx // it answers at once
+			far, err := net.Dial("tcp", address)
 			if err != nil {
 				near.Close()
 				continue

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -74,7 +75,7 @@ func TestErrorsTellNoCredentialsThatTheEngineDoesNotKnow(t *testing.T) {
 // newParrot returns the address of a server that knows no command and repeats what was sent.
 func newParrot(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it listens at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	var wait sync.WaitGroup
 	t.Cleanup(func() {
@@ -95,11 +96,7 @@ func newParrot(t *testing.T) string {
 					if err != nil {
 						return
 					}
-					said := "-WRONG " + command[0]
-					for _, argument := range command[1:] {
-						said += " " + argument
-					}
-					if _, err := io.WriteString(conn, said+"\r\n"); err != nil {
+					if _, err := io.WriteString(conn, "-WRONG "+strings.Join(command, " ")+"\r\n"); err != nil {
 						return
 					}
 				}

@@ -47,34 +47,34 @@ func forEachServer(t *testing.T, test func(t *testing.T, s *server)) {
 }
 
 // startServer starts a redis-server.
-func startServer(t testing.TB, more ...string) *server {
-	t.Helper()
-	s := newServer(t, "redis-server", more...)
-	s.Start(t)
+func startServer(tb testing.TB, more ...string) *server {
+	tb.Helper()
+	s := newServer(tb, "redis-server", more...)
+	s.Start(tb)
 	return s
 }
 
-func newServer(t testing.TB, binary string, more ...string) *server {
-	t.Helper()
+func newServer(tb testing.TB, binary string, more ...string) *server {
+	tb.Helper()
 	path, err := exec.LookPath(binary)
 	if err != nil {
 		if os.Getenv("CI") == "true" && binary == "redis-server" {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
-		t.Skip(err)
+		tb.Skip(err)
 	}
-	s := &server{binary: path, folder: t.TempDir(), port: freePort(t), more: more}
-	t.Cleanup(func() { s.Kill(t) })
+	s := &server{binary: path, folder: tb.TempDir(), port: freePort(tb), more: more}
+	tb.Cleanup(func() { s.Kill(tb) })
 	return s
 }
 
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it listens at once
-	require.NoError(t, err)
+func freePort(tb testing.TB) int {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(tb, err)
 	defer l.Close()
 	address, ok := l.Addr().(*net.TCPAddr)
-	require.True(t, ok)
+	require.True(tb, ok)
 	return address.Port
 }
 
@@ -83,16 +83,16 @@ func (s *server) Name() string { return strings.TrimSuffix(filepath.Base(s.binar
 func (s *server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
 // Start starts the server, again after Kill, and waits until it answers.
-func (s *server) Start(t testing.TB) {
-	t.Helper()
+func (s *server) Start(tb testing.TB) {
+	tb.Helper()
 	arguments := append([]string{
 		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.folder,
 		"--save", "", "--appendonly", "yes", "--appendfsync", "always",
 		"--auto-aof-rewrite-percentage", "0", "--logfile", filepath.Join(s.folder, "log"),
 	}, s.more...)
-	s.process = exec.CommandContext(context.WithoutCancel(t.Context()), s.binary, arguments...)
-	require.NoError(t, s.process.Start())
-	require.Eventually(t, s.answers, 20*time.Second, 5*time.Millisecond, "the server does not answer")
+	s.process = exec.CommandContext(context.WithoutCancel(tb.Context()), s.binary, arguments...)
+	require.NoError(tb, s.process.Start())
+	require.Eventually(tb, s.answers, 20*time.Second, 5*time.Millisecond, "the server does not answer")
 }
 
 // answers reports whether the server has come up, and read its file.
@@ -110,43 +110,43 @@ func (s *server) answers() bool {
 }
 
 // Kill ends the server with SIGKILL, if it runs, and waits for its end.
-func (s *server) Kill(t testing.TB) {
-	t.Helper()
+func (s *server) Kill(tb testing.TB) {
+	tb.Helper()
 	if s.process == nil {
 		return
 	}
-	require.NoError(t, s.process.Process.Kill())
+	require.NoError(tb, s.process.Process.Kill())
 	_ = s.process.Wait() // the error says that it was killed
 	s.process = nil
 }
 
 // Signal sends sig to the server.
-func (s *server) Signal(t testing.TB, sig os.Signal) {
-	t.Helper()
-	require.NoError(t, s.process.Process.Signal(sig))
+func (s *server) Signal(tb testing.TB, sig os.Signal) {
+	tb.Helper()
+	require.NoError(tb, s.process.Process.Signal(sig))
 }
 
 // Wipe makes the server lose all it holds.
-func (s *server) Wipe(t testing.TB) {
-	t.Helper()
-	client := s.client(t)
+func (s *server) Wipe(tb testing.TB) {
+	tb.Helper()
+	client := s.client(tb)
 	defer client.Close()
-	require.NoError(t, client.FlushAll(t.Context()).Err())
+	require.NoError(tb, client.FlushAll(tb.Context()).Err())
 }
 
 // FlushScripts makes the server forget all scripts.
-func (s *server) FlushScripts(t testing.TB) {
-	t.Helper()
-	client := s.client(t)
+func (s *server) FlushScripts(tb testing.TB) {
+	tb.Helper()
+	client := s.client(tb)
 	defer client.Close()
-	require.NoError(t, client.ScriptFlush(t.Context()).Err())
+	require.NoError(tb, client.ScriptFlush(tb.Context()).Err())
 }
 
 // client returns a client of the server for the test's own use.
-func (s *server) client(t testing.TB) *redis.Client {
-	t.Helper()
+func (s *server) client(tb testing.TB) *redis.Client {
+	tb.Helper()
 	client := redis.NewClient(clientOptions(s.Addr()))
-	t.Cleanup(func() { client.Close() })
+	tb.Cleanup(func() { client.Close() })
 	return client
 }
 
@@ -174,10 +174,10 @@ type grant struct {
 }
 
 // Grants returns all grants there were, in order, those before a Wipe too.
-func (s *server) Grants(t testing.TB) []grant {
-	t.Helper()
+func (s *server) Grants(tb testing.TB) []grant {
+	tb.Helper()
 	files, err := filepath.Glob(filepath.Join(s.folder, "appendonlydir", "*.incr.aof"))
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	if len(files) == 0 {
 		files = []string{filepath.Join(s.folder, "appendonly.aof")} // before Redis 7
 	}
@@ -185,7 +185,7 @@ func (s *server) Grants(t testing.TB) []grant {
 	var grants []grant
 	tokens := make(map[string]int64)
 	for _, name := range files {
-		for command := range commands(t, name) {
+		for command := range commands(tb, name) {
 			if len(command) < 3 || !strings.EqualFold(command[0], "SET") {
 				continue
 			}
@@ -193,7 +193,7 @@ func (s *server) Grants(t testing.TB) []grant {
 			if !ok {
 				continue
 			}
-			state := decode(t, command[2])
+			state := decode(tb, command[2])
 			if state.Token != 0 && state.Token != tokens[key] {
 				grants = append(grants, grant{key, state.Token, int64(state.Granted)})
 			}
@@ -204,11 +204,11 @@ func (s *server) Grants(t testing.TB) []grant {
 }
 
 // commands yields the commands of an append-only file, up to one that was not fully written.
-func commands(t testing.TB, name string) func(yield func([]string) bool) {
-	t.Helper()
+func commands(tb testing.TB, name string) func(yield func([]string) bool) {
+	tb.Helper()
 	return func(yield func([]string) bool) {
 		file, err := os.Open(name)
-		require.NoError(t, err)
+		require.NoError(tb, err)
 		defer file.Close()
 		r := bufio.NewReader(file)
 		for {
@@ -216,7 +216,7 @@ func commands(t testing.TB, name string) func(yield func([]string) bool) {
 			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 				return
 			}
-			require.NoError(t, err, name)
+			require.NoError(tb, err, name)
 			if !yield(command) {
 				return
 			}

@@ -2,6 +2,7 @@ package fleetredis_test
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"strconv"
 	"strings"
@@ -24,13 +25,13 @@ const (
 var stored = regexp.MustCompile(`(?s)^1((?: \d+){19}) (.*)$`)
 
 // decode returns the state that text stands for.
-func decode(t testing.TB, text string) machine.State {
-	t.Helper()
+func decode(tb testing.TB, text string) machine.State {
+	tb.Helper()
 	parts := stored.FindStringSubmatch(text)
-	require.NotNil(t, parts, "%q", text)
+	require.NotNil(tb, parts, "%q", text)
 	var n [19]int64
 	for i, digits := range strings.Fields(parts[1]) {
-		n[i] = integer(t, digits)
+		n[i] = integer(tb, digits)
 	}
 	newest, count := n[14], n[15]
 	owner, texts := parts[2][:n[16]], parts[2][n[16]:]
@@ -50,51 +51,51 @@ func decode(t testing.TB, text string) machine.State {
 	for entry := range strings.SplitSeq(ids, ";") {
 		if id, at, ok := strings.Cut(entry, "="); ok {
 			const recent = int64(100 * time.Second / time.Microsecond)
-			age := (newest%recent - integer(t, at) + recent) % recent
+			age := (newest%recent - integer(tb, at) + recent) % recent
 			s.IDs = append(s.IDs, machine.Recent{ID: id, At: machine.Time(newest - age)})
 		}
 	}
-	require.Len(t, s.IDs, int(count))
+	require.Len(tb, s.IDs, int(count))
 	return s
 }
 
-func integer(t testing.TB, digits string) int64 {
-	t.Helper()
+func integer(tb testing.TB, digits string) int64 {
+	tb.Helper()
 	n, err := strconv.ParseInt(digits, 10, 64)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return n
 }
 
 func micro(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
 
 // load returns what is stored of key.
-func load(t testing.TB, client redis.Cmdable, key string) machine.State {
-	t.Helper()
-	text, err := client.Get(t.Context(), prefix+"key:"+key).Result()
-	if err == redis.Nil {
+func load(tb testing.TB, client redis.Cmdable, key string) machine.State {
+	tb.Helper()
+	text, err := client.Get(tb.Context(), prefix+"key:"+key).Result()
+	if errors.Is(err, redis.Nil) {
 		return machine.State{}
 	}
-	require.NoError(t, err)
-	return decode(t, text)
+	require.NoError(tb, err)
+	return decode(tb, text)
 }
 
 // requireIndexed requires that the index holds of key what its state says.
-func requireIndexed(t testing.TB, client redis.Cmdable, key string, s machine.State) {
-	t.Helper()
-	score, err := client.ZScore(t.Context(), index, key).Result()
+func requireIndexed(tb testing.TB, client redis.Cmdable, key string, s machine.State) {
+	tb.Helper()
+	score, err := client.ZScore(tb.Context(), index, key).Result()
 	due, pending := s.Due()
 	if !pending {
-		require.ErrorIs(t, err, redis.Nil, "%q is in the index", key)
+		require.ErrorIs(tb, err, redis.Nil, "%q is in the index", key)
 		return
 	}
-	require.NoError(t, err, "%q is not in the index", key)
-	require.Equal(t, due, machine.Time(score))
+	require.NoError(tb, err, "%q is not in the index", key)
+	require.Equal(tb, due, machine.Time(score))
 }
 
 // storeNow returns the store's time.
-func storeNow(ctx context.Context, t testing.TB, client redis.Cmdable) machine.Time {
-	t.Helper()
+func storeNow(ctx context.Context, tb testing.TB, client redis.Cmdable) machine.Time {
+	tb.Helper()
 	now, err := client.Time(ctx).Result()
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return machine.Time(now.UnixMicro())
 }
