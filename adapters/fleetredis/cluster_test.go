@@ -3,6 +3,7 @@ package fleetredis_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,11 +29,11 @@ type cluster struct {
 	ids     []string
 }
 
-func startCluster(t *testing.T, binary string, more ...string) *cluster {
+func startCluster(t *testing.T, name string, more ...string) *cluster {
 	t.Helper()
 	c := &cluster{}
 	for range 3 {
-		s := newServer(t, binary)
+		s := newServer(t, name)
 		s.more = append([]string{
 			"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(freePort(t)), "--cluster-node-timeout", "5000",
 		}, more...)
@@ -49,7 +50,7 @@ func startCluster(t *testing.T, binary string, more ...string) *cluster {
 		require.NoError(t, client.ClusterAddSlotsRange(ctx, i*slots/3, (i+1)*slots/3-1).Err())
 		for _, other := range c.nodes {
 			port := other.more[slices.Index(other.more, "--cluster-port")+1]
-			require.NoError(t, client.Do(ctx, "CLUSTER", "MEET", "127.0.0.1", other.port, port).Err())
+			require.NoError(t, client.Do(ctx, "CLUSTER", "MEET", "127.0.0.1", portOf(t, other.Addr()), port).Err())
 		}
 	}
 	for _, client := range c.clients {
@@ -59,6 +60,23 @@ func startCluster(t *testing.T, binary string, more ...string) *cluster {
 		}, 30*time.Second, 10*time.Millisecond, "the cluster does not come up")
 	}
 	return c
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return portOf(t, l.Addr().String())
+}
+
+func portOf(t *testing.T, address string) int {
+	t.Helper()
+	_, port, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	n, err := strconv.Atoi(port)
+	require.NoError(t, err)
+	return n
 }
 
 // client returns a client that has not heard of all nodes yet.
@@ -76,9 +94,9 @@ func (c *cluster) client(t *testing.T) *redis.ClusterClient {
 // TestClusterSharesTheShards: keys of each are on one node, wherever that is, while slots
 // move too.
 func TestClusterSharesTheShards(t *testing.T) {
-	for _, binary := range []string{"redis-server", "valkey-server"} {
-		t.Run(binary, func(t *testing.T) {
-			c := startCluster(t, binary)
+	for _, name := range []string{"redis", "valkey"} {
+		t.Run(name, func(t *testing.T) {
+			c := startCluster(t, name)
 			ctx := t.Context()
 			const shards = 8
 			engine := newEngine(t, c.client(t), fleetredis.WithShards(shards))
@@ -126,7 +144,7 @@ func (c *cluster) move(t *testing.T, slot, from, to int, meanwhile func()) {
 	keys, err := c.clients[from].ClusterGetKeysInSlot(ctx, slot, 1000).Result()
 	require.NoError(t, err)
 	require.NotEmpty(t, keys)
-	migrate := []any{"MIGRATE", "127.0.0.1", c.nodes[to].port, "", 0, 5000, "KEYS"}
+	migrate := []any{"MIGRATE", "127.0.0.1", portOf(t, c.nodes[to].Addr()), "", 0, 5000, "KEYS"}
 	for _, key := range keys {
 		migrate = append(migrate, key)
 	}
@@ -149,7 +167,7 @@ func requireDue(t *testing.T, engine fleet.Engine, n int) {
 
 // TestClusterTellsEveryNodeOfWakes: whichever the listener is connected to.
 func TestClusterTellsEveryNodeOfWakes(t *testing.T) {
-	c := startCluster(t, "redis-server")
+	c := startCluster(t, "redis")
 	client := c.client(t)
 	engine := newEngine(t, client, fleetredis.WithShards(8))
 	wakes, _ := listen(t, engine)
@@ -170,7 +188,7 @@ func TestClusterTellsEveryNodeOfWakes(t *testing.T) {
 
 // TestEveryMasterMustBeDurable: the keys are on all of them.
 func TestEveryMasterMustBeDurable(t *testing.T) {
-	c := startCluster(t, "redis-server")
+	c := startCluster(t, "redis")
 	engine := newEngine(t, c.client(t))
 	require.NoError(t, engine.Check(t.Context()))
 	require.NoError(t, c.clients[2].ConfigSet(t.Context(), "appendonly", "no").Err())
@@ -181,7 +199,7 @@ func TestEveryMasterMustBeDurable(t *testing.T) {
 
 // TestDueTellsOfShardsThatAnswer: one master that is down hides nothing of the others.
 func TestDueTellsOfShardsThatAnswer(t *testing.T) {
-	c := startCluster(t, "redis-server", "--cluster-require-full-coverage", "no")
+	c := startCluster(t, "redis", "--cluster-require-full-coverage", "no")
 	engine := newEngine(t, c.client(t), fleetredis.WithShards(8))
 	for i := range 100 {
 		claim := newClaim("id")

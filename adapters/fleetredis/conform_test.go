@@ -22,7 +22,7 @@ func TestEngineConforms(t *testing.T) {
 }
 
 func TestEngineConformsOnACluster(t *testing.T) {
-	c := startCluster(t, "redis-server")
+	c := startCluster(t, "redis")
 	enginetest.Run(t, func(t *testing.T) fleet.Engine { return newEngine(t, c.client(t), fleetredis.WithShards(8)) })
 }
 

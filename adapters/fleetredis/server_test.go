@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -18,112 +16,76 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle/adapters/fleetredis"
 	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/internal/servers"
 )
 
 // This file holds servers of the tests' own, and what their append-only files tell.
 
-// A server is a redis-server or valkey-server with a port and a folder of its own, for one
-// test. Each grant stands in its append-only file, which it never rewrites.
+// A server is one of Redis or Valkey, for one test. Each grant stands in its append-only
+// file.
 type server struct {
-	binary string
-	folder string
-	port   int
-	more   []string // arguments
+	*servers.Server
 
-	process *exec.Cmd // nil while it does not run
+	name string
+	more []string // arguments
 }
 
 // forEachServer runs test with each kind of server that is installed. Redis must be where
 // the environment says CI=true.
 func forEachServer(t *testing.T, test func(t *testing.T, s *server)) {
 	t.Helper()
-	for _, binary := range []string{"redis-server", "valkey-server"} {
-		t.Run(binary, func(t *testing.T) { test(t, newServer(t, binary)) })
+	for _, name := range []string{"redis", "valkey"} {
+		t.Run(name, func(t *testing.T) { test(t, newServer(t, name)) })
 	}
 }
 
-// startServer starts a redis-server.
+// startServer starts one of Redis.
 func startServer(tb testing.TB, more ...string) *server {
 	tb.Helper()
-	s := newServer(tb, "redis-server", more...)
+	s := newServer(tb, "redis", more...)
 	s.Start(tb)
 	return s
 }
 
-func newServer(tb testing.TB, binary string, more ...string) *server {
+func newServer(tb testing.TB, name string, more ...string) *server {
 	tb.Helper()
-	path, err := exec.LookPath(binary)
-	if err != nil {
-		if os.Getenv("CI") == "true" && binary == "redis-server" {
-			tb.Fatal(err)
-		}
+	own, err := servers.Redis(name + "-server")
+	if errors.Is(err, servers.ErrNotInstalled) && (name != "redis" || os.Getenv("CI") != "true") {
 		tb.Skip(err)
 	}
-	s := &server{binary: path, folder: tb.TempDir(), port: freePort(tb), more: more}
-	tb.Cleanup(func() { s.Kill(tb) })
-	return s
-}
-
-func freePort(tb testing.TB) int {
-	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(tb, err)
-	defer l.Close()
-	address, ok := l.Addr().(*net.TCPAddr)
-	require.True(tb, ok)
-	return address.Port
+	tb.Cleanup(func() { assert.NoError(tb, own.Remove()) })
+	return &server{Server: own, name: name, more: more}
 }
 
-func (s *server) Name() string { return strings.TrimSuffix(filepath.Base(s.binary), "-server") }
-
-func (s *server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+// Name returns "redis" or "valkey".
+func (s *server) Name() string { return s.name }
 
 // Start starts the server, again after Kill, and waits until it answers.
 func (s *server) Start(tb testing.TB) {
 	tb.Helper()
-	arguments := append([]string{
-		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.folder,
-		"--save", "", "--appendonly", "yes", "--appendfsync", "always",
-		"--auto-aof-rewrite-percentage", "0", "--logfile", filepath.Join(s.folder, "log"),
-	}, s.more...)
-	s.process = exec.CommandContext(context.WithoutCancel(tb.Context()), s.binary, arguments...)
-	require.NoError(tb, s.process.Start())
-	require.Eventually(tb, s.answers, 20*time.Second, 5*time.Millisecond, "the server does not answer")
-}
-
-// answers reports whether the server has come up, and read its file.
-func (s *server) answers() bool {
-	conn, err := net.DialTimeout("tcp", s.Addr(), time.Second)
-	if err != nil {
-		return false
-	}
-	defer conn.Close()
-	if _, err := io.WriteString(conn, "PING\r\n"); err != nil {
-		return false
-	}
-	answer, err := bufio.NewReader(conn).ReadString('\n')
-	return err == nil && !strings.HasPrefix(answer, "-LOADING")
+	ctx, cancel := context.WithTimeout(tb.Context(), 20*time.Second)
+	defer cancel()
+	require.NoError(tb, s.Server.Start(ctx, s.more...))
 }
 
 // Kill ends the server with SIGKILL, if it runs, and waits for its end.
 func (s *server) Kill(tb testing.TB) {
 	tb.Helper()
-	if s.process == nil {
-		return
-	}
-	require.NoError(tb, s.process.Process.Kill())
-	_ = s.process.Wait() // the error says that it was killed
-	s.process = nil
+	s.Server.Kill()
 }
 
-// Signal sends sig to the server.
+// Signal sends sig, a [syscall.Signal], to the server.
 func (s *server) Signal(tb testing.TB, sig os.Signal) {
 	tb.Helper()
-	require.NoError(tb, s.process.Process.Signal(sig))
+	number, ok := sig.(syscall.Signal)
+	require.True(tb, ok)
+	s.Server.Signal(number)
 }
 
 // Wipe makes the server lose all it holds.
@@ -176,10 +138,10 @@ type grant struct {
 // Grants returns all grants there were, in order, those before a Wipe too.
 func (s *server) Grants(tb testing.TB) []grant {
 	tb.Helper()
-	files, err := filepath.Glob(filepath.Join(s.folder, "appendonlydir", "*.incr.aof"))
+	files, err := filepath.Glob(filepath.Join(s.Folder(), "appendonlydir", "*.incr.aof"))
 	require.NoError(tb, err)
 	if len(files) == 0 {
-		files = []string{filepath.Join(s.folder, "appendonly.aof")} // before Redis 7
+		files = []string{filepath.Join(s.Folder(), "appendonly.aof")} // before Redis 7
 	}
 	slices.Sort(files)
 	var grants []grant
