@@ -1,3 +1,5 @@
+//go:build linux
+
 package fleetredis_test
 
 import (
@@ -128,13 +130,6 @@ func clientOptions(address string) *redis.Options {
 	}
 }
 
-// A grant is what the server's record tells of one.
-type grant struct {
-	Key   string
-	Token int64
-	At    int64 // on the store's clock, in microseconds
-}
-
 // Grants returns all grants there were, in order, those before a Wipe too.
 func (s *server) Grants(tb testing.TB) []grant {
 	tb.Helper()
@@ -144,25 +139,15 @@ func (s *server) Grants(tb testing.TB) []grant {
 		files = []string{filepath.Join(s.Folder(), "appendonly.aof")} // before Redis 7
 	}
 	slices.Sort(files)
-	var grants []grant
-	tokens := make(map[string]int64)
+	var sets record
 	for _, name := range files {
 		for command := range commands(tb, name) {
-			if len(command) < 3 || !strings.EqualFold(command[0], "SET") {
-				continue
+			if len(command) == 3 && strings.EqualFold(command[0], "SET") {
+				sets = append(sets, set{command[1], command[2]})
 			}
-			_, key, ok := strings.Cut(command[1], "}:key:")
-			if !ok {
-				continue
-			}
-			state := decode(tb, command[2])
-			if state.Token != 0 && state.Token != tokens[key] {
-				grants = append(grants, grant{key, state.Token, int64(state.Granted)})
-			}
-			tokens[key] = state.Token
 		}
 	}
-	return grants
+	return sets.grants(tb)
 }
 
 // commands yields the commands of an append-only file, up to one that was not fully written.
@@ -217,7 +202,7 @@ func readLength(r *bufio.Reader, mark byte) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(line[1:]))
 }
 
-// A stopped server answers nobody, and goes on where it was.
+// TestStoppedServerGoesOn: it answers nobody meanwhile.
 func TestStoppedServerGoesOn(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)

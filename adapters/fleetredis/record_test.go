@@ -1,0 +1,42 @@
+//go:build linux
+
+package fleetredis_test
+
+import (
+	"strings"
+	"testing"
+)
+
+// This file holds how grants are read from what a server was told to store.
+
+// A grant is one that the server has recorded.
+type grant struct {
+	Key   string
+	Token int64
+	At    int64 // on the store's clock, in microseconds
+}
+
+// A set is a SET that a server has made.
+type set struct{ key, value string }
+
+// A record holds all of them, in order.
+type record []set
+
+// grants returns those that the record tells of: whenever a state's token has changed.
+func (r record) grants(tb testing.TB) []grant {
+	tb.Helper()
+	var grants []grant
+	tokens := make(map[string]int64)
+	for _, s := range r {
+		_, key, ok := strings.Cut(s.key, "}:key:")
+		if !ok {
+			continue
+		}
+		state := decode(tb, s.value)
+		if state.Token != 0 && state.Token != tokens[key] {
+			grants = append(grants, grant{key, state.Token, int64(state.Granted)})
+		}
+		tokens[key] = state.Token
+	}
+	return grants
+}

@@ -1,0 +1,162 @@
+//go:build linux
+
+package fleetredis_test
+
+import (
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	miniredisserver "github.com/alicebob/miniredis/v2/server"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/fleet/machine"
+)
+
+// This file holds a server in the test's process, whose clock can be stepped.
+
+// A steppedServer is a miniredis that goes on from what it held when it is started again,
+// and says that its append-only file is on.
+type steppedServer struct {
+	miniredis *miniredis.Miniredis
+	started   bool
+
+	mu sync.Mutex // guards the fields below
+	// How far its clock is ahead of this machine's.
+	// +checklocks:mu
+	shift time.Duration
+	// +checklocks:mu
+	sets record
+	// Closed when it goes on; nil while it is not stopped.
+	// +checklocks:mu
+	stopped chan struct{}
+}
+
+func newSteppedServer(tb testing.TB) *steppedServer {
+	tb.Helper()
+	s := &steppedServer{miniredis: miniredis.NewMiniRedis()}
+	tb.Cleanup(s.miniredis.Close)
+	s.Start(tb)
+	return s
+}
+
+// hook stands before each command, also before those that a script makes, which are made
+// under the lock that makes the script atomic.
+func (s *steppedServer) hook(peer *miniredisserver.Peer, command string, arguments ...string) (done bool) {
+	s.mu.Lock()
+	stopped := s.stopped
+	s.mu.Unlock()
+	if stopped != nil {
+		<-stopped
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch command {
+	case "TIME":
+		now := time.Now().Add(s.shift)
+		peer.WriteLen(2)
+		peer.WriteBulk(strconv.FormatInt(now.Unix(), 10))
+		peer.WriteBulk(strconv.Itoa(now.Nanosecond() / int(time.Microsecond)))
+		return true
+	case "INFO":
+		peer.WriteBulk("aof_enabled:1\r\nmaxmemory_policy:noeviction\r\n")
+		return true
+	case "SET":
+		s.sets = append(s.sets, set{arguments[0], arguments[1]})
+	}
+	return false
+}
+
+func (s *steppedServer) Name() string { return "miniredis" }
+
+func (s *steppedServer) Addr() string { return s.miniredis.Addr() }
+
+// Start starts the server, again after Kill.
+func (s *steppedServer) Start(tb testing.TB) {
+	tb.Helper()
+	require.NoError(tb, s.miniredis.Start()) // on the port of before
+	s.miniredis.Server().SetPreHook(s.hook)
+	s.started = true
+}
+
+// Kill ends the server, if it runs.
+func (s *steppedServer) Kill(testing.TB) {
+	if s.started {
+		s.miniredis.Close()
+		s.started = false
+	}
+}
+
+// Signal stops the server, or has it go on.
+func (s *steppedServer) Signal(tb testing.TB, sig os.Signal) {
+	tb.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch sig {
+	case syscall.SIGSTOP:
+		s.stopped = make(chan struct{})
+	case syscall.SIGCONT:
+		close(s.stopped)
+		s.stopped = nil
+	default:
+		require.Fail(tb, "the signal is not known", sig)
+	}
+}
+
+func (s *steppedServer) Wipe(testing.TB) { s.miniredis.FlushAll() }
+
+func (s *steppedServer) FlushScripts(tb testing.TB) {
+	tb.Helper()
+	require.NoError(tb, newClient(tb, s.Addr()).ScriptFlush(tb.Context()).Err())
+}
+
+// Grants returns all grants there were, in order.
+func (s *steppedServer) Grants(tb testing.TB) []grant {
+	tb.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sets.grants(tb)
+}
+
+// Step moves the clock by d from now on.
+func (s *steppedServer) Step(_ testing.TB, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shift += d
+}
+
+// TestClockThatStepsStallsNothing: after an hour back, the next grant comes no later than
+// the spacing, and tokens rise.
+func TestClockThatStepsStallsNothing(t *testing.T) {
+	s := newSteppedServer(t)
+	engine, err := open(s.Addr())
+	require.NoError(t, err)
+	c := newClaim("first")
+	c.Spacing, c.Lease = time.Millisecond, time.Millisecond
+	first, err := engine.Claim(t.Context(), "k", c)
+	require.NoError(t, err)
+	s.Step(t, -time.Hour)
+	c.ID = "second"
+	second, err := engine.Claim(t.Context(), "k", c)
+	require.NoError(t, err)
+	require.Equal(t, machine.Deferred, second.Verdict)
+	require.LessOrEqual(t, second.Poll, time.Millisecond)
+	require.Less(t, second.Now, first.Now)
+	s.Kill(t)
+	s.Start(t)
+	s.FlushScripts(t)
+	s.Signal(t, syscall.SIGSTOP)
+	time.AfterFunc(2*time.Millisecond, func() { s.Signal(t, syscall.SIGCONT) })
+	c.ID = "third"
+	third, err := engine.Claim(t.Context(), "k", c)
+	require.NoError(t, err)
+	assert.Equal(t, []grant{
+		{"k", first.Token, int64(first.Now)},
+		{"k", first.Token + 1, int64(third.Now)},
+	}, s.Grants(t))
+}
