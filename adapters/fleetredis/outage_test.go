@@ -66,7 +66,7 @@ func TestGrantsStandInTheRecord(t *testing.T) {
 				reply, err := engine.Claim(t.Context(), key, c)
 				require.NoError(t, err)
 				if reply.Verdict == machine.Granted {
-					granted = append(granted, grant{key, reply.Token, int64(reply.Now)})
+					granted = append(granted, grant{Key: key, Token: reply.Token, At: int64(reply.Now)})
 				}
 			}
 		}
@@ -198,7 +198,7 @@ func TestLostReplyIsOneGrant(t *testing.T) {
 	reply, err := engine.Claim(t.Context(), "k", newClaim("id"))
 	require.NoError(t, err)
 	assert.Equal(t, machine.Granted, reply.Verdict)
-	assert.Equal(t, []grant{{"k", reply.Token, int64(load(t, s.client(t), "k").Granted)}}, s.Grants(t))
+	assert.Equal(t, []grant{{Key: "k", Token: reply.Token, At: int64(load(t, s.client(t), "k").Granted)}}, s.Grants(t))
 
 	options = clientOptions(w.listener.Addr().String())
 	options.MaxRetries, options.MinRetryBackoff, options.MaxRetryBackoff = 1000, time.Millisecond, time.Millisecond

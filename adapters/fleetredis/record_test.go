@@ -34,7 +34,7 @@ func (r record) grants(tb testing.TB) []grant {
 		}
 		state := decode(tb, s.value)
 		if state.Token != 0 && state.Token != tokens[key] {
-			grants = append(grants, grant{key, state.Token, int64(state.Granted)})
+			grants = append(grants, grant{Key: key, Token: state.Token, At: int64(state.Granted)})
 		}
 		tokens[key] = state.Token
 	}

@@ -37,11 +37,11 @@ type steppedServer struct {
 	stopped chan struct{}
 }
 
+// newSteppedServer returns one that is not started yet.
 func newSteppedServer(tb testing.TB) *steppedServer {
 	tb.Helper()
 	s := &steppedServer{miniredis: miniredis.NewMiniRedis()}
 	tb.Cleanup(s.miniredis.Close)
-	s.Start(tb)
 	return s
 }
 
@@ -134,6 +134,7 @@ func (s *steppedServer) Step(_ testing.TB, d time.Duration) {
 // the spacing, and tokens rise.
 func TestClockThatStepsStallsNothing(t *testing.T) {
 	s := newSteppedServer(t)
+	s.Start(t)
 	engine, err := open(s.Addr())
 	require.NoError(t, err)
 	c := newClaim("first")
@@ -156,7 +157,7 @@ func TestClockThatStepsStallsNothing(t *testing.T) {
 	third, err := engine.Claim(t.Context(), "k", c)
 	require.NoError(t, err)
 	assert.Equal(t, []grant{
-		{"k", first.Token, int64(first.Now)},
-		{"k", first.Token + 1, int64(third.Now)},
+		{Key: "k", Token: first.Token, At: int64(first.Now)},
+		{Key: "k", Token: first.Token + 1, At: int64(third.Now)},
 	}, s.Grants(t))
 }
