@@ -202,8 +202,10 @@ func TestScriptsFollowTheClock(t *testing.T) {
 			now = now.Add(time.Duration(w.random.IntN(3)-1) * time.Hour)
 		case 1, 2:
 			now = now.Add(-rand.N(20 * time.Second))
-		case 3, 4, 5, 6, 7, 8, 9, 10, 11:
-			now = now.Add(rand.N(5 * time.Second))
+		case 3:
+			now = now.Add(machine.KeepIDs)
+		case 4, 5, 6, 7, 8, 9, 10, 11:
+			now = now.Add(rand.N(3 * time.Second))
 		default:
 			now = now.Add(rand.N(5 * time.Millisecond))
 		}
