@@ -63,6 +63,7 @@ func TestBrokenStateStopsNothingElse(t *testing.T) {
 		"later version":     put("2 " + texts),
 		"long version":      put(strings.Repeat("9", 1000) + " 1 2"),
 		"too long":          put(state("a;a=1;b=5policy"+strings.Repeat("m", 5000), nil)),
+		"too long ids":      put(state("a"+strings.Repeat(";a=1", 1100)+"policymessage", map[int]string{18: "4400"})),
 		"too few numbers":   put("1 2 3 a;a=1policymessage"),
 		"negative":          put(state(texts, map[int]string{1: "-5"})),
 		"fraction":          put(state(texts, map[int]string{1: "5.5"})),
@@ -196,6 +197,39 @@ func TestMalformedIdentifiersDoNoHarm(t *testing.T) {
 			require.Less(t, length, int64(2500))
 		})
 	}
+}
+
+// TestIdentifiersAreWhole: one that ends as another does is not that one.
+func TestIdentifiersAreWhole(t *testing.T) {
+	s := startServer(t)
+	client := s.client(t)
+	engine := newEngine(t, client)
+	c := newClaim("a-b")
+	c.Lease, c.Spacing = time.Microsecond, 0
+	first, err := engine.Claim(t.Context(), "k", c)
+	require.NoError(t, err)
+	c.ID = "b"
+	second, err := engine.Claim(t.Context(), "k", c)
+	require.NoError(t, err)
+	require.Equal(t, machine.Granted, second.Verdict)
+	require.Greater(t, second.Token, first.Token)
+	require.Len(t, load(t, client, "k").IDs, 2)
+}
+
+// TestKeysThatAreNotKnownStaySo, when somebody finishes or renews a run of them.
+func TestKeysThatAreNotKnownStaySo(t *testing.T) {
+	s := startServer(t)
+	client := s.client(t)
+	engine := newEngine(t, client)
+	finished, err := engine.Finish(t.Context(), "k", machine.Finish{Ran: true, Again: true})
+	require.NoError(t, err)
+	require.True(t, finished.Stale)
+	held, err := engine.Renew(t.Context(), "k", 0)
+	require.NoError(t, err)
+	require.False(t, held)
+	keys, err := client.Keys(t.Context(), "*").Result()
+	require.NoError(t, err)
+	require.Equal(t, []string{prefix + "shards"}, keys)
 }
 
 // TestIndexOfAnotherTypeStopsOnlyItsShard: operations there change nothing.

@@ -5,16 +5,13 @@ package fleetredis_test
 import (
 	"strings"
 	"testing"
+
+	"github.com/throttle-go/throttle/internal/fleettest"
 )
 
 // This file holds how grants are read from what a server was told to store.
 
-// A grant is one that the server has recorded.
-type grant struct {
-	Key   string
-	Token int64
-	At    int64 // on the store's clock, in microseconds
-}
+type grant = fleettest.Grant
 
 // A set is a SET that a server has made.
 type set struct{ key, value string }

@@ -1,0 +1,26 @@
+//go:build linux
+
+package fleetredis_test
+
+import (
+	"testing"
+
+	"github.com/throttle-go/throttle/internal/fleettest"
+)
+
+// This file runs the scenarios that a fleet has to get through.
+
+func TestMain(m *testing.M) { fleettest.Main(m, open) }
+
+var (
+	_ fleettest.Store        = (*server)(nil)
+	_ fleettest.Store        = (*steppedServer)(nil)
+	_ fleettest.ClockStepper = (*steppedServer)(nil)
+)
+
+func TestScenarios(t *testing.T) {
+	forEachServer(t, func(t *testing.T, s *server) { fleettest.Run(t, s) })
+}
+
+// TestScenariosOfAClockThatSteps: the clock of a real server is the machine's.
+func TestScenariosOfAClockThatSteps(t *testing.T) { fleettest.Run(t, newSteppedServer(t)) }
