@@ -42,7 +42,7 @@ func TestSuiteFindsFaults(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			command := exec.CommandContext(ctx, program, "-test.run=^TestSuiteFindsFaults$", "-test.short", "-test.failfast", "-test.v")
-			command.Env = append(os.Environ(), faulty+"="+name)
+			command.Env = append(os.Environ(), faulty+"="+name, "GORACE=atexit_sleep_ms=0")
 			output, err := command.CombinedOutput()
 			require.NoError(t, ctx.Err())
 			if reflect.ValueOf(f).IsZero() {

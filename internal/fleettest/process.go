@@ -30,6 +30,7 @@ type process struct {
 	in      io.WriteCloser
 	ended   chan struct{} // closed once it has ended, and all that it told is in the record
 	errors  bytes.Buffer  // what it wrote to standard error, once it has ended
+	failure error         // how it ended, once it has
 
 	mu sync.Mutex // guards the fields below
 	// +checklocks:mu
@@ -48,7 +49,8 @@ func (p *process) start() {
 	program, err := os.Executable()
 	require.NoError(p.t, err)
 	p.command = exec.Command(program) //nolint:gosec // it is this very program
-	p.command.Env = append(os.Environ(), replicaVariable+"=1")
+	// The race detector would have it wait for a second when it quits.
+	p.command.Env = append(os.Environ(), replicaVariable+"=1", "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	p.command.Stderr = &p.errors
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if p.ahead != 0 {
@@ -63,7 +65,7 @@ func (p *process) start() {
 	go func() {
 		defer close(p.ended)
 		p.read(out)
-		_ = p.command.Wait() // the error says that it was killed
+		p.failure = p.command.Wait()
 	}()
 	p.t.Cleanup(p.kill)
 }
@@ -160,6 +162,7 @@ func (p *process) quit() {
 	require.Empty(p.t, answer.Text, "process %s", p.name)
 	require.Empty(p.t, answer.Left, "goroutines are left in process %s", p.name)
 	<-p.ended
+	require.NoError(p.t, p.failure, "process %s: %s", p.name, p.errors.String())
 }
 
 // isOver reports whether the process was killed or has quit.
