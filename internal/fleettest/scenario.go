@@ -24,33 +24,38 @@ func Run(t *testing.T, store Store, numbers ...int) {
 	t.Helper()
 	store.Start(t)
 	t.Cleanup(func() { store.Kill(t) })
+	const alone = true // as it disturbs the others
 	for i, scenario := range []struct {
-		name string
-		test func(*world)
+		name  string
+		test  func(*world)
+		alone bool
 	}{
-		{"01 a hundred replicas call one idle key at once: one run now", testAtOnce},
-		{"02 a burst in the window: one more run", testBurst},
-		{"03 a call during a remote run: one more, never parallel", testDuringRun},
-		{"04 kill -9 of the replica that called, before due: another runs it", testKillCaller},
-		{"05 kill -9 in mid-run: run again after the lease, higher token", testKillHolder},
-		{"06 a holder stopped past its lease: its finish is stale, its write refused", testStopHolder},
-		{"07 a reply lost after commit: one grant", testReplyLost},
-		{"08 a reply late beyond the guard: given back, nothing lost", testReplyLate},
-		{"09 the store stopped for 2 s: invariants hold, no retry storm", testStoreStopped},
-		{"10 the store killed -9: nothing lost", testStoreKilled},
-		{"11 the store wiped: at most one extra run, calls restored", testStoreWiped},
-		{"12 a replica cut off for three intervals: it never runs, and rejoins with its call", testCutOff},
-		{"13 a full outage, and runs without a grant", testOutage},
-		{"14 clients' clocks an hour apart: no effect", testClientClocks},
-		{"15 the store's clock steps an hour: no stall, at most one early run", testStoreClock},
-		{"16 scripts flushed: no double count", testScriptsFlushed},
-		{"17 the callback fails, panics, outlives its lease: typed outcome", testOutcomes},
-		{"18 close with work pending or active: no leak, no loss", testClose},
+		{"01 a hundred replicas call one idle key at once: one run now", testAtOnce, alone},
+		{"02 a burst in the window: one more run", testBurst, false},
+		{"03 a call during a remote run: one more, never parallel", testDuringRun, false},
+		{"04 kill -9 of the replica that called, before due: another runs it", testKillCaller, false},
+		{"05 kill -9 in mid-run: run again after the lease, higher token", testKillHolder, false},
+		{"06 a holder stopped past its lease: its finish is stale, its write refused", testStopHolder, false},
+		{"07 a reply lost after commit: one grant", testReplyLost, false},
+		{"08 a reply late beyond the guard: given back, nothing lost", testReplyLate, false},
+		{"09 the store stopped for 2 s: invariants hold, no retry storm", testStoreStopped, alone},
+		{"10 the store killed -9: nothing lost", testStoreKilled, alone},
+		{"11 the store wiped: at most one extra run, calls restored", testStoreWiped, alone},
+		{"12 a replica cut off for three intervals: it never runs, and rejoins with its call", testCutOff, false},
+		{"13 a full outage, and runs without a grant", testOutage, alone},
+		{"14 clients' clocks an hour apart: no effect", testClientClocks, false},
+		{"15 the store's clock steps an hour: no stall, at most one early run", testStoreClock, alone},
+		{"16 scripts flushed: no double count", testScriptsFlushed, false},
+		{"17 the callback fails, panics, outlives its lease: typed outcome", testOutcomes, false},
+		{"18 close with work pending or active: no leak, no loss", testClose, false},
 	} {
 		if len(numbers) > 0 && !slices.Contains(numbers, i+1) {
 			continue
 		}
 		t.Run(scenario.name, func(t *testing.T) {
+			if !scenario.alone {
+				t.Parallel()
+			}
 			w := newWorld(t, store)
 			scenario.test(w)
 			w.check()
