@@ -31,9 +31,9 @@ type trouble struct {
 }
 
 const (
-	firstPatience = 250 * time.Millisecond // with a message's first attempt, or the guard if that is longer
-	patience      = 5 * time.Second        // with each later one
-	firstPause    = 50 * time.Millisecond  // after the first failed attempt
+	firstPatience = time.Second           // with a message's first attempt, or the guard if that is longer
+	patience      = 5 * time.Second       // with each later one
+	firstPause    = 50 * time.Millisecond // after the first failed attempt
 	longestPause  = 10 * time.Second
 	recovery      = 200 * time.Millisecond // over which attempts are spread once the store is back
 	resend        = machine.KeepIDs / 2    // how long a claim is sent again
