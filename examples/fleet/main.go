@@ -1,0 +1,240 @@
+// Command fleet is a service of several processes that share an index, and rebuild it when
+// something has changed: at most once per interval in all of them together. It starts
+// the processes, kills some of them with kill -9, and looks at when they ran.
+//
+//	cd examples/fleet && go run .                    # on a redis-server of its own
+//	go run . -store postgres                         # on a PostgreSQL of its own
+//	go run . -url redis://localhost:6379/0           # on one that runs already
+//	go run . -url postgres://user@localhost/database
+//
+// It fails if two runs began too close to each other, if a token did not rise, or if the
+// last call was not served, whose process is killed as soon as the store knows of it:
+//
+//	5 processes on Redis, at most one run in 400ms
+//
+//	process 0  █····█·✗················█···························█·········█····························✗····
+//	process 1  ····································█·····✗················································█····█
+//	process 2  ·········█··············································✗··········✗··············✗···█·········
+//	process 3  ·················✗··········█···█··············█······························█·················
+//	process 4  ·············█··················✗········································█········█·············
+//	together   █····█···█···█···█······█···█···█···█····█·····█····█···█·····█····█·····█····█···█···█···█····█
+//	           █ a run begins   ✗ kill -9, and a new process   9.956s in all
+//
+//	calls        583
+//	runs          21   from 441ms to 701ms apart
+//	broken off     4   in the midst, and made good by another process
+//	killed         8
+//	last call          served 445ms after it was made, by a process that did not make it
+//
+// What to copy is in replica.go.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"strconv"
+	"time"
+
+	"github.com/throttle-go/throttle/internal/servers"
+)
+
+const (
+	work   = 60 * time.Millisecond  // what a rebuild takes
+	change = 80 * time.Millisecond  // between two calls of one process, on average
+	lease  = 700 * time.Millisecond // how long the run of a process that dies is waited for
+
+	// asReplica names the environment variable by which a process knows that it is one of
+	// those that this program starts.
+	asReplica = "EXAMPLE_REPLICA"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	var err error
+	if os.Getenv(asReplica) != "" {
+		err = replica(ctx, os.Args[1:])
+	} else {
+		err = run(ctx, os.Args[1:], os.Stdout)
+	}
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "fleet:", err)
+		os.Exit(1)
+	}
+}
+
+// replica is main of one process of the service. Its arguments are the store's URL, the
+// key, and the interval.
+func replica(ctx context.Context, args []string) error {
+	interval, err := time.ParseDuration(args[2])
+	if err != nil {
+		return err
+	}
+	return serve(ctx, args[0], args[1], interval, os.Stdin, os.Stdout)
+}
+
+// A config is what the flags say.
+type config struct {
+	store, url string
+	replicas   int
+	interval   time.Duration
+	duration   time.Duration
+}
+
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	var c config
+	flags := flag.NewFlagSet("fleet", flag.ContinueOnError)
+	flags.StringVar(&c.store, "store", "redis", "`kind` of the server to start: redis or postgres")
+	flags.StringVar(&c.url, "url", "", "`address` of a server to use instead, redis://… or postgres://…")
+	flags.IntVar(&c.replicas, "replicas", 5, "`number` of processes")
+	flags.DurationVar(&c.interval, "interval", 400*time.Millisecond, "least `time` between two runs")
+	flags.DurationVar(&c.duration, "duration", 8*time.Second, "how long processes are killed")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if c.replicas < 2 {
+		return errors.New("at least two replicas make a fleet")
+	}
+	if c.url == "" {
+		stop, err := c.startServer(ctx)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	return c.show(ctx, stdout)
+}
+
+// startServer starts a server for the example, and sets the URL to it.
+func (c *config) startServer(ctx context.Context) (stop func(), err error) {
+	var server *servers.Server
+	switch c.store {
+	case "redis":
+		server, err = servers.Redis("redis-server")
+	case "postgres":
+		server, err = servers.Postgres()
+	default:
+		err = fmt.Errorf("store %q is not redis or postgres", c.store)
+	}
+	if err != nil {
+		return nil, err
+	}
+	stop = func() { _ = server.Remove() }
+	if err := server.Start(ctx); err != nil {
+		stop()
+		return nil, err
+	}
+	if c.store == "redis" {
+		c.url = "redis://" + server.Addr()
+	} else {
+		c.url = "postgres://postgres@" + server.Addr() + "/postgres?sslmode=disable"
+	}
+	return stop, nil
+}
+
+// show runs the service, kills some of its processes, and tells what it saw.
+func (c *config) show(ctx context.Context, stdout io.Writer) error {
+	// So that an earlier example's calls are none of this one.
+	key := "index-" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	r := &record{ran: make(chan int)}
+	fleet := make([]*process, c.replicas)
+	start := func(i int) (err error) {
+		fleet[i], err = r.start(i, c.url, key, c.interval.String())
+		return err
+	}
+	defer func() {
+		for _, p := range fleet {
+			if p != nil {
+				_ = p.command.Process.Kill() // unless it has ended
+			}
+		}
+	}()
+	for i := range fleet {
+		if err := start(i); err != nil {
+			return err
+		}
+	}
+	begin := time.Now()
+	fmt.Fprintf(stdout, "%d processes on %s, at most one run in %v\n\n", c.replicas, c.kind(), c.interval)
+
+	for n := 0; time.Since(begin) < c.duration; n++ {
+		victim := rand.IntN(len(fleet))
+		if n%2 == 1 {
+			victim = r.nextRun(ctx) // in the midst of it
+		} else {
+			pause(ctx, c.duration/10)
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := errors.Join(fleet[victim].kill(r), start(victim)); err != nil {
+			return err
+		}
+		pause(ctx, c.duration/10)
+	}
+	last, err := c.lastCall(ctx, r, fleet)
+	if err != nil {
+		return err
+	}
+	for _, p := range fleet[1:] {
+		if err := p.stop(); err != nil {
+			return err
+		}
+	}
+	r.draw(stdout, begin, c.replicas)
+	return r.judge(stdout, c.interval, last)
+}
+
+// kind returns what the store is.
+func (c *config) kind() string {
+	if c.url[0] == 'r' {
+		return "Redis"
+	}
+	return "PostgreSQL"
+}
+
+// lastCall lets all be quiet but for one call, whose process is killed as soon as the
+// store knows of it, and returns when that call was.
+func (c *config) lastCall(ctx context.Context, r *record, fleet []*process) (time.Time, error) {
+	for _, p := range fleet {
+		if err := p.tell("quiet"); err != nil {
+			return time.Time{}, err
+		}
+	}
+	r.nextRun(ctx)
+	if err := fleet[0].tell("call"); err != nil {
+		return time.Time{}, err
+	}
+	pause(ctx, c.interval/4)
+	if err := fleet[0].kill(r); err != nil {
+		return time.Time{}, err
+	}
+	calls := r.all("call")
+	pause(ctx, 2*c.interval+lease+time.Second) // the others look at least once in a second
+	return calls[len(calls)-1].at, ctx.Err()
+}
+
+// nextRun waits for the next run, and returns its process.
+func (r *record) nextRun(ctx context.Context) int {
+	select {
+	case process := <-r.ran:
+		return process
+	case <-ctx.Done():
+	case <-time.After(5 * time.Second): // judge will complain
+	}
+	return 0
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

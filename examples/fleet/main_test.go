@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/internal/servers"
+)
+
+// The example's processes are this test's program.
+func TestMain(m *testing.M) {
+	if os.Getenv(asReplica) != "" {
+		main()
+		return
+	}
+	m.Run()
+}
+
+func TestTheFleetKeepsItsPromise(t *testing.T) {
+	for _, store := range []string{"redis", "postgres"} {
+		t.Run(store, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			var out strings.Builder
+			err := run(ctx, []string{"-store", store, "-duration", "2s", "-replicas", "3"}, &out)
+			if errors.Is(err, servers.ErrNotInstalled) && os.Getenv("CI") != "true" {
+				t.Skip(err)
+			}
+			require.NoError(t, err, "%s", &out)
+			require.Contains(t, out.String(), "last call")
+		})
+	}
+}
+
+func TestWhatIsWrongIsSeen(t *testing.T) {
+	at := time.Unix(1, 0)
+	good := []event{
+		{at, 0, "call", ""},
+		{at, 0, "run", "1"},
+		{at.Add(time.Second), 1, "run", "2"},
+	}
+	judge := func(last time.Duration, events ...event) error {
+		return (&record{events: events}).judge(new(strings.Builder), time.Second, at.Add(last))
+	}
+	require.NoError(t, judge(time.Second, good...))
+	require.ErrorContains(t, judge(2*time.Second, good...), "last call")
+	require.ErrorContains(t, judge(0, append(good, event{at.Add(time.Second + 1), 0, "run", "3"})...), "apart")
+	require.ErrorContains(t, judge(0, append(good, event{at.Add(2 * time.Second), 0, "run", "2"})...), "token")
+	require.Error(t, judge(0, good[:2]...))
+}
+
+func TestTheCommandLineIsChecked(t *testing.T) {
+	for _, args := range [][]string{{"-store", "file"}, {"-replicas", "1"}, {"-no"}, {"-url", "redis://[", "-duration", "1ms"}} {
+		require.Error(t, run(t.Context(), args, new(strings.Builder)), "%s", args)
+	}
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// This file holds the processes, and the record of what they tell.
+
+// An event is a line of a process.
+type event struct {
+	at      time.Time
+	process int
+	kind    string // call, run, end, error, kill
+	detail  string // of run and end the token
+}
+
+// A record is what the processes have told.
+type record struct {
+	mu     sync.Mutex // guards the fields below
+	events []event
+	ran    chan int // receives the process of each run, if somebody waits
+}
+
+func (r *record) add(e event) {
+	r.mu.Lock()
+	r.events = append(r.events, e)
+	r.mu.Unlock()
+	if e.kind == "run" {
+		select {
+		case r.ran <- e.process:
+		default:
+		}
+	}
+}
+
+// all returns the events of a kind, by time.
+func (r *record) all(kind string) []event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []event
+	for _, e := range r.events {
+		if e.kind == kind {
+			all = append(all, e)
+		}
+	}
+	slices.SortFunc(all, func(a, b event) int { return a.at.Compare(b.at) })
+	return all
+}
+
+// A process is a replica of the service, in a process of its own.
+type process struct {
+	number   int
+	command  *exec.Cmd
+	commands io.WriteCloser
+	ended    chan struct{} // closed when all it told is in the record
+}
+
+// start starts a process.
+func (r *record) start(number int, arguments ...string) (*process, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	p := &process{number: number, command: exec.Command(program, arguments...), ended: make(chan struct{})}
+	p.command.Env = append(os.Environ(), asReplica+"=1")
+	p.command.Stderr = os.Stderr
+	events, err := p.command.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if p.commands, err = p.command.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := p.command.Start(); err != nil {
+		return nil, err
+	}
+	go func() { // ends with the process
+		defer close(p.ended)
+		for lines := bufio.NewScanner(events); lines.Scan(); {
+			if e, ok := parse(number, lines.Text()); ok {
+				r.add(e)
+			}
+		}
+	}()
+	return p, nil
+}
+
+// parse returns the event of a line.
+func parse(process int, line string) (event, bool) {
+	at, rest, _ := strings.Cut(line, " ")
+	micros, err := strconv.ParseInt(at, 10, 64)
+	if err != nil {
+		return event{}, false
+	}
+	kind, detail, _ := strings.Cut(rest, " ")
+	return event{time.UnixMicro(micros), process, kind, detail}, true
+}
+
+// tell gives the process a command.
+func (p *process) tell(command string) error {
+	_, err := fmt.Fprintln(p.commands, command)
+	return err
+}
+
+// kill ends the process at once, as kill -9 does.
+func (p *process) kill(r *record) error {
+	if err := p.command.Process.Kill(); err != nil {
+		return err
+	}
+	r.add(event{time.Now(), p.number, "kill", ""})
+	<-p.ended
+	_ = p.command.Wait() // the error says that it was killed
+	return nil
+}
+
+// stop lets the process end.
+func (p *process) stop() error {
+	if err := p.commands.Close(); err != nil {
+		return err
+	}
+	<-p.ended
+	return p.command.Wait()
+}

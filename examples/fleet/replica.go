@@ -1,0 +1,99 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/adapters/fleetpg"
+	"github.com/throttle-go/throttle/adapters/fleetredis"
+	"github.com/throttle-go/throttle/fleet"
+)
+
+// This file holds what one process of the service does: what to copy.
+
+// open returns an engine on the store at url, and what closes its connections.
+func open(ctx context.Context, url string) (fleet.Engine, func(), error) {
+	if strings.HasPrefix(url, "redis") {
+		options, err := redis.ParseURL(url)
+		if err != nil {
+			return nil, nil, err
+		}
+		options.ContextTimeoutEnabled = true
+		client := redis.NewClient(options)
+		engine, err := fleetredis.New(client, fleetredis.WithNamespace("example"))
+		return engine, func() { _ = client.Close() }, err
+	}
+	pool, err := pgxpool.New(ctx, url)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := fleetpg.Migrate(ctx, pool); err != nil {
+		pool.Close()
+		return nil, nil, err
+	}
+	engine, err := fleetpg.New(pool, fleetpg.WithNamespace("example"))
+	return engine, pool.Close, err
+}
+
+// serve is a process of the service. It has the index rebuilt whenever something
+// changes, which here is at random, until it is told to be quiet, and ends with the
+// commands. What it does it tells in lines: "call", and "run" with the token, each with
+// the time.
+func serve(ctx context.Context, url, key string, interval time.Duration, commands io.Reader, events io.Writer) error {
+	engine, disconnect, err := open(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer disconnect()
+	tell := func(format string, args ...any) {
+		fmt.Fprintf(events, "%d "+format+"\n", append([]any{time.Now().UnixMicro()}, args...)...)
+	}
+
+	rebuild := func(ctx context.Context) error {
+		token, _ := fleet.Token(ctx) // what is written to should refuse a lower one than it has seen
+		tell("run %d", token)
+		time.Sleep(work)
+		tell("end %d", token)
+		return nil
+	}
+	index, err := fleet.New(engine, key, throttle.Every(interval), rebuild,
+		fleet.WithLease(lease),
+		fleet.WithErrorHandler(func(err error) { tell("error %v", err) }))
+	if err != nil {
+		return err
+	}
+
+	quiet := make(chan struct{})
+	go func() {
+		for pause := change; ; pause = rand.N(2 * change) {
+			select {
+			case <-quiet:
+				return
+			case <-time.After(pause):
+				tell("call")
+				index.Call()
+			}
+		}
+	}()
+	for lines := bufio.NewScanner(commands); lines.Scan(); {
+		switch lines.Text() {
+		case "quiet":
+			close(quiet)
+		case "call":
+			tell("call")
+			index.Call()
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return index.Shutdown(ctx) // what is pending is handed to the others
+}
