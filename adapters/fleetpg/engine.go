@@ -1,0 +1,216 @@
+package fleetpg
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/fleet/machine"
+)
+
+// This file holds the engine and its operations.
+
+// An Engine keeps the state of a fleet's throttles in PostgreSQL. Its methods may be
+// called concurrently.
+type Engine struct {
+	fleet.Base
+
+	pool      *pgxpool.Pool
+	schema    string
+	namespace string
+	volatile  bool
+	channel   string // of notifications
+	calls     calls
+
+	checked atomic.Bool // Check has succeeded
+}
+
+// calls are the texts that call the functions of the schema.
+type calls struct {
+	claim, finish, renew, due, call string
+}
+
+// New returns an engine on pool's database, whose schema [Migrate] has set up. It does
+// not use pool yet. The engine does not close it, nor is there anything of the engine
+// to be closed.
+//
+// The error joins a [*throttle.PolicyError] for each problem.
+func New(pool *pgxpool.Pool, opts ...Option) (*Engine, error) {
+	o, err := newOptions(opts)
+	if pool == nil {
+		err = errors.Join(&throttle.PolicyError{Field: "New", Value: nil, Reason: "pool must not be nil"}, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte(o.schema + "\x00" + o.namespace))
+	prefix := "FROM " + pgx.Identifier{o.schema}.Sanitize()
+	return &Engine{
+		pool:      pool,
+		schema:    o.schema,
+		namespace: o.namespace,
+		volatile:  o.volatile,
+		channel:   "throttle_" + hex.EncodeToString(sum[:16]), // PostgreSQL allows 63 bytes
+		calls: calls{
+			claim: "SELECT * " + prefix + ".claim($1::text, $2::bytea, $3::bytea, $4::boolean, $5::text, $6::boolean, " +
+				"$7::bigint, $8::bigint, $9::bigint, $10::bigint, $11::bigint, $12::text)",
+			finish: "SELECT * " + prefix + ".finish($1::text, $2::bytea, $3::boolean, $4::text, $5::bigint, $6::boolean, " +
+				"$7::boolean, $8::text, $9::boolean, $10::bigint, $11::bigint)",
+			renew: "SELECT * " + prefix + ".renew($1::text, $2::bytea, $3::boolean, $4::bigint)",
+			due:   "SELECT * " + prefix + ".due($1::text, $2::int, $3::int)",
+			call:  "SELECT " + prefix + ".call($1::text, $2::bytea, $3::bytea, $4::text)",
+		},
+	}, nil
+}
+
+// Claim implements [fleet.Engine].
+func (e *Engine) Claim(ctx context.Context, key string, c machine.Claim) (machine.Reply, error) {
+	if _, err := new(machine.State).Claim(1, c); err != nil {
+		return machine.Reply{}, fmt.Errorf("fleetpg: claim: %w", err)
+	}
+	if err := e.ready(ctx); err != nil {
+		return machine.Reply{}, err
+	}
+	age := int64(-1)
+	if c.Age >= 0 {
+		age = c.Age.Microseconds()
+	}
+	name, long := split(key)
+	row := e.pool.QueryRow(ctx, e.calls.claim, e.namespace, name, long, !e.volatile, c.ID, c.New,
+		age, int64(c.By), c.Seen, c.Spacing.Microseconds(), c.Lease.Microseconds(), c.Policy)
+	var r machine.Reply
+	var failures, hold, poll int64
+	err := row.Scan(&r.Verdict, &r.Token, &failures, &hold, &poll, &r.Generation, &r.Acknowledged,
+		&r.Last.From, &r.Last.Through, &r.Last.Token, &r.Last.Outcome.Failed, &r.Last.Outcome.Message,
+		&r.Policy, &r.Now)
+	if err != nil {
+		return machine.Reply{}, failure("claim", key, err)
+	}
+	r.Failures = int(min(failures, math.MaxInt))
+	r.Hold, r.Poll = span(hold), span(poll)
+	return r, nil
+}
+
+// Finish implements [fleet.Engine].
+func (e *Engine) Finish(ctx context.Context, key string, f machine.Finish) (machine.Finished, error) {
+	if _, err := new(machine.State).Finish(1, f); err != nil {
+		return machine.Finished{}, fmt.Errorf("fleetpg: finish: %w", err)
+	}
+	if err := e.ready(ctx); err != nil {
+		return machine.Finished{}, err
+	}
+	name, _ := split(key)
+	row := e.pool.QueryRow(ctx, e.calls.finish, e.namespace, name, !e.volatile, e.channel, f.Token, f.Ran,
+		f.Outcome.Failed, f.Outcome.Message, f.Again, f.Delay.Microseconds(), int64(f.Failures))
+	var r machine.Finished
+	var poll int64
+	if err := row.Scan(&r.Stale, &r.Pending, &poll, &r.Now); err != nil {
+		return machine.Finished{}, failure("finish", key, err)
+	}
+	r.Poll = span(poll)
+	return r, nil
+}
+
+// Renew implements [fleet.Engine].
+func (e *Engine) Renew(ctx context.Context, key string, token int64) (held bool, err error) {
+	if err := e.ready(ctx); err != nil {
+		return false, err
+	}
+	name, _ := split(key)
+	row := e.pool.QueryRow(ctx, e.calls.renew, e.namespace, name, !e.volatile, token)
+	if err := row.Scan(&held); err != nil {
+		return false, failure("renew", key, err)
+	}
+	return held, nil
+}
+
+// page is how many keys Due returns at most.
+const page = 1000
+
+// Due implements [fleet.Engine].
+func (e *Engine) Due(ctx context.Context, skip int) (machine.Due, error) {
+	if err := e.ready(ctx); err != nil {
+		return machine.Due{}, err
+	}
+	row := e.pool.QueryRow(ctx, e.calls.due, e.namespace, int32(min(max(skip, 0), math.MaxInt32)), int32(page)) //nolint:gosec // bounded
+	var keys [][]byte
+	var d machine.Due
+	var next int64
+	if err := row.Scan(&keys, &d.More, &next, &d.Now); err != nil {
+		return machine.Due{}, failure("due", "", err)
+	}
+	for _, key := range keys {
+		d.Keys = append(d.Keys, string(key))
+	}
+	d.Next = machine.None
+	if next >= 0 {
+		d.Next = span(next)
+	}
+	return d, nil
+}
+
+// CallTx makes a call of key, in all of the fleet, that is part of the transaction tx on
+// the engine's database. It counts once tx commits, and not at all if that is rolled
+// back. So the run that follows sees what tx has written: the call becomes visible with it.
+//
+// A replica with a throttler of key runs it, when that is due. It locks nothing that
+// others wait for until the commit. The commit waits for those of all other transactions
+// of the server that notify: see NOTIFY. As with any statement, an error leaves tx of no
+// use but to be rolled back. Such a transaction cannot be prepared for a two-phase commit.
+//
+// Whether the server is durable is tx's matter, and not checked.
+func (e *Engine) CallTx(ctx context.Context, tx pgx.Tx, key string) error {
+	name, long := split(key)
+	if _, err := tx.Exec(ctx, e.calls.call, e.namespace, name, long, e.channel); err != nil {
+		return failure("call", key, err)
+	}
+	return nil
+}
+
+// longest is how many bytes a key may have to be in the index as it is. PostgreSQL takes
+// a third of a page, less than 2704 bytes.
+const longest = 1024
+
+// split returns the name that key is stored under, and key itself if that is not its
+// name, nil otherwise. Names of long keys are longer than short keys, so that none is
+// another's.
+func split(key string) (name, long []byte) {
+	if len(key) <= longest {
+		return []byte(key), nil
+	}
+	long = []byte(key)
+	sum := sha256.Sum256(long)
+	return append(long[:longest:longest], sum[:]...), long
+}
+
+// span returns the duration of so many microseconds, as something that a row changed by
+// hand cannot make overflow.
+func span(microseconds int64) time.Duration {
+	return time.Duration(min(max(microseconds, 0), machine.MaxSpan.Microseconds())) * time.Microsecond
+}
+
+// failure returns the error of an operation on key.
+func failure(op, key string, err error) error {
+	if answer, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch {
+		case answer.Code == "THR01":
+			return notDurable(answer.Message)
+		case answer.Code == "THR02",
+			strings.HasPrefix(answer.Code, "22"): // a number out of range, and the like
+			return &fleet.StateError{Key: key, Reason: answer.Message}
+		}
+	}
+	return fmt.Errorf("fleetpg: %s: %w", op, err)
+}
