@@ -56,7 +56,7 @@ func New(pool *pgxpool.Pool, opts ...Option) (*Engine, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(o.schema + "\x00" + o.namespace))
-	prefix := "FROM " + pgx.Identifier{o.schema}.Sanitize()
+	prefix := pgx.Identifier{o.schema}.Sanitize()
 	return &Engine{
 		pool:      pool,
 		schema:    o.schema,
@@ -64,13 +64,13 @@ func New(pool *pgxpool.Pool, opts ...Option) (*Engine, error) {
 		volatile:  o.volatile,
 		channel:   "throttle_" + hex.EncodeToString(sum[:16]), // PostgreSQL allows 63 bytes
 		calls: calls{
-			claim: "SELECT * " + prefix + ".claim($1::text, $2::bytea, $3::bytea, $4::boolean, $5::text, $6::boolean, " +
+			claim: "SELECT * FROM " + prefix + ".claim($1::text, $2::bytea, $3::bytea, $4::boolean, $5::text, $6::boolean, " +
 				"$7::bigint, $8::bigint, $9::bigint, $10::bigint, $11::bigint, $12::text)",
-			finish: "SELECT * " + prefix + ".finish($1::text, $2::bytea, $3::boolean, $4::text, $5::bigint, $6::boolean, " +
-				"$7::boolean, $8::text, $9::boolean, $10::bigint, $11::bigint)",
-			renew: "SELECT * " + prefix + ".renew($1::text, $2::bytea, $3::boolean, $4::bigint)",
-			due:   "SELECT * " + prefix + ".due($1::text, $2::int, $3::int)",
-			call:  "SELECT " + prefix + ".call($1::text, $2::bytea, $3::bytea, $4::text)",
+			finish: "SELECT * FROM " + prefix + ".finish($1::text, $2::bytea, $3::boolean, $4::bigint, $5::boolean, " +
+				"$6::boolean, $7::text, $8::boolean, $9::bigint, $10::bigint)",
+			renew: "SELECT * FROM " + prefix + ".renew($1::text, $2::bytea, $3::boolean, $4::bigint)",
+			due:   "SELECT * FROM " + prefix + ".due($1::text, $2::int, $3::int)",
+			call:  "SELECT " + prefix + ".call($1::text, $2::bytea, $3::bytea, $4::text, $5::text)",
 		},
 	}, nil
 }
@@ -103,7 +103,7 @@ func (e *Engine) Claim(ctx context.Context, key string, c machine.Claim) (machin
 	return r, nil
 }
 
-// Finish implements [fleet.Engine].
+// Finish implements [fleet.Engine]. It takes two round trips: the second tells.
 func (e *Engine) Finish(ctx context.Context, key string, f machine.Finish) (machine.Finished, error) {
 	if _, err := new(machine.State).Finish(1, f); err != nil {
 		return machine.Finished{}, fmt.Errorf("fleetpg: finish: %w", err)
@@ -112,7 +112,7 @@ func (e *Engine) Finish(ctx context.Context, key string, f machine.Finish) (mach
 		return machine.Finished{}, err
 	}
 	name, _ := split(key)
-	row := e.pool.QueryRow(ctx, e.calls.finish, e.namespace, name, !e.volatile, e.channel, f.Token, f.Ran,
+	row := e.pool.QueryRow(ctx, e.calls.finish, e.namespace, name, !e.volatile, f.Token, f.Ran,
 		f.Outcome.Failed, f.Outcome.Message, f.Again, f.Delay.Microseconds(), int64(f.Failures))
 	var r machine.Finished
 	var poll int64
@@ -120,6 +120,9 @@ func (e *Engine) Finish(ctx context.Context, key string, f machine.Finish) (mach
 		return machine.Finished{}, failure("finish", key, err)
 	}
 	r.Poll = span(poll)
+	if !r.Stale {
+		e.tell(ctx, r.Wake(key))
+	}
 	return r, nil
 }
 
@@ -159,24 +162,6 @@ func (e *Engine) Due(ctx context.Context, skip int) (machine.Due, error) {
 		d.Next = span(next)
 	}
 	return d, nil
-}
-
-// CallTx makes a call of key, in all of the fleet, that is part of the transaction tx on
-// the engine's database. It counts once tx commits, and not at all if that is rolled
-// back. So the run that follows sees what tx has written: the call becomes visible with it.
-//
-// A replica with a throttler of key runs it, when that is due. It locks nothing that
-// others wait for until the commit. The commit waits for those of all other transactions
-// of the server that notify: see NOTIFY. As with any statement, an error leaves tx of no
-// use but to be rolled back. Such a transaction cannot be prepared for a two-phase commit.
-//
-// Whether the server is durable is tx's matter, and not checked.
-func (e *Engine) CallTx(ctx context.Context, tx pgx.Tx, key string) error {
-	name, long := split(key)
-	if _, err := tx.Exec(ctx, e.calls.call, e.namespace, name, long, e.channel); err != nil {
-		return failure("call", key, err)
-	}
-	return nil
 }
 
 // longest is how many bytes a key may have to be in the index as it is. PostgreSQL takes

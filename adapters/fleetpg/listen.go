@@ -13,7 +13,7 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file receives notifications.
+// This file sends and receives notifications.
 
 // Listen implements [fleet.Engine]. It takes a connection out of the pool, which may open
 // another in its place.
@@ -59,4 +59,32 @@ func parseWake(payload string) (machine.Wake, bool) {
 		w.Poll = span(n)
 	}
 	return w, true
+}
+
+// payload returns the text of a notification, or nil if the key is too long for one,
+// which has less than 8000 bytes.
+func payload(w machine.Wake) *string {
+	const longest = 3900
+	if len(w.Key) > longest {
+		return nil
+	}
+	poll := int64(-1)
+	if w.Poll != machine.None {
+		poll = w.Poll.Microseconds()
+	}
+	text := strconv.FormatInt(poll, 10) + " " + hex.EncodeToString([]byte(w.Key))
+	return &text
+}
+
+// tell notifies those who listen, in a transaction of its own: one that has written
+// nothing does not wait for the disk as it commits, which the server lets one
+// transaction do at a time of those that notify. It is for promptness only.
+func (e *Engine) tell(ctx context.Context, w machine.Wake) {
+	text := payload(w)
+	if text == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, _ = e.pool.Exec(ctx, "SELECT pg_notify($1, $2)", e.channel, *text)
 }

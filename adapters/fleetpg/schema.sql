@@ -35,7 +35,7 @@ CREATE TABLE {schema}.state (
     ids          bigint[] NOT NULL DEFAULT '{}', -- hashes of recent claims' identifiers
     ids_at       bigint[] NOT NULL DEFAULT '{}', -- and when they came
     PRIMARY KEY (namespace, name)
-) WITH (fillfactor = 50); -- room for the next version of each row beside it: see doc.go
+) WITH (fillfactor = 70); -- room for the next version of each row beside it: see doc.go
 
 -- With the name, as keys that have never run are all due since 0.
 CREATE INDEX state_due ON {schema}.state (namespace, due, name) WHERE due IS NOT NULL;
@@ -252,20 +252,10 @@ BEGIN
 END
 $throttle$;
 
--- notify tells those who listen on channel that key is due in poll; -1 is never. It leaves
--- out keys that are too long for a notification.
-CREATE FUNCTION {schema}.notify(channel text, key bytea, poll bigint) RETURNS void
-LANGUAGE plpgsql AS $throttle$
-BEGIN
-    IF octet_length(key) <= 3900 THEN
-        PERFORM pg_notify(channel, poll || ' ' || encode(key, 'hex'));
-    END IF;
-END
-$throttle$;
-
--- finish is machine.State.Finish, and tells those who listen.
+-- finish is machine.State.Finish. It notifies nobody: the server lets transactions that do
+-- commit one after the other, and each would wait for the disk by itself.
 CREATE FUNCTION {schema}.finish(
-    namespace text, name bytea, durable boolean, channel text,
+    namespace text, name bytea, durable boolean,
     token bigint, ran boolean, failed boolean, message text, again boolean, delay bigint, failures bigint,
     OUT stale boolean, OUT pending boolean, OUT poll bigint, OUT now bigint)
 LANGUAGE plpgsql AS $throttle$
@@ -312,7 +302,6 @@ BEGIN
     IF pending THEN
         poll := greatest(0, due - now);
     END IF;
-    PERFORM {schema}.notify(channel, coalesce(s.key, s.name), CASE WHEN pending THEN poll ELSE -1 END);
 END
 $throttle$;
 
@@ -377,12 +366,14 @@ BEGIN
 END
 $throttle$;
 
--- call makes a call in the transaction that it is part of.
-CREATE FUNCTION {schema}.call(namespace text, name bytea, key bytea, channel text) RETURNS void
+-- call makes a call in the transaction that it is part of. wake is NULL if nobody is told.
+CREATE FUNCTION {schema}.call(namespace text, name bytea, key bytea, channel text, wake text) RETURNS void
 LANGUAGE plpgsql AS $throttle$
 BEGIN
     INSERT INTO {schema}.calls (at, namespace, name, key)
         VALUES ({schema}.clock(), call.namespace, call.name, call.key);
-    PERFORM {schema}.notify(channel, coalesce(call.key, call.name), 0);
+    IF wake IS NOT NULL THEN
+        PERFORM pg_notify(channel, wake);
+    END IF;
 END
 $throttle$;
