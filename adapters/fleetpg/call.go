@@ -23,9 +23,10 @@ import (
 //
 // Whether the server is durable is tx's matter, and not checked.
 func (e *Engine) CallTx(ctx context.Context, tx pgx.Tx, key string) error {
-	name, long := split(key)
-	wake := payload(machine.Wake{Key: key})
-	if _, err := tx.Exec(ctx, e.calls.call, e.namespace, name, long, e.channel, wake); err != nil {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, e.calls.call, e.namespace, key, e.channel, payload(machine.Wake{Key: key})); err != nil {
 		return failure("call", key, err)
 	}
 	return nil

@@ -76,8 +76,16 @@ func (e *Engine) checkTables(ctx context.Context) error {
 
 func notDurable(reason string) error { return fmt.Errorf("%w: %s", fleet.ErrNotDurable, reason) }
 
-// ready checks the server unless that has succeeded before. Several may at once.
-func (e *Engine) ready(ctx context.Context) error {
+// ready returns why there can be no operation on key.
+func (e *Engine) ready(ctx context.Context, key string) error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	return e.check(ctx)
+}
+
+// check checks the server unless that has succeeded before. Several may at once.
+func (e *Engine) check(ctx context.Context) error {
 	if e.checked.Load() {
 		return nil
 	}

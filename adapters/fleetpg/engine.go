@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -64,13 +65,13 @@ func New(pool *pgxpool.Pool, opts ...Option) (*Engine, error) {
 		volatile:  o.volatile,
 		channel:   "throttle_" + hex.EncodeToString(sum[:16]), // PostgreSQL allows 63 bytes
 		calls: calls{
-			claim: "SELECT * FROM " + prefix + ".claim($1::text, $2::bytea, $3::bytea, $4::boolean, $5::text, $6::boolean, " +
-				"$7::bigint, $8::bigint, $9::bigint, $10::bigint, $11::bigint, $12::text)",
-			finish: "SELECT * FROM " + prefix + ".finish($1::text, $2::bytea, $3::boolean, $4::bigint, $5::boolean, " +
+			claim: "SELECT * FROM " + prefix + ".claim($1::text, $2::text, $3::boolean, $4::text, $5::boolean, " +
+				"$6::bigint, $7::bigint, $8::bigint, $9::bigint, $10::bigint, $11::text)",
+			finish: "SELECT * FROM " + prefix + ".finish($1::text, $2::text, $3::boolean, $4::bigint, $5::boolean, " +
 				"$6::boolean, $7::text, $8::boolean, $9::bigint, $10::bigint)",
-			renew: "SELECT * FROM " + prefix + ".renew($1::text, $2::bytea, $3::boolean, $4::bigint)",
+			renew: "SELECT * FROM " + prefix + ".renew($1::text, $2::text, $3::boolean, $4::bigint)",
 			due:   "SELECT * FROM " + prefix + ".due($1::text, $2::int, $3::int)",
-			call:  "SELECT " + prefix + ".call($1::text, $2::bytea, $3::bytea, $4::text, $5::text)",
+			call:  "SELECT " + prefix + ".call($1::text, $2::text, $3::text, $4::text)",
 		},
 	}, nil
 }
@@ -80,15 +81,14 @@ func (e *Engine) Claim(ctx context.Context, key string, c machine.Claim) (machin
 	if _, err := new(machine.State).Claim(1, c); err != nil {
 		return machine.Reply{}, fmt.Errorf("fleetpg: claim: %w", err)
 	}
-	if err := e.ready(ctx); err != nil {
+	if err := e.ready(ctx, key); err != nil {
 		return machine.Reply{}, err
 	}
 	age := int64(-1)
 	if c.Age >= 0 {
 		age = c.Age.Microseconds()
 	}
-	name, long := split(key)
-	row := e.pool.QueryRow(ctx, e.calls.claim, e.namespace, name, long, !e.volatile, c.ID, c.New,
+	row := e.pool.QueryRow(ctx, e.calls.claim, e.namespace, key, !e.volatile, c.ID, c.New,
 		age, int64(c.By), c.Seen, c.Spacing.Microseconds(), c.Lease.Microseconds(), c.Policy)
 	var r machine.Reply
 	var failures, hold, poll int64
@@ -108,11 +108,10 @@ func (e *Engine) Finish(ctx context.Context, key string, f machine.Finish) (mach
 	if _, err := new(machine.State).Finish(1, f); err != nil {
 		return machine.Finished{}, fmt.Errorf("fleetpg: finish: %w", err)
 	}
-	if err := e.ready(ctx); err != nil {
+	if err := e.ready(ctx, key); err != nil {
 		return machine.Finished{}, err
 	}
-	name, _ := split(key)
-	row := e.pool.QueryRow(ctx, e.calls.finish, e.namespace, name, !e.volatile, f.Token, f.Ran,
+	row := e.pool.QueryRow(ctx, e.calls.finish, e.namespace, key, !e.volatile, f.Token, f.Ran,
 		f.Outcome.Failed, f.Outcome.Message, f.Again, f.Delay.Microseconds(), int64(f.Failures))
 	var r machine.Finished
 	var poll int64
@@ -128,11 +127,10 @@ func (e *Engine) Finish(ctx context.Context, key string, f machine.Finish) (mach
 
 // Renew implements [fleet.Engine].
 func (e *Engine) Renew(ctx context.Context, key string, token int64) (held bool, err error) {
-	if err := e.ready(ctx); err != nil {
+	if err := e.ready(ctx, key); err != nil {
 		return false, err
 	}
-	name, _ := split(key)
-	row := e.pool.QueryRow(ctx, e.calls.renew, e.namespace, name, !e.volatile, token)
+	row := e.pool.QueryRow(ctx, e.calls.renew, e.namespace, key, !e.volatile, token)
 	if err := row.Scan(&held); err != nil {
 		return false, failure("renew", key, err)
 	}
@@ -144,18 +142,14 @@ const page = 1000
 
 // Due implements [fleet.Engine].
 func (e *Engine) Due(ctx context.Context, skip int) (machine.Due, error) {
-	if err := e.ready(ctx); err != nil {
+	if err := e.check(ctx); err != nil {
 		return machine.Due{}, err
 	}
 	row := e.pool.QueryRow(ctx, e.calls.due, e.namespace, int32(min(max(skip, 0), math.MaxInt32)), int32(page)) //nolint:gosec // bounded
-	var keys [][]byte
 	var d machine.Due
 	var next int64
-	if err := row.Scan(&keys, &d.More, &next, &d.Now); err != nil {
+	if err := row.Scan(&d.Keys, &d.More, &next, &d.Now); err != nil {
 		return machine.Due{}, failure("due", "", err)
-	}
-	for _, key := range keys {
-		d.Keys = append(d.Keys, string(key))
 	}
 	d.Next = machine.None
 	if next >= 0 {
@@ -164,20 +158,13 @@ func (e *Engine) Due(ctx context.Context, skip int) (machine.Due, error) {
 	return d, nil
 }
 
-// longest is how many bytes a key may have to be in the index as it is. PostgreSQL takes
-// a third of a page, less than 2704 bytes.
-const longest = 1024
-
-// split returns the name that key is stored under, and key itself if that is not its
-// name, nil otherwise. Names of long keys are longer than short keys, so that none is
-// another's.
-func split(key string) (name, long []byte) {
-	if len(key) <= longest {
-		return []byte(key), nil
+// checkKey returns what is wrong with key. Package fleet has the same rule.
+func checkKey(key string) error {
+	const longest = 512
+	if key == "" || len(key) > longest || !utf8.ValidString(key) || strings.ContainsRune(key, 0) {
+		return fmt.Errorf("fleetpg: key %.40q is not 1 to %d bytes of UTF-8 without NUL", key, longest)
 	}
-	long = []byte(key)
-	sum := sha256.Sum256(long)
-	return append(long[:longest:longest], sum[:]...), long
+	return nil
 }
 
 // span returns the duration of so many microseconds, as something that a row changed by

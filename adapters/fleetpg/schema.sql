@@ -27,29 +27,27 @@ CREATE TABLE {schema}.state (
     last_failed  boolean NOT NULL DEFAULT false,
     format       smallint NOT NULL DEFAULT 1,
     namespace    text COLLATE "C" NOT NULL,
-    name         bytea NOT NULL, -- the key; of a long one its beginning and a digest
-    key          bytea,          -- the whole of a long one
+    key          text COLLATE "C" NOT NULL,
     owner        text COLLATE "C" NOT NULL DEFAULT '',
     policy       text NOT NULL DEFAULT '',
     last_message text NOT NULL DEFAULT '',
     ids          bigint[] NOT NULL DEFAULT '{}', -- hashes of recent claims' identifiers
     ids_at       bigint[] NOT NULL DEFAULT '{}', -- and when they came
-    PRIMARY KEY (namespace, name)
+    PRIMARY KEY (namespace, key)
 ) WITH (fillfactor = 70); -- room for the next version of each row beside it: see doc.go
 
--- With the name, as keys that have never run are all due since 0.
-CREATE INDEX state_due ON {schema}.state (namespace, due, name) WHERE due IS NOT NULL;
+-- With the key, as those that have never run are all due since 0.
+CREATE INDEX state_due ON {schema}.state (namespace, due, key) WHERE due IS NOT NULL;
 
--- Calls made in transactions. There is no unique index on the key: a second transaction
--- would wait there for the end of the first. The primary key has a number, as rows without
--- a key cannot be deleted from a table that is published.
+-- Calls made in transactions. The key is not unique: a second transaction would
+-- wait for the end of the first. There is a primary key, as rows without one cannot be
+-- deleted from a table that is published.
 CREATE TABLE {schema}.calls (
     at        bigint NOT NULL,
     number    bigint GENERATED ALWAYS AS IDENTITY,
     namespace text COLLATE "C" NOT NULL,
-    name      bytea NOT NULL,
-    key       bytea,
-    PRIMARY KEY (namespace, name, number)
+    key       text COLLATE "C" NOT NULL,
+    PRIMARY KEY (namespace, key, number)
 );
 
 -- clock_timestamp and not now(), which is when the transaction began: it may have waited
@@ -61,7 +59,7 @@ $throttle$;
 
 -- lock locks the row of a key and returns it, or NULL if there is none. In a session in
 -- which a commit may be lost, or the row be older than the lock, it fails.
-CREATE FUNCTION {schema}.lock(namespace text, name bytea, durable boolean)
+CREATE FUNCTION {schema}.lock(namespace text, key text, durable boolean)
 RETURNS {schema}.state
 LANGUAGE plpgsql AS $throttle$
 DECLARE
@@ -74,7 +72,7 @@ BEGIN
         RAISE EXCEPTION 'default_transaction_isolation is not read committed' USING ERRCODE = 'THR03';
     END IF;
     SELECT * INTO s FROM {schema}.state t
-        WHERE t.namespace = lock.namespace AND t.name = lock.name FOR UPDATE;
+        WHERE t.namespace = lock.namespace AND t.key = lock.key FOR UPDATE;
     RETURN s;
 END
 $throttle$;
@@ -151,7 +149,7 @@ BEGIN
             last_from = s.last_from, last_through = s.last_through, last_token = s.last_token,
             last_failed = s.last_failed, last_message = s.last_message,
             ids = s.ids, ids_at = s.ids_at
-        WHERE t.namespace = s.namespace AND t.name = s.name
+        WHERE t.namespace = s.namespace AND t.key = s.key
         RETURNING t.due INTO due;
     END IF;
     RETURN due;
@@ -160,7 +158,7 @@ $throttle$;
 
 -- claim is machine.State.Claim. Calls that were made in transactions count first.
 CREATE FUNCTION {schema}.claim(
-    namespace text, name bytea, key bytea, durable boolean,
+    namespace text, key text, durable boolean,
     id text, is_new boolean, age bigint, not_after bigint, seen bigint,
     spacing bigint, lease bigint, policy text,
     OUT verdict smallint, OUT token bigint, OUT failures bigint, OUT hold bigint, OUT poll bigint,
@@ -177,10 +175,10 @@ DECLARE
     due     bigint;
 BEGIN
     LOOP
-        s := {schema}.lock(namespace, name, durable);
+        s := {schema}.lock(namespace, key, durable);
         EXIT WHEN s.namespace IS NOT NULL;
-        INSERT INTO {schema}.state (namespace, name, key)
-            VALUES (claim.namespace, claim.name, claim.key) ON CONFLICT DO NOTHING;
+        INSERT INTO {schema}.state (namespace, key)
+            VALUES (claim.namespace, claim.key) ON CONFLICT DO NOTHING;
     END LOOP;
     now := {schema}.clock();
     was := s;
@@ -190,7 +188,7 @@ BEGIN
     END IF;
     policy_before := s.policy;
 
-    DELETE FROM {schema}.calls c WHERE c.namespace = claim.namespace AND c.name = claim.name;
+    DELETE FROM {schema}.calls c WHERE c.namespace = claim.namespace AND c.key = claim.key;
     IF FOUND THEN
         s.requested := greatest(s.requested, s.taken + 1);
     END IF;
@@ -255,7 +253,7 @@ $throttle$;
 -- finish is machine.State.Finish. It notifies nobody: the server lets transactions that do
 -- commit one after the other, and each would wait for the disk by itself.
 CREATE FUNCTION {schema}.finish(
-    namespace text, name bytea, durable boolean,
+    namespace text, key text, durable boolean,
     token bigint, ran boolean, failed boolean, message text, again boolean, delay bigint, failures bigint,
     OUT stale boolean, OUT pending boolean, OUT poll bigint, OUT now bigint)
 LANGUAGE plpgsql AS $throttle$
@@ -267,7 +265,7 @@ BEGIN
     stale := true;
     pending := false;
     poll := 0;
-    s := {schema}.lock(namespace, name, durable);
+    s := {schema}.lock(namespace, key, durable);
     now := {schema}.clock();
     IF s.namespace IS NULL THEN
         RETURN;
@@ -306,7 +304,7 @@ END
 $throttle$;
 
 -- renew is machine.State.Renew.
-CREATE FUNCTION {schema}.renew(namespace text, name bytea, durable boolean, token bigint) RETURNS boolean
+CREATE FUNCTION {schema}.renew(namespace text, key text, durable boolean, token bigint) RETURNS boolean
 LANGUAGE plpgsql AS $throttle$
 DECLARE
     s    {schema}.state;
@@ -314,7 +312,7 @@ DECLARE
     now  bigint;
     held boolean;
 BEGIN
-    s := {schema}.lock(namespace, name, durable);
+    s := {schema}.lock(namespace, key, durable);
     IF s.namespace IS NULL THEN
         RETURN false;
     END IF;
@@ -334,26 +332,26 @@ $throttle$;
 -- were called in transactions are, as a claim has to tell when.
 CREATE FUNCTION {schema}.due(
     namespace text, skip int, page int,
-    OUT keys bytea[], OUT more boolean, OUT next bigint, OUT now bigint)
+    OUT keys text[], OUT more boolean, OUT next bigint, OUT now bigint)
 LANGUAGE plpgsql AS $throttle$
 DECLARE
     reach CONSTANT bigint := skip::bigint + page + 1;
 BEGIN
     now := {schema}.clock();
-    SELECT coalesce(array_agg(coalesce(k.key, k.name) ORDER BY k.due, k.name), '{}') INTO keys
+    SELECT coalesce(array_agg(k.key ORDER BY k.since, k.key), '{}') INTO keys
     FROM (
-        SELECT u.name, u.key, min(u.due) AS due
+        SELECT u.key, min(u.since) AS since
         FROM (
-            (SELECT t.name, t.key, t.due FROM {schema}.state t
+            (SELECT t.key, t.due AS since FROM {schema}.state t
              WHERE t.namespace = due.namespace AND t.due <= due.now
-             ORDER BY t.due, t.name LIMIT reach)
+             ORDER BY t.due, t.key LIMIT reach)
             UNION ALL
-            (SELECT c.name, c.key, min(c.at) AS due FROM {schema}.calls c
+            (SELECT c.key, min(c.at) AS since FROM {schema}.calls c
              WHERE c.namespace = due.namespace
-             GROUP BY c.name, c.key ORDER BY 3, 1 LIMIT reach)
+             GROUP BY c.key ORDER BY since, c.key LIMIT reach)
         ) u
-        GROUP BY u.name, u.key
-        ORDER BY 3, 1 OFFSET skip LIMIT page + 1
+        GROUP BY u.key
+        ORDER BY since, u.key OFFSET skip LIMIT page + 1
     ) k;
     more := cardinality(keys) > page;
     next := -1;
@@ -366,14 +364,11 @@ BEGIN
 END
 $throttle$;
 
--- call makes a call in the transaction that it is part of. wake is NULL if nobody is told.
-CREATE FUNCTION {schema}.call(namespace text, name bytea, key bytea, channel text, wake text) RETURNS void
+-- call makes a call in the transaction that it is part of.
+CREATE FUNCTION {schema}.call(namespace text, key text, channel text, wake text) RETURNS void
 LANGUAGE plpgsql AS $throttle$
 BEGIN
-    INSERT INTO {schema}.calls (at, namespace, name, key)
-        VALUES ({schema}.clock(), call.namespace, call.name, call.key);
-    IF wake IS NOT NULL THEN
-        PERFORM pg_notify(channel, wake);
-    END IF;
+    INSERT INTO {schema}.calls (at, namespace, key) VALUES ({schema}.clock(), call.namespace, call.key);
+    PERFORM pg_notify(channel, wake);
 END
 $throttle$;

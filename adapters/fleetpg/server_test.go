@@ -315,17 +315,19 @@ type database struct {
 	name string
 }
 
-// newDatabase makes a database. Where migrated is not set it is empty.
-func newDatabase(t testing.TB, migrated bool) database {
+// newDatabase makes a database with the schema.
+func newDatabase(t testing.TB) database {
+	t.Helper()
+	return makeDatabase(t, "TEMPLATE template")
+}
+
+// makeDatabase makes a database as options of CREATE DATABASE say.
+func makeDatabase(t testing.TB, options string) database {
 	t.Helper()
 	shared.start()
 	install(t, shared.err)
 	d := database{shared.server, fmt.Sprintf("test_%d", shared.number.Add(1))}
-	template := "template0"
-	if migrated {
-		template = "template"
-	}
-	require.NoError(t, d.server.exec("postgres", "CREATE DATABASE "+d.name+" TEMPLATE "+template))
+	require.NoError(t, d.server.exec("postgres", "CREATE DATABASE "+d.name+" "+options))
 	return d
 }
 

@@ -1,0 +1,276 @@
+//go:build linux
+
+package fleetpg_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/adapters/fleetpg"
+	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/fleet/enginetest"
+	"github.com/throttle-go/throttle/fleet/machine"
+)
+
+// This file compares the functions of the schema with machine.State: what they answer,
+// and what they store. PostgreSQL's clock cannot be moved, but all of the functions read it
+// in one of them, which tests replace. Nothing else differs from what users run.
+
+func TestEngineConforms(t *testing.T) {
+	d := newDatabase(t)
+	enginetest.Run(t, func(t *testing.T) fleet.Engine { return newEngine(t, d.pool(t)) })
+}
+
+func TestEngineConformsWhateverTheClockDoes(t *testing.T) {
+	d := newDatabase(t)
+	set := standClock(t, d.pool(t))
+	enginetest.Run(t, func(t *testing.T) fleet.Engine {
+		return newEngine(t, d.pool(t, hasty), fleetpg.WithVolatile())
+	}, enginetest.SetClock(set))
+}
+
+// hasty is the parameter of connections whose commits do not wait for the disk.
+const hasty = "options=-csynchronous_commit%3Doff"
+
+// standClock has the schema's clock stand, and returns what sets it.
+func standClock(t *testing.T, pool *pgxpool.Pool) (set func(machine.Time)) {
+	t.Helper()
+	mustExec(t, pool, `CREATE TABLE public.clock (at bigint NOT NULL)`)
+	mustExec(t, pool, `INSERT INTO public.clock VALUES (0)`)
+	mustExec(t, pool, `CREATE OR REPLACE FUNCTION throttle.clock() RETURNS bigint LANGUAGE sql AS 'SELECT at FROM public.clock'`)
+	return func(now machine.Time) { mustExec(t, pool, "UPDATE public.clock SET at = $1", int64(now)) }
+}
+
+func mustExec(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
+	t.Helper()
+	_, err := pool.Exec(context.Background(), sql, args...)
+	require.NoError(t, err)
+}
+
+// TestStoredStateIsTheMachines makes random operations, calls in transactions among them,
+// and compares the row with the machine after each.
+func TestStoredStateIsTheMachines(t *testing.T) {
+	d := newDatabase(t)
+	pool := d.pool(t, hasty)
+	set := standClock(t, pool)
+	for seed := range uint64(4) {
+		r := &replay{
+			T:      t,
+			pool:   pool,
+			engine: newEngine(t, pool, fleetpg.WithVolatile()),
+			random: rand.New(rand.NewPCG(seed, seed)),
+			keys:   map[string]*machine.State{},
+			called: map[string]machine.Time{},
+			hashes: map[int64]string{},
+			now:    machine.Time(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()),
+		}
+		for _, name := range []string{"a", `it's; "DROP"` + "\n\\", strings.Repeat("é", 250)} {
+			key := fmt.Sprintf("%s %d", name, seed)
+			r.names, r.keys[key] = append(r.names, key), &machine.State{}
+		}
+		for range 400 {
+			r.now = max(1, r.now.Add(r.step()))
+			set(r.now)
+			r.operate()
+			r.requireDue()
+		}
+	}
+}
+
+// A replay repeats operations on the machine.
+type replay struct {
+	*testing.T
+
+	pool   *pgxpool.Pool
+	engine *fleetpg.Engine
+	random *rand.Rand
+	now    machine.Time
+	names  []string
+	keys   map[string]*machine.State
+	called map[string]machine.Time // keys with calls that no claim has found yet, and since when
+	ids    []machine.Claim
+	hashes map[int64]string // of identifiers
+}
+
+func (r *replay) step() time.Duration {
+	switch r.random.IntN(12) {
+	case 0:
+		return -r.span()
+	case 1:
+		return -time.Hour
+	case 2:
+		return machine.KeepIDs
+	case 3, 4, 5:
+		return 0
+	default:
+		return r.span()
+	}
+}
+
+func (r *replay) span() time.Duration {
+	spans := []time.Duration{0, 1, 10, 1_000_000, 9_999_999, 10_000_000, 10_000_001, 60_000_000}
+	return spans[r.random.IntN(len(spans))] * time.Microsecond
+}
+
+func (r *replay) chance(n int) bool { return r.random.IntN(n) == 0 }
+
+// operate makes an operation, and compares its answer and what it leaves.
+func (r *replay) operate() {
+	key := r.names[r.random.IntN(len(r.names))]
+	s := r.keys[key]
+	switch r.random.IntN(8) {
+	case 0:
+		r.call(key)
+		return
+	case 1:
+		token := s.Token - int64(r.random.IntN(2))
+		held, err := r.engine.Renew(r.Context(), key, token)
+		require.NoError(r, err)
+		require.Equal(r, s.Renew(r.now, token), held)
+	case 2, 3:
+		f := machine.Finish{
+			Token: max(0, s.Token-int64(r.random.IntN(8)/7)), Ran: !r.chance(4), Again: r.chance(3),
+			Delay: r.span(), Failures: r.random.IntN(9),
+			Outcome: machine.Outcome{Failed: r.chance(2), Message: "it's \"—\n" + s.Policy},
+		}
+		expected, err := s.Finish(r.now, f)
+		require.NoError(r, err)
+		finished, err := r.engine.Finish(r.Context(), key, f)
+		require.NoError(r, err)
+		require.Equal(r, expected, finished)
+	default:
+		c := r.claim(s)
+		// Calls in transactions count before the claim's, whatever becomes of it.
+		if _, called := r.called[key]; called {
+			s.Requested = max(s.Requested, s.Taken+1)
+			delete(r.called, key)
+		}
+		expected, err := s.Claim(r.now, c)
+		require.NoError(r, err)
+		reply, err := r.engine.Claim(r.Context(), key, c)
+		require.NoError(r, err)
+		require.Equal(r, expected, reply)
+	}
+	r.requireStored(key)
+}
+
+// claim returns a claim, which may have been sent before, to any key.
+func (r *replay) claim(s *machine.State) machine.Claim {
+	if len(r.ids) > 0 && r.chance(4) {
+		return r.ids[len(r.ids)-1-r.random.IntN(min(len(r.ids), 40))]
+	}
+	c := machine.Claim{
+		ID: fmt.Sprintf("%x-%d", r.random.Uint64(), len(r.ids)), New: r.chance(3), Age: r.span() - 10*time.Microsecond,
+		By: r.now.Add(r.span() - 10*time.Microsecond), Seen: s.Token + int64(r.random.IntN(3)) - 1,
+		Spacing: r.span(), Lease: r.span() + time.Microsecond, Policy: fmt.Sprintf("Interval=%dms", r.random.IntN(9)),
+	}
+	c.By, c.Seen = max(0, c.By), max(0, c.Seen)
+	if r.chance(4) {
+		c.Age = machine.None
+	}
+	if r.chance(5) {
+		c.By = 0
+	}
+	var hash int64
+	require.NoError(r, r.pool.QueryRow(r.Context(), "SELECT hashtextextended($1::text, 0)", c.ID).Scan(&hash))
+	r.hashes[hash] = c.ID
+	r.ids = append(r.ids, c)
+	return c
+}
+
+// call makes calls of key in a transaction, which is committed or not.
+func (r *replay) call(key string) {
+	tx, err := r.pool.Begin(r.Context())
+	require.NoError(r, err)
+	for range 1 + r.random.IntN(2) {
+		require.NoError(r, r.engine.CallTx(r.Context(), tx, key))
+	}
+	if r.chance(3) {
+		require.NoError(r, tx.Rollback(r.Context()))
+		return
+	}
+	require.NoError(r, tx.Commit(r.Context()))
+	since, called := r.called[key]
+	if !called || r.now < since {
+		r.called[key] = r.now
+	}
+}
+
+// requireStored requires that the row of key is what the machine has.
+func (r *replay) requireStored(key string) {
+	r.Helper()
+	expected := *r.keys[key]
+	if len(expected.IDs) == 0 {
+		expected.IDs = nil
+	}
+	require.Equal(r, expected, stored(r, r.pool, key, r.hashes))
+}
+
+// stored returns the state in the row of key, the zero State if there is none.
+func stored(t testing.TB, pool *pgxpool.Pool, key string, hashes map[int64]string) machine.State {
+	t.Helper()
+	var s machine.State
+	var span, lease int64
+	var ids, at []int64
+	err := pool.QueryRow(t.Context(), `SELECT requested, acknowledged, taken, token, granted, next, span, owner, until, lease,
+		policy, failures, last_from, last_through, last_token, last_failed, last_message, ids, ids_at
+		FROM throttle.state WHERE namespace = 'default' AND key = $1`, key).Scan(
+		&s.Requested, &s.Acknowledged, &s.Taken, &s.Token, &s.Granted, &s.Next, &span, &s.Owner, &s.Until, &lease,
+		&s.Policy, &s.Failures, &s.Last.From, &s.Last.Through, &s.Last.Token, &s.Last.Outcome.Failed,
+		&s.Last.Outcome.Message, &ids, &at)
+	if err == pgx.ErrNoRows { //nolint:errorlint // pgx returns it as it is
+		return s
+	}
+	require.NoError(t, err)
+	s.Span, s.Lease = time.Duration(span)*time.Microsecond, time.Duration(lease)*time.Microsecond
+	require.Len(t, at, len(ids))
+	for i, id := range ids {
+		s.IDs = append(s.IDs, machine.Recent{ID: hashes[id], At: machine.Time(at[i])})
+	}
+	return s
+}
+
+// requireDue requires that the index, of the keys in use, is what the machine says.
+func (r *replay) requireDue() {
+	r.Helper()
+	since := map[string]machine.Time{}
+	next := machine.None
+	for key, s := range r.keys {
+		due, pending := s.Due()
+		if pending && due > r.now && (next == machine.None || due.Sub(r.now) < next) {
+			next = due.Sub(r.now)
+		}
+		if called, ok := r.called[key]; ok && (!pending || due > r.now || called < due) {
+			due, pending = called, true
+		}
+		if pending && (due <= r.now || r.called[key] != 0) {
+			since[key] = due
+		}
+	}
+	due, err := r.engine.Due(r.Context(), 0)
+	require.NoError(r, err)
+	var keys []string
+	for _, key := range due.Keys {
+		if r.keys[key] != nil { // not another seed's
+			keys = append(keys, key)
+		}
+	}
+	expected := slices.SortedFunc(maps.Keys(since), func(a, b string) int {
+		return strings.Compare(fmt.Sprintf("%020d %s", since[a], a), fmt.Sprintf("%020d %s", since[b], b))
+	})
+	require.Equal(r, expected, keys)
+	require.Equal(r, r.now, due.Now)
+	if len(r.ids) > 0 && strings.HasSuffix(r.names[0], " 0") {
+		require.Equal(r, next, due.Next)
+	}
+}
