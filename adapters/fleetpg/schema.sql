@@ -1,4 +1,5 @@
--- The schema's first version. {schema} stands for its quoted name.
+-- The schema's first version. Its quoted name is put in, which may have any characters: do
+-- not write the place for it into a comment.
 --
 -- The functions do what the methods of machine.State do, which has the reasons. Times are
 -- microseconds since the Unix epoch, durations are microseconds.
@@ -106,8 +107,10 @@ BEGIN
         WHEN octet_length(s.owner) > 64 THEN 'owner'
         WHEN octet_length(s.policy) > 256 THEN 'policy'
         WHEN octet_length(s.last_message) > 256 THEN 'last_message'
-        WHEN cardinality(s.ids) > 32 OR array_position(s.ids, NULL) IS NOT NULL THEN 'ids'
-        WHEN cardinality(s.ids_at) <> cardinality(s.ids) OR array_position(s.ids_at, NULL) IS NOT NULL THEN 'ids_at'
+        WHEN cardinality(s.ids) > 32 OR array_dims(s.ids) <> '[1:' || cardinality(s.ids) || ']' THEN 'ids'
+        WHEN array_dims(s.ids_at) IS DISTINCT FROM array_dims(s.ids) THEN 'ids_at'
+        WHEN array_position(s.ids, NULL) IS NOT NULL THEN 'ids'
+        WHEN array_position(s.ids_at, NULL) IS NOT NULL THEN 'ids_at'
     END;
     IF problem IS NOT NULL THEN
         RAISE EXCEPTION '% is not valid', problem USING ERRCODE = 'THR02';

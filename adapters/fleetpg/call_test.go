@@ -1,0 +1,159 @@
+//go:build linux
+
+package fleetpg_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/fleet/machine"
+)
+
+// This file holds the tests of calls in transactions.
+
+func TestCallCountsWithItsTransaction(t *testing.T) {
+	pool := newDatabase(t).pool(t)
+	engine := newEngine(t, pool)
+	mustExec(t, pool, "CREATE TABLE public.orders (id int)")
+	var poll = func(id string) machine.Reply {
+		c := claimOf(id)
+		c.New = false
+		reply, err := engine.Claim(t.Context(), "key", c)
+		require.NoError(t, err)
+		return reply
+	}
+	due := func() []string {
+		d, err := engine.Due(t.Context(), 0)
+		require.NoError(t, err)
+		return d.Keys
+	}
+
+	// Rolled back: there was no call.
+	failed := errors.New("failed")
+	require.ErrorIs(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		require.NoError(t, engine.CallTx(t.Context(), tx, "key"))
+		return failed
+	}), failed)
+	require.Empty(t, due())
+	require.Equal(t, machine.Served, poll("a").Verdict)
+
+	// Not committed yet: there is none, and nobody waits for it.
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "INSERT INTO public.orders VALUES (1)")
+	require.NoError(t, err)
+	require.NoError(t, engine.CallTx(t.Context(), tx, "key"))
+	require.Equal(t, machine.Served, poll("b").Verdict)
+	require.Empty(t, due())
+	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		return engine.CallTx(t.Context(), tx, "another key")
+	}))
+	require.Equal(t, []string{"another key"}, due())
+
+	// Committed: it is due, and what the transaction wrote is there.
+	require.NoError(t, tx.Commit(t.Context()))
+	require.Equal(t, []string{"key", "another key"}, due(), "in the order in which the calls were made")
+	grant := poll("c")
+	require.Equal(t, machine.Granted, grant.Verdict)
+	var orders int
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT count(*) FROM public.orders").Scan(&orders))
+	require.Equal(t, 1, orders)
+	require.Equal(t, []string{"another key"}, due())
+
+	// During the run: another run is needed.
+	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		return engine.CallTx(t.Context(), tx, "key")
+	}))
+	require.Contains(t, due(), "key")
+	_, err = engine.Finish(t.Context(), "key", machine.Finish{Token: grant.Token, Ran: true})
+	require.NoError(t, err)
+	require.Contains(t, due(), "key")
+	again := poll("d")
+	require.Equal(t, machine.Granted, again.Verdict)
+	_, err = engine.Finish(t.Context(), "key", machine.Finish{Token: again.Token, Ran: true})
+	require.NoError(t, err)
+	require.Equal(t, machine.Served, poll("e").Verdict)
+}
+
+// TestCallInTransactionIsRun has throttlers run what nobody else called.
+func TestCallInTransactionIsRun(t *testing.T) {
+	d := newDatabase(t)
+	pool := d.pool(t)
+	mustExec(t, pool, "CREATE TABLE public.orders (id int)")
+	seen := make(chan int, 10)
+	for range 2 { // replicas
+		engine := newEngine(t, d.pool(t))
+		replica, err := fleet.New(engine, "orders", throttle.Every(50*time.Millisecond), func(ctx context.Context) error {
+			var orders int
+			err := pool.QueryRow(ctx, "SELECT count(*) FROM public.orders").Scan(&orders)
+			seen <- orders
+			return err
+		})
+		require.NoError(t, err)
+		defer func() { assert.NoError(t, replica.Close()) }()
+	}
+	engine := newEngine(t, pool)
+	for i := range 3 {
+		require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+			if err := engine.CallTx(t.Context(), tx, "orders"); err != nil {
+				return err
+			}
+			_, err := tx.Exec(t.Context(), "INSERT INTO public.orders VALUES (1)")
+			return err
+		}))
+		committed := time.Now()
+		for orders := 0; orders != i+1; {
+			select {
+			case orders = <-seen:
+				require.LessOrEqual(t, orders, i+1)
+			case <-time.After(10 * time.Second):
+				require.FailNow(t, "no run", "for call %d", i)
+			}
+		}
+		t.Log("run after", time.Since(committed))
+	}
+}
+
+func TestCallOfInvalidKeyIsAnError(t *testing.T) {
+	pool := newDatabase(t).pool(t)
+	engine := newEngine(t, pool)
+	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		for _, key := range invalidKeys() {
+			require.ErrorContains(t, engine.CallTx(t.Context(), tx, key), "key")
+		}
+		return engine.CallTx(t.Context(), tx, "key") // tx is not spoilt
+	}))
+	d, err := engine.Due(t.Context(), 0)
+	require.NoError(t, err)
+	require.Equal(t, []string{"key"}, d.Keys)
+}
+
+// TestCallsAreFoundOnPages has more keys due than Due returns at once, by their state, by
+// calls, and by both.
+func TestCallsAreFoundOnPages(t *testing.T) {
+	pool := newDatabase(t).pool(t)
+	engine := newEngine(t, pool)
+	mustExec(t, pool, `INSERT INTO throttle.state (namespace, key, requested, next)
+		SELECT 'default', 'key ' || i, 1, i FROM generate_series(1, 2000) i`)
+	mustExec(t, pool, `INSERT INTO throttle.calls (namespace, key, at)
+		SELECT 'default', 'key ' || i, i - 500 FROM generate_series(1001, 3000) i, generate_series(1, 2)`)
+	seen := map[string]bool{}
+	for more := true; more; {
+		d, err := engine.Due(t.Context(), len(seen))
+		require.NoError(t, err)
+		for _, key := range d.Keys {
+			require.False(t, seen[key], "%q is on two pages", key)
+			seen[key] = true
+		}
+		more = d.More
+	}
+	require.Len(t, seen, 3000)
+}

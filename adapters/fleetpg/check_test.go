@@ -1,0 +1,159 @@
+//go:build linux
+
+package fleetpg_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/adapters/fleetpg"
+	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/fleet/machine"
+)
+
+// This file holds the tests of what may be relied on.
+
+// requireNotDurable requires that no operation is made, for reason.
+func requireNotDurable(t *testing.T, pool *pgxpool.Pool, reason string) {
+	t.Helper()
+	engine := newEngine(t, pool)
+	err := engine.Check(t.Context())
+	require.ErrorIs(t, err, fleet.ErrNotDurable)
+	require.ErrorContains(t, err, reason)
+	_, err = engine.Claim(t.Context(), "key", claimOf("a"))
+	require.ErrorIs(t, err, fleet.ErrNotDurable)
+	_, err = engine.Finish(t.Context(), "key", machine.Finish{Token: 1, Ran: true})
+	require.ErrorIs(t, err, fleet.ErrNotDurable)
+	_, err = engine.Renew(t.Context(), "key", 1)
+	require.ErrorIs(t, err, fleet.ErrNotDurable)
+	_, err = engine.Due(t.Context(), 0)
+	require.ErrorIs(t, err, fleet.ErrNotDurable)
+
+	volatile := newEngine(t, pool, fleetpg.WithVolatile())
+	require.NoError(t, volatile.Check(t.Context()))
+	requireWorks(t, volatile)
+}
+
+func TestSettingsThatLoseAreFound(t *testing.T) {
+	for _, setting := range []string{"fsync", "full_page_writes", "synchronous_commit"} {
+		t.Run(setting, func(t *testing.T) {
+			s := ownServer(t)
+			require.NoError(t, s.start(setting+"=off"))
+			require.NoError(t, s.migrate("postgres"))
+			requireNotDurable(t, database{s, "postgres"}.pool(t), setting+" is off")
+		})
+	}
+	t.Run("of the pool's sessions", func(t *testing.T) {
+		d := newDatabase(t)
+		requireNotDurable(t, d.pool(t, hasty), "synchronous_commit is off")
+		requireWorks(t, newEngine(t, d.pool(t, "synchronous_commit=local")))
+	})
+	t.Run("of the database", func(t *testing.T) {
+		d := newDatabase(t)
+		mustExec(t, d.pool(t), "ALTER DATABASE "+d.name+" SET synchronous_commit = off")
+		requireNotDurable(t, d.pool(t), "synchronous_commit is off")
+	})
+}
+
+func TestTablesThatLoseAreFound(t *testing.T) {
+	for _, table := range []string{"state", "calls"} {
+		pool := newDatabase(t).pool(t)
+		mustExec(t, pool, "ALTER TABLE throttle."+table+" SET UNLOGGED")
+		requireNotDurable(t, pool, "a table is not logged")
+	}
+}
+
+// TestSessionThatLosesIsFound has one session of a pool turn to what another has been
+// checked for.
+func TestSessionThatLosesIsFound(t *testing.T) {
+	pool := newDatabase(t).pool(t, "pool_max_conns=1")
+	engine := newEngine(t, pool)
+	requireWorks(t, engine)
+	before := stored(t, pool, "works "+t.Name(), nil)
+
+	mustExec(t, pool, "SET synchronous_commit = off")
+	_, err := engine.Claim(t.Context(), "works "+t.Name(), claimOf("b"))
+	require.ErrorIs(t, err, fleet.ErrNotDurable)
+	_, err = engine.Finish(t.Context(), "works "+t.Name(), machine.Finish{Token: before.Token, Ran: true})
+	require.ErrorIs(t, err, fleet.ErrNotDurable)
+	_, err = engine.Renew(t.Context(), "works "+t.Name(), before.Token)
+	require.ErrorIs(t, err, fleet.ErrNotDurable)
+	require.Equal(t, before, stored(t, pool, "works "+t.Name(), nil))
+
+	mustExec(t, pool, "RESET synchronous_commit")
+	mustExec(t, pool, "SET default_transaction_isolation = 'repeatable read'")
+	_, err = engine.Claim(t.Context(), "works "+t.Name(), claimOf("b"))
+	require.ErrorContains(t, err, "default_transaction_isolation is not read committed")
+	require.ErrorIs(t, &fleet.EngineError{Err: err}, fleet.ErrEngineUnavailable)
+}
+
+func TestDatabaseOfAnotherEncodingIsAnError(t *testing.T) {
+	d := makeDatabase(t, "TEMPLATE template0 ENCODING LATIN1 LOCALE 'C'")
+	require.NoError(t, d.migrate(d.name))
+	err := newEngine(t, d.pool(t)).Check(t.Context())
+	require.ErrorContains(t, err, "encoding of the database is LATIN1, not UTF8")
+}
+
+func TestStandbyIsUnavailable(t *testing.T) {
+	s := ownServer(t)
+	require.NoError(t, s.start())
+	require.NoError(t, s.migrate("postgres"))
+	s.kill()
+	signal := filepath.Join(s.data(), "standby.signal")
+	require.NoError(t, os.WriteFile(signal, nil, 0o644))
+	require.NoError(t, s.start())
+	pool := database{s, "postgres"}.pool(t)
+	engine := newEngine(t, pool, fleetpg.WithVolatile())
+	_, err := engine.Claim(t.Context(), "key", claimOf("a"))
+	require.ErrorContains(t, err, "server is a standby")
+	require.ErrorIs(t, &fleet.EngineError{Err: err}, fleet.ErrEngineUnavailable)
+
+	mustExec(t, pool, "SELECT pg_promote()")
+	requireWorks(t, engine)
+}
+
+func TestServerIsCheckedUntilItIsFine(t *testing.T) {
+	pool := newDatabase(t).pool(t)
+	engine := newEngine(t, pool)
+	mustExec(t, pool, "ALTER TABLE throttle.state SET UNLOGGED")
+	_, err := engine.Claim(t.Context(), "key", claimOf("a"))
+	require.ErrorIs(t, err, fleet.ErrNotDurable)
+	mustExec(t, pool, "ALTER TABLE throttle.state SET LOGGED")
+	requireWorks(t, engine)
+	mustExec(t, pool, "ALTER TABLE throttle.state SET UNLOGGED")
+	_, err = engine.Claim(t.Context(), "key", claimOf("b"))
+	require.NoError(t, err, "it is not checked again")
+	require.ErrorIs(t, engine.Check(t.Context()), fleet.ErrNotDurable, "unless somebody asks")
+}
+
+// TestNothingIsLostWithTheServer kills the server after each of some confirmed operations.
+func TestNothingIsLostWithTheServer(t *testing.T) {
+	s := ownServer(t)
+	require.NoError(t, s.start())
+	require.NoError(t, s.migrate("postgres"))
+	var token int64
+	for round := range 3 {
+		engine := newEngine(t, database{s, "postgres"}.pool(t))
+		reply, err := engine.Claim(t.Context(), "key", claimOf([]string{"a", "b", "c"}[round]))
+		require.NoError(t, err)
+		require.Greater(t, reply.Token, token)
+		require.EqualValues(t, round, reply.Acknowledged)
+		token = reply.Token
+		s.kill()
+		require.NoError(t, s.start())
+
+		engine = newEngine(t, database{s, "postgres"}.pool(t))
+		held, err := engine.Renew(t.Context(), "key", token)
+		require.NoError(t, err)
+		require.True(t, held)
+		finished, err := engine.Finish(t.Context(), "key", machine.Finish{Token: token, Ran: true})
+		require.NoError(t, err)
+		require.False(t, finished.Stale)
+		s.kill()
+		require.NoError(t, s.start())
+	}
+}
