@@ -41,10 +41,10 @@ func requireNotDurable(t *testing.T, pool *pgxpool.Pool, reason string) {
 func TestSettingsThatLoseAreFound(t *testing.T) {
 	for _, setting := range []string{"fsync", "full_page_writes", "synchronous_commit"} {
 		t.Run(setting, func(t *testing.T) {
-			s := ownServer(t)
-			require.NoError(t, s.start(setting+"=off"))
-			require.NoError(t, s.migrate("postgres"))
-			requireNotDurable(t, database{s, "postgres"}.pool(t), setting+" is off")
+			d := newServer(t)
+			d.start(t, setting+"=off")
+			require.NoError(t, d.migrate())
+			requireNotDurable(t, d.pool(t), setting+" is off")
 		})
 	}
 	t.Run("of the pool's sessions", func(t *testing.T) {
@@ -93,20 +93,20 @@ func TestSessionThatLosesIsFound(t *testing.T) {
 
 func TestDatabaseOfAnotherEncodingIsAnError(t *testing.T) {
 	d := makeDatabase(t, "TEMPLATE template0 ENCODING LATIN1 LOCALE 'C'")
-	require.NoError(t, d.migrate(d.name))
+	require.NoError(t, d.migrate())
 	err := newEngine(t, d.pool(t)).Check(t.Context())
 	require.ErrorContains(t, err, "encoding of the database is LATIN1, not UTF8")
 }
 
 func TestStandbyIsUnavailable(t *testing.T) {
-	s := ownServer(t)
-	require.NoError(t, s.start())
-	require.NoError(t, s.migrate("postgres"))
-	s.kill()
-	signal := filepath.Join(s.data(), "standby.signal")
+	d := newServer(t)
+	d.start(t)
+	require.NoError(t, d.migrate())
+	d.Kill()
+	signal := filepath.Join(d.Folder(), "data", "standby.signal")
 	require.NoError(t, os.WriteFile(signal, nil, 0o644))
-	require.NoError(t, s.start())
-	pool := database{s, "postgres"}.pool(t)
+	d.start(t)
+	pool := d.pool(t)
 	engine := newEngine(t, pool, fleetpg.WithVolatile())
 	_, err := engine.Claim(t.Context(), "key", claimOf("a"))
 	require.ErrorContains(t, err, "server is a standby")
@@ -132,28 +132,28 @@ func TestServerIsCheckedUntilItIsFine(t *testing.T) {
 
 // TestNothingIsLostWithTheServer kills the server after each of some confirmed operations.
 func TestNothingIsLostWithTheServer(t *testing.T) {
-	s := ownServer(t)
-	require.NoError(t, s.start())
-	require.NoError(t, s.migrate("postgres"))
+	d := newServer(t)
+	d.start(t)
+	require.NoError(t, d.migrate())
 	var token int64
 	for round := range 3 {
-		engine := newEngine(t, database{s, "postgres"}.pool(t))
+		engine := newEngine(t, d.pool(t))
 		reply, err := engine.Claim(t.Context(), "key", claimOf([]string{"a", "b", "c"}[round]))
 		require.NoError(t, err)
 		require.Greater(t, reply.Token, token)
 		require.EqualValues(t, round, reply.Acknowledged)
 		token = reply.Token
-		s.kill()
-		require.NoError(t, s.start())
+		d.Kill()
+		d.start(t)
 
-		engine = newEngine(t, database{s, "postgres"}.pool(t))
+		engine = newEngine(t, d.pool(t))
 		held, err := engine.Renew(t.Context(), "key", token)
 		require.NoError(t, err)
 		require.True(t, held)
 		finished, err := engine.Finish(t.Context(), "key", machine.Finish{Token: token, Ran: true})
 		require.NoError(t, err)
 		require.False(t, finished.Stale)
-		s.kill()
-		require.NoError(t, s.start())
+		d.Kill()
+		d.start(t)
 	}
 }

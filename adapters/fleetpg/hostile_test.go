@@ -168,8 +168,8 @@ func TestErrorsTellNoCredentials(t *testing.T) {
 	for _, c := range []struct{ name, addr, database string }{
 		{"refused", refused.Addr().String(), d.name},
 		{"silent", silent.Addr().String(), d.name},
-		{"no such database", d.addr(), "none"},
-		{"no such role", d.addr(), d.name},
+		{"no such database", d.Addr(), "none"},
+		{"no such role", d.Addr(), d.name},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			pool, err := pgxpool.New(t.Context(), "postgres://program:"+secret+"@"+c.addr+"/"+c.database+"?sslmode=disable&application_name="+secret)

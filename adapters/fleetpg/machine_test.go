@@ -3,7 +3,6 @@
 package fleetpg_test
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -49,12 +48,6 @@ func standClock(t *testing.T, pool *pgxpool.Pool) (set func(machine.Time)) {
 	mustExec(t, pool, `INSERT INTO public.clock VALUES (0)`)
 	mustExec(t, pool, `CREATE OR REPLACE FUNCTION throttle.clock() RETURNS bigint LANGUAGE sql AS 'SELECT at FROM public.clock'`)
 	return func(now machine.Time) { mustExec(t, pool, "UPDATE public.clock SET at = $1", int64(now)) }
-}
-
-func mustExec(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
-	t.Helper()
-	_, err := pool.Exec(context.Background(), sql, args...)
-	require.NoError(t, err)
 }
 
 // TestStoredStateIsTheMachines makes random operations, calls in transactions among them,

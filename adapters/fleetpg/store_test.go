@@ -1,0 +1,165 @@
+//go:build linux
+
+package fleetpg_test
+
+import (
+	"context"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/adapters/fleetpg"
+	"github.com/throttle-go/throttle/fleet"
+)
+
+// This file holds the store that scenarios of whole fleets are run on.
+
+// A store is a server with a record of the grants, which it keeps by itself.
+type store struct {
+	database
+
+	prepared bool
+}
+
+// A grant is one in the record.
+type grant struct {
+	Key   string
+	Token int64
+	At    int64 // on the store's clock, in microseconds
+}
+
+func newStore(t testing.TB) *store { return &store{database: newServer(t)} }
+
+// open connects a replica's engine.
+func open(addr string) (fleet.Engine, error) {
+	pool, err := pgxpool.New(context.Background(), "postgres://postgres@"+addr+"/postgres?sslmode=disable&pool_max_conns=3")
+	if err != nil {
+		return nil, err
+	}
+	return fleetpg.New(pool)
+}
+
+func (s *store) Name() string { return "PostgreSQL" }
+
+// Start starts the server, the first time or after Kill, and waits until it answers.
+func (s *store) Start(t testing.TB) {
+	t.Helper()
+	s.start(t)
+	if s.prepared {
+		return
+	}
+	require.NoError(t, s.migrate())
+	require.NoError(t, s.exec(`
+		CREATE TABLE public.grants (number bigint GENERATED ALWAYS AS IDENTITY, key text, token bigint, at bigint);
+		CREATE FUNCTION public.record() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			INSERT INTO public.grants (key, token, at) VALUES (NEW.key, NEW.token, NEW.granted);
+			RETURN NULL;
+		END $$;
+		CREATE TRIGGER record AFTER UPDATE ON throttle.state
+			FOR EACH ROW WHEN (OLD.token <> NEW.token) EXECUTE FUNCTION public.record();
+		CREATE TABLE public.clock (shift bigint NOT NULL);
+		INSERT INTO public.clock VALUES (0)`))
+	s.prepared = true
+}
+
+// Kill ends all of the server's processes with SIGKILL, and waits for their end.
+func (s *store) Kill(t testing.TB) {
+	t.Helper()
+	s.database.Kill()
+}
+
+// Signal sends a signal to all of the server's processes.
+func (s *store) Signal(t testing.TB, sig os.Signal) {
+	t.Helper()
+	number, ok := sig.(syscall.Signal)
+	require.True(t, ok)
+	s.database.Signal(number)
+}
+
+// Wipe has the server lose what it holds of fleets, but not the record.
+func (s *store) Wipe(t testing.TB) {
+	t.Helper()
+	require.NoError(t, s.exec("TRUNCATE throttle.state, throttle.calls"))
+}
+
+// FlushScripts has every session compile the functions and plan their statements anew, as
+// if they had been replaced.
+func (s *store) FlushScripts(t testing.TB) {
+	t.Helper()
+	require.NoError(t, s.exec(`DO $$
+		DECLARE f regprocedure;
+		BEGIN
+			FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'throttle'::regnamespace LOOP
+				EXECUTE 'ALTER FUNCTION ' || f || ' COST 100';
+			END LOOP;
+		END $$`))
+}
+
+// Step moves the clock that the functions read by d from now on.
+func (s *store) Step(t testing.TB, d time.Duration) {
+	t.Helper()
+	require.NoError(t, s.exec(`CREATE OR REPLACE FUNCTION throttle.clock() RETURNS bigint LANGUAGE sql AS
+		'SELECT (date_part(''epoch'', clock_timestamp()) * 1000000)::bigint + shift FROM public.clock'`))
+	pool := s.pool(t, "pool_max_conns=1")
+	mustExec(t, pool, "UPDATE public.clock SET shift = shift + $1", d.Microseconds())
+}
+
+// Grants returns the record, in the order in which the grants were made.
+func (s *store) Grants(t testing.TB) []grant {
+	t.Helper()
+	rows, err := s.pool(t, "pool_max_conns=1").Query(t.Context(), "SELECT key, token, at FROM public.grants ORDER BY number")
+	require.NoError(t, err)
+	defer rows.Close()
+	var grants []grant
+	for rows.Next() {
+		var g grant
+		require.NoError(t, rows.Scan(&g.Key, &g.Token, &g.At))
+		grants = append(grants, g)
+	}
+	require.NoError(t, rows.Err())
+	return grants
+}
+
+// TestStoreRecordsGrants tests the record: the scenarios rely on it.
+func TestStoreRecordsGrants(t *testing.T) {
+	s := newStore(t)
+	s.Start(t)
+	engine, err := open(s.Addr())
+	require.NoError(t, err)
+	var tokens []int64
+	claim := func(key, id string) {
+		reply, err := engine.Claim(t.Context(), key, claimOf(id))
+		require.NoError(t, err)
+		tokens = append(tokens, reply.Token)
+	}
+	claim("a", "1")
+	s.FlushScripts(t)
+	claim("b", "1")
+	s.Wipe(t)
+	claim("a", "2")
+	s.Step(t, time.Hour)
+	claim("c", "1")
+	s.Signal(t, syscall.SIGSTOP)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err = engine.Due(ctx, 0)
+	require.Error(t, err)
+	s.Signal(t, syscall.SIGCONT)
+	s.Kill(t)
+	s.Kill(t)
+	_, err = engine.Due(t.Context(), 0)
+	require.Error(t, err)
+	s.Start(t)
+
+	grants := s.Grants(t)
+	require.Len(t, grants, 4)
+	for i, key := range []string{"a", "b", "a", "c"} {
+		require.Equal(t, grant{key, tokens[i], tokens[i]}, grants[i])
+	}
+	require.Greater(t, grants[3].At-grants[2].At, time.Hour.Microseconds())
+}
