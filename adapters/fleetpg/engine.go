@@ -145,7 +145,7 @@ func (e *Engine) Due(ctx context.Context, skip int) (machine.Due, error) {
 	if err := e.check(ctx); err != nil {
 		return machine.Due{}, err
 	}
-	row := e.pool.QueryRow(ctx, e.calls.due, e.namespace, int32(min(max(skip, 0), math.MaxInt32)), int32(page)) //nolint:gosec // bounded
+	row := e.pool.QueryRow(ctx, e.calls.due, e.namespace, int32(min(max(skip, 0), math.MaxInt32)), int32(page))
 	var d machine.Due
 	var next int64
 	if err := row.Scan(&d.Keys, &d.More, &next, &d.Now); err != nil {

@@ -41,7 +41,7 @@ func Example() {
 	}
 
 	// Every replica of the service does this.
-	t := throttle.Must(fleet.New(engine, "search-index", throttle.Every(time.Minute), func(ctx context.Context) error {
+	t := throttle.Must(fleet.New(engine, "search-index", throttle.Every(time.Minute), func(context.Context) error {
 		fmt.Println("rebuilt")
 		return nil
 	}))

@@ -111,8 +111,12 @@ func (r *replay) step() time.Duration {
 }
 
 func (r *replay) span() time.Duration {
-	spans := []time.Duration{0, 1, 10, 1_000_000, 9_999_999, 10_000_000, 10_000_001, 60_000_000}
-	return spans[r.random.IntN(len(spans))] * time.Microsecond
+	const microsecond = time.Microsecond
+	spans := []time.Duration{
+		0, microsecond, 10 * microsecond, time.Second, time.Minute,
+		machine.KeepIDs - microsecond, machine.KeepIDs, machine.KeepIDs + microsecond,
+	}
+	return spans[r.random.IntN(len(spans))]
 }
 
 func (r *replay) chance(n int) bool { return r.random.IntN(n) == 0 }
@@ -210,12 +214,12 @@ func (r *replay) requireStored(key string) {
 }
 
 // stored returns the state in the row of key, the zero State if there is none.
-func stored(t testing.TB, pool *pgxpool.Pool, key string, hashes map[int64]string) machine.State {
-	t.Helper()
+func stored(tb testing.TB, pool *pgxpool.Pool, key string, hashes map[int64]string) machine.State {
+	tb.Helper()
 	var s machine.State
 	var span, lease int64
 	var ids, at []int64
-	err := pool.QueryRow(t.Context(), `SELECT requested, acknowledged, taken, token, granted, next, span, owner, until, lease,
+	err := pool.QueryRow(tb.Context(), `SELECT requested, acknowledged, taken, token, granted, next, span, owner, until, lease,
 		policy, failures, last_from, last_through, last_token, last_failed, last_message, ids, ids_at
 		FROM throttle.state WHERE namespace = 'default' AND key = $1`, key).Scan(
 		&s.Requested, &s.Acknowledged, &s.Taken, &s.Token, &s.Granted, &s.Next, &span, &s.Owner, &s.Until, &lease,
@@ -224,9 +228,9 @@ func stored(t testing.TB, pool *pgxpool.Pool, key string, hashes map[int64]strin
 	if err == pgx.ErrNoRows { //nolint:errorlint // pgx returns it as it is
 		return s
 	}
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	s.Span, s.Lease = time.Duration(span)*time.Microsecond, time.Duration(lease)*time.Microsecond
-	require.Len(t, at, len(ids))
+	require.Len(tb, at, len(ids))
 	for i, id := range ids {
 		s.IDs = append(s.IDs, machine.Recent{ID: hashes[id], At: machine.Time(at[i])})
 	}

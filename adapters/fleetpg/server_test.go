@@ -36,11 +36,11 @@ func (d database) url(parameters ...string) string {
 }
 
 // pool returns a pool on the database, with parameters like "pool_max_conns=1".
-func (d database) pool(t testing.TB, parameters ...string) *pgxpool.Pool {
-	t.Helper()
-	pool, err := pgxpool.New(t.Context(), d.url(parameters...))
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
+func (d database) pool(tb testing.TB, parameters ...string) *pgxpool.Pool {
+	tb.Helper()
+	pool, err := pgxpool.New(tb.Context(), d.url(parameters...))
+	require.NoError(tb, err)
+	tb.Cleanup(pool.Close)
 	return pool
 }
 
@@ -66,38 +66,38 @@ func (d database) migrate() error {
 }
 
 // mustExec executes a statement, or several without arguments.
-func mustExec(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
-	t.Helper()
+func mustExec(tb testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
+	tb.Helper()
 	_, err := pool.Exec(context.Background(), sql, args...)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 }
 
 // requireInstalled skips the test where no server is installed; but not in CI.
-func requireInstalled(t testing.TB, err error) {
-	t.Helper()
+func requireInstalled(tb testing.TB, err error) {
+	tb.Helper()
 	if errors.Is(err, servers.ErrNotInstalled) && os.Getenv("CI") != "true" {
-		t.Skip(err)
+		tb.Skip(err)
 	}
-	require.NoError(t, err)
+	require.NoError(tb, err)
 }
 
 // newServer returns the database of a server for the test alone, which is not started.
-func newServer(t testing.TB) database {
-	t.Helper()
+func newServer(tb testing.TB) database {
+	tb.Helper()
 	s, err := servers.Postgres()
-	requireInstalled(t, err)
-	t.Cleanup(func() { assert.NoError(t, s.Remove()) })
+	requireInstalled(tb, err)
+	tb.Cleanup(func() { assert.NoError(tb, s.Remove()) })
 	return database{s, "postgres"}
 }
 
 // start starts the server with settings like "fsync=off".
-func (d database) start(t testing.TB, settings ...string) {
-	t.Helper()
+func (d database) start(tb testing.TB, settings ...string) {
+	tb.Helper()
 	var args []string
 	for _, setting := range settings {
 		args = append(args, "-c", setting)
 	}
-	require.NoError(t, d.Start(t.Context(), args...))
+	require.NoError(tb, d.Start(tb.Context(), args...))
 }
 
 // A cluster is a server that tests share, each with a database of its own.
@@ -138,25 +138,25 @@ func TestMain(m *testing.M) {
 }
 
 // newDatabase makes a database with the schema.
-func newDatabase(t testing.TB) database {
-	t.Helper()
-	return makeDatabase(t, "TEMPLATE template")
+func newDatabase(tb testing.TB) database {
+	tb.Helper()
+	return makeDatabase(tb, "TEMPLATE template")
 }
 
 // makeDatabase makes a database as options of CREATE DATABASE say.
-func makeDatabase(t testing.TB, options string) database {
-	t.Helper()
+func makeDatabase(tb testing.TB, options string) database {
+	tb.Helper()
 	shared.start()
-	requireInstalled(t, shared.err)
+	requireInstalled(tb, shared.err)
 	d := database{shared.server, fmt.Sprintf("test_%d", shared.number.Add(1))}
-	require.NoError(t, database{shared.server, "postgres"}.exec("CREATE DATABASE "+d.name+" "+options))
+	require.NoError(tb, database{shared.server, "postgres"}.exec("CREATE DATABASE "+d.name+" "+options))
 	return d
 }
 
 // newEngine returns an engine on pool.
-func newEngine(t testing.TB, pool *pgxpool.Pool, opts ...fleetpg.Option) *fleetpg.Engine {
-	t.Helper()
+func newEngine(tb testing.TB, pool *pgxpool.Pool, opts ...fleetpg.Option) *fleetpg.Engine {
+	tb.Helper()
 	engine, err := fleetpg.New(pool, opts...)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return engine
 }

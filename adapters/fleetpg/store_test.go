@@ -32,8 +32,6 @@ type grant struct {
 	At    int64 // on the store's clock, in microseconds
 }
 
-func newStore(t testing.TB) *store { return &store{database: newServer(t)} }
-
 // open connects a replica's engine.
 func open(addr string) (fleet.Engine, error) {
 	pool, err := pgxpool.New(context.Background(), "postgres://postgres@"+addr+"/postgres?sslmode=disable&pool_max_conns=3")
@@ -46,14 +44,14 @@ func open(addr string) (fleet.Engine, error) {
 func (s *store) Name() string { return "PostgreSQL" }
 
 // Start starts the server, the first time or after Kill, and waits until it answers.
-func (s *store) Start(t testing.TB) {
-	t.Helper()
-	s.start(t)
+func (s *store) Start(tb testing.TB) {
+	tb.Helper()
+	s.start(tb)
 	if s.prepared {
 		return
 	}
-	require.NoError(t, s.migrate())
-	require.NoError(t, s.exec(`
+	require.NoError(tb, s.migrate())
+	require.NoError(tb, s.exec(`
 		CREATE TABLE public.grants (number bigint GENERATED ALWAYS AS IDENTITY, key text, token bigint, at bigint);
 		CREATE FUNCTION public.record() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
@@ -68,30 +66,30 @@ func (s *store) Start(t testing.TB) {
 }
 
 // Kill ends all of the server's processes with SIGKILL, and waits for their end.
-func (s *store) Kill(t testing.TB) {
-	t.Helper()
+func (s *store) Kill(tb testing.TB) {
+	tb.Helper()
 	s.database.Kill()
 }
 
 // Signal sends a signal to all of the server's processes.
-func (s *store) Signal(t testing.TB, sig os.Signal) {
-	t.Helper()
+func (s *store) Signal(tb testing.TB, sig os.Signal) {
+	tb.Helper()
 	number, ok := sig.(syscall.Signal)
-	require.True(t, ok)
+	require.True(tb, ok)
 	s.database.Signal(number)
 }
 
 // Wipe has the server lose what it holds of fleets, but not the record.
-func (s *store) Wipe(t testing.TB) {
-	t.Helper()
-	require.NoError(t, s.exec("TRUNCATE throttle.state, throttle.calls"))
+func (s *store) Wipe(tb testing.TB) {
+	tb.Helper()
+	require.NoError(tb, s.exec("TRUNCATE throttle.state, throttle.calls"))
 }
 
 // FlushScripts has every session compile the functions and plan their statements anew, as
 // if they had been replaced.
-func (s *store) FlushScripts(t testing.TB) {
-	t.Helper()
-	require.NoError(t, s.exec(`DO $$
+func (s *store) FlushScripts(tb testing.TB) {
+	tb.Helper()
+	require.NoError(tb, s.exec(`DO $$
 		DECLARE f regprocedure;
 		BEGIN
 			FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'throttle'::regnamespace LOOP
@@ -101,33 +99,33 @@ func (s *store) FlushScripts(t testing.TB) {
 }
 
 // Step moves the clock that the functions read by d from now on.
-func (s *store) Step(t testing.TB, d time.Duration) {
-	t.Helper()
-	require.NoError(t, s.exec(`CREATE OR REPLACE FUNCTION throttle.clock() RETURNS bigint LANGUAGE sql AS
+func (s *store) Step(tb testing.TB, d time.Duration) {
+	tb.Helper()
+	require.NoError(tb, s.exec(`CREATE OR REPLACE FUNCTION throttle.clock() RETURNS bigint LANGUAGE sql AS
 		'SELECT (date_part(''epoch'', clock_timestamp()) * 1000000)::bigint + shift FROM public.clock'`))
-	pool := s.pool(t, "pool_max_conns=1")
-	mustExec(t, pool, "UPDATE public.clock SET shift = shift + $1", d.Microseconds())
+	pool := s.pool(tb, "pool_max_conns=1")
+	mustExec(tb, pool, "UPDATE public.clock SET shift = shift + $1", d.Microseconds())
 }
 
 // Grants returns the record, in the order in which the grants were made.
-func (s *store) Grants(t testing.TB) []grant {
-	t.Helper()
-	rows, err := s.pool(t, "pool_max_conns=1").Query(t.Context(), "SELECT key, token, at FROM public.grants ORDER BY number")
-	require.NoError(t, err)
+func (s *store) Grants(tb testing.TB) []grant {
+	tb.Helper()
+	rows, err := s.pool(tb, "pool_max_conns=1").Query(tb.Context(), "SELECT key, token, at FROM public.grants ORDER BY number")
+	require.NoError(tb, err)
 	defer rows.Close()
 	var grants []grant
 	for rows.Next() {
 		var g grant
-		require.NoError(t, rows.Scan(&g.Key, &g.Token, &g.At))
+		require.NoError(tb, rows.Scan(&g.Key, &g.Token, &g.At))
 		grants = append(grants, g)
 	}
-	require.NoError(t, rows.Err())
+	require.NoError(tb, rows.Err())
 	return grants
 }
 
 // TestStoreRecordsGrants tests the record: the scenarios rely on it.
 func TestStoreRecordsGrants(t *testing.T) {
-	s := newStore(t)
+	s := &store{database: newServer(t)}
 	s.Start(t)
 	engine, err := open(s.Addr())
 	require.NoError(t, err)
