@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle/adapters/fleetpg"
+	"github.com/throttle-go/throttle/internal/fleettest"
 	"github.com/throttle-go/throttle/internal/servers"
 )
 
@@ -127,14 +128,12 @@ func (c *cluster) start() {
 }
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if shared.server != nil {
-		if err := shared.server.Remove(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
+	defer func() {
+		if shared.server != nil {
+			_ = shared.server.Remove()
 		}
-	}
-	os.Exit(code)
+	}()
+	fleettest.Main(m, open)
 }
 
 // newDatabase makes a database with the schema.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/throttle-go/throttle/adapters/fleetpg"
 	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/internal/fleettest"
 )
 
 // This file holds the store that scenarios of whole fleets are run on.
@@ -25,11 +26,11 @@ type store struct {
 	prepared bool
 }
 
-// A grant is one in the record.
-type grant struct {
-	Key   string
-	Token int64
-	At    int64 // on the store's clock, in microseconds
+// An opened engine has a pool of its own.
+type opened struct {
+	*fleetpg.Engine
+
+	pool *pgxpool.Pool
 }
 
 // open connects a replica's engine.
@@ -38,8 +39,12 @@ func open(addr string) (fleet.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fleetpg.New(pool)
+	engine, err := fleetpg.New(pool)
+	return &opened{engine, pool}, err
 }
+
+// Close closes the pool, and waits until no connection is left.
+func (o *opened) Close() { o.pool.Close() }
 
 func (s *store) Name() string { return "PostgreSQL" }
 
@@ -108,19 +113,26 @@ func (s *store) Step(tb testing.TB, d time.Duration) {
 }
 
 // Grants returns the record, in the order in which the grants were made.
-func (s *store) Grants(tb testing.TB) []grant {
+func (s *store) Grants(tb testing.TB) []fleettest.Grant {
 	tb.Helper()
 	rows, err := s.pool(tb, "pool_max_conns=1").Query(tb.Context(), "SELECT key, token, at FROM public.grants ORDER BY number")
 	require.NoError(tb, err)
 	defer rows.Close()
-	var grants []grant
+	var grants []fleettest.Grant
 	for rows.Next() {
-		var g grant
+		var g fleettest.Grant
 		require.NoError(tb, rows.Scan(&g.Key, &g.Token, &g.At))
 		grants = append(grants, g)
 	}
 	require.NoError(tb, rows.Err())
 	return grants
+}
+
+func TestScenarios(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes minutes, and -short is set")
+	}
+	fleettest.Run(t, &store{database: newServer(t)})
 }
 
 // TestStoreRecordsGrants tests the record: the scenarios rely on it.
@@ -157,7 +169,7 @@ func TestStoreRecordsGrants(t *testing.T) {
 	grants := s.Grants(t)
 	require.Len(t, grants, 4)
 	for i, key := range []string{"a", "b", "a", "c"} {
-		require.Equal(t, grant{key, tokens[i], tokens[i]}, grants[i])
+		require.Equal(t, fleettest.Grant{Key: key, Token: tokens[i], At: tokens[i]}, grants[i])
 	}
 	require.Greater(t, grants[3].At-grants[2].At, time.Hour.Microseconds())
 }
