@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -190,87 +189,4 @@ func TestErrorsTellNoCredentials(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestClaimEndsWithItsContext has a claim wait for the lock of its row.
-func TestClaimEndsWithItsContext(t *testing.T) {
-	d := newDatabase(t)
-	pool := d.pool(t, "pool_max_conns=1")
-	other := d.pool(t)
-	engine := newEngine(t, pool)
-	requireWorks(t, engine)
-	key := "works " + t.Name()
-	before := stored(t, other, key, nil)
-
-	tx, err := other.Begin(t.Context())
-	require.NoError(t, err)
-	_, err = tx.Exec(t.Context(), "SELECT FROM throttle.state FOR UPDATE")
-	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	_, err = engine.Claim(ctx, key, claimOf("b"))
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-
-	// The server has given it up too, and with the only connection another can be made.
-	require.Eventually(t, func() bool {
-		var waiting int
-		const query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-		return other.QueryRow(t.Context(), query).Scan(&waiting) == nil && waiting == 0
-	}, 10*time.Second, 10*time.Millisecond)
-	_, err = engine.Due(t.Context(), 0)
-	require.NoError(t, err)
-	require.NoError(t, tx.Commit(t.Context()))
-	require.Equal(t, before, stored(t, other, key, nil))
-}
-
-func TestListenEndsWithItsConnection(t *testing.T) {
-	d := newDatabase(t)
-	engine, pool := newEngine(t, d.pool(t)), d.pool(t)
-	ended := make(chan error, 1)
-	wakes := make(chan machine.Wake, 100)
-	go func() { ended <- engine.Listen(t.Context(), func(w machine.Wake) { wakes <- w }) }()
-	const listeners = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'"
-	require.Eventually(t, func() bool {
-		var n int
-		return pool.QueryRow(t.Context(), listeners).Scan(&n) == nil && n == 1
-	}, 10*time.Second, 10*time.Millisecond)
-
-	// Others may notify on the channel with anything.
-	var channel string
-	require.NoError(t, pool.QueryRow(t.Context(), `SELECT substring(query FROM '"(.*)"') FROM pg_stat_activity
-		WHERE datname = current_database() AND query LIKE 'LISTEN %'`).Scan(&channel))
-	for _, text := range []string{"", " ", "a", "1", "1,a", "99999999999999999999 a", "- a", "-5 low", "9223372036854775807 high", "7 "} {
-		mustExec(t, pool, "SELECT pg_notify($1::text, $2::text)", channel, text)
-	}
-	for _, expected := range []machine.Wake{
-		{Key: "low", Poll: machine.None}, {Key: "high", Poll: machine.MaxSpan}, {Key: "", Poll: 7 * time.Microsecond},
-	} {
-		require.Equal(t, expected, <-wakes)
-	}
-
-	mustExec(t, pool, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-		WHERE datname = current_database() AND query LIKE 'LISTEN %'`)
-	select {
-	case err := <-ended:
-		require.ErrorContains(t, err, "fleetpg: listen: ")
-	case <-time.After(10 * time.Second):
-		require.Fail(t, "Listen goes on")
-	}
-}
-
-// TestListenLeavesThePoolAlone has it listen with the pool's only connection.
-func TestListenLeavesThePoolAlone(t *testing.T) {
-	engine := newEngine(t, newDatabase(t).pool(t, "pool_max_conns=1"))
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	wakes := make(chan machine.Wake, 1000)
-	go func() { ended <- engine.Listen(ctx, func(w machine.Wake) { wakes <- w }) }()
-	for i := 0; len(wakes) == 0; i++ {
-		reply, err := engine.Claim(t.Context(), "key "+strconv.Itoa(i), claimOf("a"))
-		require.NoError(t, err)
-		_, err = engine.Finish(t.Context(), "key "+strconv.Itoa(i), machine.Finish{Token: reply.Token, Ran: true})
-		require.NoError(t, err)
-	}
-	cancel()
-	require.ErrorIs(t, <-ended, context.Canceled)
 }

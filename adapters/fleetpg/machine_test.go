@@ -72,7 +72,7 @@ func TestStoredStateIsTheMachines(t *testing.T) {
 			r.names, r.keys[key] = append(r.names, key), &machine.State{}
 		}
 		for range 400 {
-			r.now = max(1, r.now.Add(r.step()))
+			r.now = max(1, r.next())
 			set(r.now)
 			r.operate()
 			r.requireDue()
@@ -95,18 +95,23 @@ type replay struct {
 	hashes map[int64]string // of identifiers
 }
 
-func (r *replay) step() time.Duration {
-	switch r.random.IntN(12) {
+// next returns an instant that the clock steps to.
+func (r *replay) next() machine.Time {
+	switch s := r.keys[r.names[r.random.IntN(len(r.names))]]; r.random.IntN(12) {
 	case 0:
-		return -r.span()
+		return r.now.Add(-r.span())
 	case 1:
-		return -time.Hour
+		return r.now.Add(-time.Hour)
 	case 2:
-		return machine.KeepIDs
-	case 3, 4, 5:
-		return 0
+		return r.now.Add(machine.KeepIDs)
+	case 3, 4:
+		return r.now
+	case 5:
+		return s.Next
+	case 6:
+		return s.Until
 	default:
-		return r.span()
+		return r.now.Add(r.span())
 	}
 }
 
@@ -163,6 +168,10 @@ func (r *replay) operate() {
 
 // claim returns a claim, which may have been sent before, to any key.
 func (r *replay) claim(s *machine.State) machine.Claim {
+	owner := slices.IndexFunc(r.ids, func(c machine.Claim) bool { return c.ID == s.Owner })
+	if owner >= 0 && r.chance(4) {
+		return r.ids[owner]
+	}
 	if len(r.ids) > 0 && r.chance(4) {
 		return r.ids[len(r.ids)-1-r.random.IntN(min(len(r.ids), 40))]
 	}

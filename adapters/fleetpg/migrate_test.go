@@ -156,6 +156,23 @@ func TestNamespacesAreApart(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, 2, reply.Generation)
 	}
+
+	// Nor is a call that was made in a transaction found by another's claim.
+	engine := newEngine(t, pool, fleetpg.WithNamespace("caller"))
+	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		return engine.CallTx(t.Context(), tx, "key")
+	}))
+	c := claimOf("c")
+	c.New = false
+	reply, err := newEngine(t, pool).Claim(t.Context(), "key", c)
+	require.NoError(t, err)
+	require.Equal(t, machine.Served, reply.Verdict)
+	due, err := newEngine(t, pool).Due(t.Context(), 0)
+	require.NoError(t, err)
+	require.Empty(t, due.Keys)
+	due, err = engine.Due(t.Context(), 0)
+	require.NoError(t, err)
+	require.Equal(t, []string{"key"}, due.Keys)
 }
 
 func TestOptionsAreChecked(t *testing.T) {

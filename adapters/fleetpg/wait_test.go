@@ -1,0 +1,165 @@
+//go:build linux
+
+package fleetpg_test
+
+import (
+	"context"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/fleet/machine"
+)
+
+// This file holds the tests of operations that wait, and of those who listen.
+
+// TestClaimEndsWithItsContext has a claim wait for the lock of its row.
+func TestClaimEndsWithItsContext(t *testing.T) {
+	d := newDatabase(t)
+	pool := d.pool(t, "pool_max_conns=1")
+	other := d.pool(t)
+	engine := newEngine(t, pool)
+	requireWorks(t, engine)
+	key := "works " + t.Name()
+	before := stored(t, other, key, nil)
+
+	tx, err := other.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "SELECT FROM throttle.state FOR UPDATE")
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err = engine.Claim(ctx, key, claimOf("b"))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+
+	// The server has given it up too, and with the only connection another can be made.
+	eventually(t, other, 0, "wait_event_type = 'Lock'")
+	_, err = engine.Due(t.Context(), 0)
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit(t.Context()))
+	require.Equal(t, before, stored(t, other, key, nil))
+}
+
+// eventually waits until n sessions of the database are as condition says.
+func eventually(t *testing.T, pool *pgxpool.Pool, n int, condition string) {
+	t.Helper()
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		var found int
+		err := pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity "+
+			"WHERE datname = current_database() AND pid <> pg_backend_pid() AND "+condition).Scan(&found)
+		require.NoError(c, err)
+		require.Equal(c, n, found)
+	}, 20*time.Second, 10*time.Millisecond)
+}
+
+// TestClockIsReadAfterTheLock has operations wait for the lock of their row: an instant from
+// before would give runs that are too close.
+func TestClockIsReadAfterTheLock(t *testing.T) {
+	d := newDatabase(t)
+	pool, other := d.pool(t), d.pool(t)
+	engine := newEngine(t, pool)
+	grant, err := engine.Claim(t.Context(), "key", claimOf("a"))
+	require.NoError(t, err)
+	for _, operation := range []func() (machine.Time, error){
+		func() (machine.Time, error) {
+			reply, err := engine.Claim(t.Context(), "key", claimOf("b"))
+			return reply.Now, err
+		},
+		func() (machine.Time, error) {
+			held, err := engine.Renew(t.Context(), "key", grant.Token)
+			assert.True(t, held)
+			return stored(t, pool, "key", nil).Until.Add(-time.Hour), err // which the lease is
+		},
+		func() (machine.Time, error) {
+			finished, err := engine.Finish(t.Context(), "key", machine.Finish{Token: grant.Token, Ran: true})
+			return finished.Now, err
+		},
+	} {
+		tx, err := other.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = tx.Exec(t.Context(), "SELECT FROM throttle.state FOR UPDATE")
+		require.NoError(t, err)
+		done := make(chan machine.Time, 1)
+		go func() {
+			now, err := operation()
+			assert.NoError(t, err)
+			done <- now
+		}()
+		eventually(t, other, 1, "wait_event_type = 'Lock'")
+		var locked machine.Time
+		require.NoError(t, tx.QueryRow(t.Context(), "SELECT throttle.clock()").Scan(&locked))
+		require.NoError(t, tx.Commit(t.Context()))
+		require.GreaterOrEqual(t, <-done, locked)
+	}
+}
+
+func TestListenTellsOfCallsInTransactions(t *testing.T) {
+	d := newDatabase(t)
+	engine, pool := newEngine(t, d.pool(t)), d.pool(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	wakes := make(chan machine.Wake, 10)
+	go func() { ended <- engine.Listen(ctx, func(w machine.Wake) { wakes <- w }) }()
+	eventually(t, pool, 1, "query LIKE 'LISTEN %' AND state = 'idle'")
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, engine.CallTx(t.Context(), tx, "it's a key"))
+	require.Empty(t, wakes)
+	require.NoError(t, tx.Commit(t.Context()))
+	require.Equal(t, machine.Wake{Key: "it's a key"}, <-wakes)
+	cancel()
+	require.ErrorIs(t, <-ended, context.Canceled)
+	eventually(t, pool, 0, "query LIKE 'LISTEN %'") // the connection is closed
+}
+
+func TestListenEndsWithItsConnection(t *testing.T) {
+	d := newDatabase(t)
+	engine, pool := newEngine(t, d.pool(t)), d.pool(t)
+	ended := make(chan error, 1)
+	wakes := make(chan machine.Wake, 100)
+	go func() { ended <- engine.Listen(t.Context(), func(w machine.Wake) { wakes <- w }) }()
+	eventually(t, pool, 1, "query LIKE 'LISTEN %'")
+
+	// Others may notify on the channel with anything.
+	var channel string
+	require.NoError(t, pool.QueryRow(t.Context(), `SELECT substring(query FROM '"(.*)"') FROM pg_stat_activity
+		WHERE datname = current_database() AND query LIKE 'LISTEN %'`).Scan(&channel))
+	for _, text := range []string{"", " ", "a", "1", "1,a", "99999999999999999999 a", "- a", "-5 low", "9223372036854775807 high", "7 "} {
+		mustExec(t, pool, "SELECT pg_notify($1::text, $2::text)", channel, text)
+	}
+	for _, expected := range []machine.Wake{
+		{Key: "low", Poll: machine.None}, {Key: "high", Poll: machine.MaxSpan}, {Key: "", Poll: 7 * time.Microsecond},
+	} {
+		require.Equal(t, expected, <-wakes)
+	}
+
+	mustExec(t, pool, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE datname = current_database() AND query LIKE 'LISTEN %'`)
+	select {
+	case err := <-ended:
+		require.ErrorContains(t, err, "fleetpg: listen: ")
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "Listen goes on")
+	}
+}
+
+// TestListenLeavesThePoolAlone has it listen with the pool's only connection.
+func TestListenLeavesThePoolAlone(t *testing.T) {
+	engine := newEngine(t, newDatabase(t).pool(t, "pool_max_conns=1"))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	wakes := make(chan machine.Wake, 1000)
+	go func() { ended <- engine.Listen(ctx, func(w machine.Wake) { wakes <- w }) }()
+	for i := 0; len(wakes) == 0; i++ {
+		reply, err := engine.Claim(t.Context(), "key "+strconv.Itoa(i), claimOf("a"))
+		require.NoError(t, err)
+		_, err = engine.Finish(t.Context(), "key "+strconv.Itoa(i), machine.Finish{Token: reply.Token, Ran: true})
+		require.NoError(t, err)
+	}
+	cancel()
+	require.ErrorIs(t, <-ended, context.Canceled)
+}
