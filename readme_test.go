@@ -27,7 +27,7 @@ func TestReadmeCompiles(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	blocks := snippet.Blocks(string(readme))
-	for _, elsewhere := range []string{"throttleprom", "throttleotel"} { // each has this test, too
+	for _, elsewhere := range []string{"throttleprom", "throttleotel", "fleetredis"} { // each has this test, too
 		_, blocks = snippet.Split(blocks, elsewhere)
 	}
 	require.NotEmpty(t, blocks)
