@@ -61,6 +61,9 @@ func TestDueTellsKeysByTheirTime(t *testing.T) {
 				require.NoError(t, err)
 				assert.Equal(t, machine.Due{Keys: keys[skip : skip+1000], More: true, Next: machine.None, Now: store}, due)
 			}
+			due, err = engine.Due(ctx, 1500)
+			require.NoError(t, err)
+			assert.Equal(t, machine.Due{Keys: keys[1500:], Next: machine.None, Now: store}, due)
 			due, err = engine.Due(ctx, 2000)
 			require.NoError(t, err)
 			assert.Equal(t, machine.Due{Keys: keys[2000:], Next: machine.None, Now: store}, due)

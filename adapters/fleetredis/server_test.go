@@ -116,8 +116,23 @@ func (s *server) client(tb testing.TB) *redis.Client {
 
 // open returns an engine as a replica has it.
 func open(address string) (fleet.Engine, error) {
-	return fleetredis.New(redis.NewClient(clientOptions(address)))
+	client := redis.NewClient(clientOptions(address))
+	engine, err := fleetredis.New(client)
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	return &opened{Engine: engine, client: client}, nil
 }
+
+// An opened engine has a client of its own.
+type opened struct {
+	*fleetredis.Engine
+
+	client *redis.Client
+}
+
+// Close closes the client.
+func (o *opened) Close() error { return o.client.Close() }
 
 func clientOptions(address string) *redis.Options {
 	return &redis.Options{
