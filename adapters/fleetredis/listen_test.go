@@ -119,6 +119,28 @@ func TestListenGoesOnAfterARestart(t *testing.T) {
 	require.ErrorIs(t, stop(), context.Canceled, "it ends without a server too")
 }
 
+// TestListenLeavesASilentConnection: one that has broken without a word, as by a firewall
+// that has forgotten it.
+func TestListenLeavesASilentConnection(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes 10 s, and -short is set")
+	}
+	s := startServer(t)
+	w := newWire(t, s.Addr())
+	wakes, _ := listen(t, newEngine(t, newClient(t, w.listener.Addr().String())))
+	requireSubscribed(t, s)
+	before := w.accepted.Load()
+	w.silent.Store(true)
+	require.Eventually(t, func() bool { return w.accepted.Load() > before }, 30*time.Second, 5*time.Millisecond)
+	w.silent.Store(false)
+	engine := newEngine(t, s.client(t))
+	require.Eventually(t, func() bool {
+		finish(t, engine, "k", false)
+		require.NoError(t, s.client(t).Del(t.Context(), prefix+"key:k").Err())
+		return len(wakes) > 0
+	}, 20*time.Second, 50*time.Millisecond)
+}
+
 // TestListenLeavesNoGoroutine, nor do operations.
 func TestListenLeavesNoGoroutine(t *testing.T) {
 	s := startServer(t)
@@ -140,9 +162,11 @@ func TestListenReturnsIfItIsForbidden(t *testing.T) {
 	require.NoError(t, client.ACLSetUser(t.Context(), "mute", "on", ">password", "+@all", "~*", "resetchannels").Err())
 	options := clientOptions(s.Addr())
 	options.Username, options.Password = "mute", "password"
-	engine := newEngine(t, connect(t, options))
+	limited := connect(t, options)
+	engine := newEngine(t, limited)
 	err := engine.Listen(t.Context(), func(machine.Wake) {})
 	require.ErrorContains(t, err, "NOPERM")
+	require.Zero(t, limited.PoolStats().PubSubStats.Active, "its connection is left")
 	finish(t, engine, "k", false) // which cannot publish, and does all else
 	require.Equal(t, int64(1), load(t, client, "k").Acknowledged)
 }

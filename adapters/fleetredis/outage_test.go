@@ -127,11 +127,14 @@ func TestOperationsEndWithTheirContext(t *testing.T) {
 }
 
 // A wire passes bytes to a server and back. While it is cut, the server hears what is
-// said and nobody hears its answers.
+// said, nobody hears its answers, and the connection breaks; while it is silent, that does
+// not.
 type wire struct {
 	listener net.Listener
 	cut      atomic.Bool
+	silent   atomic.Bool
 	lost     atomic.Int64 // answers
+	accepted atomic.Int64 // connections
 	wait     sync.WaitGroup
 }
 
@@ -150,6 +153,7 @@ func newWire(t *testing.T, address string) *wire {
 			if err != nil {
 				return
 			}
+			w.accepted.Add(1)
 			far, err := net.Dial("tcp", address)
 			if err != nil {
 				near.Close()
@@ -174,6 +178,9 @@ func (w *wire) answer(near, far net.Conn) {
 		if w.cut.Load() {
 			w.lost.Add(1)
 			return
+		}
+		if w.silent.Load() {
+			continue
 		}
 		if _, err := near.Write(buffer[:n]); err != nil {
 			return

@@ -21,9 +21,9 @@ local MAX_STATE = 4096
 local RECENT = 10 * KEEP_IDS
 
 -- A number is written by this: tostring would round it to 14 digits. %d is three times as
--- fast as %.0f, and cuts it to 32 bits where the server is built for no more.
-local NUMBER = format('%d', MAX_NUMBER) == format('%.0f', MAX_NUMBER) and '%d' or '%.0f'
-local FORMAT = gsub('1 # # # # # # # # # # # # # # # # # # # ', '#', '%' .. NUMBER)
+-- fast as %.0f, and keeps no more than 32 bits where the server is built for those.
+local NUMBER = format('%d', 2 ^ 40) == '1099511627776' and '%d' or '%.0f'
+local FORMAT = VERSION .. string.rep(' ' .. NUMBER, 19) .. ' '
 
 local function digits(n)
 	return format(NUMBER, n)

@@ -135,8 +135,7 @@ func (s *steppedServer) Step(_ testing.TB, d time.Duration) {
 func TestClockThatStepsStallsNothing(t *testing.T) {
 	s := newSteppedServer(t)
 	s.Start(t)
-	engine, err := open(s.Addr())
-	require.NoError(t, err)
+	engine := newEngine(t, newClient(t, s.Addr()))
 	c := newClaim("first")
 	c.Spacing, c.Lease = time.Millisecond, time.Millisecond
 	first, err := engine.Claim(t.Context(), "k", c)
