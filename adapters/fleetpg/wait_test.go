@@ -56,6 +56,17 @@ func eventually(t *testing.T, pool *pgxpool.Pool, n int, condition string) {
 	}, 20*time.Second, 10*time.Millisecond)
 }
 
+// receive receives from a channel, or fails the test if nothing comes.
+func receive[T any](t *testing.T, from <-chan T) (value T) {
+	t.Helper()
+	select {
+	case value = <-from:
+	case <-time.After(20 * time.Second):
+		require.FailNow(t, "nothing came")
+	}
+	return value
+}
+
 // TestClockIsReadAfterTheLock has operations wait for the lock of their row: an instant from
 // before would give runs that are too close.
 func TestClockIsReadAfterTheLock(t *testing.T) {
@@ -93,7 +104,7 @@ func TestClockIsReadAfterTheLock(t *testing.T) {
 		var locked machine.Time
 		require.NoError(t, tx.QueryRow(t.Context(), "SELECT throttle.clock()").Scan(&locked))
 		require.NoError(t, tx.Commit(t.Context()))
-		require.GreaterOrEqual(t, <-done, locked)
+		require.GreaterOrEqual(t, receive(t, done), locked)
 	}
 }
 
@@ -110,9 +121,9 @@ func TestListenTellsOfCallsInTransactions(t *testing.T) {
 	require.NoError(t, engine.CallTx(t.Context(), tx, "it's a key"))
 	require.Empty(t, wakes)
 	require.NoError(t, tx.Commit(t.Context()))
-	require.Equal(t, machine.Wake{Key: "it's a key"}, <-wakes)
+	require.Equal(t, machine.Wake{Key: "it's a key"}, receive(t, wakes))
 	cancel()
-	require.ErrorIs(t, <-ended, context.Canceled)
+	require.ErrorIs(t, receive(t, ended), context.Canceled)
 	eventually(t, pool, 0, "query LIKE 'LISTEN %'") // the connection is closed
 }
 
@@ -122,7 +133,7 @@ func TestListenEndsWithItsConnection(t *testing.T) {
 	ended := make(chan error, 1)
 	wakes := make(chan machine.Wake, 100)
 	go func() { ended <- engine.Listen(t.Context(), func(w machine.Wake) { wakes <- w }) }()
-	eventually(t, pool, 1, "query LIKE 'LISTEN %'")
+	eventually(t, pool, 1, "query LIKE 'LISTEN %' AND state = 'idle'")
 
 	// Others may notify on the channel with anything.
 	var channel string
@@ -134,17 +145,12 @@ func TestListenEndsWithItsConnection(t *testing.T) {
 	for _, expected := range []machine.Wake{
 		{Key: "low", Poll: machine.None}, {Key: "high", Poll: machine.MaxSpan}, {Key: "", Poll: 7 * time.Microsecond},
 	} {
-		require.Equal(t, expected, <-wakes)
+		require.Equal(t, expected, receive(t, wakes))
 	}
 
 	mustExec(t, pool, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 		WHERE datname = current_database() AND query LIKE 'LISTEN %'`)
-	select {
-	case err := <-ended:
-		require.ErrorContains(t, err, "fleetpg: listen: ")
-	case <-time.After(10 * time.Second):
-		require.Fail(t, "Listen goes on")
-	}
+	require.ErrorContains(t, receive(t, ended), "fleetpg: listen: ")
 }
 
 // TestListenLeavesThePoolAlone has it listen with the pool's only connection.
@@ -161,5 +167,5 @@ func TestListenLeavesThePoolAlone(t *testing.T) {
 		require.NoError(t, err)
 	}
 	cancel()
-	require.ErrorIs(t, <-ended, context.Canceled)
+	require.ErrorIs(t, receive(t, ended), context.Canceled)
 }
