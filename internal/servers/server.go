@@ -124,6 +124,17 @@ func (s *Server) asked(ctx context.Context) bool {
 	return conn.SetDeadline(time.Now().Add(time.Second)) == nil && s.answers(conn)
 }
 
+// Processes returns the identifiers of the server's processes, the one first that has
+// started the others; none while it does not run.
+func (s *Server) Processes() []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return nil
+	}
+	return family(s.process.Pid)
+}
+
 // Signal sends sig to all processes of the server.
 func (s *Server) Signal(sig syscall.Signal) {
 	s.mu.Lock()

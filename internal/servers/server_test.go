@@ -32,7 +32,12 @@ func TestServersAreKilledAndStartedAgain(t *testing.T) {
 			for range 2 {
 				require.NoError(t, s.Start(ctx))
 				s.Signal(syscall.SIGCONT)
+				pids := s.Processes()
+				require.NotEmpty(t, pids)
+				require.NoError(t, syscall.Kill(pids[0], 0))
+				require.Equal(t, name == "postgres", len(pids) > 1)
 				s.Kill()
+				require.Empty(t, s.Processes())
 				_, err = net.Dial("tcp", s.Addr()) //nolint:noctx // nobody is there
 				require.Error(t, err)
 			}
