@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
 // This file compares two ways to do the same on a noisy machine: in turns, in
@@ -54,59 +56,31 @@ type pair struct {
 func (p pair) compare(e effort) []result {
 	n, m := p.batch, p.batch
 	if p.batch == 0 {
-		n, m = fill(p.ours, e.turn), fill(p.peer, e.turn)
+		n, m = measure.Fill(p.ours, e.turn), measure.Fill(p.peer, e.turn)
 	}
 	var ours, theirs []float64
 	e.alternate(
 		func() { ours = append(ours, nanoseconds(p.ours, n)) },
 		func() { theirs = append(theirs, nanoseconds(p.peer, m)) },
 	)
-	r := newResult("", nanosecond, 0, ours, theirs)
+	r := newResult("", measure.Nanosecond, 0, ours, theirs)
 	r.Allocs = []float64{p.allocations(p.ours, n), p.allocations(p.peer, m)}
 	return []result{r}
 }
 
-// alternate calls ours and peer in turns, as often as e wants; the one that was
-// second comes first in the next turn.
-func (e effort) alternate(ours, peer func()) {
-	end := time.Now().Add(e.budget)
-	for turn := 0; turn < e.turns || time.Now().Before(end); turn++ {
-		first, second := ours, peer
-		if turn%2 == 1 {
-			first, second = peer, ours
-		}
-		first()
-		second()
-	}
-}
+// alternate calls ours and peer in turns, as often as e wants.
+func (e effort) alternate(ours, peer func()) { measure.Alternate(e.budget, e.turns, ours, peer) }
 
 // newResult returns the result of turns, of which both sides had as many. A peer's
 // figure that is not above noise is nothing to divide by.
-func newResult(metric string, u unit, noise float64, ours, theirs []float64) result {
+func newResult(metric string, u measure.Unit, noise float64, ours, theirs []float64) result {
 	return result{
 		Metric: metric,
 		Unit:   u,
-		Ratio:  ratios(ours, theirs, noise),
-		Ours:   median(ours),
-		Theirs: median(theirs),
+		Ratio:  measure.Ratios(ours, theirs, noise),
+		Ours:   measure.Median(ours),
+		Theirs: measure.Median(theirs),
 		Turns:  len(ours),
-	}
-}
-
-// fill returns the n with which do takes as long as turn, about. That a turn took
-// long once proves nothing on a machine with other work: it would make
-// turns so short that what surrounds the calls is all that counts.
-func fill(do task, turn time.Duration) int {
-	for n := 1; ; n *= 2 {
-		took := do(n)
-		for range 2 {
-			if took >= turn/2 {
-				took = min(took, do(n))
-			}
-		}
-		if took >= turn/2 {
-			return max(1, int(float64(n)*float64(turn)/float64(took)))
-		}
 	}
 }
 

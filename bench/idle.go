@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
 // This file measures what an instance costs that has nothing to do.
@@ -63,15 +64,15 @@ func compareIdle(e effort, own, peer func(callback func()) instance) []result {
 		func() { ours = append(ours, e.footprint(own)) },
 		func() { theirs = append(theirs, e.footprint(peer)) },
 	)
-	of := func(metric string, u unit, noise float64, value func(footprint) float64) result {
+	of := func(metric string, u measure.Unit, noise float64, value func(footprint) float64) result {
 		return newResult(metric, u, noise, each(ours, value), each(theirs, value))
 	}
 	results := []result{
-		of("memory", byteUnit, 0, func(f footprint) float64 { return f.memory }),
-		of("goroutines", count, 0, func(f footprint) float64 { return f.goroutines }),
+		of("memory", measure.Byte, 0, func(f footprint) float64 { return f.memory }),
+		of("goroutines", measure.Count, 0, func(f footprint) float64 { return f.goroutines }),
 	}
 	if _, ok := cpuTime(); ok {
-		results = append(results, of("CPU of all", nanosecond, cpuNoise, func(f footprint) float64 { return f.cpu }))
+		results = append(results, of("CPU of all", measure.Nanosecond, cpuNoise, func(f footprint) float64 { return f.cpu }))
 	}
 	return results
 }

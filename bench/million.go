@@ -9,6 +9,7 @@ import (
 	"github.com/samber/lo"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
 // This file measures what it costs to hold very many keys for a while.
@@ -49,14 +50,14 @@ func compareHeld(e effort, peer func(keys int) keyCost) ([]result, error) {
 		},
 		func() { theirs = append(theirs, peer(e.keys)) },
 	)
-	of := func(metric string, u unit, value func(keyCost) float64) result {
+	of := func(metric string, u measure.Unit, value func(keyCost) float64) result {
 		const noise = 1 // byte, or nanosecond
 		return newResult(metric, u, noise, each(ours, value), each(theirs, value))
 	}
 	return []result{
-		of("call", nanosecond, func(c keyCost) float64 { return c.took }),
-		of("in its window", byteUnit, func(c keyCost) float64 { return c.inside }),
-		of("afterwards", byteUnit, func(c keyCost) float64 { return c.afterwards }),
+		of("call", measure.Nanosecond, func(c keyCost) float64 { return c.took }),
+		of("in its window", measure.Byte, func(c keyCost) float64 { return c.inside }),
+		of("afterwards", measure.Byte, func(c keyCost) float64 { return c.afterwards }),
 	}, failed
 }
 

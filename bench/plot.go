@@ -6,6 +6,8 @@ import (
 	"math"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
 // This file draws a report: a bar for each ratio, on a logarithmic scale, from 1
@@ -159,7 +161,7 @@ func (d *drawing) bar(r result) {
 	fmt.Fprintf(d, `<line class="quartiles" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`+"\n",
 		d.at(r.Ratio.P25), d.at(r.Ratio.P75), middle, middle)
 	d.text("", d.left+axisWidth+margin/2, base, "start", fmt.Sprintf("%s (%s–%s)",
-		formatRatio(r.Ratio.P50), formatRatio(r.Ratio.P25), formatRatio(r.Ratio.P75)))
+		measure.FormatRatio(r.Ratio.P50), measure.FormatRatio(r.Ratio.P25), measure.FormatRatio(r.Ratio.P75)))
 	d.y += lineHeight
 }
 

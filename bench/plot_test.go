@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
 // An svg is what a plot is read into.
@@ -39,7 +41,7 @@ func read(t *testing.T, drawing string) svg {
 func TestPlotBars(t *testing.T) {
 	r := sample()
 	of := func(ratio float64) result {
-		return result{Setting: "s", Peer: "p", Ratio: &spread{ratio, ratio, ratio}}
+		return result{Setting: "s", Peer: "p", Ratio: &measure.Spread{P25: ratio, P50: ratio, P75: ratio}}
 	}
 	r.Sections[0].Results = []result{of(0.01), of(0.1), of(1), of(10), of(0)}
 	bars := read(t, plot(r)).Bars

@@ -3,13 +3,15 @@ package main
 import (
 	"encoding/json"
 	"os"
+
+	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
 // This file holds what a run of the program leaves behind, and how it is saved.
 
 // A report is all figures of a run.
 type report struct {
-	Machine  machine
+	Machine  measure.Machine
 	Command  string
 	Sections []section
 }
@@ -30,12 +32,12 @@ type result struct {
 	Setting string
 	Metric  string `json:",omitempty"` // what of it; empty for the time that a call takes
 	Peer    string
-	Unit    unit
-	Ratio   *spread   `json:",omitempty"` // ours/peer; nil if the peer has nothing to divide by
-	Ours    float64   // median
-	Theirs  float64   // the peer's median
-	Allocs  []float64 `json:",omitempty"` // per call, ours and the peer's; nil if not counted
-	Turns   int       // of each side
+	Unit    measure.Unit
+	Ratio   *measure.Spread `json:",omitempty"` // ours/peer; nil if the peer has nothing to divide by
+	Ours    float64         // median
+	Theirs  float64         // the peer's median
+	Allocs  []float64       `json:",omitempty"` // per call, ours and the peer's; nil if not counted
+	Turns   int             // of each side
 }
 
 // what returns the setting of r with its metric.

@@ -5,6 +5,8 @@ import (
 	"io"
 	"regexp"
 	"time"
+
+	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
 // This file says what is measured, in which order, and with how much effort.
@@ -70,7 +72,7 @@ func fullEffort(budget time.Duration) effort {
 // measure measures what only matches, and prints every section once it is
 // complete.
 func (e effort) measure(all []subject, only *regexp.Regexp, command string, stdout io.Writer) (report, error) {
-	r := report{Machine: describeMachine(time.Now()), Command: command}
+	r := report{Machine: measure.DescribeMachine(time.Now()), Command: command}
 	if err := printHeader(stdout, r); err != nil {
 		return r, err
 	}

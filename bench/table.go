@@ -3,66 +3,16 @@ package main
 import (
 	"fmt"
 	"io"
-	"math"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
 // This file prints a report: text that is also Markdown, at most some 120 columns
 // wide. docs/EVIDENCE.md takes the sections as they are, below a heading of its
 // own.
-
-// A unit is what a figure is counted in.
-type unit string
-
-const (
-	nanosecond unit = "ns"
-	byteUnit   unit = "B"
-	count      unit = ""
-)
-
-// format returns value with three digits or so, in a unit of a handy size.
-func (u unit) format(value float64) string {
-	switch {
-	case u == count:
-		return strconv.FormatFloat(math.Round(value*100)/100, 'f', -1, 64)
-	case u == byteUnit:
-		return digits(math.Round(value), 0) + " B"
-	case value >= 1e9:
-		return digits(value/1e9, 3) + " s"
-	case value >= 1e6:
-		return digits(value/1e6, 3) + " ms"
-	case value >= 1e3:
-		return digits(value/1e3, 3) + " µs"
-	default:
-		return digits(value, 3) + " ns"
-	}
-}
-
-// formatRatio returns ratio with as many digits as a figure of this kind deserves.
-func formatRatio(ratio float64) string {
-	switch {
-	case ratio == 0:
-		return "0"
-	case ratio < 0.001:
-		return "<0.001"
-	case ratio < 0.1:
-		return digits(ratio, 4)
-	default:
-		return digits(ratio, 3)
-	}
-}
-
-// digits returns value with at most so many digits, one of them at least before
-// the point.
-func digits(value float64, most int) string {
-	before := 1
-	for limit := 10.0; value >= limit && before < most; limit *= 10 {
-		before++
-	}
-	return strconv.FormatFloat(value, 'f', max(0, most-before), 64)
-}
 
 // printHeader says where the figures are from.
 func printHeader(w io.Writer, r report) error {
@@ -111,14 +61,14 @@ func resultRows(results []result) [][]string {
 	for _, r := range results {
 		ratio, quartiles, allocations := "–", "–", "–"
 		if r.Ratio != nil {
-			ratio = formatRatio(r.Ratio.P50)
-			quartiles = formatRatio(r.Ratio.P25) + "–" + formatRatio(r.Ratio.P75)
+			ratio = measure.FormatRatio(r.Ratio.P50)
+			quartiles = measure.FormatRatio(r.Ratio.P25) + "–" + measure.FormatRatio(r.Ratio.P75)
 		}
 		if len(r.Allocs) == 2 {
-			allocations = count.format(r.Allocs[0]) + " / " + count.format(r.Allocs[1])
+			allocations = measure.Count.Format(r.Allocs[0]) + " / " + measure.Count.Format(r.Allocs[1])
 		}
 		rows = append(rows, []string{
-			r.what(), r.Peer, ratio, quartiles, r.Unit.format(r.Ours), r.Unit.format(r.Theirs), allocations,
+			r.what(), r.Peer, ratio, quartiles, r.Unit.Format(r.Ours), r.Unit.Format(r.Theirs), allocations,
 			strconv.Itoa(r.Turns),
 		})
 	}

@@ -6,22 +6,24 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
 // sample has one line of each kind.
 func sample() report {
 	return report{
-		Machine: machine{CPU: "CPU", Cores: 4, Procs: 2, Platform: "linux/amd64", Go: "go1.26.8", Date: "2026-11-24"},
+		Machine: measure.Machine{CPU: "CPU", Cores: 4, Procs: 2, Platform: "linux/amd64", Go: "go1.26.8", Date: "2026-11-24"},
 		Command: "go run .",
 		Sections: []section{{
 			Name: "call", Title: "A call & more", Notes: []string{"one", "two"},
 			Results: []result{
 				{
-					Setting: oneCore, Peer: "load", Unit: nanosecond, Ratio: &spread{0.98, 1, 12.5},
+					Setting: oneCore, Peer: "load", Unit: measure.Nanosecond, Ratio: &measure.Spread{P25: 0.98, P50: 1, P75: 12.5},
 					Ours: 0.274, Theirs: 2738, Allocs: []float64{0, 1.5}, Turns: 200,
 				},
-				{Setting: "idle", Metric: "memory", Peer: "load", Unit: byteUnit, Ours: 384, Theirs: 0, Turns: 3},
-				{Setting: "idle", Metric: "goroutines", Peer: "load", Unit: count, Ratio: &spread{}, Theirs: 1, Turns: 3},
+				{Setting: "idle", Metric: "memory", Peer: "load", Unit: measure.Byte, Ours: 384, Theirs: 0, Turns: 3},
+				{Setting: "idle", Metric: "goroutines", Peer: "load", Unit: measure.Count, Ratio: &measure.Spread{}, Theirs: 1, Turns: 3},
 			},
 		}, {
 			Name: "promises", Title: "What is kept",
@@ -59,32 +61,6 @@ func TestTable(t *testing.T) {
 | ours   | yes | yes |
 | theirs | no  | yes |
 `, out.String())
-}
-
-func TestFormat(t *testing.T) {
-	for _, of := range []struct {
-		unit  unit
-		value float64
-		want  string
-	}{
-		{nanosecond, 0, "0.00 ns"},
-		{nanosecond, 12.34, "12.3 ns"},
-		{nanosecond, 999, "999 ns"},
-		{nanosecond, 125_400, "125 µs"},
-		{nanosecond, 1.5e6, "1.50 ms"},
-		{nanosecond, 2e9, "2.00 s"},
-		{byteUnit, 2896.4, "2896 B"},
-		{count, 2, "2"},
-		{count, 0.996, "1"},
-		{count, 0.25, "0.25"},
-	} {
-		assert.Equal(t, of.want, of.unit.format(of.value))
-	}
-	for ratio, want := range map[float64]string{
-		0: "0", 0.0004: "<0.001", 0.0567: "0.057", 0.567: "0.57", 1: "1.00", 45.67: "45.7", 1234: "1234",
-	} {
-		assert.Equal(t, want, formatRatio(ratio))
-	}
 }
 
 func TestWrap(t *testing.T) {

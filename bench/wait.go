@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
 // This file measures how late deferred runs start.
@@ -80,7 +81,7 @@ func compareLateness(e effort, waits int) ([]result, error) {
 
 // latenesses tells the quantiles of lateness, of which ours may not be negative.
 func latenesses(ours, theirs [][]float64) ([]result, error) {
-	if earliest := quantile(slices.Concat(ours...), 0); earliest < 0 {
+	if earliest := measure.Quantile(slices.Concat(ours...), 0); earliest < 0 {
 		return nil, fmt.Errorf("a run started %v early", time.Duration(-earliest))
 	}
 	var results []result
@@ -90,10 +91,10 @@ func latenesses(ours, theirs [][]float64) ([]result, error) {
 	}{{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"max", 1}} {
 		results = append(results, result{
 			Metric: of.metric,
-			Unit:   nanosecond,
-			Ratio:  ratios(quantiles(ours, of.q), quantiles(theirs, of.q), 0),
-			Ours:   quantile(slices.Concat(ours...), of.q),
-			Theirs: quantile(slices.Concat(theirs...), of.q),
+			Unit:   measure.Nanosecond,
+			Ratio:  measure.Ratios(quantiles(ours, of.q), quantiles(theirs, of.q), 0),
+			Ours:   measure.Quantile(slices.Concat(ours...), of.q),
+			Theirs: measure.Quantile(slices.Concat(theirs...), of.q),
 			Turns:  len(ours),
 		})
 	}
@@ -104,7 +105,7 @@ func latenesses(ours, theirs [][]float64) ([]result, error) {
 func quantiles(turns [][]float64, q float64) []float64 {
 	all := make([]float64, len(turns))
 	for i, turn := range turns {
-		all[i] = quantile(turn, q)
+		all[i] = measure.Quantile(turn, q)
 	}
 	return all
 }

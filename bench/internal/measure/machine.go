@@ -1,4 +1,4 @@
-package main
+package measure
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 
 // This file describes the machine, without which a figure says little.
 
-// A machine is where the figures are from, and when.
-type machine struct {
+// A Machine is where the figures are from, and when.
+type Machine struct {
 	CPU      string
 	Cores    int
 	Procs    int    // GOMAXPROCS
@@ -20,8 +20,9 @@ type machine struct {
 	Date     string
 }
 
-func describeMachine(now time.Time) machine {
-	return machine{
+// DescribeMachine describes this machine.
+func DescribeMachine(now time.Time) Machine {
+	return Machine{
 		CPU:      cpu(),
 		Cores:    runtime.NumCPU(),
 		Procs:    runtime.GOMAXPROCS(0),
@@ -44,6 +45,6 @@ func cpu() string {
 	return string(found[1])
 }
 
-func (m machine) String() string {
+func (m Machine) String() string {
 	return fmt.Sprintf("%s, %d cores, GOMAXPROCS %d, %s, %s, %s", m.CPU, m.Cores, m.Procs, m.Platform, m.Go, m.Date)
 }
