@@ -26,7 +26,7 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 in = for module in $(1); do (cd $$module && $(2)) || exit 1; done
 
 .NOTPARALLEL:
-.PHONY: help test lint fuzz verify bench bench-plot docs cover cross examples mutate api ci
+.PHONY: help test lint fuzz verify bench bench-fleet bench-plot docs cover cross examples mutate api ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,9 @@ verify: ## CHECKS, EFFORT times as thorough as in test; 30 for a minute of litmu
 
 bench: ## one table, this library beside its peers
 	cd bench && $(GO) run . $(BENCH)
+
+bench-fleet: ## what a throttle takes that a fleet shares, on Redis and PostgreSQL of its own
+	cd bench && $(GO) run ./fleet
 
 bench-plot: bench/bench.json ## docs/bench.svg, of what bench has measured last
 	cd bench && $(GO) run . -from bench.json -plot ../docs/bench.svg

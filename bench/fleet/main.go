@@ -1,0 +1,174 @@
+//go:build linux
+
+// Command fleet measures what a throttle takes that a fleet shares, on servers of Redis and
+// PostgreSQL that it starts itself, in about a minute and a half:
+//
+//	cd bench && go run ./fleet
+//	go run ./fleet -store redis -duration 5s
+//
+// It prints, for each store:
+//
+//   - a claim beside a bare operation that reads and writes as much, in turns that change
+//     places: what the throttle takes beyond its share of the store's round trip and
+//     its disk,
+//   - the messages that throttlers send, counted,
+//   - how many claims a second the store answers to several processes, what it takes of a
+//     processor for one, and how large its keys are,
+//   - what a fleet of processes sends whose keys are called all the time,
+//   - and, computed from these, what a larger fleet would ask of the store.
+//
+// All of it shares one machine: the processes of the fleet take from the server what they
+// need themselves. So the claims a second are those of this arrangement, while the store's
+// own CPU time of a claim is what to plan with.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/throttle-go/throttle/internal/servers"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	var err error
+	if job := os.Getenv(asWorker); job != "" {
+		err = perform(ctx, job, os.Stdin, os.Stdout)
+	} else {
+		err = run(ctx, os.Args[1:], os.Stdout)
+	}
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "fleet:", err)
+		os.Exit(1)
+	}
+}
+
+// An effort is how thoroughly to measure.
+type effort struct {
+	duration   time.Duration // of a measurement, about
+	processes  int
+	goroutines int           // of each that claims as fast as it can
+	keys       int           // that they claim
+	calls      int           // that coalesce
+	listeners  int           // to runs
+	interval   time.Duration // of throttlers
+	hot        int           // percent of the keys that a fleet's throttlers have
+}
+
+func fullEffort(duration time.Duration) effort {
+	return effort{
+		duration:   duration,
+		processes:  8,
+		goroutines: 4,
+		keys:       10_000,
+		calls:      100_000,
+		listeners:  100,
+		interval:   time.Second,
+		hot:        100,
+	}
+}
+
+// run is the whole program.
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	flags := flag.NewFlagSet("fleet", flag.ContinueOnError)
+	flags.SetOutput(stdout)
+	duration := flags.Duration("duration", 2*time.Second, "how `long` a measurement takes, about: up to 20s")
+	only := flags.String("store", "both", "redis, postgres, or `both`")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return nil
+	case err != nil:
+		return err
+	case flags.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case *duration <= 0 || *duration > 20*time.Second: // no key is granted a second time meanwhile
+		return fmt.Errorf("-duration is %v, must be up to 20s", *duration)
+	}
+	var chosen []kind
+	for _, k := range kinds() {
+		if *only == k.flag || *only == "both" {
+			chosen = append(chosen, k)
+		}
+	}
+	if len(chosen) == 0 {
+		return fmt.Errorf("-store is %q, not redis, postgres or both", *only)
+	}
+	return fullEffort(*duration).measure(ctx, chosen, strings.Join(append([]string{"go run ./fleet"}, args...), " "), stdout)
+}
+
+// A finding is what was measured on one store.
+type finding struct {
+	store   string
+	claims  []comparison
+	counted messages
+	load    load
+	runs    runCost
+	fleet   hotFleet
+}
+
+// measure measures all kinds that are installed, and prints what it has found.
+func (e effort) measure(ctx context.Context, kinds []kind, command string, stdout io.Writer) error {
+	printHeader(stdout, command)
+	var found []finding
+	for _, k := range kinds {
+		f, err := e.measureKind(ctx, k, stdout)
+		switch {
+		case errors.Is(err, servers.ErrNotInstalled):
+			fmt.Fprintf(stdout, "%s is left out: %v\n", k.name, err)
+		case err != nil:
+			return fmt.Errorf("%s: %w", k.name, err)
+		default:
+			found = append(found, f)
+		}
+	}
+	if len(found) == 0 {
+		return servers.ErrNotInstalled
+	}
+	printFindings(stdout, found, e)
+	return nil
+}
+
+// measureKind measures one, on a server of its own.
+func (e effort) measureKind(ctx context.Context, k kind, stdout io.Writer) (f finding, err error) {
+	s, err := k.start(ctx)
+	if err != nil {
+		return f, err
+	}
+	defer s.remove()
+	begun := time.Now()
+	version, err := s.version(ctx)
+	if err != nil {
+		return f, err
+	}
+	f.store = k.name
+	for _, part := range []func() error{
+		func() (err error) { f.claims, err = compareClaims(ctx, s, e); return err },
+		func() (err error) { f.load, err = measureLoad(ctx, s, e); return err },
+		func() (err error) { f.runs, err = measureRuns(ctx, s, e); return err },
+		func() (err error) { f.counted, err = countMessages(ctx, s, e); return err },
+		func() (err error) { f.fleet, err = measureFleet(ctx, s, e); return err },
+	} {
+		if err := part(); err != nil {
+			return f, err
+		}
+	}
+	fmt.Fprintf(stdout, "%s: %s, measured in %v\n", k.name, version, time.Since(begun).Round(time.Second))
+	return f, nil
+}
+
+func (s *store) version(ctx context.Context) (string, error) {
+	c, err := s.client(ctx, 1)
+	if err != nil {
+		return "", err
+	}
+	defer c.close()
+	return c.version(ctx)
+}

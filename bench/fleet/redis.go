@@ -1,0 +1,112 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/throttle-go/throttle/adapters/fleetredis"
+	"github.com/throttle-go/throttle/fleet"
+)
+
+// This file holds the client of Redis.
+
+type redisClient struct {
+	client    *redis.Client
+	throttles *fleetredis.Engine
+	script    *redis.Script // bare's
+}
+
+// The keys of bare's states are as long as the engine's.
+const (
+	redisState = "throttle:{default:0}:key:"
+	redisBare  = "throttle:{default:0}:raw:"
+	redisIndex = "throttle:{default:0}:due"
+)
+
+// bareScript gets and sets a state, and answers as much as a claim that is deferred.
+const bareScript = `
+redis.call('SET', KEYS[1], redis.call('GET', KEYS[1]))
+return { 3, 0, 0, 60000000, 60000000, 7, 6, 5, 6, 1750000000000000, 0, '', ARGV[9], 1750000000000000 }`
+
+func openRedis(url string, connections int) (*redisClient, error) {
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	options.ContextTimeoutEnabled = true
+	options.PoolSize = connections
+	c := &redisClient{client: redis.NewClient(options), script: redis.NewScript(bareScript)}
+	if c.throttles, err = fleetredis.New(c.client); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *redisClient) close() { _ = c.client.Close() }
+
+func (c *redisClient) engine() fleet.Engine { return c.throttles }
+
+func (c *redisClient) prepare(ctx context.Context, key string) error {
+	state, err := c.client.Get(ctx, redisState+key).Result()
+	if err != nil {
+		return err
+	}
+	return c.client.Set(ctx, redisBare+key, state, 0).Err()
+}
+
+func (c *redisClient) bare(ctx context.Context, key string) error {
+	m := newClaim(spacing)
+	_, err := c.script.Run(ctx, c.client, []string{redisBare + key, redisIndex},
+		key, m.ID, m.New, -1, int64(m.By), m.Seen, m.Spacing.Microseconds(), m.Lease.Microseconds(), m.Policy).Slice()
+	return err
+}
+
+func (c *redisClient) version(ctx context.Context) (string, error) {
+	version, err := c.info(ctx, "server", `redis_version:([\d.]+)`)
+	return "redis-server " + version, err
+}
+
+func (c *redisClient) total(ctx context.Context) (int64, error) {
+	used, err := c.info(ctx, "memory", `used_memory:(\d+)`)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(used, 10, 64)
+}
+
+func (c *redisClient) size(ctx context.Context, key string) (int64, error) {
+	return c.client.MemoryUsage(ctx, redisState+key).Result()
+}
+
+func (c *redisClient) commands(ctx context.Context) (calls, took float64, err error) {
+	for name, value := range map[string]*float64{"calls": &calls, "usec": &took} {
+		text, err := c.info(ctx, "commandstats", `cmdstat_evalsha:.*\b`+name+`=(\d+)`)
+		if err != nil {
+			return 0, 0, err
+		}
+		if *value, err = strconv.ParseFloat(text, 64); err != nil {
+			return 0, 0, err
+		}
+	}
+	return calls, took, nil
+}
+
+// info returns what pattern finds in a section of what the server says of itself.
+func (c *redisClient) info(ctx context.Context, section, pattern string) (string, error) {
+	text, err := c.client.Info(ctx, section).Result()
+	if err != nil {
+		return "", err
+	}
+	found := regexp.MustCompile(pattern).FindStringSubmatch(text)
+	if found == nil {
+		return "", fmt.Errorf("INFO %s does not tell %s", section, pattern)
+	}
+	return found[1], nil
+}
