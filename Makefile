@@ -29,7 +29,7 @@ in = for module in $(1); do (cd $$module && $(2)) || exit 1; done
 .PHONY: help test lint fuzz verify bench bench-fleet bench-plot docs cover cross examples mutate api ci
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' Makefile
 
 test: ## tests of every module, shuffled, under the race detector
 	$(call in,$(MODULES),$(GO) test -race -shuffle=on ./...)
