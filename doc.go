@@ -102,6 +102,11 @@
 // returns it, or it is reported as lost: because its run failed and is not
 // repeated, or because of Close or the end of the parent context.
 //
+// # Fleets
+//
+// Package fleet, in a folder of this module, shares one throttle among processes, over a
+// store that they all reach.
+//
 // # Failures
 //
 // A run fails if the callback returns an error, panics, or ends its goroutine
