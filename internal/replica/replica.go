@@ -231,20 +231,33 @@ func (r *Replica) Answer(now time.Duration, reply machine.Reply) (start bool, se
 	r.out = false
 	r.seen = max(r.seen, reply.Token, reply.Last.Token)
 	r.Observe(now, reply.Now)
-	settled = r.settle(reply)
-	switch reply.Verdict {
-	case machine.Served:
-		r.served()
-	case machine.Granted:
+	forgotten := r.forgotten(reply)
+	settled = r.settle(reply, forgotten)
+	switch {
+	case reply.Verdict == machine.Granted:
 		start = r.grant(now, reply)
-	case machine.Deferred:
+	case forgotten:
+		r.registered, r.holdUntil, r.vain = nil, 0, 0
+		r.dirty = r.pending
+	case reply.Verdict == machine.Served:
+		r.served()
+	default:
 		r.deferred(now, reply)
 	}
 	return start, settled
 }
 
+// forgotten reports whether reply, to a poll, shows that the store has lost what was
+// registered. Whether a run has covered it since, the store can tell by its clock
+// alone, which may have been stepped, so it is registered anew. If the store has as many
+// generations again, one of those was taken by a run after the loss, which covers it.
+func (r *Replica) forgotten(reply machine.Reply) bool {
+	last := len(r.registered) - 1
+	return last >= 0 && !r.claim.New && reply.Generation < r.registered[last].generation
+}
+
 // settle returns what reply says of runs that have ended.
-func (r *Replica) settle(reply machine.Reply) (settled []Settlement) {
+func (r *Replica) settle(reply machine.Reply, forgotten bool) (settled []Settlement) {
 	n := 0
 	for n < len(r.registered) && r.registered[n].generation <= reply.Acknowledged {
 		g := r.registered[n]
@@ -257,7 +270,7 @@ func (r *Replica) settle(reply machine.Reply) (settled []Settlement) {
 		n++
 	}
 	r.registered = slices.Delete(r.registered, 0, n)
-	if reply.Verdict == machine.Served && r.pending && (n == 0 || settled[n-1].Through < r.sentCalls) {
+	if reply.Verdict == machine.Served && !forgotten && r.pending && (n == 0 || settled[n-1].Through < r.sentCalls) {
 		settled = append(settled, Settlement{Through: r.sentCalls})
 	}
 	return settled
