@@ -5,6 +5,7 @@ package fleetredis_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strconv"
@@ -50,10 +51,10 @@ func startCluster(t *testing.T, name string, more ...string) *cluster {
 		c.ids = append(c.ids, id)
 		require.NoError(t, client.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
 		require.NoError(t, client.ClusterAddSlotsRange(ctx, i*slots/3, (i+1)*slots/3-1).Err())
-		for _, other := range c.nodes {
-			port := other.more[slices.Index(other.more, "--cluster-port")+1]
-			require.NoError(t, client.Do(ctx, "CLUSTER", "MEET", "127.0.0.1", portOf(t, other.Addr()), port).Err())
-		}
+	}
+	for _, node := range c.nodes {
+		bus := node.more[slices.Index(node.more, "--cluster-port")+1]
+		require.NoError(t, c.clients[0].Do(ctx, "CLUSTER", "MEET", "127.0.0.1", portOf(t, node.Addr()), bus).Err())
 	}
 	for _, client := range c.clients {
 		require.Eventually(t, func() bool {
@@ -64,12 +65,17 @@ func startCluster(t *testing.T, name string, more ...string) *cluster {
 	return c
 }
 
+// freePort returns a port that is free, and not one of those that connections are given.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return portOf(t, l.Addr().String())
+	for {
+		port := 20_000 + rand.IntN(12_000)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			require.NoError(t, l.Close())
+			return port
+		}
+	}
 }
 
 func portOf(t *testing.T, address string) int {
