@@ -29,6 +29,25 @@ func TestCloseIsFinal(t *testing.T) {
 	})
 }
 
+func TestAfterCloseNothingGoesOnForLong(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), func(ctx context.Context) error {
+			<-ctx.Done()
+			return nil
+		})
+		m.Call()
+		r.sleep(100 * time.Millisecond)
+		m.link.cut()
+		require.NoError(r, m.Close())
+		r.sleep(time.Minute)
+		sent := m.link.finishes.Load()
+		assert.Greater(r, sent, int64(1), "the store should know that the run has ended")
+		r.sleep(time.Hour)
+		assert.Equal(r, sent, m.link.finishes.Load())
+		assert.Empty(r, r.errors(), "nobody asks any more")
+	})
+}
+
 func TestCloseLeavesToOthersWhatTheStoreKnows(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(2, throttle.Every(interval), nil)
@@ -81,6 +100,28 @@ func TestAGrantThatMeetsAClosedReplicaIsGivenBack(t *testing.T) {
 	})
 }
 
+func TestAGrantIsGivenBackThatCloseKeepsFromItsRun(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), nil,
+			fleet.WithTracer(func(context.Context, throttle.Run, []context.Context) (context.Context, func(throttle.Run)) {
+				time.Sleep(20 * time.Millisecond)
+				return nil, nil
+			}))
+		r.sleep(interval)
+		m.Call()
+		r.sleep(10 * time.Millisecond)
+		m.Call()
+		require.NoError(r, m.Close())
+		r.sleep(interval)
+		state := r.store.State(key)
+		assert.NotZero(r, state.Token)
+		assert.Empty(r, state.Owner)
+		assert.Empty(r, r.runs())
+		assert.Empty(r, r.errors())
+		assert.False(r, m.Stats().Pending)
+	})
+}
+
 func TestTheParentsEndCloses(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		ctx, cancel := context.WithCancelCause(r.Context())
@@ -101,8 +142,10 @@ func TestShutdownHandsOverWhatIsPending(t *testing.T) {
 		replicas := r.members(2, throttle.Every(interval), nil)
 		replicas[0].Call()
 		r.sleep(100 * time.Millisecond)
-		replicas[0].link.on(func(context.Context, string) error {
-			time.Sleep(20 * time.Millisecond)
+		replicas[0].link.on(func(_ context.Context, op string) error {
+			if op == "claim" {
+				time.Sleep(20 * time.Millisecond)
+			}
 			return nil
 		}, nil)
 		done := awaited(replicas[0])
@@ -150,6 +193,60 @@ func TestShutdownWaitsForTheRunAndReturnsItsError(t *testing.T) {
 		assert.Empty(r, r.store.State(key).Owner, "the store knows that it has ended")
 		r.sleep(10 * time.Second)
 		assert.Len(r, r.runs(), 1, "its retry is for others")
+	})
+}
+
+func TestShutdownLeavesTheNextRunToOthers(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), func(context.Context) error {
+			time.Sleep(3 * time.Second)
+			return nil
+		})
+		m.Call()
+		r.sleep(interval)
+		m.Call()
+		r.sleep(interval)
+		require.NoError(r, m.Shutdown(r.Context()))
+		assert.Len(r, r.runs(), 1)
+		state := r.store.State(key)
+		assert.Greater(r, state.Requested, state.Acknowledged, "it is pending")
+	})
+}
+
+func TestShutdownWaitsForTheErrorHandler(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		require.NoError(r, r.member(throttle.Every(2*interval), nil).Do(r.Context()))
+		var heard time.Duration
+		m := r.member(throttle.Every(interval), nil, fleet.WithErrorHandler(func(error) {
+			time.Sleep(interval)
+			heard = r.now()
+		}))
+		m.Call()
+		r.sleep(10 * time.Millisecond)
+		require.NoError(r, m.Shutdown(r.Context()))
+		assert.Equal(r, interval, heard)
+		assert.Equal(r, heard, r.now())
+	})
+}
+
+func TestShutdownWaitsForHooksAndListeners(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), nil, fleet.WithObserver(func(throttle.Run) { time.Sleep(interval) }))
+		m.Call()
+		r.sleep(10 * time.Millisecond)
+		require.NoError(r, m.Shutdown(r.Context()))
+		assert.Equal(r, interval, r.now())
+
+		m = r.member(throttle.Every(interval), nil)
+		r.sleep(10 * time.Millisecond)
+		m.link.on(func(_ context.Context, op string) error {
+			if op == "unlisten" {
+				time.Sleep(interval)
+			}
+			return nil
+		}, nil)
+		require.NoError(r, m.Shutdown(r.Context()))
+		assert.Equal(r, 2*interval+10*time.Millisecond, r.now())
 	})
 }
 

@@ -114,6 +114,22 @@ func TestDoReturnsWhenAnothersRunEnds(t *testing.T) {
 	})
 }
 
+// Another call that is pending by then is none of theirs.
+func TestDoReturnsWhenAnothersRunEndsThoughMoreIsPending(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		replicas := r.members(2, throttle.Every(interval), func(context.Context) error {
+			time.Sleep(300 * time.Millisecond)
+			return nil
+		})
+		go func() {
+			time.Sleep(1300 * time.Millisecond) // within the second run
+			replicas[1].Call()
+		}()
+		require.NoError(r, r.elsewhere(replicas))
+		assert.Equal(r, 1490*time.Millisecond, r.now())
+	})
+}
+
 func TestDoIsServedAnewWhenTheStoreHasForgotten(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(2, throttle.Every(interval), nil)
@@ -210,6 +226,18 @@ func TestAnErrorThatNobodyIsLeftToTakeGoesToTheHandler(t *testing.T) {
 		require.ErrorIs(r, m.Do(ctx), context.DeadlineExceeded)
 		r.sleep(interval)
 		assert.Equal(r, []error{errBroken}, r.errors())
+	})
+}
+
+func TestDoDoesNotWaitForHooksOnceItsContextHasEnded(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), func(context.Context) error { return errBroken },
+			fleet.WithObserver(func(throttle.Run) { time.Sleep(interval) }))
+		ctx, cancel := context.WithTimeout(r.Context(), interval/2)
+		defer cancel()
+		require.Equal(r, errBroken, m.Do(ctx))
+		assert.Equal(r, interval/2, r.now())
+		assert.Empty(r, r.errors())
 	})
 }
 

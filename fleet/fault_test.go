@@ -2,7 +2,6 @@ package fleet_test
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -64,7 +63,7 @@ func TestAReplyThatIsLostMakesOneRun(t *testing.T) {
 // to wait for its own lease.
 func TestAClaimIsSentAgainAsItWas(t *testing.T) {
 	inFleet(t, func(r *rig) {
-		m := r.member(throttle.Every(interval), nil, promptly()...)
+		m := r.member(throttle.Every(interval), nil, fleet.WithGuard(20*time.Millisecond))
 		r.sleep(interval)
 		var lost atomic.Int64
 		m.link.on(nil, func(_ context.Context, op string) error {
@@ -96,13 +95,91 @@ func TestAGrantThatComesTooLateIsGivenBack(t *testing.T) {
 		m.Call()
 		r.sleep(150 * time.Millisecond)
 		assert.Empty(r, r.runs())
-		// The attempt may also be given up by then, and the answer to the next be late.
-		for _, err := range r.errors() {
-			assert.True(r, errors.Is(err, fleet.ErrLate) || errors.Is(err, fleet.ErrEngineUnavailable), err)
-		}
+		told := r.errors()
+		require.Len(r, told, 1)
+		require.ErrorIs(r, told[0], fleet.ErrLate)
 		r.sleep(5 * time.Second)
 		assert.Len(r, r.runs(), 1, "the call is kept")
 		assert.Equal(r, uint64(1), m.Stats().Runs)
+	})
+}
+
+// That a grant is gone by the time it is given back is nobody's loss.
+func TestAGrantGivenBackMayBeGone(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), nil, promptly()...)
+		r.sleep(interval)
+		m.link.on(nil, func(_ context.Context, op string) error {
+			if op == "claim" {
+				m.link.heal()
+				time.Sleep(interval / 2)
+				r.store.Wipe()
+			}
+			return nil
+		})
+		m.Call()
+		r.sleep(5 * time.Second)
+		assert.Len(r, r.runs(), 1)
+		told := r.errors()
+		require.Len(r, told, 1)
+		require.ErrorIs(r, told[0], fleet.ErrLate)
+	})
+}
+
+// The guard says how long an answer may take.
+func TestAnAnswerIsWaitedForAsLongAsTheGuard(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(10*time.Second), nil, fleet.WithGuard(3*time.Second))
+		r.sleep(interval)
+		m.link.on(slow(2*time.Second), nil)
+		m.Call()
+		r.sleep(interval)
+		m.link.heal()
+		r.sleep(interval)
+		assert.Len(r, r.runs(), 1)
+		assert.Empty(r, r.errors())
+	})
+}
+
+// slow makes operations take d, unless their context ends before.
+func slow(d time.Duration) func(context.Context, string) error {
+	return func(ctx context.Context, _ string) error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(d):
+			return nil
+		}
+	}
+}
+
+func TestALaterAttemptIsGivenMoreTime(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), nil)
+		m.link.on(slow(2*time.Second), nil)
+		m.Call()
+		r.sleep(5 * time.Second)
+		assert.Equal(r, int64(1), r.store.State(key).Requested)
+		_ = r.errors()
+	})
+}
+
+// A store forgets identifiers in the end: a claim that it then took for another one would
+// make a run for nobody.
+func TestAClaimIsNotSentForEver(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), nil)
+		r.sleep(interval)
+		m.link.on(nil, func(context.Context, string) error { return errCut })
+		m.Call()
+		r.sleep(2 * time.Minute)
+		m.link.heal()
+		r.sleep(time.Minute)
+		assert.Greater(r, len(m.link.sent), 5)
+		for id, times := range m.link.sent {
+			assert.Less(r, times[len(times)-1]-times[0], machine.KeepIDs, id)
+		}
+		_ = r.errors()
 	})
 }
 
@@ -247,6 +324,19 @@ func TestRunLocalKeepsTheIntervalOfEachReplica(t *testing.T) {
 		}
 		assert.GreaterOrEqual(r, times[len(times)-1], last)
 		assert.Len(r, r.errors(), 1)
+	})
+}
+
+func TestRunLocalRunsWhatShutdownCannotHandOver(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), nil, fleet.RunLocal())
+		require.NoError(r, m.Do(r.Context()))
+		r.sleep(10 * time.Millisecond) // the store knows that it has ended
+		m.link.cut()
+		m.Call()
+		require.NoError(r, m.Shutdown(r.Context()))
+		assert.Equal(r, []time.Duration{0, interval}, r.times())
+		_ = r.errors()
 	})
 }
 

@@ -88,6 +88,15 @@ func TestTheGuardIsATenthOfTheInterval(t *testing.T) {
 	}
 }
 
+// Stores count microseconds.
+func TestTheSpacingIsNotRoundedDown(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(1500*time.Nanosecond), nil, fleet.WithGuard(10*time.Millisecond))
+		require.NoError(r, m.Do(r.Context()))
+		assert.Equal(r, 10*time.Millisecond+2*time.Microsecond, r.store.State(key).Span)
+	})
+}
+
 func TestTheNameIsTheKeyByDefault(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), nil)

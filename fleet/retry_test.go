@@ -106,6 +106,41 @@ func TestRetryIn(t *testing.T) {
 	})
 }
 
+func TestRetryInIsNeitherFailureNorSuccess(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		results := []error{errBroken, throttle.RetryIn(interval), errBroken, nil}
+		var attempts []int
+		m := r.member(retry(throttle.Backoff{Initial: interval}), func(context.Context) error {
+			return results[len(r.runs())-1]
+		}, fleet.WithObserver(func(run throttle.Run) { attempts = append(attempts, run.Attempt) }))
+		m.Call()
+		r.sleep(time.Minute)
+		assert.Equal(r, []int{1, 2, 2, 3}, attempts)
+		_ = r.errors()
+	})
+}
+
+func TestToPanicWithRetryInIsAFailure(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), func(context.Context) error { panic(throttle.RetryIn(interval)) })
+		m.Call()
+		r.sleep(time.Minute)
+		assert.Len(r, r.runs(), 1)
+		_ = r.errors()
+	})
+}
+
+// Longer than a store takes.
+func TestRetryInSomeAges(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), func(context.Context) error { return throttle.RetryIn(1<<63 - 1) })
+		require.Error(r, m.Do(r.Context()))
+		r.sleep(interval)
+		assert.Empty(r, r.store.State(key).Owner)
+		assert.Empty(r, r.errors())
+	})
+}
+
 func TestRetryInAtOnceKeepsTheInterval(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), func(context.Context) error {

@@ -30,7 +30,8 @@ type link struct {
 
 	claims, finishes, renewals atomic.Int64
 
-	mu sync.Mutex // guards the fields below
+	mu   sync.Mutex                 // guards the fields below
+	sent map[string][]time.Duration // when claims were, by their identifiers
 	// Called before and after an operation; what they return is its error.
 	before, after func(ctx context.Context, op string) error
 }
@@ -70,6 +71,9 @@ func (l *link) pass(ctx context.Context, op string, do func() error) error {
 
 func (l *link) Claim(ctx context.Context, key string, c machine.Claim) (r machine.Reply, err error) {
 	l.claims.Add(1)
+	l.mu.Lock()
+	l.sent[c.ID] = append(l.sent[c.ID], time.Duration(time.Now().UnixNano()))
+	l.mu.Unlock()
 	err = l.pass(ctx, "claim", func() (err error) {
 		r, err = l.store.Claim(ctx, key, c)
 		return err
@@ -104,9 +108,11 @@ func (l *link) Due(ctx context.Context, skip int) (d machine.Due, err error) {
 }
 
 func (l *link) Listen(ctx context.Context, wake func(machine.Wake)) error {
-	return l.store.Listen(ctx, func(w machine.Wake) {
+	err := l.store.Listen(ctx, func(w machine.Wake) {
 		_ = l.pass(ctx, "listen", func() error { wake(w); return nil })
 	})
+	_ = l.pass(ctx, "unlisten", func() error { return nil })
+	return err
 }
 
 // A start is one entry of the callback.
@@ -164,7 +170,7 @@ func (r *rig) members(n int, p throttle.Policy, fn func(context.Context) error, 
 	r.Helper()
 	var all []member
 	for i := range n {
-		l := &link{store: r.store}
+		l := &link{store: r.store, sent: map[string][]time.Duration{}}
 		opts := append([]fleet.Option{fleet.WithErrorHandler(r.hear)}, opts...)
 		th, err := fleet.New(l, key, p, r.watched(i, fn), opts...)
 		require.NoError(r, err)

@@ -3,6 +3,7 @@ package fleet_test
 import (
 	"context"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/throttle-go/throttle"
 	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/fleet/machine"
 )
 
 // This file holds tests of when a fleet runs.
@@ -90,6 +92,62 @@ func TestTheCallOfAReplicaThatIsGoneIsRunByAnother(t *testing.T) {
 	})
 }
 
+// The poller looks when something is due, not only once in a second.
+func TestTheCallOfAReplicaThatIsGoneIsRunSoonAfterItIsDue(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		replicas := r.members(2, throttle.Every(1500*time.Millisecond), nil, fleet.WithGuard(100*time.Millisecond))
+		require.NoError(t, replicas[0].Do(r.Context()))
+		replicas[0].Call()
+		r.sleep(100 * time.Millisecond)
+		replicas[0].link.cut()
+		r.sleep(5 * time.Second)
+		times := r.times()
+		require.Len(t, times, 2)
+		assert.Less(t, times[1], 2050*time.Millisecond)
+	})
+}
+
+// A look may find more than one page holds.
+func TestTheLastOfManyKeysThatAreDueIsFound(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		claim := machine.Claim{ID: "gone", New: true, Age: machine.None, Lease: interval}
+		for i := range 1500 {
+			_, err := r.store.Claim(r.Context(), "a key before "+strconv.Itoa(i), claim)
+			require.NoError(t, err)
+		}
+		_, err := r.store.Claim(r.Context(), key, claim)
+		require.NoError(t, err)
+		_ = r.member(throttle.Every(interval), nil)
+		r.sleep(5 * time.Second)
+		assert.Len(t, r.runs(), 1)
+	})
+}
+
+func TestTheNewsThatAKeyIsDueIsForAll(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		replicas := r.members(3, throttle.Every(interval), func(context.Context) error {
+			time.Sleep(2050 * time.Millisecond)
+			return nil
+		})
+		r.sleep(interval)
+		replicas[0].Call()
+		r.sleep(interval)
+		replicas[0].Call()
+		r.sleep(100 * time.Millisecond)
+		replicas[0].link.on(nil, func(_ context.Context, op string) error {
+			if op == "finish" {
+				replicas[0].link.cut()
+			}
+			return nil
+		})
+		r.sleep(10 * time.Second)
+		times := r.times()
+		require.Len(t, times, 2)
+		assert.LessOrEqual(t, times[1]-times[0], 2150*time.Millisecond, "within the guard after the first")
+		_ = r.errors()
+	})
+}
+
 func TestTheRunOfAReplicaThatIsGoneIsRunAgainAfterItsLease(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		stuck := make(chan struct{})
@@ -120,6 +178,36 @@ func TestTheRunOfAReplicaThatIsGoneIsRunAgainAfterItsLease(t *testing.T) {
 		close(stuck)
 		r.sleep(time.Second)
 		_ = r.errors()
+	})
+}
+
+// Its poll was to be at the lease's end.
+func TestACallDuringAnotherReplicasRunIsCoveredWhenThatEndsEarly(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		replicas := r.members(2, throttle.Every(interval), func(context.Context) error {
+			time.Sleep(300 * time.Millisecond)
+			return nil
+		})
+		replicas[0].Call()
+		r.sleep(100 * time.Millisecond)
+		replicas[1].Call()
+		r.sleep(300 * time.Millisecond)
+		replicas[0].link.cut()
+		r.sleep(10 * time.Second)
+		assert.Equal(t, []time.Duration{0, 1100 * time.Millisecond}, r.times())
+	})
+}
+
+func TestAReplicaThatDoesNotCallAsksForNothing(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		replicas := r.members(2, throttle.Every(interval), nil)
+		r.sleep(interval) // the store's time is known
+		for range 10 {
+			replicas[0].Call()
+			r.sleep(2 * interval)
+		}
+		assert.Len(t, r.runs(), 10)
+		assert.Zero(t, replicas[1].link.claims.Load())
 	})
 }
 

@@ -123,7 +123,7 @@ func (t *Throttler) composeLocked(now time.Duration, step replica.Step) {
 	m := message{step: step, since: now, patience: firstPatience}
 	if step == replica.Claim {
 		if store, at := t.engine.base().clock(); store != 0 {
-			t.replica.Observe(at.Sub(t.origin), store)
+			t.replica.Suppose(at.Sub(t.origin), store)
 		}
 		t.claims++
 		m.claim = t.replica.SendClaim(now, t.session+"-"+strconv.FormatUint(t.claims, 36))
@@ -139,7 +139,7 @@ func (t *Throttler) composeLocked(now time.Duration, step replica.Step) {
 //
 // +checklocks:t.mu
 func (t *Throttler) fallBackLocked(now time.Duration) (until time.Duration) {
-	if !t.extras.local || t.phase != open || !errors.Is(t.trouble.last, ErrEngineUnavailable) {
+	if !t.extras.local || !errors.Is(t.trouble.last, ErrEngineUnavailable) {
 		return replica.Never
 	}
 	planned, until := t.replica.PlanLocal(now)
@@ -266,16 +266,20 @@ func (t *Throttler) due() {
 	t.replica.Notice(now + rand.N(t.replica.Rules.Guard))
 }
 
-// woken takes the news that a run of another replica has ended.
+// woken takes the news that a run of another replica has ended, or that a call was made
+// otherwise.
 func (t *Throttler) woken(w machine.Wake) {
 	now := t.lock()
 	defer t.settle(now)
 	switch {
 	case !t.replica.Pending():
-	case len(t.waits) > 0, w.Poll == machine.None:
+		if w.Poll == 0 { // as in due: nobody else may know
+			t.replica.Notice(now + rand.N(t.replica.Rules.Guard))
+		}
+	case len(t.waits) > 0: // the run may have been theirs, whatever is due next
 		t.replica.Notice(now)
 	default:
-		t.replica.Notice(now + w.Poll)
+		t.replica.Notice(now + max(w.Poll, 0))
 	}
 }
 
@@ -287,7 +291,7 @@ func (t *Throttler) begin(r *run) bool {
 	switch token, failures, begun := t.replica.Begin(now); {
 	case begun:
 		r.token, r.failures = token, failures
-	case t.phase != closed && t.replica.BeginLocal(now):
+	case t.replica.BeginLocal(now):
 	default:
 		t.late++
 		return false
@@ -318,7 +322,7 @@ func (t *Throttler) end(seen throttle.Run) *run {
 	default:
 		t.replica.End(f)
 	}
-	if len(r.waits) == 0 && t.phase == draining {
+	if t.phase == draining {
 		r.heard, t.drained = true, seen.Err
 	}
 	return r

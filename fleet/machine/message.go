@@ -161,7 +161,7 @@ type Due struct {
 }
 
 // A Wake tells that a run of Key has ended, and in how long the next is due; None if
-// nothing is pending.
+// nothing is pending, 0 too if a call was made by other means than a claim.
 type Wake struct {
 	Key  string
 	Poll time.Duration

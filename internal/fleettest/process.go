@@ -139,7 +139,12 @@ func (p *process) kill() {
 		p.killed = now()
 	}
 	p.mu.Unlock()
-	_ = syscall.Kill(-p.command.Process.Pid, syscall.SIGKILL) // it may have ended
+	select {
+	case <-p.ended: // its number may be another's by now
+		return
+	default:
+	}
+	_ = syscall.Kill(-p.command.Process.Pid, syscall.SIGKILL) // it may be about to end
 	<-p.ended
 }
 

@@ -213,9 +213,17 @@ func (r *Replica) by(now time.Duration) machine.Time {
 	return r.storeNow.Add(now - r.storeAt + r.Rules.Guard)
 }
 
-// Observe tells the store's time, of a reply to anybody that has come now.
+// Observe tells the store's time, of a reply that has come now.
 func (r *Replica) Observe(now time.Duration, store machine.Time) {
 	r.storeNow, r.storeAt = store, now
+}
+
+// Suppose tells the store's time in a reply about another key, which counts until one about
+// this has come: in a cluster that may be of another server's clock.
+func (r *Replica) Suppose(now time.Duration, store machine.Time) {
+	if r.storeNow == 0 {
+		r.Observe(now, store)
+	}
 }
 
 // Abandon gives the claim up that is out: whether it has reached the store is not known.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -45,12 +46,25 @@ func newServer(name string) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{folder: folder, settings: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}}
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it listens at once
-	if err != nil {
+	if s.port, err = freePort(); err != nil {
 		return nil, errors.Join(err, s.Remove())
 	}
-	s.port = listener.Addr().(*net.TCPAddr).Port //nolint:errcheck,forcetypeassert // it is one
-	return s, listener.Close()
+	return s, nil
+}
+
+// freePort returns a port that nobody listens on. It is below those that the kernel gives to
+// connections, so that it stays free while the server is down.
+func freePort() (port int, err error) {
+	const lowest, ports, attempts = 20000, 12000, 100
+	for range attempts {
+		port = lowest + rand.N(ports)
+		var listener net.Listener
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		if listener, err = net.Listen("tcp", address); err == nil { //nolint:noctx // it listens at once
+			return port, listener.Close()
+		}
+	}
+	return 0, err
 }
 
 // Folder returns the folder that holds what the server keeps, and its log.
