@@ -119,7 +119,12 @@ func (p *process) await(answer <-chan event) event {
 	case e := <-answer:
 		return e
 	case <-p.ended:
-		require.FailNow(p.t, "a process ended", "%s: %s", p.name, p.errors.String())
+		select {
+		case e := <-answer: // its last
+			return e
+		default:
+			require.FailNow(p.t, "a process ended", "%s: %s", p.name, p.errors.String())
+		}
 	case <-time.After(2 * patience()):
 		require.FailNow(p.t, "a process does not answer", p.name)
 	}
