@@ -348,12 +348,15 @@ func (r *Replica) grant(now time.Duration, reply machine.Reply) bool {
 	r.holdUntil, r.vain = 0, 0
 	r.register(r.sentCalls, reply.Generation)
 	r.phase, r.token, r.failures = granted, reply.Token, reply.Failures
-	if r.local || now < r.notBefore || now-r.sent > r.guard {
+	if r.local || now < r.notBefore || r.late(now) {
 		r.GiveBack()
 		return false
 	}
 	return true
 }
+
+// late reports whether a run whose claim is answered may not start any more.
+func (r *Replica) late(now time.Duration) bool { return now-r.sent > r.guard }
 
 // Discharge ends what is planned and has not begun: no more claims are sent.
 func (r *Replica) Discharge() {
@@ -378,7 +381,7 @@ func (r *Replica) Begin(now time.Duration) (token int64, failures int, begun boo
 	if r.phase != granted {
 		return 0, 0, false
 	}
-	if now-r.sent > r.guard {
+	if r.late(now) {
 		r.GiveBack()
 		return 0, 0, false
 	}

@@ -1,0 +1,107 @@
+package replica
+
+import (
+	"slices"
+	"time"
+
+	"github.com/throttle-go/throttle/fleet/machine"
+)
+
+// This file holds what a check that explores all states needs of one: to copy it, and
+// to see whether it has been there.
+
+// Clone returns a copy of r that shares nothing with it.
+func (r *Replica) Clone() *Replica {
+	c := *r
+	c.registered = slices.Clone(r.registered)
+	return &c
+}
+
+// A View is all of a Replica but its Rules. The fields are those of the same name.
+type View struct {
+	Calls   uint64
+	Pending bool
+	Newest  time.Duration
+	Dirty   bool
+
+	Out       bool
+	Claim     machine.Claim
+	Sent      time.Duration
+	SentCalls uint64
+	Guard     time.Duration
+
+	HoldUntil time.Duration
+	PollAt    time.Duration
+	Polling   bool
+	Vain      int
+
+	Phase    Phase
+	Token    int64
+	Failures int
+	RenewAt  time.Duration
+	LeaseEnd time.Duration
+	Lost     bool
+	Finish   machine.Finish
+
+	Local     bool
+	NotBefore time.Duration
+
+	Seen     int64
+	StoreNow machine.Time
+	StoreAt  time.Duration
+
+	Registered []Registration
+}
+
+// A Registration is a registration of a View.
+type Registration struct {
+	Through    uint64
+	Generation int64
+}
+
+// A Phase is the phase of a View.
+type Phase = phase
+
+// The phases.
+const (
+	Idle      = idle
+	Granted   = granted
+	Running   = running
+	Finishing = finishing
+)
+
+// View returns what r is.
+func (r *Replica) View() View {
+	var registered []Registration
+	for _, g := range r.registered {
+		registered = append(registered, Registration{g.through, g.generation})
+	}
+	return View{
+		Calls:      r.calls,
+		Pending:    r.pending,
+		Newest:     r.newest,
+		Dirty:      r.dirty,
+		Out:        r.out,
+		Claim:      r.claim,
+		Sent:       r.sent,
+		SentCalls:  r.sentCalls,
+		Guard:      r.guard,
+		HoldUntil:  r.holdUntil,
+		PollAt:     r.pollAt,
+		Polling:    r.polling,
+		Vain:       r.vain,
+		Phase:      r.phase,
+		Token:      r.token,
+		Failures:   r.failures,
+		RenewAt:    r.renewAt,
+		LeaseEnd:   r.leaseEnd,
+		Lost:       r.lost,
+		Finish:     r.finish,
+		Local:      r.local,
+		NotBefore:  r.notBefore,
+		Seen:       r.seen,
+		StoreNow:   r.storeNow,
+		StoreAt:    r.storeAt,
+		Registered: registered,
+	}
+}

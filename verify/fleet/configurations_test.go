@@ -1,0 +1,47 @@
+package fleet_test
+
+import (
+	"github.com/throttle-go/throttle/fleet/machine"
+	"github.com/throttle-go/throttle/verify/fleet"
+)
+
+// This file holds what the configurations of searches and faults are made of.
+
+// In the tables long names would hide what differs from line to line.
+type configuration = fleet.Configuration
+
+// of returns budgets for one fault of each kind, two of one that is there twice.
+func of(kinds ...fleet.Kind) (budgets [fleet.KindCount]int) {
+	for _, k := range kinds {
+		budgets[k]++
+	}
+	return budgets
+}
+
+// small returns a configuration of two replicas, with as many calls, hints and faults,
+// of the kinds given.
+func small(calls, hints, faults int, kinds ...fleet.Kind) configuration {
+	return configuration{
+		Replicas: 2, Calls: calls, Hints: hints,
+		Interval: 2, Guard: 1, Lease: 7, Second: fleet.Policy{Interval: 1, Guard: 2},
+		Run: 1, Slow: 2, Patience: 4, Retries: []int{1, 5}, Step: 5,
+		Faults: faults, Of: of(kinds...),
+	}
+}
+
+// with returns c, changed.
+func with(c configuration, change func(*configuration)) configuration {
+	change(&c)
+	return c
+}
+
+func local(c *configuration)      { c.Local = true }
+func three(c *configuration)      { c.Replicas = 3 }
+func shortLease(c *configuration) { c.Lease, c.Run = 3, 2 }
+func far(c *configuration)        { c.Step = 60 }
+func near(c *configuration)       { c.Step = 1 }
+func slowThere(c *configuration)  { c.There = 1 }
+func slowBack(c *configuration)   { c.Back = 1 }
+
+// forgetful makes ticks so long that the store forgets claims within a search.
+func forgetful(c *configuration) { c.Tick, c.Patience = machine.KeepIDs/5, 2 }

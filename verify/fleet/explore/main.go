@@ -1,0 +1,26 @@
+// Command explore searches the configuration that it reads from its standard input, and
+// writes what it has found to its standard output, both as JSON. The tests of package
+// fleet build it with faults in what it explores.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"github.com/throttle-go/throttle/verify/fleet"
+)
+
+func main() {
+	debug.SetGCPercent(400) // a search keeps most of what it makes for a while
+	var c fleet.Configuration
+	err := json.NewDecoder(os.Stdin).Decode(&c)
+	if err == nil {
+		err = json.NewEncoder(os.Stdout).Encode(fleet.Search(c))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1) //nolint:forbidigo // a program of its own
+	}
+}
