@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // This file holds every error of the package, beside those of package throttle.
@@ -30,10 +31,24 @@ var (
 
 	// ErrLate is the error of a run whose callback was not entered, as too much time had
 	// passed since its claim was sent: more than the guard, see [WithGuard]. The grant was
-	// given back, and the calls are kept. The error handler, observers and tracers
-	// receive it; Do does not.
+	// given back, and the calls are kept. The error handler and tracers receive it; Do and
+	// observers do not, as there was no run.
 	ErrLate = errors.New("throttle: grant came too late")
 )
+
+// A namedError is an error of the variables here, or of package throttle's, with the
+// throttler's name in its text.
+type namedError struct {
+	name string
+	err  error
+}
+
+func (e *namedError) Error() string {
+	const prefix = "throttle: "
+	return prefix + e.name + ": " + strings.TrimPrefix(e.err.Error(), prefix)
+}
+
+func (e *namedError) Unwrap() error { return e.err }
 
 // An EngineError says that an operation of the store failed. The call is kept and the
 // operation repeated. The error handler receives the first of a row; Do's error wraps
@@ -75,7 +90,8 @@ func (e *StateError) Error() string {
 
 // A MismatchError says that another replica's policy for the key is not this one's.
 // Each grant is followed by the spacing of the policy it was asked for with, so that
-// the fleet works on; the error handler receives this once for each other policy.
+// the fleet works on; the error handler receives this once, and again when the other
+// policy changes.
 type MismatchError struct {
 	Key   string
 	Own   string // this replica's policy, lease and guard

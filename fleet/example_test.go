@@ -76,7 +76,7 @@ func ExampleThrottler_Shutdown() {
 	fmt.Println(t.Do(ctx))
 	// Output:
 	// <nil>
-	// throttle: closed: snapshot
+	// throttle: snapshot: closed
 }
 
 func ExampleRunLocal() {

@@ -103,7 +103,7 @@ func WithTracer(
 
 // WithLease sets how long a grant holds that is not prolonged: how long a run that was
 // due waits if the process that should have run it dies. While a run goes on its lease
-// is prolonged three times as often. More than twice the guard; 10 s by default.
+// is prolonged every third of d. More than twice the guard; 10 s by default.
 func WithLease(d time.Duration) Option {
 	return func(s *settings) *throttle.PolicyError {
 		if d < time.Millisecond || d > machine.MaxSpan {

@@ -3,7 +3,6 @@ package fleet
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -335,8 +334,8 @@ func (t *Throttler) interrupted(ctx context.Context) error {
 	return t.interruptedLocked(ctx)
 }
 
-// named returns err, one of package throttle's, with the Throttler's name.
-func (t *Throttler) named(err error) error { return fmt.Errorf("%w: %s", err, t.extras.name) }
+// named returns err with the Throttler's name.
+func (t *Throttler) named(err error) error { return &namedError{t.extras.name, err} }
 
 // tell hands err to the error handler. No lock is held here.
 func (t *Throttler) tell(err error, attrs ...slog.Attr) {

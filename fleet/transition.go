@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -372,7 +373,7 @@ func (t *Throttler) closeAt(cause error) (unwatch func() bool) {
 	t.phase, t.closedAt = closed, now
 	err := t.named(throttle.ErrClosed)
 	if cause != nil {
-		err = errors.Join(err, cause)
+		err = fmt.Errorf("%w: %w", err, cause)
 	}
 	t.replica.Cancel()
 	t.replica.Discharge()
