@@ -8,10 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/throttle-go/throttle/adapters/fleetpg"
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
@@ -116,6 +118,10 @@ func TestListenTellsOfCallsInTransactions(t *testing.T) {
 	wakes := make(chan machine.Wake, 10)
 	go func() { ended <- engine.Listen(ctx, func(w machine.Wake) { wakes <- w }) }()
 	eventually(t, pool, 1, "query LIKE 'LISTEN %' AND state = 'idle'")
+	elsewhere := newEngine(t, d.pool(t), fleetpg.WithNamespace("elsewhere"))
+	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		return elsewhere.CallTx(t.Context(), tx, "a key of another namespace")
+	}))
 	tx, err := pool.Begin(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, engine.CallTx(t.Context(), tx, "it's a key"))
