@@ -32,17 +32,21 @@
 // A call counts as told to the store, too, if its replica did not tell it as it joins
 // what is pending there.
 //
-// The state is visited as [Alike] says: what decides nothing any more is the same.
-// What a process does at once, on its own, is part of the step that made it want that.
-// What else is left out:
+// What decides nothing any more is left out of what states are told apart by; [Alike] shows
+// that no more is. What a process does at once, on its own, is part of the step
+// that made it want that. What else is left out:
 //
-//   - Paused stands for all that makes a process late: a goroutine that waits for its turn,
-//     a callback that is entered long after the clock was read for the last time.
+//   - A pause stands for all that makes a process late: a goroutine that waits for its
+//     turn, a callback that is entered long after the clock was read for the last time.
 //   - The store answers in no time, and the look at the index is one step with its answer.
 //   - Once all is calm there is one order of steps: [Search] follows that alone, from
 //     every state.
-//   - Two grants are never in one microsecond, with a loss of state between them.
+//   - No two grants are in one microsecond, with a loss of state between them.
 //   - There is one key, and no Do's context ends: neither matters to a replica.
+//   - A key whose calls all came from processes that have crashed is due by the index
+//     alone, which does not follow a clock that is stepped back: that run waits for as long
+//     as the clock takes to come there again. Both are searched together with small steps
+//     only.
 //
 // The tests put faults in the code explored, one for each thing that it rests on, and
 // the search must find out.

@@ -55,7 +55,7 @@ func (c *change) own(mv move, p *process) {
 		c.call(p, func() { p.r.EndLocal(now, true) })
 	case Look:
 		c.hints++
-		p.r.Observe(now, c.clock(c.state))
+		p.r.Suppose(now, c.clock(c.state))
 		p.r.Notice(now)
 	case Wake:
 		c.hints++

@@ -78,7 +78,7 @@ func searches() map[string]bounded {
 		"a slow way back, and a crash":  {1, 30_000, with(small(2, 0, 1, fleet.Crash), slowBack)},
 		"more renewals":                 {10, 450_000, with(small(2, 0, 0), shortLease)},
 		"more runs without a grant":     {10, 450_000, with(small(1, 1, 2, fleet.Loss, fleet.Failure), local)},
-		"more claims are forgotten":     {10, 600_000, with(small(2, 0, 1, fleet.Copy), forgetful)},
+		"more claims are forgotten":     {10, 130_000, with(small(2, 0, 1, fleet.Copy), forgetful)},
 		"more steps back by a lot":      {10, 180_000, with(small(2, 0, 1, fleet.Backward), far)},
 		"a policy, and slowness":        {10, 590_000, small(2, 0, 2, fleet.Steering, fleet.Slowness)},
 		"a loss of state, and of time":  {10, 1_600_000, small(2, 0, 2, fleet.Rollback, fleet.Backward)},
@@ -89,7 +89,7 @@ func searches() map[string]bounded {
 			searches["one fault: "+k.String()] = bounded{1, 18_000, small(2, 0, 1, k)}
 		}
 		searches["one fault, and a hint: "+k.String()] = bounded{10, 90_000, small(2, 1, 1, k)}
-		searches["one fault, and three replicas: "+k.String()] = bounded{10, 30_000, with(small(2, 0, 1, k), three)}
+		searches["one fault, two hints, and three replicas: "+k.String()] = bounded{10, 200, with(small(1, 2, 1, k), three)}
 	}
 	searches["two faults of any kinds"] = bounded{10, 1_400_000, small(1, 0, 2, all...)}
 	return searches
