@@ -121,18 +121,34 @@ func (b *Base) work(ctx context.Context, engine Engine, before <-chan struct{}, 
 	listener.Go(func() { b.listen(ctx, engine) })
 
 	reached := true
+	var looks reading
 	for ctx.Err() == nil {
-		wait, err := b.look(ctx, engine)
+		wait, err := b.look(ctx, engine, &looks)
 		if err == nil && !reached {
-			b.hurry()
+			b.each((*Throttler).hurry) // the store can be reached again
 		}
 		reached = err == nil
 		sleep(ctx, wait)
 	}
 }
 
+// A reading is one of the store's clock.
+type reading struct {
+	store machine.Time
+	at    time.Time
+}
+
+// steppedBack takes the next reading, and reports whether the clock has stepped back in
+// between: by as much as looks are apart, at least.
+func (r *reading) steppedBack(store machine.Time) bool {
+	before, now := *r, time.Now()
+	*r = reading{store, now}
+	return before.store != 0 && store.Sub(before.store) < now.Sub(before.at)-lookEvery
+}
+
 // look tells the throttlers whose keys are due, and returns in how long to look again.
-func (b *Base) look(ctx context.Context, engine Engine) (wait time.Duration, err error) {
+// looks is the reading of the look before.
+func (b *Base) look(ctx context.Context, engine Engine, looks *reading) (wait time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	for skip := 0; ; {
@@ -141,6 +157,11 @@ func (b *Base) look(ctx context.Context, engine Engine) (wait time.Duration, err
 			return lookEvery/2 + rand.N(lookEvery), err
 		}
 		b.observe(due.Now)
+		if looks.steppedBack(due.Now) {
+			// The index is of the time before: a key whose replica is gone would be due
+			// later by the step. A claim brings it to the time now.
+			b.each((*Throttler).due)
+		}
 		for _, key := range due.Keys {
 			for _, t := range b.of(key) {
 				t.due()
@@ -173,8 +194,8 @@ func (b *Base) listen(ctx context.Context, engine Engine) {
 	}
 }
 
-// hurry tells all throttlers that the store can be reached again.
-func (b *Base) hurry() {
+// each does something with all throttlers.
+func (b *Base) each(do func(*Throttler)) {
 	b.mu.Lock()
 	var all []*Throttler
 	for _, some := range b.throttlers {
@@ -182,7 +203,7 @@ func (b *Base) hurry() {
 	}
 	b.mu.Unlock()
 	for _, t := range all {
-		t.hurry()
+		do(t)
 	}
 }
 

@@ -262,6 +262,22 @@ func TestStepsOfTheStoresClock(t *testing.T) {
 	}
 }
 
+// The index was made by the clock before.
+func TestAStepBackStallsNoCallWhoseReplicaIsGone(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		replicas := r.members(2, throttle.Every(interval), nil)
+		require.NoError(r, replicas[0].Do(r.Context()))
+		replicas[0].Call()
+		r.sleep(100 * time.Millisecond)
+		replicas[0].link.cut()
+		r.store.Step(-time.Hour)
+		r.sleep(10 * time.Second)
+		times := r.times()
+		require.Len(r, times, 2)
+		assert.Less(r, times[1], 5*time.Second)
+	})
+}
+
 func TestARunWhoseLeaseIsLostIsCancelled(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		var cause error
