@@ -22,5 +22,6 @@ func TestScenarios(t *testing.T) {
 	forEachServer(t, func(t *testing.T, s *server) { fleettest.Run(t, s) })
 }
 
-// TestScenariosOfAClockThatSteps: the clock of a real server is the machine's.
-func TestScenariosOfAClockThatSteps(t *testing.T) { fleettest.Run(t, newSteppedServer(t)) }
+// TestScenariosOfAClockThatSteps runs those in which the store's state or its clock is not
+// what it was: the clock of a real server is the machine's.
+func TestScenariosOfAClockThatSteps(t *testing.T) { fleettest.Run(t, newSteppedServer(t), 11, 15) }
