@@ -119,5 +119,5 @@ api: ## incompatible changes of the API since the last tag
 	test -z "$$changes" || { echo "incompatible with $$tag:"; echo "$$changes"; exit 1; }; \
 	echo "api: compatible with $$tag"
 
-ci: FUZZTIME = 20s
+ci: FUZZTIME = 10s
 ci: lint cross examples cover api fuzz test ## what has to pass before a merge
