@@ -27,11 +27,9 @@ type Base struct {
 	// Closed once the last poller has ended; nil if there never was one.
 	// +checklocks:mu
 	stopped chan struct{}
-	// The store's time in the last reply, and when that came.
+	// Of the last reply.
 	// +checklocks:mu
-	store machine.Time
-	// +checklocks:mu
-	storeAt time.Time
+	last reading
 }
 
 func (b *Base) base() *Base { return b }
@@ -92,15 +90,14 @@ func (b *Base) of(key string) []*Throttler {
 func (b *Base) observe(store machine.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.store, b.storeAt = store, time.Now()
+	b.last = reading{store, time.Now()}
 }
 
-// clock returns the store's time in the last reply, 0 if none came yet, and when that
-// came.
-func (b *Base) clock() (store machine.Time, at time.Time) {
+// clock returns the reading of the last reply, the zero reading if none came yet.
+func (b *Base) clock() reading {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.store, b.storeAt
+	return b.last
 }
 
 // The poller's times.
@@ -132,7 +129,7 @@ func (b *Base) work(ctx context.Context, engine Engine, before <-chan struct{}, 
 	}
 }
 
-// A reading is one of the store's clock.
+// A reading is one of the store's clock, in a reply that came at at.
 type reading struct {
 	store machine.Time
 	at    time.Time

@@ -20,11 +20,7 @@ const maxKey = 512
 // refuse returns what is wrong with the arguments of New.
 func (s *settings) refuse(engine Engine, key string, p throttle.Policy, fn func(context.Context) error) []error {
 	problems := s.refusePolicy(p)
-	refuse := func(wrong bool, field string, value any, reason string) {
-		if wrong {
-			problems = append(problems, &throttle.PolicyError{Field: field, Value: value, Reason: reason})
-		}
-	}
+	refuse := refuser(&problems)
 	refuse(engine == nil, "engine", nil, mustNotBeNil)
 	refuse(fn == nil, "callback", nil, mustNotBeNil)
 	refuse(key == "" || len(key) > maxKey || !utf8.ValidString(key) || strings.ContainsRune(key, 0),
@@ -38,11 +34,7 @@ func (s *settings) refusePolicy(p throttle.Policy) []error {
 	if err := p.Validate(); err != nil {
 		problems = append(problems, err)
 	}
-	refuse := func(wrong bool, field string, value any, reason string) {
-		if wrong {
-			problems = append(problems, &throttle.PolicyError{Field: field, Value: value, Reason: reason})
-		}
-	}
+	refuse := refuser(&problems)
 	const tooLong = "must be at most fifty years"
 	refuse(p.Burst > 1, "Burst", p.Burst, notShared)
 	refuse(p.Quiet != 0, "Quiet", p.Quiet, notShared)
@@ -57,6 +49,15 @@ func (s *settings) refusePolicy(p throttle.Policy) []error {
 	guard := s.guardOf(p)
 	refuse(s.lease <= 2*guard, "WithLease", s.lease, fmt.Sprintf("must be more than twice the guard of %v", guard))
 	return problems
+}
+
+// refuser returns what adds a problem if something is wrong.
+func refuser(problems *[]error) func(wrong bool, field string, value any, reason string) {
+	return func(wrong bool, field string, value any, reason string) {
+		if wrong {
+			*problems = append(*problems, &throttle.PolicyError{Field: field, Value: value, Reason: reason})
+		}
+	}
 }
 
 // guardOf returns the guard.

@@ -123,8 +123,8 @@ func (t *Throttler) wantsLocked(step replica.Step) bool {
 func (t *Throttler) composeLocked(now time.Duration, step replica.Step) {
 	m := message{step: step, since: now, patience: firstPatience}
 	if step == replica.Claim {
-		if store, at := t.engine.base().clock(); store != 0 {
-			t.replica.Suppose(at.Sub(t.origin), store)
+		if last := t.engine.base().clock(); last.store != 0 {
+			t.replica.Suppose(last.at.Sub(t.origin), last.store)
 		}
 		t.claims++
 		m.claim = t.replica.SendClaim(now, t.session+"-"+strconv.FormatUint(t.claims, 36))
@@ -255,15 +255,22 @@ func (t *Throttler) hurry() {
 	t.trouble.retryAt = min(t.trouble.retryAt, now+rand.N(recovery))
 }
 
-// due takes the index's word that the key is due. Replicas with calls poll at that time
-// anyway; others do so a little later each, so that they need not.
+// due takes the index's word that the key is due.
 func (t *Throttler) due() {
 	now := t.lock()
 	defer t.settle(now)
 	if t.replica.Pending() {
 		t.replica.Notice(now)
-		return
+	} else {
+		t.standByLocked(now)
 	}
+}
+
+// standByLocked has a replica without calls poll for others'. Those with calls poll at
+// once; others do so a little later each, so that they need not.
+//
+// +checklocks:t.mu
+func (t *Throttler) standByLocked(now time.Duration) {
 	t.replica.Notice(now + rand.N(t.replica.Rules.Guard))
 }
 
@@ -274,8 +281,8 @@ func (t *Throttler) woken(w machine.Wake) {
 	defer t.settle(now)
 	switch {
 	case !t.replica.Pending():
-		if w.Poll == 0 { // as in due: nobody else may know
-			t.replica.Notice(now + rand.N(t.replica.Rules.Guard))
+		if w.Poll == 0 { // nobody else may know
+			t.standByLocked(now)
 		}
 	case len(t.waits) > 0: // the run may have been theirs, whatever is due next
 		t.replica.Notice(now)
