@@ -14,7 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/throttle-go/throttle"
-	"github.com/throttle-go/throttle/internal/sources"
+	"github.com/throttle-go/throttle/adapters/internal/sources"
 )
 
 // This file holds the span of a run.

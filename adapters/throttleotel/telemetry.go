@@ -9,7 +9,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/throttle-go/throttle/internal/sources"
+	"github.com/throttle-go/throttle/adapters/internal/sources"
 )
 
 // This file holds what New builds.

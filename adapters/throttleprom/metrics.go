@@ -7,7 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/throttle-go/throttle/internal/sources"
+	"github.com/throttle-go/throttle/adapters/internal/sources"
 )
 
 // This file holds Metrics: how it is built, and what it hands to a registry.

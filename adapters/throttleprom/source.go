@@ -4,7 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/throttle-go/throttle"
-	"github.com/throttle-go/throttle/internal/sources"
+	"github.com/throttle-go/throttle/adapters/internal/sources"
 )
 
 // This file holds the metrics of what throttlers say of themselves, read at each scrape.

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle"
-	"github.com/throttle-go/throttle/internal/sources"
+	"github.com/throttle-go/throttle/adapters/internal/sources"
 )
 
 // A fake is a source that says what it is told to, and does something meanwhile.
