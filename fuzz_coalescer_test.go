@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/throttle-go/throttle"
-	"github.com/throttle-go/throttle/internal/reference"
+	"github.com/throttle-go/throttle/internal/testkit/reference"
 )
 
 // FuzzCoalescer turns bytes into a scenario and plays it.

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/throttle-go/throttle/internal/reference"
+	"github.com/throttle-go/throttle/internal/testkit/reference"
 )
 
 // FuzzThrottler turns bytes into a scenario and plays it.

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/throttle-go/throttle"
-	"github.com/throttle-go/throttle/internal/reference"
+	"github.com/throttle-go/throttle/internal/testkit/reference"
 )
 
 // A duet plays one script.

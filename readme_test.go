@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/throttle-go/throttle/internal/snippet"
+	"github.com/throttle-go/throttle/internal/testkit/snippet"
 )
 
 // This file holds the README to what it shows: its Go compiles, its commands are

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/throttle-go/throttle/internal/snippet"
+	"github.com/throttle-go/throttle/internal/testkit/snippet"
 )
 
 // This file holds POLICIES.md to the scenarios: it shows each picture once, under

@@ -3,7 +3,7 @@
 // so that what it needs stays out of the library's.
 //
 //   - property: random scenarios in fake time, compared step by step with the
-//     reference model of internal/reference; one that fails is shrunk.
+//     reference model of internal/testkit/reference; one that fails is shrunk.
 //   - linearizability: histories of real goroutines in real time, each of which
 //     must be what a Throttler does to which one thing is done after the other.
 //   - interleaving: an exhaustive search, up to a bound, of the orders in which the

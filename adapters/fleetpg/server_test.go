@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle/adapters/fleetpg"
-	"github.com/throttle-go/throttle/internal/fleettest"
-	"github.com/throttle-go/throttle/internal/servers"
+	"github.com/throttle-go/throttle/internal/testkit/fleettest"
+	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 
 // This file holds the servers and databases that the tests use.

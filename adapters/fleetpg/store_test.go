@@ -14,7 +14,7 @@ import (
 
 	"github.com/throttle-go/throttle/adapters/fleetpg"
 	"github.com/throttle-go/throttle/fleet"
-	"github.com/throttle-go/throttle/internal/fleettest"
+	"github.com/throttle-go/throttle/internal/testkit/fleettest"
 )
 
 // This file holds the store that scenarios of whole fleets are run on.

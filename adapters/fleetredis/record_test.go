@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/throttle-go/throttle/internal/fleettest"
+	"github.com/throttle-go/throttle/internal/testkit/fleettest"
 )
 
 // This file holds how grants are read from what a server was told to store.

@@ -5,7 +5,7 @@ package fleetredis_test
 import (
 	"testing"
 
-	"github.com/throttle-go/throttle/internal/fleettest"
+	"github.com/throttle-go/throttle/internal/testkit/fleettest"
 )
 
 // This file runs the scenarios that a fleet has to get through.

@@ -23,7 +23,7 @@ import (
 
 	"github.com/throttle-go/throttle/adapters/fleetredis"
 	"github.com/throttle-go/throttle/fleet"
-	"github.com/throttle-go/throttle/internal/servers"
+	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 
 // This file holds servers of the tests' own, and what their append-only files tell.

@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/throttle-go/throttle/internal/snippet"
+	"github.com/throttle-go/throttle/internal/testkit/snippet"
 )
 
 // This file holds that what the project's README shows of this package compiles.

@@ -33,7 +33,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/throttle-go/throttle/internal/servers"
+	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 
 func main() {

@@ -18,7 +18,7 @@ import (
 
 	"github.com/throttle-go/throttle/fleet"
 	"github.com/throttle-go/throttle/fleet/machine"
-	"github.com/throttle-go/throttle/internal/servers"
+	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 
 // The processes that it starts are this test's program.

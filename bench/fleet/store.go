@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/throttle-go/throttle/fleet"
-	"github.com/throttle-go/throttle/internal/servers"
+	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 
 // This file holds the stores, and what a client of one does.

@@ -41,7 +41,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/throttle-go/throttle/internal/servers"
+	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 
 const (

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/throttle-go/throttle/internal/servers"
+	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 
 // The example's processes are this test's program.

@@ -6,7 +6,7 @@ package interleaving
 //
 // The search sees what comes of the order of steps. It takes for due what this file
 // says, so that it cannot see an error that this file shares with policy.go. The
-// model of internal/reference can tell, which was written from the rules alone.
+// model of internal/testkit/reference can tell, which was written from the rules alone.
 
 // A Policy is a throttle.Policy in ticks.
 type Policy struct {

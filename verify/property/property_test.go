@@ -10,7 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/throttle-go/throttle/internal/reference"
+	"github.com/throttle-go/throttle/internal/testkit/reference"
 	"github.com/throttle-go/throttle/verify/internal/effort"
 )
 

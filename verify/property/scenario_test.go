@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/throttle-go/throttle"
-	"github.com/throttle-go/throttle/internal/reference"
+	"github.com/throttle-go/throttle/internal/testkit/reference"
 )
 
 var (

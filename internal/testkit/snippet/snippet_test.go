@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/throttle-go/throttle/internal/snippet"
+	"github.com/throttle-go/throttle/internal/testkit/snippet"
 )
 
 var packages = map[string]string{"bytes": "bytes", "time": "time"}

@@ -18,7 +18,7 @@ import (
 
 	"github.com/throttle-go/throttle/fleet"
 	"github.com/throttle-go/throttle/fleet/machine"
-	"github.com/throttle-go/throttle/internal/fleettest"
+	"github.com/throttle-go/throttle/internal/testkit/fleettest"
 )
 
 // This file runs the scenarios on a store that is small enough to live in the test: an

@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/throttle-go/throttle/internal/servers"
+	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 
 func TestServersAreKilledAndStartedAgain(t *testing.T) {
