@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/throttle-go/throttle/fleet/internal/replica"
 	"github.com/throttle-go/throttle/fleet/machine"
-	"github.com/throttle-go/throttle/internal/replica"
 )
 
 // This file holds the messages to the engine. At most one is out at a time, and is sent

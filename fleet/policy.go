@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/fleet/internal/replica"
 	"github.com/throttle-go/throttle/fleet/machine"
-	"github.com/throttle-go/throttle/internal/replica"
 )
 
 // This file holds what may be asked of a throttler, and what that means for a replica.

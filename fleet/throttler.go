@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/throttle-go/throttle"
-	"github.com/throttle-go/throttle/internal/replica"
+	"github.com/throttle-go/throttle/fleet/internal/replica"
 )
 
 // This file holds the public methods of a Throttler, each a line or two over a transition

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/fleet/internal/replica"
 	"github.com/throttle-go/throttle/fleet/machine"
 	"github.com/throttle-go/throttle/internal/backoff"
-	"github.com/throttle-go/throttle/internal/replica"
 )
 
 // This file holds the transitions of a Throttler. Each changes the state under the lock

@@ -3,7 +3,7 @@ package fleet
 import (
 	"slices"
 
-	"github.com/throttle-go/throttle/internal/replica"
+	"github.com/throttle-go/throttle/fleet/internal/replica"
 )
 
 // This file holds what follows once all is calm: nobody calls, nothing goes wrong, and

@@ -18,7 +18,7 @@ import (
 // The files with faults, from the root of the module above.
 const (
 	machineFile = "fleet/machine/state.go"
-	replicaFile = "internal/replica/replica.go"
+	replicaFile = "fleet/internal/replica/replica.go"
 	modelFile   = "verify/fleet/process.go" // as package fleet of the library, of which it is a model
 )
 

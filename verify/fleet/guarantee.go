@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/throttle-go/throttle/fleet/internal/replica"
 	"github.com/throttle-go/throttle/fleet/machine"
-	"github.com/throttle-go/throttle/internal/replica"
 )
 
 // This file holds the guarantees.

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/throttle-go/throttle/fleet/internal/replica"
 	"github.com/throttle-go/throttle/fleet/machine"
-	"github.com/throttle-go/throttle/internal/replica"
 )
 
 // This file holds what makes two states the same: all that decides what may follow.

@@ -1,6 +1,6 @@
 package fleet
 
-import "github.com/throttle-go/throttle/internal/replica"
+import "github.com/throttle-go/throttle/fleet/internal/replica"
 
 // This file holds which moves a state permits, always in the same order.
 

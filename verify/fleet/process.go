@@ -3,8 +3,8 @@ package fleet
 import (
 	"strconv"
 
+	"github.com/throttle-go/throttle/fleet/internal/replica"
 	"github.com/throttle-go/throttle/fleet/machine"
-	"github.com/throttle-go/throttle/internal/replica"
 )
 
 // This file holds the steps of a process: it drives its replica as a Throttler of

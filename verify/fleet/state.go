@@ -4,8 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/throttle-go/throttle/fleet/internal/replica"
 	"github.com/throttle-go/throttle/fleet/machine"
-	"github.com/throttle-go/throttle/internal/replica"
 )
 
 // This file holds the state of the model: the store, the processes with their

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/throttle-go/throttle/internal/replica"
+	"github.com/throttle-go/throttle/fleet/internal/replica"
 )
 
 // This file holds how a path is printed.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/throttle-go/throttle/internal/replica"
+	"github.com/throttle-go/throttle/fleet/internal/replica"
 )
 
 // A field that a View leaves out would make states the same that are not.
