@@ -10,7 +10,7 @@ MUTANT   := -count=1 -short -failfast -vet=off -skip=TestReadmeCompiles
 EXAMPLE  ?= -duration 2s
 BENCH    ?= -json bench.json
 EFFORT   ?= 10
-CHECKS   ?= property linearizability interleaving fleet litmus
+CHECKS   ?= property linearizability interleaving litmus
 
 MODULE  := github.com/throttle-go/throttle
 TOOL    := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
@@ -63,6 +63,7 @@ fuzz: ## every fuzz target of the root package, FUZZTIME each
 
 verify: ## CHECKS, EFFORT times as thorough as in test; 30 for a minute of litmus
 	cd verify && $(GO) test -count=1 -p 1 -timeout 1h -v $(CHECKS:%=./%) -effort $(EFFORT)
+	$(GO) test -count=1 -timeout 1h -v ./fleet/internal/explore -effort $(EFFORT)
 
 bench: ## one table, this library beside its peers
 	cd bench && $(GO) run . $(BENCH)

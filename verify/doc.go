@@ -9,14 +9,12 @@
 //   - interleaving: an exhaustive search, up to a bound, of the orders in which the
 //     steps of all goroutines can come; and what ties the model that is searched
 //     to the library.
-//   - fleet: an exhaustive search, up to a bound, of all that can befall replicas that share
-//     a throttle, and their store.
 //   - litmus: on real cores, the one outcome that the memory model must forbid.
 //   - tracing: what the execution tracer of runtime/trace shows of runs.
 //   - browser: the page of throttledebug in a real browser, which it needs.
 //
 // Each is a directory. `go test ./...` runs all of it in short; `make verify`, in the
-// module above, runs as much more of the first five as its EFFORT says, but for the
-// searches: those have two sizes only, the larger from 10 on. In mutants is the program
+// module above, runs as much more of the first four as its EFFORT says, but for the
+// search: it has two sizes only, the larger from 10 on. In mutants is the program
 // that tells how well the library's tests notice a fault.
 package verify

@@ -17,8 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/internal/testkit/effort"
 	"github.com/throttle-go/throttle/verify/interleaving"
-	"github.com/throttle-go/throttle/verify/internal/effort"
 )
 
 const tick = time.Second

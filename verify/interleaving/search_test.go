@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/throttle-go/throttle/internal/testkit/effort"
 	"github.com/throttle-go/throttle/verify/interleaving"
-	"github.com/throttle-go/throttle/verify/internal/effort"
 )
 
 // A bounded is a configuration to search.

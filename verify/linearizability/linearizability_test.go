@@ -19,7 +19,7 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"github.com/throttle-go/throttle"
-	"github.com/throttle-go/throttle/verify/internal/effort"
+	"github.com/throttle-go/throttle/internal/testkit/effort"
 )
 
 // checkTimeout is for one history, which usually takes some milliseconds.

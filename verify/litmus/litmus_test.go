@@ -28,7 +28,7 @@ import (
 	"time"
 
 	"github.com/throttle-go/throttle"
-	"github.com/throttle-go/throttle/verify/internal/effort"
+	"github.com/throttle-go/throttle/internal/testkit/effort"
 )
 
 var budgetFlag = flag.Duration("litmus", 0, "run the litmus test this long, instead of two seconds times effort, a minute at most")

@@ -10,8 +10,8 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/throttle-go/throttle/internal/testkit/effort"
 	"github.com/throttle-go/throttle/internal/testkit/reference"
-	"github.com/throttle-go/throttle/verify/internal/effort"
 )
 
 // Of each effort, the scenarios to be played, and the steps that they must have. How

@@ -1,17 +1,17 @@
-package fleet_test
+package explore_test
 
 import (
+	"github.com/throttle-go/throttle/fleet/internal/explore"
 	"github.com/throttle-go/throttle/fleet/machine"
-	"github.com/throttle-go/throttle/verify/fleet"
 )
 
 // This file holds what the configurations of searches and faults are made of.
 
 // In the tables long names would hide what differs from line to line.
-type configuration = fleet.Configuration
+type configuration = explore.Configuration
 
 // of returns budgets for one fault of each kind, two of one that is there twice.
-func of(kinds ...fleet.Kind) (budgets [fleet.KindCount]int) {
+func of(kinds ...explore.Kind) (budgets [explore.KindCount]int) {
 	for _, k := range kinds {
 		budgets[k]++
 	}
@@ -20,10 +20,10 @@ func of(kinds ...fleet.Kind) (budgets [fleet.KindCount]int) {
 
 // small returns a configuration of two replicas, with as many calls, hints and faults,
 // of the kinds given.
-func small(calls, hints, faults int, kinds ...fleet.Kind) configuration {
+func small(calls, hints, faults int, kinds ...explore.Kind) configuration {
 	return configuration{
 		Replicas: 2, Calls: calls, Hints: hints,
-		Interval: 2, Guard: 1, Lease: 7, Second: fleet.Policy{Interval: 1, Guard: 2},
+		Interval: 2, Guard: 1, Lease: 7, Second: explore.Policy{Interval: 1, Guard: 2},
 		Run: 1, Slow: 2, Patience: 4, Retries: []int{1, 5}, Step: 5,
 		Faults: faults, Of: of(kinds...),
 	}

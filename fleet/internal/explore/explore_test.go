@@ -1,4 +1,4 @@
-package fleet_test
+package explore_test
 
 // This file holds how the command that searches is built, with or without a fault in
 // what it explores, and run. It is a process of its own, as the race detector has
@@ -15,7 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/throttle-go/throttle/verify/fleet"
+	"github.com/throttle-go/throttle/fleet/internal/explore"
 )
 
 // build builds the command, with the files of the module above replaced that overlay
@@ -27,7 +27,7 @@ func build(t *testing.T, overlay map[string]string) string {
 	for file, text := range overlay {
 		with := filepath.Join(dir, strings.ReplaceAll(file, "/", "_"))
 		require.NoError(t, os.WriteFile(with, []byte(text), 0o600))
-		original, err := filepath.Abs(filepath.Join("..", "..", file))
+		original, err := filepath.Abs(filepath.Join("..", "..", "..", file))
 		require.NoError(t, err)
 		replace[original] = with
 	}
@@ -36,13 +36,13 @@ func build(t *testing.T, overlay map[string]string) string {
 	list := filepath.Join(dir, "overlay.json")
 	require.NoError(t, os.WriteFile(list, listed, 0o600))
 	program := filepath.Join(dir, "explore.exe")
-	output, err := exec.CommandContext(t.Context(), "go", "build", "-race=false", "-overlay", list, "-o", program, "./explore").CombinedOutput()
+	output, err := exec.CommandContext(t.Context(), "go", "build", "-race=false", "-overlay", list, "-o", program, "./cmd").CombinedOutput()
 	require.NoError(t, err, "%s", output)
 	return program
 }
 
 // search runs program, as built.
-func search(t *testing.T, program string, c fleet.Configuration) (found fleet.Result) {
+func search(t *testing.T, program string, c explore.Configuration) (found explore.Result) {
 	t.Helper()
 	asked, err := json.Marshal(c)
 	require.NoError(t, err)

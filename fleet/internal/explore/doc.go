@@ -1,4 +1,4 @@
-// Package fleet is an exhaustive search, up to a bound, of all that can befall a few
+// Package explore is an exhaustive search, up to a bound, of all that can befall a few
 // replicas that share a throttle, and their store.
 //
 // It explores the code itself: the machine of a key, a [machine.State], and for each
@@ -50,4 +50,4 @@
 //
 // The tests put faults in the code explored, one for each thing that it rests on, and
 // the search must find out.
-package fleet
+package explore

@@ -1,4 +1,4 @@
-package fleet_test
+package explore_test
 
 // This file holds that the search sees all of what it explores.
 

@@ -1,4 +1,4 @@
-package fleet
+package explore
 
 // This file holds the search, breadth first, so that the first breach found is one
 // with the fewest steps.

@@ -1,4 +1,4 @@
-package fleet
+package explore
 
 import "github.com/throttle-go/throttle/fleet/internal/replica"
 

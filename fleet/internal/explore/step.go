@@ -1,4 +1,4 @@
-package fleet
+package explore
 
 // This file holds the kinds of steps.
 

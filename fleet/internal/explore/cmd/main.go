@@ -9,15 +9,15 @@ import (
 	"os"
 	"runtime/debug"
 
-	"github.com/throttle-go/throttle/verify/fleet"
+	"github.com/throttle-go/throttle/fleet/internal/explore"
 )
 
 func main() {
 	debug.SetGCPercent(400) // a search keeps most of what it makes for a while
-	var c fleet.Configuration
+	var c explore.Configuration
 	err := json.NewDecoder(os.Stdin).Decode(&c)
 	if err == nil {
-		err = json.NewEncoder(os.Stdout).Encode(fleet.Search(c))
+		err = json.NewEncoder(os.Stdout).Encode(explore.Search(c))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

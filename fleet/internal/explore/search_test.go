@@ -1,4 +1,4 @@
-package fleet_test
+package explore_test
 
 // This file holds the exhaustive search: nothing that can befall a few replicas and their
 // store breaks a guarantee. Searched are many small worlds, since one with everything
@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/throttle-go/throttle/verify/fleet"
-	"github.com/throttle-go/throttle/verify/internal/effort"
+	"github.com/throttle-go/throttle/fleet/internal/explore"
+	"github.com/throttle-go/throttle/internal/testkit/effort"
 )
 
 // A bounded is a configuration to search.
@@ -24,7 +24,7 @@ type bounded struct {
 
 func TestNothingThatBefallsReplicasBreaksAGuarantee(t *testing.T) {
 	program := build(t, nil)
-	var steps [fleet.StepCount]int
+	var steps [explore.StepCount]int
 	asked, searched := 0, 0
 	for name, s := range searches() {
 		if s.effort > effort.Factor() {
@@ -48,7 +48,7 @@ func TestNothingThatBefallsReplicasBreaksAGuarantee(t *testing.T) {
 		return // it failed already, or was not to search it all
 	}
 	for step, taken := range steps {
-		if name := fleet.Step(step).String(); name != "" { // else it marks where a group of steps ends
+		if name := explore.Step(step).String(); name != "" { // else it marks where a group of steps ends
 			assert.NotZero(t, taken, "no search has made the step %q", name)
 		}
 	}
@@ -56,36 +56,36 @@ func TestNothingThatBefallsReplicasBreaksAGuarantee(t *testing.T) {
 
 // searches returns all that is searched. None has a breach.
 func searches() map[string]bounded {
-	var all []fleet.Kind
-	for k := fleet.Loss; k < fleet.KindCount; k++ {
+	var all []explore.Kind
+	for k := explore.Loss; k < explore.KindCount; k++ {
 		all = append(all, k)
 	}
 	searches := map[string]bounded{
 		"nothing goes wrong":            {1, 40_000, small(2, 1, 0)},
 		"three calls":                   {1, 210_000, small(3, 0, 0)},
-		"three replicas":                {1, 35_000, with(small(2, 0, 1, fleet.Crash), three)},
-		"a process stops for a while":   {1, 60_000, small(1, 1, 1, fleet.Pause)},
+		"three replicas":                {1, 35_000, with(small(2, 0, 1, explore.Crash), three)},
+		"a process stops for a while":   {1, 60_000, small(1, 1, 1, explore.Pause)},
 		"renewals":                      {1, 400, with(small(1, 1, 1), shortLease)},
-		"renewals, one lost":            {1, 2_000, with(small(1, 0, 1, fleet.Loss), shortLease)},
-		"renewals, one copied":          {1, 2_000, with(small(1, 0, 1, fleet.Copy), shortLease)},
-		"renewals, one slow":            {1, 2_000, with(small(1, 0, 1, fleet.Slowness), shortLease)},
-		"renewals, and a pause":         {1, 6_000, with(small(1, 0, 1, fleet.Pause), shortLease)},
-		"renewals, and a wipe":          {1, 80_000, with(small(1, 1, 1, fleet.Wipe), shortLease)},
-		"a run without a grant":         {1, 9_000, with(small(1, 0, 2, fleet.Loss, fleet.Failure), local)},
-		"claims are forgotten":          {1, 800, with(small(1, 1, 1, fleet.Copy), forgetful)},
-		"a step back by a lot":          {1, 1_300, with(small(1, 1, 1, fleet.Backward), far)},
-		"a slow way there, and a wipe":  {1, 30_000, with(small(2, 0, 1, fleet.Wipe), slowThere)},
-		"a slow way back, and a crash":  {1, 30_000, with(small(2, 0, 1, fleet.Crash), slowBack)},
+		"renewals, one lost":            {1, 2_000, with(small(1, 0, 1, explore.Loss), shortLease)},
+		"renewals, one copied":          {1, 2_000, with(small(1, 0, 1, explore.Copy), shortLease)},
+		"renewals, one slow":            {1, 2_000, with(small(1, 0, 1, explore.Slowness), shortLease)},
+		"renewals, and a pause":         {1, 6_000, with(small(1, 0, 1, explore.Pause), shortLease)},
+		"renewals, and a wipe":          {1, 80_000, with(small(1, 1, 1, explore.Wipe), shortLease)},
+		"a run without a grant":         {1, 9_000, with(small(1, 0, 2, explore.Loss, explore.Failure), local)},
+		"claims are forgotten":          {1, 800, with(small(1, 1, 1, explore.Copy), forgetful)},
+		"a step back by a lot":          {1, 1_300, with(small(1, 1, 1, explore.Backward), far)},
+		"a slow way there, and a wipe":  {1, 30_000, with(small(2, 0, 1, explore.Wipe), slowThere)},
+		"a slow way back, and a crash":  {1, 30_000, with(small(2, 0, 1, explore.Crash), slowBack)},
 		"more renewals":                 {10, 450_000, with(small(2, 0, 0), shortLease)},
-		"more runs without a grant":     {10, 450_000, with(small(1, 1, 2, fleet.Loss, fleet.Failure), local)},
-		"more claims are forgotten":     {10, 130_000, with(small(2, 0, 1, fleet.Copy), forgetful)},
-		"more steps back by a lot":      {10, 180_000, with(small(2, 0, 1, fleet.Backward), far)},
-		"a policy, and slowness":        {10, 590_000, small(2, 0, 2, fleet.Steering, fleet.Slowness)},
-		"a loss of state, and of time":  {10, 1_600_000, small(2, 0, 2, fleet.Rollback, fleet.Backward)},
+		"more runs without a grant":     {10, 450_000, with(small(1, 1, 2, explore.Loss, explore.Failure), local)},
+		"more claims are forgotten":     {10, 130_000, with(small(2, 0, 1, explore.Copy), forgetful)},
+		"more steps back by a lot":      {10, 180_000, with(small(2, 0, 1, explore.Backward), far)},
+		"a policy, and slowness":        {10, 590_000, small(2, 0, 2, explore.Steering, explore.Slowness)},
+		"a loss of state, and of time":  {10, 1_600_000, small(2, 0, 2, explore.Rollback, explore.Backward)},
 		"three calls of three replicas": {10, 1_200_000, with(small(3, 0, 0), three)},
 	}
 	for _, k := range all {
-		if k != fleet.Pause {
+		if k != explore.Pause {
 			searches["one fault: "+k.String()] = bounded{1, 18_000, small(2, 0, 1, k)}
 		}
 		searches["one fault, and a hint: "+k.String()] = bounded{10, 90_000, small(2, 1, 1, k)}
@@ -97,17 +97,17 @@ func searches() map[string]bounded {
 
 func TestStatesThatAreTheSameGoOnAlike(t *testing.T) {
 	for name, c := range map[string]configuration{
-		"rollback": small(1, 1, 1, fleet.Rollback),
-		"clock":    small(1, 1, 1, fleet.Backward),
-		"wipe":     small(1, 1, 1, fleet.Wipe),
-		"crash":    small(1, 1, 1, fleet.Crash),
-		"failure":  small(1, 1, 1, fleet.Failure),
-		"policy":   small(1, 1, 1, fleet.Steering),
-		"renewal":  with(small(1, 0, 1, fleet.Copy), shortLease),
+		"rollback": small(1, 1, 1, explore.Rollback),
+		"clock":    small(1, 1, 1, explore.Backward),
+		"wipe":     small(1, 1, 1, explore.Wipe),
+		"crash":    small(1, 1, 1, explore.Crash),
+		"failure":  small(1, 1, 1, explore.Failure),
+		"policy":   small(1, 1, 1, explore.Steering),
+		"renewal":  with(small(1, 0, 1, explore.Copy), shortLease),
 	} {
 		t.Run(name, func(t *testing.T) {
-			pairs, difference := fleet.Alike(c)
-			require.Empty(t, difference, "%s", &fleet.Breach{Path: difference})
+			pairs, difference := explore.Alike(c)
+			require.Empty(t, difference, "%s", &explore.Breach{Path: difference})
 			assert.Greater(t, pairs, 100)
 		})
 	}
