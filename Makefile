@@ -5,7 +5,7 @@
 
 GO       ?= go
 FUZZTIME ?= 1m
-MUTATED  ?= policy.go lock.go throttle.go group.go shard.go turn.go heap.go coalescer.go
+MUTATED  ?= due.go policy.go word.go lock.go run.go close.go throttle.go group.go shard.go turn.go heap.go coalescer.go
 MUTANT   := -count=1 -short -failfast -vet=off -skip=TestReadmeCompiles
 EXAMPLE  ?= -duration 2s
 BENCH    ?= -json bench.json

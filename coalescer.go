@@ -7,8 +7,6 @@ import (
 	"time"
 )
 
-// This file holds the Coalescer: a Throttler whose calls carry values.
-
 // A Coalescer is a [Throttler] whose calls carry values. While a run is pending,
 // the values of the calls that it will cover are merged, in the order of the
 // calls, and the run takes what has come of them: each value is in exactly one

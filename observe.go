@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// This file holds what a user can see of a Throttler: a snapshot of its state, a
-// record of each run, its trace, and the errors that nobody waited for.
-
 // A Cause says why a run started.
 type Cause string
 
@@ -188,13 +185,6 @@ func (t *Throttler) describe(r *run, clock clock) Run {
 	return seen
 }
 
-// A keyed is a part that is one of many.
-type keyed interface {
-	part
-
-	keyOf() any
-}
-
 // result returns what v amounts to.
 func (v verdict) result() Result {
 	switch {
@@ -256,16 +246,6 @@ func (t *Throttler) startTask(ctx context.Context, r *run) (traced context.Conte
 	}
 }
 
-// report hands over err, which is that of no run: of a value that was lost when
-// the Throttler closed. No lock is held here.
-func (t *Throttler) report(err error) {
-	if t.extras.handler != nil {
-		t.extras.handler(err)
-		return
-	}
-	t.record("throttle: value lost", err)
-}
-
 // log is the error handler of a Throttler that was given none.
 func (t *Throttler) log(r *run) {
 	if r.verdict.canceled && !isLost(r.report) && (r.stopped || t.extras.parent.Err() != nil) {
@@ -287,3 +267,19 @@ func (t *Throttler) record(message string, err error, attrs ...slog.Attr) {
 	all = append(all, slog.Any("error", err))
 	slog.Default().LogAttrs(t.extras.parent, slog.LevelError, message, append(all, attrs...)...)
 }
+
+// A tally is what Stats tells of the past.
+type tally struct {
+	runs      uint64
+	failures  uint64
+	panics    uint64
+	dropped   uint64
+	pastCalls uint64 // all but the pending ones, if calls are counted
+
+	lastStart instant // of a run; beginning before the first
+	lastEnd   instant // of the last finished run, as are the next two; beginning before the first
+	lastTook  time.Duration
+	lastError error
+}
+
+func newTally() tally { return tally{lastStart: beginning, lastEnd: beginning} }

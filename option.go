@@ -5,8 +5,6 @@ import (
 	"runtime/pprof"
 )
 
-// This file holds the options, and the values they set.
-
 // An Option changes what [New], [NewGroup] or [NewCoalescer] builds. Options are made by the With functions;
 // of two that set the same thing the later one holds.
 type Option func(*extras) *PolicyError

@@ -2,21 +2,69 @@ package throttle
 
 import (
 	"context"
-	"errors"
-	"runtime/debug"
-	"runtime/pprof"
-	"runtime/trace"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// This file holds the public methods, each a line or two over a transition of
-// lock.go, and the goroutine of a run.
+// A Throttler runs a callback as often as its [Policy] allows, however many
+// goroutines ask for it, and never loses the last request. It is built by
+// [New], and its zero value cannot be used; its methods may be called
+// concurrently, from the callback too. It must not be copied.
+//
+// A Throttler with nothing pending owns no goroutine and no timer, unless
+// MaxInterval is set, and needs no Close if it has no parent context.
+type Throttler struct {
+	*domain
+	fn any // the callback: of one of the types in Callback, or a part
 
-// A Callback is what a [Throttler] runs. The context of the third form belongs
-// to the one run: it is a child of the parent given by [WithContext], and ends
-// with the run or when the Throttler is closed, with [ErrClosed] as its cause.
-type Callback interface {
-	func() | func() error | func(context.Context) error
+	// word is the fast path: what a call has to record, see coalesce. Written
+	// with mu held, but for the calls that record themselves in it.
+	word atomic.Uint64
+
+	// Guarded by mu, which is the domain's.
+
+	// +checklocks:mu
+	policy *Policy // what it points to never changes
+	// +checklocks:mu
+	history history
+	// +checklocks:mu
+	run *run // the active run; nil if none
+	// +checklocks:mu
+	awaited *outcome // of what is pending; nil if nobody waits for it
+	// +checklocks:mu
+	alarm *alarm // wakes the Throttler when something is due; nil if nothing will be
+	// +checklocks:mu
+	pendingCalls uint64 // made since the last start or drop, if they are counted
+}
+
+// A domain is a lock and what all Throttlers under it have in common. A Throttler
+// that was built by New or NewCoalescer is alone in its domain; those of a
+// Group's shard share one, so that a key costs little.
+type domain struct {
+	base   time.Time // instant 0
+	extras *extras   // what options set
+
+	mu sync.Mutex // guards the fields below, and the Throttlers' fields that say so
+
+	// +checklocks:mu
+	tally tally
+}
+
+func newDomain(e *extras, base time.Time) domain {
+	return domain{base: base, extras: e, tally: newTally()}
+}
+
+// newAlone returns a Throttler in a domain of its own: one piece of memory.
+func newAlone(p Policy, fn any, e *extras) *Throttler {
+	alone := &struct {
+		throttler Throttler
+		domain    domain
+		policy    Policy
+	}{domain: newDomain(e, time.Now()), policy: p}
+	t := &alone.throttler
+	t.domain, t.fn, t.policy, t.history = &alone.domain, fn, &alone.policy, newHistory(0)
+	return t
 }
 
 // New returns a Throttler that runs fn as p allows. Its error joins a
@@ -36,18 +84,6 @@ func New[F Callback](p Policy, fn F, opts ...Option) (*Throttler, error) {
 	t.settle(t.lock())
 	t.watch()
 	return t, nil
-}
-
-func isNil(fn any) bool {
-	switch fn := fn.(type) {
-	case func():
-		return fn == nil
-	case func() error:
-		return fn == nil
-	default:
-		withContext, _ := fn.(func(context.Context) error)
-		return withContext == nil
-	}
 }
 
 // Must returns v if err is nil, and panics with err otherwise. It is for
@@ -197,168 +233,6 @@ func (t *Throttler) Stats() Stats {
 	return t.statsLocked()
 }
 
-// Close closes the Throttler at once: it drops what is pending and cancels the
-// active run's context, but does not wait for that run. No run starts after it;
-// one that has just started may still be entering the callback. Calls are
-// ignored from then on. Close may be called several times, and always returns
-// nil.
-func (t *Throttler) Close() error {
-	t.close(nil)
-	return nil
-}
-
-// close closes the Throttler, with all that it is part of, because its parent
-// context ended if cause is not nil.
-func (t *Throttler) close(cause error) {
-	if t.extras.keeper != nil {
-		t.extras.keeper.close(cause)
-		return
-	}
-	now := t.lock()
-	release := t.closeLocked(cause)
-	t.settle(now)
-	if release != nil {
-		release()
-	}
-}
-
-// watch makes the end of the parent context close the Throttler.
-func (t *Throttler) watch() {
-	if unwatch := t.extras.watch(t.close); unwatch != nil {
-		t.mu.Lock()
-		t.extras.unwatch = unwatch
-		t.mu.Unlock()
-	}
-}
-
-// Shutdown closes the Throttler gracefully: from its begin calls are refused,
-// what is pending runs now, whatever the policy says, and when the last run is
-// over the Throttler is closed. It returns the error of the run it waited for
-// last; no retry and no periodic run is made. If Cancel or Close dropped what
-// it waited for, it returns [ErrCanceled] or [ErrClosed], once no run is active.
-//
-// If ctx ends first, or had ended before, Shutdown closes the Throttler as Close
-// does and returns ctx.Err(), joined with the run's error if only its hooks
-// were still at work. On a closed Throttler it waits for the active run
-// and returns nil, so that Close and then Shutdown drop what is pending but let
-// the active run end. Inside the callback, with the run's own context, it returns
-// [ErrReentrant] and has no effect.
-func (t *Throttler) Shutdown(ctx context.Context) error {
-	own, ended := t.ownRun(ctx), ctx.Err()
-	o, err := t.drain(own, ended)
-	if err != nil {
-		return err
-	}
-	if err = ended; err == nil {
-		err = t.drained(ctx, o)
-	}
-	t.close(nil)
-	return t.reported(ctx, err)
-}
-
-// drained waits, after drain, until nothing runs any more, and returns what
-// Shutdown returns.
-func (t *Throttler) drained(ctx context.Context, o *outcome) (err error) {
-	if o != nil {
-		err = t.wait(ctx, o)
-	}
-	// A run may still be active if what was waited for was dropped, or the
-	// Throttler was closed before: its error is for others to take. Or a
-	// Coalescer's run was repeated: its hooks were at work when Shutdown began.
-	if rest := t.activeOutcome(); rest != nil {
-		select {
-		case <-rest.done:
-			if o != nil && !o.dropped {
-				err = rest.err
-			}
-		case <-ctx.Done():
-			switch ended := ctx.Err(); {
-			case err == nil, rest != o && !isLost(err):
-				return ended
-			case errors.Is(err, ended):
-				return err
-			default:
-				// Of err nobody else hears: only the run's hooks are left, or a
-				// value is lost.
-				return errors.Join(ended, err)
-			}
-		}
-	}
-	return err
-}
-
-// reported waits until the error handler knows what the Throttler has lost by
-// being closed, maybe in another goroutine, and returns err, or ctx.Err() if ctx
-// ends first and err is nil.
-func (t *Throttler) reported(ctx context.Context, err error) error {
-	t.mu.Lock()
-	reported := t.extras.reported
-	t.mu.Unlock()
-	if reported == nil {
-		return err
-	}
-	select {
-	case <-reported:
-	case <-ctx.Done():
-		if err == nil {
-			err = ctx.Err()
-		}
-	}
-	return err
-}
-
-// isLost reports whether err is the Coalescer's own report of a lost value.
-func isLost(err error) bool {
-	_, lost := err.(*LostError) //nolint:errorlint // one that a callback's error wraps is not
-	return lost
-}
-
-// drain refuses calls from now on, makes what is pending due, and returns what
-// is to be waited for, nil if nothing; unless the Throttler is closed, or ended
-// is not nil: then it does nothing. Its error is ErrReentrant, if the active run
-// is own.
-func (t *Throttler) drain(own *run, ended error) (*outcome, error) {
-	now := t.lock()
-	defer t.settle(now)
-	if t.isActiveLocked(own) {
-		return nil, sentinel(ErrReentrant, t.extras.name, nil)
-	}
-	if ended != nil {
-		return nil, nil
-	}
-	return t.drainLocked(now), nil
-}
-
-// activeOutcome returns the outcome of the active run, nil if there is none.
-func (t *Throttler) activeOutcome() *outcome {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.run == nil {
-		return nil
-	}
-	return t.run.outcome()
-}
-
-// A runKey is the key under which a run's context holds the *run: of is the
-// Throttler, or the Group that it is part of.
-type runKey struct{ of any }
-
-func (t *Throttler) runKey() runKey {
-	if t.extras.keeper != nil {
-		return runKey{t.extras.keeper}
-	}
-	return runKey{t}
-}
-
-// ownRun returns the run of t that ctx belongs to, active or not; nil if it
-// belongs to none. In a Group it may be another key's.
-func (t *Throttler) ownRun(ctx context.Context) *run { return t.runKey().own(ctx) }
-
-func (k runKey) own(ctx context.Context) *run {
-	own, _ := ctx.Value(k).(*run)
-	return own
-}
-
 // wait waits for o as one who takes its error, and returns that, or ctx.Err() if
 // ctx ends first.
 func (t *Throttler) wait(ctx context.Context, o *outcome) error {
@@ -382,125 +256,4 @@ func (t *Throttler) leave(o *outcome) bool {
 	}
 	o.waiters--
 	return true
-}
-
-// execute is the goroutine of a run.
-func (t *Throttler) execute(r *run) {
-	parent := t.extras.parent
-	if parent.Err() != nil {
-		// What is to close the Throttler may not have come to it yet. The error
-		// handler, told of what that loses, may end the goroutine.
-		defer t.enter(r, nil)
-		t.close(context.Cause(parent))
-		return
-	}
-	// A goroutine inherits the labels of the one that started it, here some
-	// caller's or, from a timer, anybody's.
-	pprof.SetGoroutineLabels(parent)
-
-	var ctx context.Context
-	var cancel context.CancelCauseFunc
-	tracing := trace.IsEnabled()
-	if t.needsContext(tracing) {
-		ctx, cancel = context.WithCancelCause(context.WithValue(parent, t.runKey(), r))
-	}
-	if !t.enter(r, cancel) {
-		if cancel != nil {
-			cancel(nil)
-		}
-		return
-	}
-	var ends []func(Run)
-	defer func() { t.conclude(r, cancel, ends) }()
-	// This stands if the callback ends the goroutine.
-	r.verdict, r.err = verdict{failed: true}, sentinel(ErrGoexit, t.extras.name, nil)
-	ctx = t.startTraces(ctx, r, &ends)
-	if tracing {
-		var end func()
-		ctx, end = t.startTask(ctx, r)
-		defer end()
-	}
-	r.verdict, r.err = t.invoke(ctx)
-}
-
-// needsContext returns whether a run needs a context of its own: for the callback,
-// for tracers, or for the execution tracer if that is on.
-func (t *Throttler) needsContext(tracing bool) bool {
-	switch t.fn.(type) {
-	case func(context.Context) error, part:
-		return true
-	default:
-		return tracing || len(t.extras.tracers) > 0
-	}
-}
-
-// enter reports whether r may go on to its callback; if not, as the Throttler is
-// closed, r is over.
-func (t *Throttler) enter(r *run, cancel context.CancelCauseFunc) bool {
-	now := t.lock()
-	entered := t.enterLocked(r, cancel)
-	t.settle(now)
-	if !entered {
-		t.extras.turns.pass()
-	}
-	return entered
-}
-
-// invoke runs the callback.
-func (t *Throttler) invoke(ctx context.Context) (v verdict, err error) {
-	returned := false
-	defer func() {
-		if returned {
-			return
-		}
-		// Goexit comes here too, but then nobody sees what is returned. That
-		// recover returns nil does not tell the two apart: a panic(nil) may.
-		v = verdict{failed: true, panicked: true}
-		err = &PanicError{Value: recover(), Stack: debug.Stack(), name: t.extras.name}
-	}()
-	switch fn := t.fn.(type) {
-	case func():
-		fn()
-	case func() error:
-		err = fn()
-	case func(context.Context) error:
-		err = fn(ctx)
-	case part:
-		err = fn.callback(ctx)
-	}
-	// An error's own Unwrap or As may panic: still the callback's fault.
-	if retry, ok := errors.AsType[*RetryError](err); ok {
-		v.again, v.retryIn = true, retry.In
-	} else {
-		v.failed = err != nil
-	}
-	v.canceled = errors.Is(err, context.Canceled)
-	returned = true
-	return v, err
-}
-
-// conclude ends r once its callback has returned or ended the goroutine. All is
-// deferred, so that it happens even if a hook panics or ends the goroutine.
-func (t *Throttler) conclude(r *run, cancel context.CancelCauseFunc, ends []func(Run)) {
-	defer t.end(r)
-	defer t.tell(r, ends)
-	if cancel != nil {
-		defer cancel(nil)
-	}
-	t.decide(r)
-}
-
-// decide records the outcome of r's callback.
-func (t *Throttler) decide(r *run) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.decideLocked(r)
-}
-
-// end records that r is over.
-func (t *Throttler) end(r *run) {
-	defer t.extras.turns.pass()
-	now := t.lock()
-	defer t.settle(now)
-	t.endLocked(r)
 }

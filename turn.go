@@ -2,8 +2,6 @@ package throttle
 
 import "sync"
 
-// This file holds the turns of WithMaxConcurrent.
-
 // The turns of a Group bound how many of its runs are active at once. Who finds
 // none free has a place in a queue, in the order in which the runs became due.
 //
@@ -120,3 +118,23 @@ func (p *place) before(other *place) bool {
 
 // placed implements element.
 func (p *place) placed(index int) { p.index = index }
+
+// takeTurnLocked takes a turn for a run that is due, in a Group that has a limit
+// to them, or joins the queue for one and reports false.
+//
+// +checklocks:t.mu
+func (t *Throttler) takeTurnLocked(due instant) bool {
+	if t.extras.turns == nil {
+		return true
+	}
+	if t.alarm != nil && t.alarm.place != nil {
+		return false // its place in the queue stays the same
+	}
+	wanted := &place{throttler: t, due: due}
+	if t.extras.turns.take(wanted) {
+		return true
+	}
+	t.alarm.set(t, due, never) // it is the place now that will wake the Throttler
+	t.alarm = &alarm{at: due, place: wanted}
+	return false
+}

@@ -1,0 +1,368 @@
+package throttle
+
+import (
+	"math"
+	"time"
+)
+
+// This file computes when a run may and must start: pure functions of a policy and
+// of what has happened so far. It reads no clock and takes no lock.
+
+// An instant is a point on the monotonic clock, in nanoseconds since the
+// Throttler, or the Group it is part of, was built.
+type instant int64
+
+// The ends of time: no duration leads away from them.
+const (
+	beginning instant = math.MinInt64 // before anything happened
+	never     instant = math.MaxInt64
+)
+
+// add returns the instant d, which must not be negative, after i.
+func (i instant) add(d time.Duration) instant {
+	if i == beginning {
+		return beginning
+	}
+	if sum := i + instant(d); sum >= i {
+		return sum
+	}
+	return never
+}
+
+// since returns the time from the earlier instant to i.
+func (i instant) since(earlier instant) time.Duration { return time.Duration(i - earlier) }
+
+// A history is what has happened to a Throttler, as far as it decides when the
+// next run is due. The zero history is not valid: see newHistory.
+//
+// Its methods take a Policy by pointer, and do not write to it. By value it would
+// make their frames so large that each run's goroutine had to grow its stack, which
+// takes longer than all the rest of the run.
+type history struct {
+	created instant // since when there is a Throttler
+	started instant // start of the last run; beginning if there was none
+	ended   instant // end of the last finished run; beginning if there was none
+
+	// The bucket of Policy.Burst, which gains a token every Interval.
+	tokens  int     // left after the last start, less than Policy.Burst
+	accrual instant // since when the next token accrues; beginning: the bucket is full
+
+	// What the last run's outcome demands.
+	hold     instant // the window is closed until then
+	failures int     // failed runs in a row that count for Backoff
+	heldBy   holder  // who closed it
+	retry    bool    // a run is due at the end of the hold
+
+	// The calls. Without Quiet in the policy lastCall, and without MaxCalls
+	// callCount, take no notice of calls that find a run pending.
+	pending   bool    // a call is not covered
+	flush     bool    // what is pending is due at deadline, whatever the policy says
+	phase     phase   // whether runs may start at all
+	firstCall instant // the earliest pending call
+	lastCall  instant // the latest call, pending, covered or dropped
+	deadline  instant // neither Quiet nor a trailing edge postpones the pending run beyond; never if unset
+	callCount int     // how many calls are pending
+}
+
+// A phase is a part of a Throttler's life.
+type phase uint8
+
+// A holder is what closed the window beyond spacing.
+type holder uint8
+
+func newHistory(created instant) history {
+	return history{
+		created: created, started: beginning, ended: beginning, accrual: beginning,
+		hold: beginning, lastCall: beginning, deadline: never,
+	}
+}
+
+// spacing returns the instant from which Interval permits a run. It must not be
+// asked while a run is active and From is FromEnd: see whileActive.
+func (h *history) spacing(p *Policy) instant {
+	switch {
+	case p.Interval == 0:
+		return beginning
+	case p.From == FromEnd:
+		return h.ended.add(p.Interval)
+	case h.tokens > 0:
+		return beginning
+	default:
+		return h.accrual.add(p.Interval)
+	}
+}
+
+// whileActive returns the history as if the active run ended now, having entered
+// its callback at the latest now: a lower bound for whatever depends on it.
+func (h *history) whileActive(p *Policy, now instant, entered bool) history {
+	asIf := *h
+	if !entered {
+		asIf.enter(p, now)
+	}
+	asIf.ended = now
+	return asIf
+}
+
+// permit returns the instant from which a call may start a run: the window's end.
+func (h *history) permit(p *Policy) instant {
+	if h.heldBy == heldByBackoff && p.Retry.Eager {
+		return h.spacing(p)
+	}
+	return max(h.spacing(p), h.held(p))
+}
+
+// held returns the end of the hold, if one is in force.
+func (h *history) held(p *Policy) instant {
+	if h.heldBy == heldByNothing || h.heldBy == heldByBackoff && p.Retry.Initial == 0 {
+		return beginning
+	}
+	return h.hold
+}
+
+// opens returns the instant from which a call is at the leading edge.
+func (h *history) opens(p *Policy) instant {
+	return max(h.permit(p), h.lastCall.add(p.Quiet))
+}
+
+// rests returns the instant from which the history, if nothing more happens and
+// no run is active, decides nothing any more: a new one would make every later
+// run due at the same time. never if something is due.
+func (h *history) rests(p *Policy) instant {
+	if at, _ := h.due(p); at != never || h.pending || h.retry {
+		return never
+	}
+	return max(h.opens(p), h.refilled(p))
+}
+
+// due returns when the next run must start if no run is active, and why; never
+// if nothing is due.
+func (h *history) due(p *Policy) (instant, Cause) {
+	if h.flush {
+		return h.deadline, CauseFlush
+	}
+	at, cause := never, CauseCall
+	permit := h.permit(p)
+	if h.pending {
+		at = max(permit, h.ready(p, permit))
+	}
+	if h.retry {
+		// A retry follows its run, even where spacing leaves the past open.
+		if retry := max(h.spacing(p), h.held(p), h.ended); retry < at {
+			at, cause = retry, CauseRetry
+		}
+	}
+	if p.MaxInterval > 0 && h.phase == open {
+		if periodic := max(permit, h.lastRun(p).add(p.MaxInterval)); periodic < at {
+			at, cause = periodic, CauseInterval
+		}
+	}
+	return at, cause
+}
+
+// lastRun returns from where MaxInterval counts.
+func (h *history) lastRun(p *Policy) instant {
+	last := h.started
+	if p.From == FromEnd {
+		last = h.ended
+	}
+	return max(last, h.created)
+}
+
+// ready returns when the pending call no longer waits for anything but permit.
+func (h *history) ready(p *Policy, permit instant) instant {
+	switch {
+	case p.Quiet > 0:
+		quiet := h.lastCall.add(p.Quiet)
+		if p.MaxWait > 0 {
+			quiet = min(quiet, h.firstCall.add(p.MaxWait))
+		}
+		return min(quiet, h.deadline)
+	case p.edges() == Trailing && h.firstCall >= permit:
+		// A call outside any window opens one, at whose end it is covered.
+		return min(h.firstCall.add(p.Interval), h.deadline)
+	default:
+		return h.firstCall
+	}
+}
+
+// call records a call at now that must not wait beyond now+within, and reports
+// whether a run will cover it. active tells whether a run is active.
+func (h *history) call(p *Policy, now instant, within time.Duration, active bool) bool {
+	switch {
+	case h.pending:
+		if p.MaxCalls > 0 {
+			h.callCount++
+		}
+		if p.Quiet > 0 {
+			h.lastCall = now
+		}
+	case h.leads(p, now, active):
+		within = 0
+		fallthrough
+	case p.edges()&Trailing != 0:
+		h.pending = true
+		h.firstCall, h.lastCall = now, now
+		h.callCount = 1
+	default:
+		h.lastCall = now
+		return false
+	}
+	h.hasten(now.add(within))
+	h.hastenFull(p, now)
+	return true
+}
+
+// covers reports whether a run will cover a call at now: with the leading edge
+// alone it may come inside the window. active tells whether a run is active.
+func (h *history) covers(p *Policy, now instant, active bool) bool {
+	return h.pending || p.edges()&Trailing != 0 || h.leads(p, now, active)
+}
+
+// leads reports whether a call at now, with none pending, starts a run at once.
+func (h *history) leads(p *Policy, now instant, active bool) bool {
+	return p.edges()&Leading != 0 && !active && h.opens(p) <= now
+}
+
+// hasten moves the deadline of what is pending forward to at, if it is later.
+func (h *history) hasten(at instant) { h.deadline = min(h.deadline, at) }
+
+// hastenFull ends the wait for more calls once MaxCalls are pending.
+func (h *history) hastenFull(p *Policy, now instant) {
+	if h.full(p) {
+		h.hasten(now)
+	}
+}
+
+// full reports whether the pending run has collected all the calls it may.
+func (h *history) full(p *Policy) bool { return p.MaxCalls > 0 && h.callCount >= p.MaxCalls }
+
+// flushNow makes what is pending due at now.
+func (h *history) flushNow(now instant) {
+	if !h.flush {
+		h.flush, h.deadline = true, now
+	}
+}
+
+// drop forgets what is pending, as it was dropped or a run now covers it, but not
+// when calls were made.
+func (h *history) drop() {
+	h.pending, h.flush, h.retry = false, false, false
+	h.deadline = never
+}
+
+// enter records that the callback of a run is entered now, and takes a token. The
+// run was started a little earlier, as its goroutine first had to be scheduled;
+// the next run keeps its distance from here.
+func (h *history) enter(p *Policy, now instant) {
+	h.started = now
+	h.tokens, h.accrual = h.bucket(p, now)
+	if h.tokens > 0 {
+		h.tokens--
+	} else {
+		h.accrual = now // a flush: it makes no debt, but a new window
+	}
+}
+
+// bucket returns the tokens that are there at now, and the instant since when
+// the next accrues.
+func (h *history) bucket(p *Policy, now instant) (tokens int, accrual instant) {
+	if p.Interval == 0 || h.accrual == beginning {
+		return p.burst(), now
+	}
+	gained := int64(now.since(h.accrual) / p.Interval)
+	if gained >= int64(p.burst()-h.tokens) {
+		return p.burst(), now
+	}
+	return h.tokens + int(gained), h.accrual.add(time.Duration(gained) * p.Interval)
+}
+
+// refilled returns the instant from which the bucket is full.
+func (h *history) refilled(p *Policy) instant {
+	if p.Interval == 0 || p.From == FromEnd || h.accrual == beginning {
+		return beginning
+	}
+	missing := max(p.burst()-h.tokens, 0)
+	if int64(missing) > int64(never.since(h.accrual)/p.Interval) {
+		return never
+	}
+	return h.accrual.add(time.Duration(missing) * p.Interval)
+}
+
+// A verdict is what a finished run's outcome means for the next.
+type verdict struct {
+	failed   bool
+	panicked bool // failed by a panic
+	canceled bool // the callback returned context.Canceled
+	again    bool // the callback returned RetryIn(retryIn), which is no failure
+	retryIn  time.Duration
+
+	// A run that carries a value is repeated if the value was kept for that, and
+	// only then, whatever the policy has become while its hooks were at work.
+	carried bool
+	kept    bool
+}
+
+// finish records that the active run ended with v. canceled tells that Cancel
+// met the run; random is drawn from [0, 1).
+func (h *history) finish(p *Policy, ended instant, v verdict, canceled bool, random float64) {
+	retry := h.retries(p, v, canceled)
+	h.ended = ended
+	h.heldBy, h.hold, h.retry = heldByNothing, beginning, retry
+	switch {
+	case v.again:
+		h.heldBy = heldByCallback
+		h.hold = ended.add(max(v.retryIn, 0))
+	case !v.failed || p.Retry.Initial == 0:
+		h.failures = 0
+	case canceled:
+		h.holdFor(p.Retry.delay(1, random))
+	default:
+		h.failures++
+		h.holdFor(p.Retry.delay(h.failures, random))
+		if p.Retry.MaxAttempts > 0 && h.failures >= p.Retry.MaxAttempts {
+			h.failures = 0
+		}
+	}
+}
+
+// retries reports whether the active run, having ended with v, is repeated.
+// canceled tells that Cancel met it.
+func (h *history) retries(p *Policy, v verdict, canceled bool) bool {
+	switch {
+	case canceled || h.phase == closed:
+		return false
+	case v.carried:
+		return v.kept
+	case h.phase == draining:
+		return false
+	case v.again:
+		return true
+	default:
+		return v.failed && p.Retry.Initial > 0 &&
+			(p.Retry.MaxAttempts == 0 || h.failures+1 < p.Retry.MaxAttempts)
+	}
+}
+
+// holdFor closes the window for d from the end of the last run.
+func (h *history) holdFor(d time.Duration) {
+	h.heldBy, h.hold = heldByBackoff, h.ended.add(d)
+}
+
+// adopt makes the history fit for the next policy, set at now.
+func (h *history) adopt(previous, next *Policy, now instant) {
+	if left := next.burst() - 1; h.tokens > left || left == 0 {
+		// With the accrual kept, the next run could come less than an Interval
+		// after the last, though the bucket that excused this is gone.
+		h.tokens, h.accrual = left, h.started
+	}
+	if !h.pending {
+		return
+	}
+	if previous.Quiet == 0 {
+		h.lastCall = h.firstCall
+	}
+	if previous.MaxCalls == 0 {
+		h.callCount = 1
+	}
+	h.hastenFull(next, now)
+}
