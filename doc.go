@@ -1,9 +1,9 @@
 // Package throttle runs a callback at most once per interval, however many
 // goroutines ask for it, and never loses the last request.
 //
-// It is for work that must follow every change but need not be done for each:
-// reload a configuration, write a snapshot, sync rules to the kernel, publish
-// what has changed.
+// Use it for work that must follow every change, but need not be done once per
+// change: reload a configuration, write a snapshot, sync rules to the kernel, publish
+// an update.
 //
 //	reload, err := throttle.New(throttle.Every(time.Second), loadConfig)
 //	if err != nil {
@@ -16,74 +16,74 @@
 //		reload.Call() // all of these are covered by one more run, a second later
 //	}
 //
-// Call never blocks, and while a run is pending it costs one atomic load. [Throttler.Do]
-// is a Call that waits for its run and returns the callback's error;
-// [Throttler.Flush] runs now what is pending, and waits; [Throttler.Shutdown]
-// ends it all cleanly.
+// Call never blocks. While a run is pending it costs one atomic load. [Throttler.Do]
+// is a Call that waits for its run and returns the callback's error.
+// [Throttler.Flush] runs at once what is pending, and waits. [Throttler.Shutdown] runs
+// what is pending and closes the Throttler.
 //
-// A [Group] is a throttle per key, and the calls of a [Coalescer] carry values.
+// A [Group] has one throttler per key. The calls of a [Coalescer] carry values.
 //
 // # Words
 //
-// A call asks for a run; a run is one execution of the callback. A run covers
-// every call made before it started and not covered yet. A run is pending while
-// a call is not covered, or while a failed run waits for its retry; it is due at
+// A call asks for a run. A run is one execution of the callback. It covers every call
+// that was made before it started and that no earlier run covers. A run is pending
+// while a call is not covered, or while a failed run waits for its retry. It is due at
 // the instant at which it may and must start.
 //
-// The window is the time during which spacing, or a failed run's backoff, keeps
-// the next run away. A call that comes when no run is active and the window is
-// over runs at once, on the leading edge; one that cannot is covered by a run on
-// the trailing edge, at the window's end.
+// The window is the time during which spacing, or a failed run's backoff, holds off
+// the next run. A call that finds no active run and no window runs at once, on the
+// leading edge. Any other call is covered by a run on the trailing edge, at the end
+// of the window.
 //
 // # Policies
 //
-// A [Policy] says when runs may start. [Every] is one run per interval.
-// [Debounce] waits until calls have stopped for a while, no longer than a bound.
-// The fields combine: Interval with Quiet batches and keeps its distance,
-// MaxInterval adds a run when nobody has called, Retry repeats failures with
-// backoff. [Policy.Validate] refuses combinations in which a field would have no
-// effect. [Throttler.SetPolicy] replaces the policy while calls are pending:
-// what is pending is then due when the new policy says.
+// A [Policy] says when runs may start. [Every] allows one run per interval. [Debounce]
+// waits until calls have stopped for a while, but no longer than a bound. The fields
+// combine: Interval with Quiet collects calls and still keeps runs apart, MaxInterval
+// adds a run when nobody has called, Retry repeats failed runs with backoff.
+// [Policy.Validate] rejects combinations in which a field would have no effect.
+// [Throttler.SetPolicy] replaces the policy while calls are pending: a pending run is
+// then due when the new policy says.
 //
-// A run is due at the earliest of three instants. Call permit the window's end,
-// from which runs are allowed again.
+// A run is due at the earliest of three instants. Permit is the end of the window;
+// from then on runs are allowed again.
 //
-//   - The pending call: not before permit; with Quiet, once that has passed since
-//     the last call, or MaxWait since the first; with a trailing edge alone, a
-//     call outside any window waits for an Interval of its own; [Throttler.CallWithin]
+//   - The pending call: not before permit. With Quiet, it waits until Quiet has passed
+//     since the last call, or MaxWait since the first. With only a trailing edge, a
+//     call outside any window waits for an Interval of its own. [Throttler.CallWithin]
 //     and MaxCalls cut these two waits short, but never the wait for permit.
-//   - The retry of a failed run: once its delay has passed, not before permit.
-//   - The periodic run: MaxInterval after the last one, not before permit.
+//   - The retry of a failed run: once its delay has passed, but not before permit.
+//   - The periodic run: MaxInterval after the last run, but not before permit.
 //
-// A retry and a periodic run cover the calls that are pending, and take no notice
-// of Quiet. While a run is active nothing starts.
+// Retries and periodic runs cover the pending calls and ignore Quiet. While a run is
+// active, no other run starts.
 //
-// With Burst, permit is that of a token bucket: it holds Burst tokens, gains one
-// every Interval, and a start takes one. A flushed run takes one if it is there
-// and makes no debt if not: with Burst 1 the window restarts at its start.
+// With Burst, a token bucket decides permit. It holds up to Burst tokens and gains one
+// every Interval; each start takes one. A flushed run takes a token if there is one,
+// and never makes a debt: with Burst 1, the window restarts at its start.
 //
 // # Groups
 //
-// A [Group] has one throttle for each key: each tenant's cache, file's watcher or
-// peer's connection has its own window, and none waits for another.
+// A [Group] has one throttler for each key. Each tenant's cache, each file's watcher or
+// each peer's connection has its own window, and none waits for another.
 //
 //	refresh, err := throttle.NewGroup(throttle.Every(time.Minute),
 //		func(ctx context.Context, tenant string) error { return load(ctx, tenant) },
 //		throttle.WithMaxConcurrent(8))
 //	…
-//	err = refresh.Call("acme") // at once; the next one within a minute is deferred
+//	err = refresh.Call("acme") // runs at once; another call within a minute is deferred
 //
-// A key is held from its first call until its state decides nothing any more,
-// and is then forgotten: no key is to be removed, and what is called once needs
-// memory for one window only. [WithMaxKeys] bounds the memory for keys that
-// strangers choose, [WithMaxConcurrent] how many runs are active at once. All the
-// guarantees below hold for each key.
+// A Group holds a key from its first call until its state no longer matters, and then
+// forgets it. You never have to delete a key, and a key that is called once needs
+// memory for one window only. [WithMaxKeys] bounds the memory for keys that strangers
+// choose. [WithMaxConcurrent] limits how many runs are active at once. The guarantees
+// below hold for each key.
 //
 // # Values
 //
-// A [Coalescer]'s calls hand over values. Those of one run are merged, by [Latest]
-// into the last, by [Append] into a batch, or as a merge of one's own says, and
-// the callback gets what has come of them.
+// The calls of a [Coalescer] hand over values. The values of one run are merged, and
+// the callback gets the result. [Latest] keeps the last value, [Append] makes a batch,
+// and you can write your own merge.
 //
 //	write, err := throttle.NewCoalescer(
 //		throttle.Policy{Quiet: 10 * time.Millisecond, MaxWait: 10 * time.Millisecond, MaxCalls: 100},
@@ -91,114 +91,113 @@
 //	…
 //	err = write.Call([]Record{r})
 //
-// A value that Call has taken, by returning nil, belongs to the Coalescer, with all
-// that it refers to: the caller no longer changes it, and merge may. From a run's
-// start it belongs to the callback, and if that fails and Policy.Retry repeats the
-// run it goes back, as the older side of what has been handed over since; so a
-// callback that fails must leave the value fit to be merged, and not use it later.
-// What Cancel returns and a [*LostError] reports belongs to who receives it.
+// If Call returns nil, the value belongs to the Coalescer, with everything that it
+// refers to. You must no longer change it; merge may. From a run's start the value
+// belongs to the callback. If the callback fails and Policy.Retry repeats the run, the
+// value goes back, as the older side of the values handed over since. So a callback
+// that fails must leave the value fit for merge, and must not use it later. Values
+// that Cancel returns or a [*LostError] reports belong to whoever receives them.
 //
-// No value disappears in silence. Each is in one run that succeeds, or Cancel
-// returns it, or it is reported as lost: because its run failed and is not
-// repeated, or because of Close or the end of the parent context.
+// No value disappears in silence. Each is in one run that succeeds, or Cancel returns
+// it, or it is reported as lost. A value is lost if its run fails and is not repeated,
+// or through Close or the end of the parent context.
 //
 // # Fleets
 //
-// Package fleet, in a folder of this module, shares one throttle among processes, over a
-// store that they all reach.
+// Package fleet, in a directory of this module, shares one throttler among processes,
+// over a store that all of them can reach.
 //
 // # Failures
 //
-// A run fails if the callback returns an error, panics, or ends its goroutine
-// with runtime.Goexit. After each the Throttler works on. The error goes to those
-// who wait for the run in Do, Flush or Shutdown; if nobody does, to the handler
-// given by [WithErrorHandler], else to slog.Default(). It is the callback's own
-// error, a [*PanicError] or [ErrGoexit].
+// A run fails if the callback returns an error, panics, or ends its goroutine with
+// runtime.Goexit. The Throttler works on after each of these. The error is the
+// callback's own, a [*PanicError] or [ErrGoexit]. Everyone who waits for the run in Do,
+// Flush or Shutdown gets it. If nobody waits, it goes to the handler given by
+// [WithErrorHandler], or else to slog.Default().
 //
-// With Policy.Retry the failed run is repeated, and the window stays closed until
-// then, so that calls do not hammer a callback that fails; Backoff.Eager lets
-// them. A callback that knows better when to run again returns [RetryIn]. What a
-// run demands holds until the next run has ended: one that succeeds, because
-// Flush or an eager call started it earlier, leaves nothing of the backoff.
+// With Policy.Retry the failed run is repeated. Until then the window stays closed, so
+// that calls do not hammer a failing callback; Backoff.Eager lets calls through. A
+// callback that knows better when to run again returns [RetryIn]. Either lasts until
+// the next run has ended: a successful run clears the backoff, even if Flush or an
+// eager call started it early.
 //
 // # Observation
 //
-// [Throttler.Stats] is a snapshot, [WithObserver] hands over a [Run] for each that
-// is over, and [WithTracer] is called when one starts, too. With [WithName] the
-// goroutines of runs carry the pprof label "throttle", and while the execution
-// tracer of runtime/trace is on, each run's callback is a task there. None of these
-// costs anything where it is not used.
+// [Throttler.Stats] is a snapshot. An observer ([WithObserver]) gets a [Run] for each
+// finished run; a tracer ([WithTracer]) is also called as a run starts. With [WithName]
+// the goroutines of runs carry the pprof label "throttle". While the execution tracer
+// of runtime/trace is on, each run's callback is a task there. You pay only for what
+// you use.
 //
-// Package throttledebug serves a live page of it all, and the modules
-// adapters/throttleprom and adapters/throttleotel hand it to Prometheus and to
+// Package throttledebug serves a live page of throttlers. The modules
+// adapters/throttleprom and adapters/throttleotel export them to Prometheus and
 // OpenTelemetry.
 //
 // # Guarantees
 //
-//   - No overlap. Two runs of one Throttler never overlap, and the end of a run
-//     is synchronized before the start of the next: the callback needs no lock
-//     for state that nobody else uses.
-//   - Spacing. Run starts keep Interval between them, or with FromEnd an end and
-//     the next start do, but for Burst, Flush and Shutdown.
-//   - No lost call. With the trailing edge on, every call is covered by a run
-//     that starts after the call began, unless Cancel or Close dropped it. What
-//     becomes of a run's callback changes nothing in this.
-//   - No idle run. A run covers a call, or is due by MaxInterval or as a retry.
-//   - Punctual. A run never starts before it is due, and after it only by the
-//     lateness of timer and scheduler, or because a run is still active, or all
-//     turns of WithMaxConcurrent are taken. Later calls never postpone it, except
-//     by Quiet, which MaxWait bounds.
+//   - No overlap. Two runs of one Throttler never overlap. The end of a run is
+//     synchronized before the start of the next, so the callback needs no lock for
+//     state that nobody else uses.
+//   - Spacing. Run starts are at least Interval apart; with FromEnd, a start is at
+//     least Interval after the end of the run before. The exceptions are Burst, Flush
+//     and Shutdown.
+//   - No lost call. With the trailing edge on, every call is covered by a run that
+//     starts after the call began, unless Cancel or Close dropped the call. This holds
+//     even if the callback fails.
+//   - No idle run. Every run covers a call, or is due because of MaxInterval or a
+//     retry.
+//   - Punctual. A run never starts before it is due. It starts later only by as much
+//     as the timer and the scheduler are late, or because a run is still active, or
+//     because all turns of WithMaxConcurrent are taken. Later calls never postpone it,
+//     except through Quiet, which MaxWait bounds.
 //   - Nothing when idle. A Throttler with nothing pending owns no goroutine and no
-//     timer, unless MaxInterval is set. Without a parent context it can be
-//     dropped for the garbage collector without Close.
-//   - Close is final. After Close no run starts; one that has just started may
-//     still be entering the callback. After Shutdown has returned nil every
-//     earlier call was covered, or dropped by Close, and nothing runs. Once the
-//     parent context has ended no run starts.
-//   - No foreign code under a lock. Callback, handler, observers, tracers and the
-//     methods of contexts run with no lock held, and may call any method. A
+//     timer, unless MaxInterval is set. If it also has no parent context, you can leave
+//     it to the garbage collector without calling Close.
+//   - Close is final. After Close no run starts; one that has just started may still be
+//     entering the callback. After Shutdown has returned nil, every earlier call was
+//     covered, or dropped by Close, and nothing runs. Once the parent context has
+//     ended, no run starts.
+//   - No foreign code under a lock. The callback, the handler, observers, tracers and
+//     the methods of contexts run with no lock held, and may call any method. A
 //     Coalescer's merge is the one exception: its Coalescer is locked meanwhile.
 //
-// Intervals are measured on the monotonic clock, which neither an administrator
-// nor NTP sets: every instant is the time since the Throttler was built, by
-// readings that both carry it. So the wall clock may be stepped without effect.
-// Times in [Stats] and [Run] are what the wall clock shows when they are taken.
+// Intervals are measured on the monotonic clock, which nobody sets: an instant is the
+// time since the Throttler was built. So steps of the wall clock have no effect. Times
+// in [Stats] and [Run] follow the wall clock at the moment you get them.
 //
 // # Concurrency
 //
-// All methods may be called concurrently, and from the callback, the error
-// handler and the observers too. What would wait for itself, Do, Flush or
-// Shutdown with the context of the active run, returns [ErrReentrant]. A callback
-// or hook that waits for its own Throttler with another context waits until that
-// context ends, since a run is over only after its hooks.
+// All methods may be called concurrently, also from the callback, the error handler
+// and the observers. Do, Flush and Shutdown return [ErrReentrant] if you give them the
+// context of the active run, because they would wait for themselves. A callback or
+// hook that waits for its own Throttler with another context waits until that context
+// ends, because a run is over only after its hooks.
 //
-// A run is a goroutine of its own, which lives as long as the run. Tracers are
-// called in it before the callback; handler, ends of traces and observers, in this
-// order, after the callback and before the run counts as over. Their panics are not
-// recovered: a handler that panics with the [*PanicError] it is given ends the
-// process, as the callback's panic would have. Run.Ended, FromEnd and Backoff count
-// from the callback's return.
+// Each run has a goroutine of its own, which lives as long as the run. Tracers are
+// called in it before the callback. The handler, the ends of traces and the observers
+// are called after the callback, in this order, before the run counts as over. Their
+// panics are not recovered. So to crash on a callback's panic, panic again with the
+// [*PanicError] in the handler. Run.Ended, FromEnd and Backoff count from the
+// callback's return.
 //
 // # Memory model
 //
-// In the terms of the Go memory model: a Call, CallWithin or Do that makes a run
-// pending is synchronized before that run's callback. A call that finds a run
-// pending is not a synchronizing operation. It has lost nothing by that: whatever
-// the callback reads under a mutex or by atomics is at least as new as when the
-// call began.
+// In the terms of the Go memory model, a Call, CallWithin or Do that makes a run
+// pending is synchronized before that run's callback. A call that finds a run pending
+// is not a synchronizing operation. It loses nothing: whatever the callback reads
+// under a mutex or through atomics is at least as new as when the call began.
 //
-// For all synchronizing operations, atomics and mutexes together, have one total
-// order. The call's load sees "pending", so it comes before the store that
-// clears it. A start clears it before its go statement, and nothing but a start
-// or a drop leaves it cleared. So the load comes before the callback, and what
-// the caller did before, under a mutex or by atomics, is seen by what the
-// callback does.
+// The reason is that all synchronizing operations, atomics and mutexes together, have
+// one total order. The call's load sees "pending", so it comes before the store that
+// clears it. A start clears it before its go statement, and only a start or a drop
+// leaves it cleared. So the load comes before the callback. The callback therefore
+// sees what the caller did before under a mutex or through atomics.
 //
 // For a Group this holds key by key. A Coalescer's Call is synchronized before the
-// run that takes its value, whether a run was pending or not.
+// run that takes its value, whether or not a run was pending.
 //
-// Plain variables are another matter: data that a caller writes and the callback
-// reads needs its lock, even with a single caller.
+// Plain variables are different: data that a caller writes and the callback reads
+// needs its own lock, even with a single caller.
 //
 //	var mu sync.Mutex
 //	var state State
@@ -215,23 +214,23 @@
 //	mu.Unlock()
 //	save.Call()
 //
-// The race detector shows a forgotten lock only when a call coalesces: the others
-// are synchronized by the Throttler's own mutex.
+// The race detector shows a missing lock only when a call coalesces. Other calls are
+// synchronized by the Throttler's own mutex.
 //
 // # Ending
 //
-// [WithContext] makes a Throttler end with a context, by dropping what is
-// pending. At the end of a process that is seldom wanted, as the last change
-// would be lost: call Shutdown before the context ends. A context that comes to
-// be known later is tied by
+// [WithContext] closes a Throttler when a context ends, and drops what is pending. At
+// the end of a process you seldom want that, because the last change would be lost:
+// call Shutdown before the context ends. To tie a Throttler to a context that you get
+// later, use
 //
 //	stop := context.AfterFunc(ctx, func() { t.Close() })
 //
 // # Testing
 //
-// The package uses the standard library's clock and timers only, so code that
-// uses it is tested with testing/synctest, in fake time. Build and close the
-// Throttler inside the bubble, and call synctest.Wait after each time.Sleep:
+// The package uses only the standard library's clock and timers. So you can test code
+// that uses it in fake time, with testing/synctest. Build and close the Throttler
+// inside the bubble, and call synctest.Wait after each time.Sleep:
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		var runs atomic.Int32
@@ -248,9 +247,9 @@
 //
 // # Origin
 //
-// The idea, a deferred call that later ones join, is that of the throttler in
-// OpenStack Neutron (neutron/agent/common/utils.py, 2016), which relied on
-// cooperative threads. The bucket of Burst is a token bucket; the backoff doubles
-// and jitters as is usual. A failed batch that goes back under newer values is
-// what Nomad's clients do with allocation updates.
+// The idea of a deferred call that later calls join comes from the throttler in
+// OpenStack Neutron (neutron/agent/common/utils.py, 2016), which relied on cooperative
+// threads. Burst is a token bucket, and Backoff is the usual exponential backoff with
+// jitter. Nomad's clients put a failed batch of allocation updates back under newer
+// values; a Coalescer does the same.
 package throttle
