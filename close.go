@@ -7,20 +7,19 @@ import (
 )
 
 // Close closes the Throttler at once: it drops what is pending and cancels the
-// active run's context, but does not wait for that run. No run starts after it;
-// one that has just started may still be entering the callback. Calls are
-// ignored from then on. Close may be called several times, and always returns
-// nil.
+// active run's context, but does not wait for that run. No run starts after Close;
+// one that has just started may still be entering the callback. The Throttler
+// ignores later calls. Close may be called several times, and always returns nil.
 func (t *Throttler) Close() error {
 	t.close(nil)
 	return nil
 }
 
-// close closes the Throttler, with all that it is part of, because its parent
-// context ended if cause is not nil.
+// close closes the Throttler, or the Group that it belongs to. cause is why the
+// parent context ended; nil for Close and Shutdown.
 func (t *Throttler) close(cause error) {
-	if t.extras.keeper != nil {
-		t.extras.keeper.close(cause)
+	if t.config.owner != nil {
+		t.config.owner.close(cause)
 		return
 	}
 	now := t.lock()
@@ -31,18 +30,18 @@ func (t *Throttler) close(cause error) {
 	}
 }
 
-// watch makes the end of the parent context close the Throttler.
+// watch closes the Throttler when the parent context ends.
 func (t *Throttler) watch() {
-	if unwatch := t.extras.watch(t.close); unwatch != nil {
+	if unwatch := t.config.watch(t.close); unwatch != nil {
 		t.mu.Lock()
-		t.extras.unwatch = unwatch
+		t.endingLocked().unwatch = unwatch
 		t.mu.Unlock()
 	}
 }
 
-// closeLocked closes the Throttler, because its parent context ended for cause
-// if that is not nil. It returns what is to be called once mu is free, as foreign
-// code may run in it; nil if nothing is.
+// closeLocked closes the Throttler. cause is why the parent context ended; nil for
+// Close and Shutdown. The caller must call release, if it is not nil, once mu is
+// free: it may run foreign code.
 //
 // +checklocks:t.mu
 func (t *Throttler) closeLocked(cause error) (release func()) {
@@ -51,93 +50,97 @@ func (t *Throttler) closeLocked(cause error) (release func()) {
 	}
 	t.history.phase = closed
 	if cause != nil {
-		t.extras.ended = cause // a parent's, so these are not the noExtras
+		t.endingLocked().cause = cause
 	}
 	why := t.closedLocked()
-	unheard := t.strandLocked(why)
+	unclaimed := t.dropAllLocked(why)
 	var cancel context.CancelCauseFunc
 	if t.run != nil {
 		cancel = t.run.cancel
 	}
-	stop := t.extras.unwatch
-	if cancel == nil && stop == nil && unheard == nil {
+	var unwatch func() bool
+	if t.ending != nil {
+		unwatch = t.ending.unwatch
+	}
+	if cancel == nil && unwatch == nil && unclaimed == nil {
 		return nil
 	}
 	var reported chan struct{}
-	if unheard != nil {
+	if unclaimed != nil {
 		reported = make(chan struct{})
-		t.extras.reported = reported // a Coalescer's, so these are not the noExtras
+		t.endingLocked().reported = reported
 	}
 	return func() {
-		// Deferred, as the handler may panic or end the goroutine.
+		// Deferred, because the handler may panic or end the goroutine.
 		if reported != nil {
 			defer close(reported)
 		}
-		for _, err := range slices.Backward(unheard) {
-			defer t.report(err)
+		for _, err := range slices.Backward(unclaimed) {
+			defer t.reportLost(err)
 		}
 		if cancel != nil {
 			cancel(why)
 		}
-		if stop != nil {
-			stop()
+		if unwatch != nil {
+			unwatch()
 		}
 	}
 }
 
-// strandLocked drops what is pending, as the Throttler was closed, and returns
-// the errors of lost values for which nobody waits.
+// dropAllLocked drops what is pending because the Throttler was closed, and returns
+// the errors of lost values that no waiter takes.
 //
 // +checklocks:t.mu
-func (t *Throttler) strandLocked(why error) (unheard []error) {
-	c, ok := t.fn.(carrier)
+func (t *Throttler) dropAllLocked(why error) (unclaimed []error) {
+	h, ok := t.fn.(valueHolder)
 	if !ok {
 		t.dropLocked(why)
 		return nil
 	}
-	waiting, carried := c.strand(why)
-	if carried != nil { // by the active run, which now will not be entered
+	waiting, taken := h.dropValuesLocked(why)
+	if taken != nil { // by the active run, which will not enter its callback
 		o := t.run.awaited
 		if o != nil {
-			o.decide(carried)
+			o.decide(taken)
 		}
 		if o == nil || o.waiters == 0 {
-			unheard = append(unheard, carried)
+			unclaimed = append(unclaimed, taken)
 		}
 	}
 	if waiting == nil {
 		t.dropLocked(why)
 	} else if !t.dropLocked(waiting) {
-		unheard = append(unheard, waiting)
+		unclaimed = append(unclaimed, waiting)
 	}
-	return unheard
+	return unclaimed
 }
 
-// closedLocked returns the ErrClosed of this Throttler.
+// closedLocked returns the Throttler's ErrClosed, with the parent's cause if that
+// closed it.
 //
-// +checklocks:t.mu
-func (t *Throttler) closedLocked() error { return t.closedError(t.history.phase) }
-
-// closedError returns the ErrClosed of what is draining or closed.
-func (d *domain) closedError(p phase) error {
-	if p != closed {
-		return sentinel(ErrClosed, d.extras.name, nil) // a Group's ended may just be written, under another lock
+// +checklocks:d.mu
+func (d *domain) closedLocked() error {
+	var cause error
+	if d.ending != nil {
+		cause = d.ending.cause
 	}
-	return sentinel(ErrClosed, d.extras.name, d.extras.ended)
+	return detailed(ErrClosed, d.config.name, cause)
 }
 
-// Shutdown closes the Throttler gracefully: from its begin calls are refused,
-// what is pending runs now, whatever the policy says, and when the last run is
-// over the Throttler is closed. It returns the error of the run it waited for
-// last; no retry and no periodic run is made. If Cancel or Close dropped what
+// Shutdown closes the Throttler gracefully. From its start the Throttler refuses
+// calls. What is pending runs now, whatever the policy says; no retry and no
+// periodic run starts. When the last run is over, the Throttler is closed. Shutdown
+// returns the error of the last run it waited for. If Cancel or Close dropped what
 // it waited for, it returns [ErrCanceled] or [ErrClosed], once no run is active.
 //
 // If ctx ends first, or had ended before, Shutdown closes the Throttler as Close
-// does and returns ctx.Err(), joined with the run's error if only its hooks
-// were still at work. On a closed Throttler it waits for the active run
-// and returns nil, so that Close and then Shutdown drop what is pending but let
-// the active run end. Inside the callback, with the run's own context, it returns
-// [ErrReentrant] and has no effect.
+// does and returns ctx.Err(). If only the run's hooks were still at work, it joins
+// the run's error.
+//
+// On a closed Throttler, Shutdown waits for the active run and returns nil. So Close
+// and then Shutdown drop what is pending, but let the active run end. Inside the
+// callback, with the run's own context, Shutdown returns [ErrReentrant] and has no
+// effect.
 func (t *Throttler) Shutdown(ctx context.Context) error {
 	own, ended := t.ownRun(ctx), ctx.Err()
 	o, err := t.drain(own, ended)
@@ -145,21 +148,20 @@ func (t *Throttler) Shutdown(ctx context.Context) error {
 		return err
 	}
 	if err = ended; err == nil {
-		err = t.drained(ctx, o)
+		err = t.awaitDrained(ctx, o)
 	}
 	t.close(nil)
-	return t.reported(ctx, err)
+	return t.awaitReported(ctx, err)
 }
 
-// drain refuses calls from now on, makes what is pending due, and returns what
-// is to be waited for, nil if nothing; unless the Throttler is closed, or ended
-// is not nil: then it does nothing. Its error is ErrReentrant, if the active run
-// is own.
+// drain refuses calls from now on, makes what is pending due, and returns the
+// outcome to wait for; nil if none. It does nothing if the Throttler is closed or
+// ended is not nil. If own is the active run, it returns ErrReentrant.
 func (t *Throttler) drain(own *run, ended error) (*outcome, error) {
 	now := t.lock()
 	defer t.settle(now)
 	if t.isActiveLocked(own) {
-		return nil, sentinel(ErrReentrant, t.extras.name, nil)
+		return nil, detailed(ErrReentrant, t.config.name, nil)
 	}
 	if ended != nil {
 		return nil, nil
@@ -167,8 +169,8 @@ func (t *Throttler) drain(own *run, ended error) (*outcome, error) {
 	return t.drainLocked(now), nil
 }
 
-// drainLocked refuses calls from now on, makes what is pending due, and returns
-// what is to be waited for, nil if nothing. On a closed Throttler it does nothing.
+// drainLocked refuses calls from now on, makes what is pending due, and returns the
+// outcome to wait for; nil if none. On a closed Throttler it does nothing.
 //
 // +checklocks:t.mu
 func (t *Throttler) drainLocked(now instant) *outcome {
@@ -179,40 +181,30 @@ func (t *Throttler) drainLocked(now instant) *outcome {
 	return t.flushLocked(now)
 }
 
-// activeOutcome returns the outcome of the active run, nil if there is none.
-func (t *Throttler) activeOutcome() *outcome {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.run == nil {
-		return nil
-	}
-	return t.run.outcome()
-}
-
-// drained waits, after drain, until nothing runs any more, and returns what
-// Shutdown returns.
-func (t *Throttler) drained(ctx context.Context, o *outcome) (err error) {
+// awaitDrained waits, after drain, until nothing runs any more, and returns the
+// error for Shutdown.
+func (t *Throttler) awaitDrained(ctx context.Context, o *outcome) (err error) {
 	if o != nil {
 		err = t.wait(ctx, o)
 	}
-	// A run may still be active if what was waited for was dropped, or the
-	// Throttler was closed before: its error is for others to take. Or a
-	// Coalescer's run was repeated: its hooks were at work when Shutdown began.
-	if rest := t.activeOutcome(); rest != nil {
+	// A run may still be active. If o was dropped, or the Throttler was closed
+	// before, others take that run's error. If a Coalescer's run had its hooks at
+	// work when Shutdown began, it may be a repeat.
+	if active := t.activeOutcome(); active != nil {
 		select {
-		case <-rest.done:
+		case <-active.done:
 			if o != nil && !o.dropped {
-				err = rest.err
+				err = active.err
 			}
 		case <-ctx.Done():
 			switch ended := ctx.Err(); {
-			case err == nil, rest != o && !isLost(err):
+			case err == nil, active != o && !isLost(err):
 				return ended
 			case errors.Is(err, ended):
 				return err
 			default:
-				// Of err nobody else hears: only the run's hooks are left, or a
-				// value is lost.
+				// Nobody else gets err: only the run's hooks are left, or a value is
+				// lost.
 				return errors.Join(ended, err)
 			}
 		}
@@ -220,13 +212,21 @@ func (t *Throttler) drained(ctx context.Context, o *outcome) (err error) {
 	return err
 }
 
-// reported waits until the error handler knows what the Throttler has lost by
-// being closed, maybe in another goroutine, and returns err, or ctx.Err() if ctx
-// ends first and err is nil.
-func (t *Throttler) reported(ctx context.Context, err error) error {
+// activeOutcome returns the outcome of the active run; nil if there is none.
+func (t *Throttler) activeOutcome() *outcome {
 	t.mu.Lock()
-	reported := t.extras.reported
-	t.mu.Unlock()
+	defer t.mu.Unlock()
+	if t.run == nil {
+		return nil
+	}
+	return t.run.outcomeLocked()
+}
+
+// awaitReported waits until the error handler has got all values that were lost when
+// the Throttler closed, perhaps in another goroutine. It returns err; or ctx.Err()
+// if err is nil and ctx ends first.
+func (t *Throttler) awaitReported(ctx context.Context, err error) error {
+	reported := t.reported()
 	if reported == nil {
 		return err
 	}
@@ -240,18 +240,30 @@ func (t *Throttler) reported(ctx context.Context, err error) error {
 	return err
 }
 
-// isLost reports whether err is the Coalescer's own report of a lost value.
+// reported returns the channel that is closed once the handler has got all values that
+// were lost when the Throttler closed; nil if there are none.
+func (t *Throttler) reported() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ending == nil {
+		return nil
+	}
+	return t.ending.reported
+}
+
+// isLost reports whether err itself is a *LostError. One that a callback's error
+// wraps does not count.
 func isLost(err error) bool {
-	_, lost := err.(*LostError) //nolint:errorlint // one that a callback's error wraps is not
+	_, lost := err.(*LostError) //nolint:errorlint // see above
 	return lost
 }
 
-// report hands over err, which is that of no run: of a value that was lost when
-// the Throttler closed. No lock is held here.
-func (t *Throttler) report(err error) {
-	if t.extras.handler != nil {
-		t.extras.handler(err)
+// reportLost gives err, about a value that was lost when the Throttler closed, to
+// the handler or the log. No lock may be held.
+func (t *Throttler) reportLost(err error) {
+	if t.config.handler != nil {
+		t.config.handler(err)
 		return
 	}
-	t.record("throttle: value lost", err)
+	t.log("throttle: value lost", err)
 }

@@ -8,11 +8,11 @@ import (
 // This file computes when a run may and must start: pure functions of a policy and
 // of what has happened so far. It reads no clock and takes no lock.
 
-// An instant is a point on the monotonic clock, in nanoseconds since the
-// Throttler, or the Group it is part of, was built.
+// An instant is a point on the monotonic clock, in nanoseconds since the Throttler,
+// or its Group, was built.
 type instant int64
 
-// The ends of time: no duration leads away from them.
+// The ends of time. Adding a duration does not change them.
 const (
 	beginning instant = math.MinInt64 // before anything happened
 	never     instant = math.MaxInt64
@@ -32,43 +32,55 @@ func (i instant) add(d time.Duration) instant {
 // since returns the time from the earlier instant to i.
 func (i instant) since(earlier instant) time.Duration { return time.Duration(i - earlier) }
 
-// A history is what has happened to a Throttler, as far as it decides when the
-// next run is due. The zero history is not valid: see newHistory.
+// A history is that part of a Throttler's past that decides when the next run is
+// due. The zero history is not valid; use newHistory.
 //
-// Its methods take a Policy by pointer, and do not write to it. By value it would
-// make their frames so large that each run's goroutine had to grow its stack, which
-// takes longer than all the rest of the run.
+// Its methods take a Policy by pointer and do not write to it. By value, the Policy
+// would make their frames so large that each run's goroutine had to grow its stack.
+// That takes longer than all the rest of the run.
 type history struct {
-	created instant // since when there is a Throttler
+	created instant // when the Throttler was built
 	started instant // start of the last run; beginning if there was none
 	ended   instant // end of the last finished run; beginning if there was none
 
 	// The bucket of Policy.Burst, which gains a token every Interval.
 	tokens  int     // left after the last start, less than Policy.Burst
-	accrual instant // since when the next token accrues; beginning: the bucket is full
+	accrual instant // the next token accrues from then on; beginning: the bucket is full
 
-	// What the last run's outcome demands.
+	// Consequences of the last run.
 	hold     instant // the window is closed until then
-	failures int     // failed runs in a row that count for Backoff
-	heldBy   holder  // who closed it
+	failures int32   // failed runs in a row that count for Backoff; see increment
+	heldBy   holder  // why the window is closed
 	retry    bool    // a run is due at the end of the hold
 
-	// The calls. Without Quiet in the policy lastCall, and without MaxCalls
-	// callCount, take no notice of calls that find a run pending.
+	// The calls. Calls that find a run pending change lastCall only if the policy has
+	// Quiet, and callCount only if it has MaxCalls.
 	pending   bool    // a call is not covered
 	flush     bool    // what is pending is due at deadline, whatever the policy says
 	phase     phase   // whether runs may start at all
+	callCount int32   // number of pending calls; see increment
 	firstCall instant // the earliest pending call
-	lastCall  instant // the latest call, pending, covered or dropped
-	deadline  instant // neither Quiet nor a trailing edge postpones the pending run beyond; never if unset
-	callCount int     // how many calls are pending
+	lastCall  instant // the latest call: pending, covered or dropped
+	deadline  instant // Quiet and a trailing edge postpone the pending run no further; never if unset
 }
 
 // A phase is a part of a Throttler's life.
 type phase uint8
 
-// A holder is what closed the window beyond spacing.
+const (
+	open     phase = iota
+	draining       // Shutdown has begun: no new call, no retry and no periodic run
+	closed         // nothing starts any more
+)
+
+// A holder is the reason why the window is closed beyond spacing.
 type holder uint8
+
+const (
+	heldByNothing  holder = iota
+	heldByBackoff         // Policy.Retry, which may let calls through, and which SetPolicy can remove
+	heldByCallback        // RetryIn
+)
 
 func newHistory(created instant) history {
 	return history{
@@ -77,8 +89,16 @@ func newHistory(created instant) history {
 	}
 }
 
-// spacing returns the instant from which Interval permits a run. It must not be
-// asked while a run is active and From is FromEnd: see whileActive.
+// increment adds 1 to a count, which stays at its maximum. No count comes that far; an
+// int32 saves memory in every Throttler.
+func increment(count *int32) {
+	if *count < math.MaxInt32 {
+		*count++
+	}
+}
+
+// spacing returns the instant from which Interval permits a run. While a run is
+// active and From is FromEnd, use it only on the result of whileActive.
 func (h *history) spacing(p *Policy) instant {
 	switch {
 	case p.Interval == 0:
@@ -92,8 +112,8 @@ func (h *history) spacing(p *Policy) instant {
 	}
 }
 
-// whileActive returns the history as if the active run ended now, having entered
-// its callback at the latest now: a lower bound for whatever depends on it.
+// whileActive returns the history as it would be if the active run ended now, and had
+// entered its callback by now. Instants computed from it are lower bounds.
 func (h *history) whileActive(p *Policy, now instant, entered bool) history {
 	asIf := *h
 	if !entered {
@@ -103,7 +123,7 @@ func (h *history) whileActive(p *Policy, now instant, entered bool) history {
 	return asIf
 }
 
-// permit returns the instant from which a call may start a run: the window's end.
+// permit returns the end of the window: from then on a call may start a run.
 func (h *history) permit(p *Policy) instant {
 	if h.heldBy == heldByBackoff && p.Retry.Eager {
 		return h.spacing(p)
@@ -111,7 +131,7 @@ func (h *history) permit(p *Policy) instant {
 	return max(h.spacing(p), h.held(p))
 }
 
-// held returns the end of the hold, if one is in force.
+// held returns the end of the hold; beginning if there is none.
 func (h *history) held(p *Policy) instant {
 	if h.heldBy == heldByNothing || h.heldBy == heldByBackoff && p.Retry.Initial == 0 {
 		return beginning
@@ -119,23 +139,23 @@ func (h *history) held(p *Policy) instant {
 	return h.hold
 }
 
-// opens returns the instant from which a call is at the leading edge.
+// opens returns the instant from which a call is on the leading edge.
 func (h *history) opens(p *Policy) instant {
 	return max(h.permit(p), h.lastCall.add(p.Quiet))
 }
 
-// rests returns the instant from which the history, if nothing more happens and
-// no run is active, decides nothing any more: a new one would make every later
-// run due at the same time. never if something is due.
-func (h *history) rests(p *Policy) instant {
+// forgettable returns the instant from which the history no longer matters, provided
+// that nothing more happens and no run is active: a new history would then make
+// every later run due at the same time. It returns never if something is due.
+func (h *history) forgettable(p *Policy) instant {
 	if at, _ := h.due(p); at != never || h.pending || h.retry {
 		return never
 	}
 	return max(h.opens(p), h.refilled(p))
 }
 
-// due returns when the next run must start if no run is active, and why; never
-// if nothing is due.
+// due returns when and why the next run must start, provided that no run is active.
+// It returns never if nothing is due.
 func (h *history) due(p *Policy) (instant, Cause) {
 	if h.flush {
 		return h.deadline, CauseFlush
@@ -146,7 +166,7 @@ func (h *history) due(p *Policy) (instant, Cause) {
 		at = max(permit, h.ready(p, permit))
 	}
 	if h.retry {
-		// A retry follows its run, even where spacing leaves the past open.
+		// A retry is due after its run, even if spacing permits an earlier instant.
 		if retry := max(h.spacing(p), h.held(p), h.ended); retry < at {
 			at, cause = retry, CauseRetry
 		}
@@ -159,7 +179,7 @@ func (h *history) due(p *Policy) (instant, Cause) {
 	return at, cause
 }
 
-// lastRun returns from where MaxInterval counts.
+// lastRun returns the instant from which MaxInterval counts.
 func (h *history) lastRun(p *Policy) instant {
 	last := h.started
 	if p.From == FromEnd {
@@ -168,7 +188,7 @@ func (h *history) lastRun(p *Policy) instant {
 	return max(last, h.created)
 }
 
-// ready returns when the pending call no longer waits for anything but permit.
+// ready returns the instant from which the pending call waits only for permit.
 func (h *history) ready(p *Policy, permit instant) instant {
 	switch {
 	case p.Quiet > 0:
@@ -178,7 +198,7 @@ func (h *history) ready(p *Policy, permit instant) instant {
 		}
 		return min(quiet, h.deadline)
 	case p.edges() == Trailing && h.firstCall >= permit:
-		// A call outside any window opens one, at whose end it is covered.
+		// A call outside any window opens one, and is covered at its end.
 		return min(h.firstCall.add(p.Interval), h.deadline)
 	default:
 		return h.firstCall
@@ -186,12 +206,12 @@ func (h *history) ready(p *Policy, permit instant) instant {
 }
 
 // call records a call at now that must not wait beyond now+within, and reports
-// whether a run will cover it. active tells whether a run is active.
+// whether a run will cover it. active says whether a run is active.
 func (h *history) call(p *Policy, now instant, within time.Duration, active bool) bool {
 	switch {
 	case h.pending:
 		if p.MaxCalls > 0 {
-			h.callCount++
+			increment(&h.callCount)
 		}
 		if p.Quiet > 0 {
 			h.lastCall = now
@@ -212,8 +232,9 @@ func (h *history) call(p *Policy, now instant, within time.Duration, active bool
 	return true
 }
 
-// covers reports whether a run will cover a call at now: with the leading edge
-// alone it may come inside the window. active tells whether a run is active.
+// covers reports whether a run would cover a call at now. It would not if the policy
+// has only the leading edge and the call comes inside the window. active says
+// whether a run is active.
 func (h *history) covers(p *Policy, now instant, active bool) bool {
 	return h.pending || p.edges()&Trailing != 0 || h.leads(p, now, active)
 }
@@ -223,18 +244,18 @@ func (h *history) leads(p *Policy, now instant, active bool) bool {
 	return p.edges()&Leading != 0 && !active && h.opens(p) <= now
 }
 
-// hasten moves the deadline of what is pending forward to at, if it is later.
+// hasten moves the deadline of what is pending to at, if that is earlier.
 func (h *history) hasten(at instant) { h.deadline = min(h.deadline, at) }
 
-// hastenFull ends the wait for more calls once MaxCalls are pending.
+// hastenFull moves the deadline to now once MaxCalls calls are pending.
 func (h *history) hastenFull(p *Policy, now instant) {
 	if h.full(p) {
 		h.hasten(now)
 	}
 }
 
-// full reports whether the pending run has collected all the calls it may.
-func (h *history) full(p *Policy) bool { return p.MaxCalls > 0 && h.callCount >= p.MaxCalls }
+// full reports whether MaxCalls calls are pending.
+func (h *history) full(p *Policy) bool { return p.MaxCalls > 0 && int(h.callCount) >= p.MaxCalls }
 
 // flushNow makes what is pending due at now.
 func (h *history) flushNow(now instant) {
@@ -243,28 +264,28 @@ func (h *history) flushNow(now instant) {
 	}
 }
 
-// drop forgets what is pending, as it was dropped or a run now covers it, but not
-// when calls were made.
+// drop clears what is pending, because it was dropped or a run now covers it. It keeps
+// the times of calls.
 func (h *history) drop() {
 	h.pending, h.flush, h.retry = false, false, false
 	h.deadline = never
 }
 
-// enter records that the callback of a run is entered now, and takes a token. The
-// run was started a little earlier, as its goroutine first had to be scheduled;
-// the next run keeps its distance from here.
+// enter records that a run enters its callback now, and takes a token. The run was
+// started a little earlier, because its goroutine first had to be scheduled, but the
+// distance to the next run counts from here.
 func (h *history) enter(p *Policy, now instant) {
 	h.started = now
 	h.tokens, h.accrual = h.bucket(p, now)
 	if h.tokens > 0 {
 		h.tokens--
 	} else {
-		h.accrual = now // a flush: it makes no debt, but a new window
+		h.accrual = now // a flush: it begins a new window, but makes no debt
 	}
 }
 
-// bucket returns the tokens that are there at now, and the instant since when
-// the next accrues.
+// bucket returns the number of tokens at now, and the instant from which the next
+// token accrues.
 func (h *history) bucket(p *Policy, now instant) (tokens int, accrual instant) {
 	if p.Interval == 0 || h.accrual == beginning {
 		return p.burst(), now
@@ -288,7 +309,7 @@ func (h *history) refilled(p *Policy) instant {
 	return h.accrual.add(time.Duration(missing) * p.Interval)
 }
 
-// A verdict is what a finished run's outcome means for the next.
+// A verdict is the part of a finished run's outcome that matters for the next run.
 type verdict struct {
 	failed   bool
 	panicked bool // failed by a panic
@@ -296,14 +317,14 @@ type verdict struct {
 	again    bool // the callback returned RetryIn(retryIn), which is no failure
 	retryIn  time.Duration
 
-	// A run that carries a value is repeated if the value was kept for that, and
-	// only then, whatever the policy has become while its hooks were at work.
-	carried bool
-	kept    bool
+	// A run with a value is repeated if and only if the value was kept. A SetPolicy
+	// while the run's hooks were at work does not change that.
+	hasValue bool
+	kept     bool
 }
 
-// finish records that the active run ended with v. canceled tells that Cancel
-// met the run; random is drawn from [0, 1).
+// finish records that the active run ended with v. canceled says that Cancel was
+// called during the run; random is drawn from [0, 1).
 func (h *history) finish(p *Policy, ended instant, v verdict, canceled bool, random float64) {
 	retry := h.retries(p, v, canceled)
 	h.ended = ended
@@ -317,21 +338,21 @@ func (h *history) finish(p *Policy, ended instant, v verdict, canceled bool, ran
 	case canceled:
 		h.holdFor(p.Retry.delay(1, random))
 	default:
-		h.failures++
-		h.holdFor(p.Retry.delay(h.failures, random))
-		if p.Retry.MaxAttempts > 0 && h.failures >= p.Retry.MaxAttempts {
+		increment(&h.failures)
+		h.holdFor(p.Retry.delay(int(h.failures), random))
+		if p.Retry.MaxAttempts > 0 && int(h.failures) >= p.Retry.MaxAttempts {
 			h.failures = 0
 		}
 	}
 }
 
-// retries reports whether the active run, having ended with v, is repeated.
-// canceled tells that Cancel met it.
+// retries reports whether the active run, which ended with v, will be repeated.
+// canceled says that Cancel was called during the run.
 func (h *history) retries(p *Policy, v verdict, canceled bool) bool {
 	switch {
 	case canceled || h.phase == closed:
 		return false
-	case v.carried:
+	case v.hasValue:
 		return v.kept
 	case h.phase == draining:
 		return false
@@ -339,7 +360,7 @@ func (h *history) retries(p *Policy, v verdict, canceled bool) bool {
 		return true
 	default:
 		return v.failed && p.Retry.Initial > 0 &&
-			(p.Retry.MaxAttempts == 0 || h.failures+1 < p.Retry.MaxAttempts)
+			(p.Retry.MaxAttempts == 0 || int(h.failures)+1 < p.Retry.MaxAttempts)
 	}
 }
 
@@ -348,11 +369,11 @@ func (h *history) holdFor(d time.Duration) {
 	h.heldBy, h.hold = heldByBackoff, h.ended.add(d)
 }
 
-// adopt makes the history fit for the next policy, set at now.
+// adopt adapts the history to the next policy, which was set at now.
 func (h *history) adopt(previous, next *Policy, now instant) {
 	if left := next.burst() - 1; h.tokens > left || left == 0 {
-		// With the accrual kept, the next run could come less than an Interval
-		// after the last, though the bucket that excused this is gone.
+		// If the accrual stayed, the next run could come less than an Interval after
+		// the last one, although there is no bucket any more to allow that.
 		h.tokens, h.accrual = left, h.started
 	}
 	if !h.pending {

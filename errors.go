@@ -6,20 +6,19 @@ import (
 	"time"
 )
 
-// This file holds every error of the package. Callers tell them apart with
-// errors.Is and errors.As; the text is for people.
-
+// All errors of the package. Tell them apart with errors.Is and errors.As; their text
+// is for people.
 var (
-	// ErrClosed is returned by Do, Flush and SetPolicy on a closed Throttler, by
-	// Do and SetPolicy as soon as Shutdown has begun, and by Do, Flush and
-	// Shutdown when Close dropped what they waited for. A Group's and a
-	// Coalescer's Call and CallWithin return it when Do does.
-	// When the parent context closed the Throttler, the error wraps the
-	// context's cause too.
+	// ErrClosed is returned by Do, Flush and SetPolicy on a closed Throttler. Do and
+	// SetPolicy return it as soon as Shutdown has begun. Do, Flush and Shutdown
+	// return it if Close dropped what they waited for. The Call and CallWithin of a
+	// Group and a Coalescer return it when Do does.
+	// If the end of the parent context closed the Throttler, the error also wraps
+	// the context's cause.
 	ErrClosed = errors.New("throttle: closed")
 
-	// ErrCanceled is returned by Do, Flush and Shutdown when Cancel dropped
-	// what they waited for.
+	// ErrCanceled is returned by Do, Flush and Shutdown if Cancel dropped what they
+	// waited for.
 	ErrCanceled = errors.New("throttle: call canceled")
 
 	// ErrThrottled is what errors.Is finds in a [*ThrottledError].
@@ -29,27 +28,27 @@ var (
 	// runtime.Goexit, as t.FailNow does in a test.
 	ErrGoexit = errors.New("throttle: callback called runtime.Goexit")
 
-	// ErrTooManyKeys is returned by a Group's Call, CallWithin and Do when the
-	// key is new and [WithMaxKeys] are held already. The call had no effect.
+	// ErrTooManyKeys is returned by a Group's Call, CallWithin and Do if the key is
+	// new and the Group already holds as many keys as [WithMaxKeys] allows. The call
+	// had no effect.
 	ErrTooManyKeys = errors.New("throttle: too many keys")
 
-	// ErrReentrant is returned by Do, Flush and Shutdown when their context is
-	// that of the active run, or derived from it: the wait would be for itself.
-	// The method had no effect.
+	// ErrReentrant is returned by Do, Flush and Shutdown if their context is the
+	// active run's own or derived from it: they would wait for themselves. The
+	// method had no effect.
 	ErrReentrant = errors.New("throttle: callback would wait for itself")
 )
 
-// sentinel returns err, one of the variables above, with the Throttler's name
-// in its text and with the cause, where there are such. What it returns
-// satisfies errors.Is for both.
-func sentinel(err error, name string, cause error) error {
+// detailed returns an error with the text of sentinel, one of the variables above,
+// plus the Throttler's name and the cause, where there are any. errors.Is finds both
+// sentinel and cause in it.
+func detailed(sentinel error, name string, cause error) error {
 	if name == "" && cause == nil {
-		return err
+		return sentinel
 	}
-	return &detailedError{sentinel: err, name: name, cause: cause}
+	return &detailedError{sentinel: sentinel, name: name, cause: cause}
 }
 
-// A detailedError is a sentinel that also says whose it is and why it came.
 type detailedError struct {
 	sentinel error
 	name     string
@@ -71,7 +70,7 @@ func (e *detailedError) Unwrap() []error {
 	return []error{e.sentinel, e.cause}
 }
 
-// prefix is what every message of the package starts with.
+// prefix returns the beginning of every message of the package.
 func prefix(name string) string {
 	if name == "" {
 		return "throttle: "
@@ -79,13 +78,12 @@ func prefix(name string) string {
 	return "throttle: " + name + ": "
 }
 
-// A ThrottledError is returned by Do, and by a Coalescer's Call and CallWithin,
-// when the call was dropped, because the policy has no trailing edge and the call
-// came inside the window.
-// errors.Is(err, ErrThrottled) holds for it.
+// A ThrottledError says that a call was dropped: the policy has no trailing edge and
+// the call came inside the window. Do returns it, and so do a Coalescer's Call and
+// CallWithin. errors.Is(err, ErrThrottled) is true for it.
 type ThrottledError struct {
 	Name       string        // of the Throttler, if it has one
-	RetryAfter time.Duration // at the earliest then a call would run at once; 0 if only an active run is in its way
+	RetryAfter time.Duration // after which a call would run at once; 0 if only an active run stands in its way
 }
 
 func (e *ThrottledError) Error() string {
@@ -95,12 +93,11 @@ func (e *ThrottledError) Error() string {
 // Is reports whether target is [ErrThrottled].
 func (e *ThrottledError) Is(target error) bool { return target == ErrThrottled }
 
-// A PanicError is the error of a run whose callback panicked. The panic is
-// recovered and the Throttler works on; an error handler that panics again
-// restores the crash that some programs prefer.
+// A PanicError is the error of a run whose callback panicked. The Throttler recovers
+// the panic and works on. To crash instead, panic again in the error handler.
 type PanicError struct {
-	Value any    // what the callback panicked with
-	Stack []byte // of the panicking goroutine, as runtime/debug.Stack gives it
+	Value any    // the argument of panic
+	Stack []byte // of the panicking goroutine, as runtime/debug.Stack formats it
 
 	name string
 }
@@ -115,9 +112,9 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// A PolicyError reports one invalid field of a [Policy], an invalid callback or
-// an invalid [Option]. Nothing was built or changed. Where several things are
-// wrong, all are reported, joined with errors.Join.
+// A PolicyError reports one problem with a [Policy], a callback or an [Option].
+// Nothing was built or changed. If there are several problems, errors.Join joins
+// them.
 type PolicyError struct {
 	Field  string // the field's name ("Interval", "Retry.Max"), the option's ("WithContext"), "callback" or "merge"
 	Value  any    // what it was set to
@@ -130,12 +127,12 @@ func (e *PolicyError) Error() string {
 	return fmt.Sprintf("%s%s %v: %s", prefix(e.name), e.Field, e.Value, e.Reason)
 }
 
-// A LostError reports a value that was handed to a [Coalescer] and that no run
-// will deliver any more: its run failed and is not repeated, or Close or the
-// parent context's end dropped it. It goes to those who wait for the value, or
-// else to the error handler.
+// A LostError reports a value that a [Coalescer] will not deliver any more: its run
+// failed and is not repeated, or Close or the end of the parent context dropped it.
+// Everyone who waits for the value gets the error; if nobody waits, the error
+// handler does.
 type LostError struct {
-	Value any   // of the Coalescer's type, merged from all calls the run covered
+	Value any   // of the Coalescer's type, merged from all calls that the run covered
 	Err   error // why: the run's error, or ErrClosed
 
 	name string
@@ -150,16 +147,17 @@ func (e *LostError) Unwrap() error { return e.Err }
 
 // A RetryError is returned by a callback to ask for another run: see [RetryIn].
 type RetryError struct {
-	In time.Duration // from the end of the run; negative counts as 0
+	In time.Duration // from the end of the run; a negative value counts as 0
 }
 
 func (e *RetryError) Error() string {
 	return fmt.Sprintf("%sretry in %v", prefix(""), e.In)
 }
 
-// RetryIn returns an error by which a callback asks to run again d after its
-// end, as a server's Retry-After demands. Such a run has neither succeeded nor
-// failed: the window closes until then, whatever [Backoff] says, and a run is
-// due at its end. The callback may wrap the error to say why. As any error it
-// goes to those who wait for the run, or else to the error handler.
+// RetryIn returns an error by which a callback asks to run again d after its end, for
+// example to obey a server's Retry-After. Such a run has neither succeeded nor failed.
+// The window closes for d, whatever [Backoff] says, and a run is due at its end.
+//
+// The callback may wrap the error to say why. Like any other error it goes to
+// whoever waits for the run, or else to the error handler.
 func RetryIn(d time.Duration) error { return &RetryError{In: d} }

@@ -3,14 +3,14 @@ package throttle
 import "time"
 
 // This file opens to tests what cannot be seen from outside: the pure arithmetic of
-// policy.go, the room of a heap, stale timers, and who takes the lock. That of groups
+// due.go, the room of a heap, stale timers, and who takes the lock. That of groups
 // is in group_export_test.go.
 
 // A Step changes a history under a policy.
 type Step func(h *history, p Policy)
 
 // Called is a call at the given time, while no run is active.
-func Called(at time.Duration) Step { return CalledWithin(at, unhurried) }
+func Called(at time.Duration) Step { return CalledWithin(at, noLimit) }
 
 // CalledWithin is a call at the given time that must not wait longer than within.
 func CalledWithin(at, within time.Duration) Step {
@@ -19,7 +19,7 @@ func CalledWithin(at, within time.Duration) Step {
 
 // CalledDuringRun is a call at the given time, while a run is active.
 func CalledDuringRun(at time.Duration) Step {
-	return func(h *history, p Policy) { h.call(&p, instant(at), unhurried, true) }
+	return func(h *history, p Policy) { h.call(&p, instant(at), noLimit, true) }
 }
 
 // Started is a run's start at the given time.
@@ -59,7 +59,9 @@ func Due(p Policy, steps ...Step) (time.Duration, Cause) {
 }
 
 // Rests returns since when the steps decide nothing any more.
-func Rests(p Policy, steps ...Step) time.Duration { return time.Duration(after(p, steps).rests(&p)) }
+func Rests(p Policy, steps ...Step) time.Duration {
+	return time.Duration(after(p, steps).forgettable(&p))
+}
 
 func after(p Policy, steps []Step) *history {
 	h := newHistory(0)

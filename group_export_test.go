@@ -9,10 +9,10 @@ func (g *Group[K]) Table(key K) (keys, chains int) {
 	s := g.locate(key).shard
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if heads := s.buckets.Load(); heads != nil {
+	if heads := s.table.buckets.Load(); heads != nil {
 		chains = len(*heads)
 	}
-	return s.count, chains
+	return s.table.count, chains
 }
 
 // Locked calls do with the lock of key held.
@@ -41,7 +41,7 @@ func (g *Group[K]) Together(a, b K) bool { return g.locate(a).shard == g.locate(
 
 // Queued returns how many runs wait for their turn.
 func (g *Group[K]) Queued() int {
-	turns := g.extras.turns
+	turns := g.config.turns
 	turns.mu.Lock()
 	defer turns.mu.Unlock()
 	return len(turns.queue)

@@ -5,25 +5,23 @@ import (
 	"slices"
 )
 
-// This file holds what container/heap asks of a heap, once for both that there
-// are: the runs that wait for a turn, and the keys that will be forgotten.
-
-// A heap of elements that know where in it they are.
+// A heapOf is a heap for container/heap whose elements know their index in it. Two
+// exist: the runs that wait for a turn, and the idle keys of a shard.
 type heapOf[E element[E]] []E
 
-// An element is ordered by before, and told each index it gets.
+// An element is ordered by before. placed gives it its index whenever that changes.
 type element[E any] interface {
 	before(other E) bool
 	placed(index int)
 }
 
-// notQueued is the index of what is in no heap.
+// notQueued is the index of an element that is in no heap.
 const notQueued = -1
 
 func (h *heapOf[E]) add(e E)          { heap.Push(h, e) }
 func (h *heapOf[E]) remove(index int) { heap.Remove(h, index) }
 
-// Len implements heap.Interface, as do the next four.
+// Len, Less, Swap, Push and Pop implement heap.Interface.
 func (h *heapOf[E]) Len() int           { return len(*h) }
 func (h *heapOf[E]) Less(i, j int) bool { return (*h)[i].before((*h)[j]) }
 
@@ -49,7 +47,7 @@ func (h *heapOf[E]) Pop() any {
 	switch rest := (*h)[:last]; {
 	case last == 0:
 		*h = nil
-	case last < cap(rest)/4: // what is not used any more is given back
+	case last < cap(rest)/4: // give back memory that is no longer used
 		*h = slices.Clone(rest)
 	default:
 		*h = rest

@@ -6,7 +6,7 @@ import (
 )
 
 // This file holds the transitions that callers and timers make under a Throttler's
-// one mutex. A transition begins with lock and ends with settle. Those of a run's
+// mutex. Each begins with lock and ends with settle. The transitions of a run's
 // life are in run.go, those of the Throttler's end in close.go.
 //
 //	              call                    due, maybe at once
@@ -25,36 +25,33 @@ import (
 //	 any ── Shutdown ──► draining ── nothing pending, nothing running ──► closed
 //	 any ── Close, or the parent context ended ─────────────────────────► closed
 //
-// In the fields' terms: running is run != nil; pending is a call or a failed run's
-// retry, history.pending or history.retry; armed is something due later, which is
-// what is pending or MaxInterval's run, and alarm != nil; draining and closed are
-// history.phase. In a closed Throttler a run may still be active, and then ends.
+// The states in terms of the fields:
+//   - running: run != nil.
+//   - pending: a call or a failed run's retry waits, history.pending or history.retry.
+//   - armed: alarm != nil, because something pending or MaxInterval's run is due later.
+//   - draining, closed: history.phase. A closed Throttler may still have an active run.
 
-// An alarm is what wakes a Throttler when something is due: a timer, or, once the
-// instant has come and all turns are taken, a place in the queue for one.
+// An alarm wakes a Throttler when something is due. It is a timer or, once the
+// instant has come and all turns are taken, a place in the queue for a turn.
 type alarm struct {
 	at    instant
 	timer *time.Timer // nil in the queue
-	place *place      // nil outside of it
+	place *place      // nil unless in the queue
 }
 
-// A waker is what an alarm wakes: a Throttler, or a Group's shard.
+// A waker is woken by an alarm: a Throttler, or a Group's shard.
 type waker interface{ wake() }
 
-// now reads the clock. In the lock's critical section it never goes back.
+// now reads the clock. Readings under the lock never go back.
 func (d *domain) now() instant {
-	// Negative only where a testing/synctest bubble uses a Throttler from
-	// outside of it, which must not make the word's value spill into its kind.
+	// The time since base is negative only if a testing/synctest bubble uses a
+	// Throttler from outside it. It must not spill into the word's kind.
 	return instant(max(time.Since(d.base), 0))
 }
 
-// lock begins a transition: it sends all calls to the mutex, takes over what
-// they have recorded in the word, and reads the clock.
-//
-// From here to settle the history is exact. That a start is preceded by this
-// swap is what makes a lock-free call safe: all atomic operations have one total
-// order, so a call that sees a run pending comes before the swap, the swap comes
-// before the go statement, and that before the callback.
+// lock begins a transition: it sends all calls to the mutex, takes over what they
+// have recorded in the word, and reads the clock. From here to settle the history
+// is exact.
 //
 // +checklocksacquire:t.mu
 func (t *Throttler) lock() instant {
@@ -62,7 +59,7 @@ func (t *Throttler) lock() instant {
 	return t.beginLocked()
 }
 
-// beginLocked is lock for one who has the lock already.
+// beginLocked is lock for a caller that holds mu already.
 //
 // +checklocks:t.mu
 func (t *Throttler) beginLocked() instant {
@@ -70,9 +67,9 @@ func (t *Throttler) beginLocked() instant {
 	return t.now()
 }
 
-// settle ends a transition that began at now. It alone starts runs, sets and
-// stops the alarm, and opens the fast path, so that no transition can forget to;
-// and as it trusts the clock alone, a stale alarm does no harm.
+// settle ends a transition that began at now. It alone starts runs, sets and stops
+// the alarm, and opens the fast path, so no transition can forget to. It trusts only
+// the clock, so a stale alarm does no harm.
 //
 // +checklocksrelease:t.mu
 func (t *Throttler) settle(now instant) {
@@ -80,7 +77,7 @@ func (t *Throttler) settle(now instant) {
 	t.mu.Unlock()
 }
 
-// settleNow is settle for a transition that may have taken time.
+// settleNow is settle for a transition that may have taken a while.
 //
 // +checklocksrelease:t.mu
 func (t *Throttler) settleNow() {
@@ -88,30 +85,29 @@ func (t *Throttler) settleNow() {
 	t.mu.Unlock()
 }
 
-// settleLocked is settle for one who goes on with the lock. turn tells that a turn
-// is the Throttler's already; settleLocked reports whether a run was started.
+// settleLocked is settle for a caller that keeps the lock. hasTurn says that the
+// Throttler has a turn already. settleLocked reports whether it started a run.
 //
 // +checklocks:t.mu
-func (t *Throttler) settleLocked(now instant, turn bool) (started bool) {
+func (t *Throttler) settleLocked(now instant, hasTurn bool) (started bool) {
 	due := never
 	if t.run == nil {
 		var cause Cause
 		due, cause = t.history.due(t.policy)
-		if due <= now && (turn || t.takeTurnLocked(due)) {
+		if due <= now && (hasTurn || t.takeTurnLocked(due)) {
 			t.startLocked(due, cause)
 			due, started = never, true
 		}
 	}
 	t.setAlarmLocked(now, due)
-	t.word.Store(t.wordLocked())
-	if t.extras.keeper != nil {
-		t.extras.keeper.settledLocked(t, now)
+	t.word.Store(t.nextWordLocked())
+	if t.config.owner != nil {
+		t.config.owner.settledLocked(t, now)
 	}
 	return started
 }
 
-// setAlarmLocked sees to it that the Throttler wakes at due, and not at all if
-// that is never.
+// setAlarmLocked makes the Throttler wake at due, or not at all if due is never.
 //
 // +checklocks:t.mu
 func (t *Throttler) setAlarmLocked(now, due instant) {
@@ -120,14 +116,14 @@ func (t *Throttler) setAlarmLocked(now, due instant) {
 	case queued && due <= now:
 		return
 	case queued:
-		t.extras.turns.leave(t.alarm.place)
+		t.config.turns.leave(t.alarm.place)
 		t.alarm = nil
 	}
 	t.alarm = t.alarm.set(t, now, due)
 }
 
-// set returns the alarm that wakes w at due, nil if that is never: a, which may be
-// nil, or a new one.
+// set returns the alarm that wakes w at due: a itself, which may be nil, or a new
+// one. It returns nil if due is never.
 func (a *alarm) set(w waker, now, due instant) *alarm {
 	switch {
 	case due == never:
@@ -138,20 +134,20 @@ func (a *alarm) set(w waker, now, due instant) *alarm {
 	case a == nil:
 		return &alarm{at: due, timer: time.AfterFunc(due.since(now), w.wake)}
 	case a.at <= now || a.at > due:
-		// It has fired, or would fire too late. One that is only early stays:
-		// with Quiet, resetting it at each call would cost more than waking up.
+		// The alarm has fired, or would fire too late. One that is merely early
+		// stays: with Quiet, a reset at each call would cost more than waking up.
 		a.at = due
 		a.timer.Reset(due.since(now))
 	}
 	return a
 }
 
-// wake is what an alarm calls.
+// wake is called by an alarm.
 func (t *Throttler) wake() { t.settle(t.lock()) }
 
-// callLocked records a call that must not wait beyond within from now, and reports
-// whether a run will cover it. If not, it was dropped, or is refused as the
-// Throttler is closed: who has somebody to tell asks refusalLocked.
+// callLocked records a call that must not wait longer than within from now, and
+// reports whether a run will cover it. If not, the call was dropped, or the
+// Throttler is closed and refuses it; refusalLocked gives the reason.
 //
 // +checklocks:t.mu
 func (t *Throttler) callLocked(now instant, within time.Duration) (covered bool) {
@@ -159,20 +155,20 @@ func (t *Throttler) callLocked(now instant, within time.Duration) (covered bool)
 		return false
 	}
 	covered = t.history.call(t.policy, now, max(within, 0), t.run != nil)
-	switch counting := t.extras.counting; {
+	switch counting := t.config.counting; {
 	case covered && counting:
 		t.pendingCalls++
 	case !covered:
-		t.tally.dropped++
+		t.totals.dropped++
 		if counting {
-			t.tally.pastCalls++
+			t.totals.pastCalls++
 		}
 	}
 	return covered
 }
 
-// refusalLocked returns why a call at now was not covered: ErrClosed or a
-// *ThrottledError.
+// refusalLocked returns the reason why a call at now was not covered: ErrClosed or
+// a *ThrottledError.
 //
 // +checklocks:t.mu
 func (t *Throttler) refusalLocked(now instant) error {
@@ -184,19 +180,19 @@ func (t *Throttler) refusalLocked(now instant) error {
 		h = h.whileActive(t.policy, now, t.run.entered)
 	}
 	retryAfter := max(h.opens(t.policy).since(now), 0)
-	return &ThrottledError{Name: t.extras.name, RetryAfter: retryAfter}
+	return &ThrottledError{Name: t.config.name, RetryAfter: retryAfter}
 }
 
-// takeCallsLocked returns how many calls are pending, if they are counted, and
-// counts them as past.
+// takeCallsLocked returns the number of pending calls, if they are counted, and
+// adds them to the past ones.
 //
 // +checklocks:t.mu
 func (t *Throttler) takeCallsLocked() uint64 {
-	if !t.extras.counting {
+	if !t.config.counting {
 		return 0
 	}
 	calls := t.pendingCalls
-	t.tally.pastCalls += calls
+	t.totals.pastCalls += calls
 	t.pendingCalls = 0
 	return calls
 }
@@ -221,88 +217,18 @@ func (t *Throttler) pendingLocked() bool { return t.history.pending || t.history
 func (t *Throttler) cancelLocked() bool {
 	pending := t.pendingLocked()
 	t.history.failures = 0
-	t.dropLocked(sentinel(ErrCanceled, t.extras.name, nil))
+	t.dropLocked(detailed(ErrCanceled, t.config.name, nil))
 	if t.run != nil {
 		t.run.canceled = true
 	}
 	return pending
 }
 
-// admitLocked returns why a method that waits must not: the active run is own,
-// the caller's own; the Throttler is past the last phase that admits the method;
-// or the caller's context has ended.
+// dropLocked drops what is pending, gives err to all waiters, and reports whether
+// there were any.
 //
 // +checklocks:t.mu
-func (t *Throttler) admitLocked(last phase, own *run, ended error) error {
-	switch {
-	case t.isActiveLocked(own):
-		return sentinel(ErrReentrant, t.extras.name, nil)
-	case t.history.phase > last:
-		return t.closedLocked()
-	default:
-		return ended
-	}
-}
-
-// isActiveLocked returns whether own, which may be nil, is the active run.
-//
-// +checklocks:t.mu
-func (t *Throttler) isActiveLocked(own *run) bool { return own != nil && own == t.run }
-
-// flushLocked makes what is pending due now, and returns what the caller then
-// waits for, nil if for nothing.
-//
-// +checklocks:t.mu
-func (t *Throttler) flushLocked(now instant) *outcome {
-	if t.pendingLocked() {
-		t.history.flushNow(now)
-	}
-	return t.awaitLocked()
-}
-
-// awaitLocked returns the outcome that covers all calls so far, which the caller
-// will take: that of what is pending, else of the active run; nil if there is
-// neither.
-//
-// +checklocks:t.mu
-func (t *Throttler) awaitLocked() *outcome {
-	var o *outcome
-	switch {
-	case t.pendingLocked():
-		if t.awaited == nil {
-			t.awaited = newOutcome()
-		}
-		o = t.awaited
-	case t.run != nil:
-		o = t.run.outcome()
-	default:
-		return nil
-	}
-	o.waiters++
-	return o
-}
-
-// awaitCallLocked is awaitLocked for who has just made a call with ctx.
-//
-// +checklocks:t.mu
-func (t *Throttler) awaitCallLocked(ctx context.Context) *outcome {
-	o := t.awaitLocked()
-	if len(t.extras.tracers) > 0 {
-		if o.callers == nil {
-			o.callers = new([]context.Context)
-		}
-		if len(*o.callers) < maxCallers {
-			*o.callers = append(*o.callers, ctx)
-		}
-	}
-	return o
-}
-
-// dropLocked drops what is pending, tells those who wait for it err, and reports
-// whether there are any.
-//
-// +checklocks:t.mu
-func (t *Throttler) dropLocked(err error) (heard bool) {
+func (t *Throttler) dropLocked(err error) (awaited bool) {
 	t.history.drop()
 	t.takeCallsLocked()
 	o := t.awaited
@@ -314,4 +240,74 @@ func (t *Throttler) dropLocked(err error) (heard bool) {
 	o.dropped = true
 	close(o.done)
 	return o.waiters > 0
+}
+
+// admitLocked returns the reason why a method must not wait, nil if it may: own,
+// the run that its context belongs to, is the active run; the Throttler is past
+// last, the last phase in which the method works; or its context has ended.
+//
+// +checklocks:t.mu
+func (t *Throttler) admitLocked(last phase, own *run, ended error) error {
+	switch {
+	case t.isActiveLocked(own):
+		return detailed(ErrReentrant, t.config.name, nil)
+	case t.history.phase > last:
+		return t.closedLocked()
+	default:
+		return ended
+	}
+}
+
+// isActiveLocked returns whether r, which may be nil, is the active run.
+//
+// +checklocks:t.mu
+func (t *Throttler) isActiveLocked(r *run) bool { return r != nil && r == t.run }
+
+// flushLocked makes what is pending due now, and returns the outcome that the
+// caller waits for; nil if none.
+//
+// +checklocks:t.mu
+func (t *Throttler) flushLocked(now instant) *outcome {
+	if t.pendingLocked() {
+		t.history.flushNow(now)
+	}
+	return t.awaitLocked()
+}
+
+// awaitLocked adds a waiter to the outcome that covers all calls so far, and
+// returns that: the outcome of what is pending, otherwise of the active run. It
+// returns nil if there is neither.
+//
+// +checklocks:t.mu
+func (t *Throttler) awaitLocked() *outcome {
+	var o *outcome
+	switch {
+	case t.pendingLocked():
+		if t.awaited == nil {
+			t.awaited = newOutcome()
+		}
+		o = t.awaited
+	case t.run != nil:
+		o = t.run.outcomeLocked()
+	default:
+		return nil
+	}
+	o.waiters++
+	return o
+}
+
+// awaitCallLocked is awaitLocked for a Do that has just made a call with ctx.
+//
+// +checklocks:t.mu
+func (t *Throttler) awaitCallLocked(ctx context.Context) *outcome {
+	o := t.awaitLocked()
+	if len(t.config.tracers) > 0 {
+		if o.callers == nil {
+			o.callers = new([]context.Context)
+		}
+		if len(*o.callers) < maxCallers {
+			*o.callers = append(*o.callers, ctx)
+		}
+	}
+	return o
 }

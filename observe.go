@@ -11,8 +11,8 @@ import (
 // A Cause says why a run started.
 type Cause string
 
-// The causes of a run. Where several hold at once, the first in this order is
-// told, but for a flush, which overrules the others.
+// The causes of a run. If several apply, the first in this order wins; a flush beats
+// them all.
 const (
 	CauseCall     Cause = "call"     // a call was pending
 	CauseRetry    Cause = "retry"    // a failed run's backoff, or its RetryIn, ended
@@ -20,7 +20,7 @@ const (
 	CauseFlush    Cause = "flush"    // Flush or Shutdown made what was pending due
 )
 
-// A Result says what became of a run.
+// A Result says how a run ended.
 type Result string
 
 // The results of a run.
@@ -31,26 +31,27 @@ const (
 	ResultRetryIn Result = "retry_in" // it returned a RetryIn: neither success nor failure
 )
 
-// A Run describes one run: [WithObserver] hands it over once it has finished,
-// [WithTracer] as it starts, too. Its times carry monotonic readings, so that their
-// differences are exact. Between runs lies Policy.Interval, but for those of
-// CauseFlush and those Burst lets pass.
+// A Run describes one run. Observers get it once the run has finished, see
+// [WithObserver]; tracers also get it as the run starts, see [WithTracer]. Its times
+// carry monotonic readings, so their differences are exact. Runs keep
+// Policy.Interval between them, except for those of CauseFlush and those that Burst
+// lets pass.
 type Run struct {
 	Name    string    // of the Throttler, Group or Coalescer
 	Key     any       // in a Group; nil otherwise
 	Cause   Cause     // why the run started
 	Attempt int       // 1, and one more for each failed run in a row before it
 	Asked   time.Time // when the first call that it covers was made; zero if it covers none
-	Due     time.Time // when it should have started, by the policy in force at its start
+	Due     time.Time // when the policy at its start wanted it to start
 	Started time.Time // when the callback was entered, or the first of its tracers
 	Ended   time.Time // when the callback returned
 	Calls   uint64    // how many calls it covers; 0 unless they are counted: WithCallCount, or a Coalescer
-	Result  Result    // what became of it
+	Result  Result    // how it ended
 	Err     error     // what the callback returned, a *PanicError or ErrGoexit; nil for success
 }
 
-// Stats is a snapshot of a Throttler or Coalescer, all of one instant, or the sum
-// over the keys of a Group.
+// Stats is a snapshot of a Throttler or Coalescer at one instant, or the sum over the
+// keys of a Group.
 type Stats struct {
 	Runs     uint64 // runs whose callback was entered
 	Failures uint64 // runs that ended in an error other than RetryIn, panics included
@@ -74,37 +75,37 @@ type Stats struct {
 func (t *Throttler) statsLocked() Stats {
 	clock := t.clock()
 	s := Stats{Closed: t.history.phase != open}
-	t.tally.addTo(&s, clock)
+	t.totals.addTo(&s, clock)
 	t.addLocked(&s, clock)
 	return s
 }
 
-// addTo adds what has happened.
-func (y *tally) addTo(s *Stats, clock clock) {
-	s.Runs += y.runs
-	s.Failures += y.failures
-	s.Panics += y.panics
-	s.Dropped += y.dropped
-	s.Calls += y.pastCalls
-	s.LastStart = clock.time(y.lastStart)
-	s.LastDuration = y.lastTook
-	s.LastError = y.lastError
+// addTo adds the past to s.
+func (a *totals) addTo(s *Stats, clock clock) {
+	s.Runs += a.runs
+	s.Failures += a.failures
+	s.Panics += a.panics
+	s.Dropped += a.dropped
+	s.Calls += a.pastCalls
+	s.LastStart = clock.time(a.lastStart)
+	s.LastDuration = a.lastTook
+	s.LastError = a.lastError
 }
 
-// add makes y the tally of both.
-func (y *tally) add(other *tally) {
-	y.runs += other.runs
-	y.failures += other.failures
-	y.panics += other.panics
-	y.dropped += other.dropped
-	y.pastCalls += other.pastCalls
-	y.lastStart = max(y.lastStart, other.lastStart)
-	if y.lastEnd < other.lastEnd {
-		y.lastEnd, y.lastTook, y.lastError = other.lastEnd, other.lastTook, other.lastError
+// add adds other to a.
+func (a *totals) add(other *totals) {
+	a.runs += other.runs
+	a.failures += other.failures
+	a.panics += other.panics
+	a.dropped += other.dropped
+	a.pastCalls += other.pastCalls
+	a.lastStart = max(a.lastStart, other.lastStart)
+	if a.lastEnd < other.lastEnd {
+		a.lastEnd, a.lastTook, a.lastError = other.lastEnd, other.lastTook, other.lastError
 	}
 }
 
-// addLocked adds what t is up to.
+// addLocked adds the present state of t to s.
 //
 // +checklocks:t.mu
 func (t *Throttler) addLocked(s *Stats, clock clock) {
@@ -121,7 +122,7 @@ func (t *Throttler) addLocked(s *Stats, clock clock) {
 	}
 }
 
-// A clock is a reading of the clock, in both of its forms.
+// A clock is one reading of the clock, in both forms.
 type clock struct {
 	wall    time.Time
 	instant instant
@@ -132,9 +133,9 @@ func (d *domain) clock() clock {
 	return clock{now, instant(now.Sub(d.base))}
 }
 
-// time returns i as a time.Time, zero for the ends of time. It counts from the
-// reading, not from the Throttler's construction, so that what the wall clock
-// was set to since then shows.
+// time returns i as a time.Time, zero for beginning and never. It counts from this
+// reading and not from the Throttler's construction, so that it shows what the wall
+// clock has been set to since then.
 func (c clock) time(i instant) time.Time {
 	if i == beginning || i == never {
 		return time.Time{}
@@ -142,17 +143,17 @@ func (c clock) time(i instant) time.Time {
 	return c.wall.Add(i.since(c.instant))
 }
 
-// tell hands r's error to the handler if it is unheard, and r to ends, the latest
-// first, and to the observers. No lock is held here.
-func (t *Throttler) tell(r *run, ends []func(Run)) {
-	if r.unheard {
-		if t.extras.handler != nil {
-			t.extras.handler(r.report)
+// notify gives r's error to the handler if it is unclaimed, and then r to ends, the
+// latest first, and to the observers. No lock may be held.
+func (t *Throttler) notify(r *run, ends []func(Run)) {
+	if r.unclaimed {
+		if t.config.handler != nil {
+			t.config.handler(r.outcomeErr)
 		} else {
-			t.log(r)
+			t.logFailed(r)
 		}
 	}
-	if len(ends) == 0 && len(t.extras.observers) == 0 {
+	if len(ends) == 0 && len(t.config.observers) == 0 {
 		return
 	}
 	clock := t.clock()
@@ -163,15 +164,15 @@ func (t *Throttler) tell(r *run, ends []func(Run)) {
 	for _, end := range slices.Backward(ends) {
 		end(seen)
 	}
-	for _, observe := range t.extras.observers {
+	for _, observe := range t.config.observers {
 		observe(seen)
 	}
 }
 
-// describe returns what is known of r since its start.
+// describe returns what is known of r at its start.
 func (t *Throttler) describe(r *run, clock clock) Run {
 	seen := Run{
-		Name:    t.extras.name,
+		Name:    t.config.name,
 		Cause:   r.cause,
 		Attempt: r.attempt,
 		Asked:   clock.time(r.asked),
@@ -179,13 +180,13 @@ func (t *Throttler) describe(r *run, clock clock) Run {
 		Started: clock.time(r.started),
 		Calls:   r.calls,
 	}
-	if k, ok := t.fn.(keyed); ok {
-		seen.Key = k.keyOf()
+	if fn, ok := t.fn.(runner); ok {
+		seen.Key = fn.keyOf()
 	}
 	return seen
 }
 
-// result returns what v amounts to.
+// result returns the Result for v.
 func (v verdict) result() Result {
 	switch {
 	case v.panicked:
@@ -199,15 +200,14 @@ func (v verdict) result() Result {
 	}
 }
 
-// startTraces calls what WithTracer gave, in the order in which it was given, adds
-// what they return to ends, and returns the context for r's callback. No lock is
-// held here.
+// startTraces calls the tracers in order, adds the ends that they return to ends,
+// and returns the context for r's callback. No lock may be held.
 func (t *Throttler) startTraces(ctx context.Context, r *run, ends *[]func(Run)) context.Context {
-	if len(t.extras.tracers) == 0 {
+	if len(t.config.tracers) == 0 {
 		return ctx
 	}
 	seen, callers := t.describe(r, t.clock()), t.callers(r)
-	for _, start := range t.extras.tracers {
+	for _, start := range t.config.tracers {
 		traced, end := start(ctx, seen, slices.Clone(callers))
 		if traced != nil {
 			ctx = traced //nolint:fatcontext // traces nest
@@ -219,7 +219,7 @@ func (t *Throttler) startTraces(ctx context.Context, r *run, ends *[]func(Run)) 
 	return ctx
 }
 
-// callers returns the contexts of the Do calls that r, which has started, covers.
+// callers returns the contexts of the Do calls that r covers. r must have started.
 func (t *Throttler) callers(r *run) []context.Context {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -229,13 +229,13 @@ func (t *Throttler) callers(r *run) []context.Context {
 	return *r.awaited.callers
 }
 
-// startTask makes r's callback a task of the execution tracer, which must be on,
-// and a region of its goroutine. It returns the context for the callback, and what
-// ends the two.
+// startTask makes r's callback a task of the execution tracer, which must be on, and
+// a region of its goroutine. It returns the context for the callback, and a function
+// that ends both.
 func (t *Throttler) startTask(ctx context.Context, r *run) (traced context.Context, end func()) {
 	name := "throttle"
-	if t.extras.name != "" {
-		name += ": " + t.extras.name
+	if t.config.name != "" {
+		name += ": " + t.config.name
 	}
 	traced, task := trace.NewTask(ctx, name)
 	trace.Log(traced, "cause", string(r.cause))
@@ -246,35 +246,35 @@ func (t *Throttler) startTask(ctx context.Context, r *run) (traced context.Conte
 	}
 }
 
-// log is the error handler of a Throttler that was given none.
-func (t *Throttler) log(r *run) {
-	if r.verdict.canceled && !isLost(r.report) && (r.stopped || t.extras.parent.Err() != nil) {
-		return // the callback did as it was told
+// logFailed is the default error handler for r's error.
+func (t *Throttler) logFailed(r *run) {
+	if r.verdict.canceled && !isLost(r.outcomeErr) && (r.afterClose || t.config.parent.Err() != nil) {
+		return // the callback ended because its context did
 	}
 	attrs := []slog.Attr{slog.String("cause", string(r.cause)), slog.Int("attempt", r.attempt)}
 	if r.verdict.panicked {
 		attrs = append(attrs, slog.String("stack", string(r.err.(*PanicError).Stack))) //nolint:errcheck,errorlint,forcetypeassert // see invoke
 	}
-	t.record("throttle: run failed", r.report, attrs...)
+	t.log("throttle: run failed", r.outcomeErr, attrs...)
 }
 
-// record writes to the default log.
-func (t *Throttler) record(message string, err error, attrs ...slog.Attr) {
+// log writes to the default log.
+func (t *Throttler) log(message string, err error, attrs ...slog.Attr) {
 	all := make([]slog.Attr, 0, 5)
-	if t.extras.name != "" {
-		all = append(all, slog.String("name", t.extras.name))
+	if t.config.name != "" {
+		all = append(all, slog.String("name", t.config.name))
 	}
 	all = append(all, slog.Any("error", err))
-	slog.Default().LogAttrs(t.extras.parent, slog.LevelError, message, append(all, attrs...)...)
+	slog.Default().LogAttrs(t.config.parent, slog.LevelError, message, append(all, attrs...)...)
 }
 
-// A tally is what Stats tells of the past.
-type tally struct {
+// totals are the past that Stats shows.
+type totals struct {
 	runs      uint64
 	failures  uint64
 	panics    uint64
 	dropped   uint64
-	pastCalls uint64 // all but the pending ones, if calls are counted
+	pastCalls uint64 // all calls except the pending ones, if calls are counted
 
 	lastStart instant // of a run; beginning before the first
 	lastEnd   instant // of the last finished run, as are the next two; beginning before the first
@@ -282,4 +282,4 @@ type tally struct {
 	lastError error
 }
 
-func newTally() tally { return tally{lastStart: beginning, lastEnd: beginning} }
+func newTotals() totals { return totals{lastStart: beginning, lastEnd: beginning} }

@@ -9,64 +9,9 @@ import (
 	"runtime/trace"
 )
 
-// A run is one execution of the callback. Its fields are written before its
-// goroutine starts or by that goroutine, but for those that mu guards.
-type run struct {
-	of      *Throttler
-	cause   Cause
-	attempt int
-	asked   instant // beginning if the run covers no call
-	due     instant
-	started instant
-	ended   instant
-	calls   uint64 // covered, if they are counted
-	err     error
-	report  error // what those who wait for it, or the handler, get: err, or a *LostError for it
-	unheard bool  // nobody waits to take report
-	stopped bool  // the Throttler was closed when the callback returned
-	verdict verdict
-
-	// Guarded by the Throttler's mu.
-	awaited  *outcome                // nil if nobody waits
-	cancel   context.CancelCauseFunc // of the run's context; nil before it is made, and if the run needs none
-	entered  bool                    // the callback has been entered, and started is set
-	canceled bool                    // Cancel met the run
-	decided  bool                    // the callback has returned, and report is set
-}
-
-// A part is the callback of a Throttler that is part of something else.
-type part interface {
-	callback(ctx context.Context) error
-}
-
-// A carrier is a part whose runs carry a value, which calls hand over: a
-// Coalescer. Its methods are called with the Throttler's lock held.
-type carrier interface {
-	part
-
-	// load gives the run that starts all that was handed over.
-	load()
-
-	// unload records that the callback of r has returned: what r carried is
-	// delivered, kept for its retry, or lost, and then r.report says so.
-	unload(r *run)
-
-	// strand returns a *LostError for what was handed over and has no run, and
-	// another for what a run carries that will not be entered, each nil if there
-	// is no such value. why is why it is lost.
-	strand(why error) (waiting, carried error)
-}
-
-// A keyed is a part that is one of many.
-type keyed interface {
-	part
-
-	keyOf() any
-}
-
-// A Callback is what a [Throttler] runs. The context of the third form belongs
-// to the one run: it is a child of the parent given by [WithContext], and ends
-// with the run or when the Throttler is closed, with [ErrClosed] as its cause.
+// A Callback is what a [Throttler] runs. The context of the third form belongs to
+// one run. It is a child of the parent given by [WithContext]. It ends with the run,
+// or with [ErrClosed] as its cause when the Throttler is closed.
 type Callback interface {
 	func() | func() error | func(context.Context) error
 }
@@ -83,6 +28,58 @@ func isNil(fn any) bool {
 	}
 }
 
+// A runner stands in for the callback of a Throttler that is a Group's key or
+// belongs to a Coalescer.
+type runner interface {
+	callback(ctx context.Context) error
+	keyOf() any // the Group's key; nil for a Coalescer
+}
+
+// A valueHolder is a runner whose calls hand over values. Its methods need the
+// Throttler's lock.
+type valueHolder interface {
+	runner
+
+	// takeValueLocked moves the waiting value into the run that starts.
+	takeValueLocked()
+
+	// settleValueLocked records that the callback of r has returned: r's value is
+	// delivered, kept for a retry, or lost. If it is lost, settleValueLocked clears
+	// r.verdict.kept and sets r.outcomeErr to a *LostError.
+	settleValueLocked(r *run)
+
+	// dropValuesLocked drops the waiting value, and the value of a run that has started
+	// but will not enter the callback. It returns a *LostError because of why for
+	// each; nil where there is no value.
+	dropValuesLocked(why error) (waiting, taken error)
+}
+
+// A run is one execution of the callback. Its fields are written before its
+// goroutine starts or by that goroutine, except for those that mu guards.
+type run struct {
+	of         *Throttler
+	cause      Cause
+	attempt    int
+	asked      instant // beginning if the run covers no call
+	due        instant
+	started    instant
+	ended      instant
+	calls      uint64 // covered, if they are counted
+	err        error
+	outcomeErr error // what waiters or else the handler get: err, or a *LostError that wraps it
+	unclaimed  bool  // no waiter takes outcomeErr, so the handler gets it
+	afterClose bool  // the Throttler was closed when the callback returned
+	verdict    verdict
+
+	// The Throttler's mu guards the fields below.
+
+	awaited  *outcome                // nil if nobody waits
+	cancel   context.CancelCauseFunc // of the run's context; nil before the context is made, and if the run needs none
+	entered  bool                    // the callback has been entered, and started is set
+	canceled bool                    // Cancel was called during the run
+	decided  bool                    // the callback has returned, and outcomeErr is set
+}
+
 // startLocked starts a run that covers what is pending.
 //
 // +checklocks:t.mu
@@ -90,7 +87,7 @@ func (t *Throttler) startLocked(due instant, cause Cause) {
 	r := &run{
 		of:      t,
 		cause:   cause,
-		attempt: t.history.failures + 1,
+		attempt: int(t.history.failures) + 1,
 		asked:   beginning,
 		due:     due,
 		calls:   t.takeCallsLocked(),
@@ -99,8 +96,8 @@ func (t *Throttler) startLocked(due instant, cause Cause) {
 	if t.history.pending {
 		r.asked = t.history.firstCall
 	}
-	if c, ok := t.fn.(carrier); ok {
-		c.load()
+	if h, ok := t.fn.(valueHolder); ok {
+		h.takeValueLocked()
 	}
 	t.history.drop()
 	t.run, t.awaited = r, nil
@@ -109,16 +106,16 @@ func (t *Throttler) startLocked(due instant, cause Cause) {
 
 // execute is the goroutine of a run.
 func (t *Throttler) execute(r *run) {
-	parent := t.extras.parent
+	parent := t.config.parent
 	if parent.Err() != nil {
-		// What is to close the Throttler may not have come to it yet. The error
-		// handler, told of what that loses, may end the goroutine.
+		// The function that closes the Throttler when the parent ends may not have
+		// run yet. close may call the error handler, and that may end the goroutine.
 		defer t.enter(r, nil)
 		t.close(context.Cause(parent))
 		return
 	}
-	// A goroutine inherits the labels of the one that started it, here some
-	// caller's or, from a timer, anybody's.
+	// A goroutine inherits the labels of the one that started it: some caller's or,
+	// from a timer, anybody's.
 	pprof.SetGoroutineLabels(parent)
 
 	var ctx context.Context
@@ -136,7 +133,7 @@ func (t *Throttler) execute(r *run) {
 	var ends []func(Run)
 	defer func() { t.conclude(r, cancel, ends) }()
 	// This stands if the callback ends the goroutine.
-	r.verdict, r.err = verdict{failed: true}, sentinel(ErrGoexit, t.extras.name, nil)
+	r.verdict, r.err = verdict{failed: true}, detailed(ErrGoexit, t.config.name, nil)
 	ctx = t.startTraces(ctx, r, &ends)
 	if tracing {
 		var end func()
@@ -150,28 +147,28 @@ func (t *Throttler) execute(r *run) {
 // for tracers, or for the execution tracer if that is on.
 func (t *Throttler) needsContext(tracing bool) bool {
 	switch t.fn.(type) {
-	case func(context.Context) error, part:
+	case func(context.Context) error, runner:
 		return true
 	default:
-		return tracing || len(t.extras.tracers) > 0
+		return tracing || len(t.config.tracers) > 0
 	}
 }
 
-// enter reports whether r may go on to its callback; if not, as the Throttler is
-// closed, r is over.
+// enter reports whether r may enter its callback. If the Throttler is closed, r may
+// not, and is over.
 func (t *Throttler) enter(r *run, cancel context.CancelCauseFunc) bool {
 	now := t.lock()
 	entered := t.enterLocked(r, cancel)
 	t.settle(now)
 	if !entered {
-		t.extras.turns.pass()
+		t.config.turns.pass()
 	}
 	return entered
 }
 
-// enterLocked records that the callback of the active run r is entered now. If
-// the Throttler was closed meanwhile, it undoes the start and reports false.
-// cancel ends the run's context.
+// enterLocked records that the active run r now enters its callback; cancel ends
+// the run's context. If the Throttler was closed meanwhile, enterLocked undoes the
+// start and reports false.
 //
 // +checklocks:t.mu
 func (t *Throttler) enterLocked(r *run, cancel context.CancelCauseFunc) bool {
@@ -185,11 +182,11 @@ func (t *Throttler) enterLocked(r *run, cancel context.CancelCauseFunc) bool {
 		}
 		return false
 	}
-	t.tally.runs++
+	t.totals.runs++
 	r.entered = true
 	r.cancel = cancel
 	r.started = t.now()
-	t.tally.lastStart = max(t.tally.lastStart, r.started)
+	t.totals.lastStart = max(t.totals.lastStart, r.started)
 	t.history.enter(t.policy, r.started)
 	return true
 }
@@ -201,10 +198,10 @@ func (t *Throttler) invoke(ctx context.Context) (v verdict, err error) {
 		if returned {
 			return
 		}
-		// Goexit comes here too, but then nobody sees what is returned. That
-		// recover returns nil does not tell the two apart: a panic(nil) may.
+		// Goexit comes here too, but then nobody sees the results. A nil from recover
+		// does not tell the two apart: panic(nil) may give it as well.
 		v = verdict{failed: true, panicked: true}
-		err = &PanicError{Value: recover(), Stack: debug.Stack(), name: t.extras.name}
+		err = &PanicError{Value: recover(), Stack: debug.Stack(), name: t.config.name}
 	}()
 	switch fn := t.fn.(type) {
 	case func():
@@ -213,11 +210,12 @@ func (t *Throttler) invoke(ctx context.Context) (v verdict, err error) {
 		err = fn()
 	case func(context.Context) error:
 		err = fn(ctx)
-	case part:
+	case runner:
 		err = fn.callback(ctx)
 	}
-	// An error's own Unwrap or As may panic: still the callback's fault.
-	if retry, ok := errors.AsType[*RetryError](err); ok {
+	// The error's own Unwrap or As may panic. That counts as the callback's panic.
+	var retry *RetryError
+	if errors.As(err, &retry) {
 		v.again, v.retryIn = true, retry.In
 	} else {
 		v.failed = err != nil
@@ -227,11 +225,11 @@ func (t *Throttler) invoke(ctx context.Context) (v verdict, err error) {
 	return v, err
 }
 
-// conclude ends r once its callback has returned or ended the goroutine. All is
-// deferred, so that it happens even if a hook panics or ends the goroutine.
+// conclude ends r once its callback has returned or ended the goroutine. It defers
+// every step, so that each happens even if a hook panics or ends the goroutine.
 func (t *Throttler) conclude(r *run, cancel context.CancelCauseFunc, ends []func(Run)) {
 	defer t.end(r)
-	defer t.tell(r, ends)
+	defer t.notify(r, ends)
 	if cancel != nil {
 		defer cancel(nil)
 	}
@@ -251,74 +249,74 @@ func (t *Throttler) decide(r *run) {
 func (t *Throttler) decideLocked(r *run) {
 	r.ended = t.now()
 	r.cancel = nil
-	r.report = r.err
-	r.stopped = t.history.phase == closed
-	defer t.decidedLocked(r) // deferred, as a Coalescer's merge may end the goroutine
-	if c, ok := t.fn.(carrier); ok {
+	r.outcomeErr = r.err
+	r.afterClose = t.history.phase == closed
+	defer t.publishLocked(r) // deferred, because a Coalescer's merge may end the goroutine
+	if h, ok := t.fn.(valueHolder); ok {
 		r.verdict.kept = t.history.retries(t.policy, r.verdict, r.canceled)
-		r.verdict.carried = true
-		c.unload(r)
+		r.verdict.hasValue = true
+		h.settleValueLocked(r)
 	}
 }
 
-// decidedLocked tells those who wait for r its outcome.
+// publishLocked gives the outcome of r to its waiters.
 //
 // +checklocks:t.mu
-func (t *Throttler) decidedLocked(r *run) {
+func (t *Throttler) publishLocked(r *run) {
 	r.decided = true
-	r.unheard = r.report != nil && (r.awaited == nil || r.awaited.waiters == 0)
+	r.unclaimed = r.outcomeErr != nil && (r.awaited == nil || r.awaited.waiters == 0)
 	if r.awaited != nil {
-		r.awaited.decide(r.report)
+		r.awaited.decide(r.outcomeErr)
 	}
 }
 
 // end records that r is over.
 func (t *Throttler) end(r *run) {
-	defer t.extras.turns.pass()
+	defer t.config.turns.pass()
 	now := t.lock()
 	defer t.settle(now)
 	t.endLocked(r)
 }
 
-// endLocked records that the active run, with all hooks, is over.
+// endLocked records that the active run is over, with all its hooks.
 //
 // +checklocks:t.mu
 func (t *Throttler) endLocked(r *run) {
 	t.run = nil
-	if r.ended >= t.tally.lastEnd { // another key's run may have ended later, but with quicker hooks
-		t.tally.lastEnd, t.tally.lastTook, t.tally.lastError = r.ended, r.ended.since(r.started), r.err
+	if r.ended >= t.totals.lastEnd { // another key's run may have ended later, but with quicker hooks
+		t.totals.lastEnd, t.totals.lastTook, t.totals.lastError = r.ended, r.ended.since(r.started), r.err
 	}
 	t.history.finish(t.policy, r.ended, r.verdict, r.canceled, rand.Float64())
 	if t.history.phase == draining && t.history.retry {
-		t.history.flushNow(r.ended) // what Shutdown waits for waits for no backoff
+		t.history.flushNow(r.ended) // Shutdown waits for this retry, but for no backoff
 	}
 	if r.verdict.failed {
-		t.tally.failures++
+		t.totals.failures++
 	}
 	if r.verdict.panicked {
-		t.tally.panics++
+		t.totals.panics++
 	}
 	if r.awaited != nil {
 		close(r.awaited.done)
 	}
-	// The callback may have kept its context, which refers to r: that must not
-	// keep a value that was lost.
-	r.report, r.awaited = nil, nil
+	// The callback may have kept its context, which refers to r. That must not keep
+	// a lost value alive.
+	r.outcomeErr, r.awaited = nil, nil
 }
 
-// A runKey is the key under which a run's context holds the *run: of is the
-// Throttler, or the Group that it is part of.
+// A runKey is the key under which a run's context holds its *run. of is the
+// Throttler, or the Group that it belongs to.
 type runKey struct{ of any }
 
 func (t *Throttler) runKey() runKey {
-	if t.extras.keeper != nil {
-		return runKey{t.extras.keeper}
+	if t.config.owner != nil {
+		return runKey{t.config.owner}
 	}
 	return runKey{t}
 }
 
-// ownRun returns the run of t that ctx belongs to, active or not; nil if it
-// belongs to none. In a Group it may be another key's.
+// ownRun returns the run of t that ctx belongs to, active or not; nil if none. In a
+// Group it may be another key's run.
 func (t *Throttler) ownRun(ctx context.Context) *run { return t.runKey().own(ctx) }
 
 func (k runKey) own(ctx context.Context) *run {
@@ -333,35 +331,35 @@ func (r *run) active() bool {
 	return r.of.isActiveLocked(r)
 }
 
-// An outcome is what those wait for who wait for the same run. Its fields are
-// guarded by the Throttler's mu, but err may be read once decided was seen to be set,
-// or done is closed: it changes no more.
+// An outcome is shared by all waiters for one run. The Throttler's mu guards its
+// fields. You may read err without mu once done is closed, or after you saw decided
+// set: err does not change any more.
 type outcome struct {
-	done    chan struct{} // closed once the run has ended or was dropped
-	waiters int           // who will take err
+	done    chan struct{} // closed when the run is over or was dropped
+	waiters int           // how many will take err
 	decided bool          // err is set
 	dropped bool          // by Cancel or Close: no run comes
 	err     error
-	callers *[]context.Context // of the Do calls, for tracers; nil if there are none. A slice would need more memory
+	callers *[]context.Context // of the Do calls, for tracers; nil if there are none. A pointer needs less memory than a slice
 }
 
-// maxCallers is how many callers are kept. They are links in a trace, of which
-// tracing systems keep few, too.
+// maxCallers is how many callers an outcome keeps. They become links in a trace,
+// and tracing systems keep few.
 const maxCallers = 16
 
 func newOutcome() *outcome { return &outcome{done: make(chan struct{})} }
 
-// outcome returns what those wait for who wait for r. The Throttler's mu must be
-// held.
-func (r *run) outcome() *outcome {
+// outcomeLocked returns the outcome that the waiters for r share. It needs the
+// Throttler's mu.
+func (r *run) outcomeLocked() *outcome {
 	if r.awaited == nil {
 		r.awaited = newOutcome()
 		if r.decided {
-			r.awaited.decide(r.report)
+			r.awaited.decide(r.outcomeErr)
 		}
 	}
 	return r.awaited
 }
 
-// decide sets what those who wait will take. The Throttler's mu must be held.
+// decide sets the error that the waiters will take. It needs the Throttler's mu.
 func (o *outcome) decide(err error) { o.decided, o.err = true, err }

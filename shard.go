@@ -7,98 +7,73 @@ import (
 	"sync/atomic"
 )
 
-// This file holds the keys of a Group: how they are found, held, and forgotten.
-//
-// A shard's lock is that of its entries' Throttlers, too. The lock checker cannot
-// know that, so what holds the one and uses the other is exempt from it.
+// This file holds how a Group creates and forgets keys. A shard's lock is also the
+// lock of its entries' Throttlers. The lock checker cannot know that, so functions
+// that take the one and use the other are exempt from it (checklocksignore).
 
-// A keeper holds the Throttlers of a Group.
-type keeper interface {
-	// close closes them all, because the parent context ended if cause is not
-	// nil. No lock may be held.
+// An owner holds the Throttlers of a Group.
+type owner interface {
+	// close closes them all. cause is why the parent context ended; nil for Close.
+	// No lock may be held.
 	close(cause error)
 
-	// settledLocked is called at the end of every transition of t, which began
-	// at now, with t's lock held.
+	// settledLocked is called at the end of every transition of t, which began at
+	// now, with t's lock held.
 	settledLocked(t *Throttler, now instant)
 }
 
-// A shard holds a part of the keys, under one lock. Its Throttlers have it as
-// their domain.
-//
-// The keys lie in a hash table with chains. A map cannot be read without a lock,
-// which the call that coalesces, the one that is made most, is to do; and it
-// never gives memory back.
+// A shard holds some of the keys, under one lock. It is the domain of their
+// Throttlers.
 type shard[K comparable] struct {
 	domain
 	group *Group[K]
-
-	// buckets are changed with mu held, and read without it by find: who walks
-	// a chain while it is changed may miss a key, but finds no wrong one.
-	buckets atomic.Pointer[buckets[K]]
+	table table[K] // to be changed with mu held
 
 	// +checklocks:mu
 	phase phase
 	// +checklocks:mu
 	policy *Policy
 	// +checklocks:mu
-	count int // of keys
+	idle heapOf[idleKey[K]] // ordered by when they can be forgotten
 	// +checklocks:mu
-	resting heapOf[rest[K]] // the keys that are idle, by when they can be forgotten
-	// +checklocks:mu
-	alarm *alarm // set for the first of them; nil if there is none
+	alarm *alarm // for the first idle key; nil if there is none
 }
 
-// The number of shards is a power of two, as is that of a shard's buckets: some
-// low bits of a key's hash are the one's index, and the next the other's.
-const (
-	shardBits    = 6
-	shardCount   = 1 << shardBits
-	leastBuckets = 4 // one key is a quarter of them, and so removeLocked never makes them fewer
-)
-
-// buckets are the heads of the chains.
-type buckets[K comparable] []atomic.Pointer[entry[K]]
-
-func (b buckets[K]) of(hash uint32) *atomic.Pointer[entry[K]] {
-	return &b[int(hash>>shardBits)&(len(b)-1)]
-}
-
-// An entry is a key with its Throttler, of whose runs it is the callback.
+// An entry is a key and its Throttler. It is also the runner of that Throttler.
 type entry[K comparable] struct {
 	Throttler
 	key  K
-	next atomic.Pointer[entry[K]] // in the chain
+	next atomic.Pointer[entry[K]] // in the table's chain
 	hash uint32
 
-	// Guarded by the shard's mu: where in resting it is, notQueued if it is
-	// not, forgotten if the shard does not hold it any more.
+	// The shard's mu guards index: the entry's index in idle, notQueued if it is not
+	// idle, or forgotten if the shard no longer holds it.
 	index int32
 }
 
 const forgotten = -2
 
-// A rest is when an idle key can be forgotten.
-type rest[K comparable] struct {
+// An idleKey is a key that can be forgotten at the given instant.
+type idleKey[K comparable] struct {
 	entry *entry[K]
 	until instant
 }
 
 // before implements element.
-func (r rest[K]) before(other rest[K]) bool { return r.until < other.until }
+func (k idleKey[K]) before(other idleKey[K]) bool { return k.until < other.until }
 
 // placed implements element.
-func (r rest[K]) placed(index int) { r.entry.index = int32(index) } //nolint:gosec // no shard holds so many
+func (k idleKey[K]) placed(index int) { k.entry.index = int32(index) } //nolint:gosec // no shard holds so many
 
-// callback implements part.
+// callback implements runner.
 func (e *entry[K]) callback(ctx context.Context) error {
-	return e.extras.keeper.(*Group[K]).fn(ctx, e.key) //nolint:errcheck,forcetypeassert // its own Group
+	return e.config.owner.(*Group[K]).fn(ctx, e.key) //nolint:errcheck,forcetypeassert // its own Group
 }
 
-// keyOf implements keyed.
+// keyOf implements runner.
 func (e *entry[K]) keyOf() any { return e.key }
 
-// A location is a key and where it belongs.
+// A location is a key and the shard it belongs to.
 type location[K comparable] struct {
 	*shard[K]
 	key  K
@@ -116,48 +91,32 @@ func (g *Group[K]) hash(key K) uint32 {
 
 func (g *Group[K]) shard(hash uint32) *shard[K] { return &g.shards[hash%shardCount] }
 
-// find returns the entry of the key, nil if it is not held. Without the lock it
-// may also miss it, or return one that is just forgotten.
-func (l location[K]) find() *entry[K] {
-	e := l.first(l.hash)
-	for e != nil && e.key != l.key {
-		e = e.next.Load()
-	}
-	return e
-}
+// find returns the entry of the key; nil if the Group does not hold it.
+func (l location[K]) find() *entry[K] { return l.table.find(l.key, l.hash) }
 
-// first returns the first entry of the chain for hash, nil if there is none.
-func (s *shard[K]) first(hash uint32) *entry[K] {
-	heads := s.buckets.Load()
-	if heads == nil {
-		return nil
-	}
-	return heads.of(hash).Load()
-}
-
-// holdLocked returns the entry of the key, a new one if need be.
+// findOrAddLocked returns the entry of the key, a new one if there is none.
 //
 // +checklocksignore
-func (l location[K]) holdLocked() (*entry[K], error) {
+func (l location[K]) findOrAddLocked() (*entry[K], error) {
 	switch e := l.find(); {
 	case l.phase != open:
-		return nil, l.closedError(l.phase)
+		return nil, l.closedLocked()
 	case e != nil:
 		return e, nil
 	case !l.group.reserve():
-		return nil, sentinel(ErrTooManyKeys, l.extras.name, nil)
+		return nil, detailed(ErrTooManyKeys, l.config.name, nil)
 	}
 	e := &entry[K]{key: l.key, hash: l.hash, index: notQueued}
 	e.domain, e.fn, e.policy, e.history = &l.domain, e, l.policy, newHistory(l.now())
-	l.addLocked(e)
+	l.table.add(e)
 	return e, nil
 }
 
-// reserve counts a new key, or reports that there are too many.
+// reserve counts a new key. It reports false if there are too many.
 func (g *Group[K]) reserve() bool {
 	for {
 		held := g.keys.Load()
-		if limit := g.extras.maxKeys; limit > 0 && held >= limit {
+		if limit := g.config.maxKeys; limit > 0 && held >= limit {
 			return false
 		}
 		if g.keys.CompareAndSwap(held, held+1) {
@@ -168,85 +127,18 @@ func (g *Group[K]) reserve() bool {
 
 // +checklocksignore
 func (s *shard[K]) init(g *Group[K], p *Policy) {
-	s.domain = newDomain(g.extras, g.base)
+	s.domain = newDomain(g.config, g.base)
 	s.group, s.policy = g, p
 }
 
-// addLocked puts e into the table.
-//
-// +checklocks:s.mu
-func (s *shard[K]) addLocked(e *entry[K]) {
-	heads := s.buckets.Load()
-	s.count++
-	switch {
-	case heads == nil:
-		heads = s.resizeLocked(leastBuckets)
-	case s.count > len(*heads):
-		heads = s.resizeLocked(2 * len(*heads))
-	}
-	head := heads.of(e.hash)
-	e.next.Store(head.Load())
-	head.Store(e)
-}
-
-// resizeLocked moves all entries to n buckets, and returns them.
-//
-// +checklocks:s.mu
-func (s *shard[K]) resizeLocked(n int) *buckets[K] {
-	heads := make(buckets[K], n)
-	for _, e := range s.heldLocked() {
-		head := heads.of(e.hash)
-		e.next.Store(head.Load())
-		head.Store(e)
-	}
-	s.buckets.Store(&heads)
-	return &heads
-}
-
-// removeLocked takes e out of the table, which gives back what it needs no more.
-//
-// +checklocks:s.mu
-func (s *shard[K]) removeLocked(e *entry[K]) {
-	heads := s.buckets.Load()
-	link := heads.of(e.hash)
-	for at := link.Load(); at != e; at = link.Load() {
-		link = &at.next
-	}
-	link.Store(e.next.Load())
-	s.count--
-	switch {
-	case s.count == 0:
-		s.buckets.Store(nil)
-	case s.count < len(*heads)/4: // never so with leastBuckets
-		s.resizeLocked(len(*heads) / 2)
-	}
-}
-
-// held returns the entries.
-func (s *shard[K]) held() []*entry[K] {
+// entries returns all entries.
+func (s *shard[K]) entries() []*entry[K] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.heldLocked()
+	return s.table.all()
 }
 
-// heldLocked returns the entries.
-//
-// +checklocks:s.mu
-func (s *shard[K]) heldLocked() []*entry[K] {
-	heads := s.buckets.Load()
-	if heads == nil {
-		return nil
-	}
-	entries := make([]*entry[K], 0, s.count)
-	for i := range *heads {
-		for e := (*heads)[i].Load(); e != nil; e = e.next.Load() {
-			entries = append(entries, e)
-		}
-	}
-	return entries
-}
-
-// settledLocked implements keeper.
+// settledLocked implements owner.
 //
 // +checklocksignore
 func (g *Group[K]) settledLocked(t *Throttler, now instant) {
@@ -254,78 +146,75 @@ func (g *Group[K]) settledLocked(t *Throttler, now instant) {
 	g.shard(e.hash).settledLocked(e, now)
 }
 
-// settledLocked takes note of until when e, after a transition that began at
-// now, is to be held.
+// settledLocked decides how long to hold e, after a transition that began at now.
 //
 // +checklocksignore
 func (s *shard[K]) settledLocked(e *entry[K], now instant) {
-	until := e.restsLocked()
+	until := e.forgettableLocked()
 	switch {
 	case e.index == forgotten:
-		// A stale timer or turn came to it.
-		return
+		return // a stale timer or turn made the transition
 	case until <= now:
 		s.forgetLocked(e)
 	case until == never:
 		if e.index >= 0 {
-			s.resting.remove(int(e.index))
+			s.idle.remove(int(e.index))
 		}
 		return // an alarm that is set too early does no harm
 	case e.index >= 0:
-		s.resting[e.index].until = until
-		heap.Fix(&s.resting, int(e.index))
+		s.idle[e.index].until = until
+		heap.Fix(&s.idle, int(e.index))
 	default:
-		s.resting.add(rest[K]{e, until})
+		s.idle.add(idleKey[K]{e, until})
 	}
 	s.setAlarmLocked(now)
 }
 
-// restsLocked returns the instant from which nobody could tell t from a new
-// Throttler; never if it is not idle.
+// forgettableLocked returns the instant from which nobody can tell t from a new
+// Throttler; never if t is not idle.
 //
 // +checklocks:t.mu
-func (t *Throttler) restsLocked() instant {
+func (t *Throttler) forgettableLocked() instant {
 	switch {
 	case t.run != nil:
 		return never
 	case t.history.phase != open && !t.pendingLocked():
 		return beginning
 	default:
-		return t.history.rests(t.policy)
+		return t.history.forgettable(t.policy)
 	}
 }
 
-// forgetLocked holds e no longer.
+// forgetLocked removes e from the shard.
 //
 // +checklocks:s.mu
 func (s *shard[K]) forgetLocked(e *entry[K]) {
 	if e.index >= 0 {
-		s.resting.remove(int(e.index))
+		s.idle.remove(int(e.index))
 	}
 	e.index = forgotten
-	s.removeLocked(e)
+	s.table.remove(e)
 	s.group.keys.Add(-1)
 }
 
-// setAlarmLocked sees to it that the shard wakes when the first key can be
-// forgotten.
+// setAlarmLocked makes the shard wake when the first key can be forgotten.
 //
 // +checklocks:s.mu
 func (s *shard[K]) setAlarmLocked(now instant) {
 	first := never
-	if len(s.resting) > 0 {
-		first = s.resting[0].until
+	if len(s.idle) > 0 {
+		first = s.idle[0].until
 	}
 	s.alarm = s.alarm.set(s, now, first)
 }
 
-// wake is what the alarm calls: it forgets the keys whose time has come.
+// wake is called by the alarm. It forgets the keys whose time has come.
 func (s *shard[K]) wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	for len(s.resting) > 0 && s.resting[0].until <= now {
-		s.forgetLocked(s.resting[0].entry)
+	for len(s.idle) > 0 && s.idle[0].until <= now {
+		s.forgetLocked(s.idle[0].entry)
 	}
 	s.setAlarmLocked(now)
 }
@@ -337,10 +226,10 @@ func (s *shard[K]) setPolicy(p *Policy) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.phase != open {
-		return s.closedError(s.phase)
+		return s.closedLocked()
 	}
 	s.policy = p
-	for _, e := range s.heldLocked() {
+	for _, e := range s.table.all() {
 		now := e.beginLocked()
 		e.adoptLocked(now, p)
 		e.settleLocked(now, false)
@@ -348,14 +237,20 @@ func (s *shard[K]) setPolicy(p *Policy) error {
 	return nil
 }
 
-// close closes every key, and returns what is to be called once no lock is held.
+// close closes every key. cause is why the parent context ended; nil for Close. The
+// caller must call the releases once it holds no lock.
 //
 // +checklocksignore
-func (s *shard[K]) close() (releases []func()) {
+func (s *shard[K]) close(cause error) (releases []func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.phase = closed
-	for _, e := range s.heldLocked() {
+	if s.phase != closed {
+		s.phase = closed
+		if cause != nil {
+			s.endingLocked().cause = cause
+		}
+	}
+	for _, e := range s.table.all() {
 		now := e.beginLocked()
 		if release := e.closeLocked(nil); release != nil {
 			releases = append(releases, release)
@@ -365,8 +260,8 @@ func (s *shard[K]) close() (releases []func()) {
 	return releases
 }
 
-// A wait is a Throttler that drains, and what is to be waited for: nil if that is
-// just its active run.
+// A wait is a Throttler that drains and the outcome to wait for, nil to wait only for
+// its active run.
 type wait struct {
 	throttler *Throttler
 	outcome   *outcome
@@ -379,7 +274,7 @@ func (s *shard[K]) drain() (waits []wait) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.phase = max(s.phase, draining)
-	for _, e := range s.heldLocked() {
+	for _, e := range s.table.all() {
 		now := e.beginLocked()
 		if o := e.drainLocked(now); o != nil || e.run != nil {
 			waits = append(waits, wait{&e.Throttler, o})
@@ -389,15 +284,15 @@ func (s *shard[K]) drain() (waits []wait) {
 	return waits
 }
 
-// addTo adds what has happened to past, and to present what the keys do now.
+// addTo adds the shard's past to past, and the present state of its keys to present.
 //
 // +checklocksignore
-func (s *shard[K]) addTo(past *tally, present *Stats, clock clock) {
+func (s *shard[K]) addTo(past *totals, present *Stats, clock clock) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	past.add(&s.tally)
+	past.add(&s.totals)
 	present.Closed = s.phase != open
-	for _, e := range s.heldLocked() {
+	for _, e := range s.table.all() {
 		e.absorbLocked(e.word.Load())
 		e.addLocked(present, clock)
 	}

@@ -8,24 +8,25 @@ import (
 )
 
 // A Throttler runs a callback as often as its [Policy] allows, however many
-// goroutines ask for it, and never loses the last request. It is built by
-// [New], and its zero value cannot be used; its methods may be called
-// concurrently, from the callback too. It must not be copied.
+// goroutines ask for it, and never loses the last request. [New] builds one; the
+// zero value is not usable. Its methods may be called concurrently, from the
+// callback too. It must not be copied.
 //
 // A Throttler with nothing pending owns no goroutine and no timer, unless
-// MaxInterval is set, and needs no Close if it has no parent context.
+// MaxInterval is set. If it has no parent context either, you need not close it.
 type Throttler struct {
 	*domain
-	fn any // the callback: of one of the types in Callback, or a part
+	fn any // the callback: one of the types in Callback, or a part
 
-	// word is the fast path: what a call has to record, see coalesce. Written
-	// with mu held, but for the calls that record themselves in it.
+	// word is the fast path: it says what a call has to record, see coalesce.
+	// Transitions write it with mu held; calls that record themselves in it do
+	// not hold mu.
 	word atomic.Uint64
 
-	// Guarded by mu, which is the domain's.
+	// The domain's mu guards the fields below.
 
 	// +checklocks:mu
-	policy *Policy // what it points to never changes
+	policy *Policy // never written through
 	// +checklocks:mu
 	history history
 	// +checklocks:mu
@@ -35,59 +36,78 @@ type Throttler struct {
 	// +checklocks:mu
 	alarm *alarm // wakes the Throttler when something is due; nil if nothing will be
 	// +checklocks:mu
-	pendingCalls uint64 // made since the last start or drop, if they are counted
+	pendingCalls uint64 // calls since the last start or drop, if they are counted
 }
 
-// A domain is a lock and what all Throttlers under it have in common. A Throttler
-// that was built by New or NewCoalescer is alone in its domain; those of a
-// Group's shard share one, so that a key costs little.
+// A domain is a lock and the state shared by all Throttlers under it. [New] and
+// [NewCoalescer] build a domain for a single Throttler; all keys of a Group's
+// shard share one, so that a key costs little.
 type domain struct {
 	base   time.Time // instant 0
-	extras *extras   // what options set
+	config *config
 
-	mu sync.Mutex // guards the fields below, and the Throttlers' fields that say so
+	mu sync.Mutex // guards the fields below, and those fields of the Throttlers that say so
 
 	// +checklocks:mu
-	tally tally
+	totals totals
+	// +checklocks:mu
+	ending *ending // see endingLocked; nil if not needed yet
 }
 
-func newDomain(e *extras, base time.Time) domain {
-	return domain{base: base, extras: e, tally: newTally()}
+// An ending is the state that only some Throttlers need, for their end.
+type ending struct {
+	unwatch  func() bool   // stops watching the parent context; nil if it is not watched
+	cause    error         // why the parent context ended, if that closed the Throttler
+	reported chan struct{} // closed once the handler has got the values that Close lost; nil if there are none
 }
 
-// newAlone returns a Throttler in a domain of its own: one piece of memory.
-func newAlone(p Policy, fn any, e *extras) *Throttler {
-	alone := &struct {
+// endingLocked returns the ending, to set a field of it.
+//
+// +checklocks:d.mu
+func (d *domain) endingLocked() *ending {
+	if d.ending == nil {
+		d.ending = new(ending)
+	}
+	return d.ending
+}
+
+func newDomain(c *config, base time.Time) domain {
+	return domain{base: base, config: c, totals: newTotals()}
+}
+
+// newThrottler returns a Throttler in a domain of its own, in one allocation.
+func newThrottler(p Policy, fn any, c *config) *Throttler {
+	memory := &struct {
 		throttler Throttler
 		domain    domain
 		policy    Policy
-	}{domain: newDomain(e, time.Now()), policy: p}
-	t := &alone.throttler
-	t.domain, t.fn, t.policy, t.history = &alone.domain, fn, &alone.policy, newHistory(0)
+	}{domain: newDomain(c, time.Now()), policy: p}
+	t := &memory.throttler
+	t.domain, t.fn, t.policy, t.history = &memory.domain, fn, &memory.policy, newHistory(0)
 	return t
 }
 
 // New returns a Throttler that runs fn as p allows. Its error joins a
-// [*PolicyError] for everything that is wrong with p, fn or opts.
+// [*PolicyError] for each problem with p, fn or opts.
 //
-// It starts nothing unless p.MaxInterval is set.
+// New starts nothing unless p.MaxInterval is set.
 func New[F Callback](p Policy, fn F, opts ...Option) (*Throttler, error) {
-	e, problems := newExtras(opts, aThrottler)
+	c, problems := newConfig(opts, aThrottler)
 	problems = append(p.problems(), problems...)
 	if isNil(fn) {
 		problems = append(problems, &PolicyError{Field: "callback", Value: nil, Reason: mustNotBeNil})
 	}
-	if err := joinProblems(e.name, problems); err != nil {
+	if err := joinProblems(c.name, problems); err != nil {
 		return nil, err
 	}
-	t := newAlone(p, fn, e)
+	t := newThrottler(p, fn, c)
 	t.settle(t.lock())
 	t.watch()
 	return t, nil
 }
 
-// Must returns v if err is nil, and panics with err otherwise. It is for
-// policies that are constants:
+// Must returns v if err is nil, and panics with err otherwise. Use it for policies
+// that are constants:
 //
 //	var reload = throttle.Must(throttle.New(throttle.Every(time.Second), load))
 func Must[T any](v T, err error) T {
@@ -97,15 +117,15 @@ func Must[T any](v T, err error) T {
 	return v
 }
 
-// Call asks for a run that starts after Call began. It never blocks, and on a
-// closed Throttler it does nothing.
+// Call asks for a run that starts after Call began. It never blocks. On a closed
+// Throttler it does nothing.
 //
-// A Call that makes a run pending is synchronized before that run. One that
-// finds a run pending already is not, and need not be: see the package comment
-// on the memory model.
+// A Call that makes a run pending is synchronized before that run. A Call that
+// finds a run pending is not, and need not be: see the memory model in the package
+// comment.
 func (t *Throttler) Call() {
-	// No more than this is inlined: it is the whole cost of a call that
-	// coalesces.
+	// The compiler inlines this much and no more. For a call that coalesces, it
+	// is the whole cost.
 	if t.word.Load() != wordPending {
 		t.call()
 	}
@@ -113,33 +133,35 @@ func (t *Throttler) Call() {
 
 func (t *Throttler) call() {
 	if !t.coalesce() {
-		t.CallWithin(unhurried)
+		t.CallWithin(noLimit)
 	}
 }
 
-// unhurried is the bound of a call that is in no hurry.
-const unhurried time.Duration = 1<<63 - 1
+// noLimit is the bound of a call that may wait for any time.
+const noLimit time.Duration = 1<<63 - 1
 
-// CallWithin is a Call that neither Quiet nor a trailing edge may postpone
-// beyond d from now; Interval and a failed run's backoff still may. Negative d
-// counts as 0. The calls that wait for the same run gain by it too.
+// CallWithin is a Call whose run neither Quiet nor a trailing edge may postpone
+// beyond d from now. Interval and a failed run's backoff still may. A negative d
+// counts as 0. Other calls that the same run covers benefit too.
 func (t *Throttler) CallWithin(d time.Duration) {
 	now := t.lock()
 	defer t.settle(now)
 	t.callLocked(now, d)
 }
 
-// Do is a Call that waits for the run that covers it, which starts after Do
-// began, and returns that run's error: the callback's own, a [*PanicError] or
-// [ErrGoexit]. A failed run's retry is not waited for; it stays due.
+// Do is a Call that waits for the run that covers it, and returns that run's error:
+// the callback's own, a [*PanicError] or [ErrGoexit]. The run always starts after Do
+// began. If the run fails, Do does not wait for its retry, which stays due.
 //
-// Without a run it returns a [*ThrottledError] if the policy has no trailing
-// edge and the call was dropped, [ErrCanceled] or [ErrClosed] if Cancel or Close
-// dropped it or the Throttler is closed, [ErrReentrant] inside the callback if
-// ctx is the run's own, and ctx.Err() if ctx ends before the callback has
-// returned; if it ends while the run's hooks are at work, Do returns the run's
-// error without waiting for them. If ctx had ended before Do, no call was made;
-// otherwise the call stands.
+// Do returns without a run:
+//   - [*ThrottledError] if the policy has no trailing edge and the call was dropped;
+//   - [ErrCanceled] or [ErrClosed] if Cancel or Close dropped the call, and
+//     [ErrClosed] if the Throttler is closed or Shutdown has begun;
+//   - [ErrReentrant] inside the callback, if ctx is the run's own context;
+//   - ctx.Err() if ctx ends first.
+//
+// If ctx had ended before Do, Do makes no call; otherwise the call stands. If ctx
+// ends while the run's hooks are at work, Do returns the run's error at once.
 func (t *Throttler) Do(ctx context.Context) error {
 	o, err := t.ask(ctx)
 	if err != nil {
@@ -148,7 +170,7 @@ func (t *Throttler) Do(ctx context.Context) error {
 	return t.wait(ctx, o)
 }
 
-// ask makes Do's call and returns what it waits for.
+// ask makes Do's call and returns the outcome to wait for.
 func (t *Throttler) ask(ctx context.Context) (*outcome, error) {
 	own, ended := t.ownRun(ctx), ctx.Err()
 	now := t.lock()
@@ -156,20 +178,23 @@ func (t *Throttler) ask(ctx context.Context) (*outcome, error) {
 	if err := t.admitLocked(open, own, ended); err != nil {
 		return nil, err
 	}
-	if !t.callLocked(now, unhurried) {
+	if !t.callLocked(now, noLimit) {
 		return nil, t.refusalLocked(now)
 	}
 	return t.awaitCallLocked(ctx), nil
 }
 
-// Flush makes what is pending due now, whatever the policy says, and waits until
-// every call made before it is covered by a finished run: for the run that it
-// made due, else for the active run, else for nothing. It returns that run's
-// error, or one of Do's errors for a wait without a run. After Shutdown has
-// begun it still waits; once the Throttler is closed it returns [ErrClosed].
+// Flush is a read barrier: it makes what is pending due now, whatever the policy
+// says, and waits until a finished run covers every call made before Flush. If a
+// run was pending, it waits for that run; otherwise for the active run; otherwise
+// for nothing. It returns the error of the run it waited for.
 //
-// The run it starts takes a token from the bucket of Policy.Burst if one is
-// left, and otherwise begins a new window.
+// Without a run it returns [ErrCanceled], [ErrClosed], [ErrReentrant] or ctx.Err(),
+// as [Throttler.Do] does. After Shutdown has begun, Flush still waits; once the
+// Throttler is closed, it returns [ErrClosed].
+//
+// The run that Flush starts takes a token from the bucket of Policy.Burst if one is
+// left. Otherwise it begins a new window.
 func (t *Throttler) Flush(ctx context.Context) error {
 	o, err := t.flush(ctx)
 	if o == nil {
@@ -178,7 +203,7 @@ func (t *Throttler) Flush(ctx context.Context) error {
 	return t.wait(ctx, o)
 }
 
-// flush returns what Flush waits for, nil if for nothing.
+// flush returns the outcome that Flush waits for; nil if none.
 func (t *Throttler) flush(ctx context.Context) (*outcome, error) {
 	own, ended := t.ownRun(ctx), ctx.Err()
 	now := t.lock()
@@ -189,31 +214,31 @@ func (t *Throttler) flush(ctx context.Context) (*outcome, error) {
 	return t.flushLocked(now), nil
 }
 
-// Cancel drops what is pending, and reports whether anything was: no run starts
-// for a call made before it, and a run that is active goes on but is not
-// retried. The window, a failed run's backoff and the time of past calls stay as
-// they are.
+// Cancel drops what is pending, and reports whether anything was. No run starts for
+// an earlier call. The active run goes on, but if it fails it is not retried. The
+// window, a failed run's backoff and the times of past calls stay as they are.
 func (t *Throttler) Cancel() bool {
 	defer t.settle(t.lock())
 	return t.cancelLocked()
 }
 
-// Name returns what WithName gave.
-func (t *Throttler) Name() string { return t.extras.name }
+// Name returns the name given by [WithName].
+func (t *Throttler) Name() string { return t.config.name }
 
-// Policy returns the policy in force.
+// Policy returns the current policy.
 func (t *Throttler) Policy() Policy {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return *t.policy
 }
 
-// SetPolicy replaces the policy, and recomputes at once when what is pending is
-// due; nothing pending is dropped by it. It returns the problems that
-// [Policy.Validate] reports, or [ErrClosed] once Close was called or Shutdown
-// has begun, and then has changed nothing.
+// SetPolicy replaces the policy. A pending run moves at once to when the new policy
+// says it is due; SetPolicy drops nothing.
+//
+// It returns the problems that [Policy.Validate] reports, or [ErrClosed] once Close
+// was called or Shutdown has begun. It then has changed nothing.
 func (t *Throttler) SetPolicy(p Policy) error {
-	if err := joinProblems(t.extras.name, p.problems()); err != nil {
+	if err := joinProblems(t.config.name, p.problems()); err != nil {
 		return err
 	}
 	now := t.lock()
@@ -233,8 +258,8 @@ func (t *Throttler) Stats() Stats {
 	return t.statsLocked()
 }
 
-// wait waits for o as one who takes its error, and returns that, or ctx.Err() if
-// ctx ends first.
+// wait waits for o on behalf of a waiter that o counts, and returns o's error, or
+// ctx.Err() if ctx ends first.
 func (t *Throttler) wait(ctx context.Context, o *outcome) error {
 	select {
 	case <-o.done:
@@ -244,10 +269,10 @@ func (t *Throttler) wait(ctx context.Context, o *outcome) error {
 	if t.leave(o) {
 		return ctx.Err()
 	}
-	return o.err // it was counted on to be taken here: nobody else hears of it
+	return o.err // decide counted on this waiter, so the handler does not get the error
 }
 
-// leave takes one waiter from o, unless it is decided, and reports whether it did.
+// leave takes one waiter from o, unless o is decided, and reports whether it did.
 func (t *Throttler) leave(o *outcome) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -2,29 +2,30 @@ package throttle
 
 import "sync"
 
-// The turns of a Group bound how many of its runs are active at once. Who finds
-// none free has a place in a queue, in the order in which the runs became due.
+// The turns of a Group bound how many of its runs are active at once. A run that
+// finds no free turn gets a place in a queue, in the order in which runs became due.
 //
-// A semaphore with a goroutine waiting for each run would hand out turns in the
-// order in which the scheduler ran those goroutines, and each would cost more
-// than all the rest of its key.
+// A semaphore with a waiting goroutine per run would hand out turns in the order in
+// which the scheduler ran those goroutines. Each would also cost more than all the
+// rest of its key.
 type turns struct {
 	mu sync.Mutex // guards the fields below; taken after a Throttler's
 
 	// +checklocks:mu
-	free int // 0 if the queue is not empty
+	free int // 0 unless the queue is empty
 	// +checklocks:mu
 	queue heapOf[*place]
 	// +checklocks:mu
-	joined uint64 // how many places there have been
+	joined uint64 // number of places so far
 }
 
-// A place in the queue of turns.
+// A place is a run's place in the queue for a turn.
 type place struct {
 	throttler *Throttler
 
-	// Guarded by turns.mu.
-	due    instant // orders the queue; changed by the Throttler outside of it
+	// The mu of turns guards the fields below.
+
+	due    instant // orders the queue; the Throttler may change it while the place is not queued
 	number uint64  // orders places with the same due
 	index  int     // in the queue; notQueued if it is not there
 }
@@ -52,8 +53,8 @@ func (t *turns) leave(p *place) {
 	}
 }
 
-// pass hands the turn of a run that is over to the first in the queue that has a
-// use for it. t may be nil; no lock may be held.
+// pass hands on the turn of a run that is over, to the first place in the queue
+// whose run can use it. t may be nil. No lock may be held.
 func (t *turns) pass() {
 	if t == nil {
 		return
@@ -63,8 +64,8 @@ func (t *turns) pass() {
 	}
 }
 
-// next returns the first place, taken out of the queue, or frees a turn if there
-// is none.
+// next takes the first place out of the queue and returns it. If the queue is empty,
+// it frees a turn and returns nil.
 func (t *turns) next() *place {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -77,7 +78,7 @@ func (t *turns) next() *place {
 	return first
 }
 
-// rejoin puts p, which was taken out of the queue, back for a later due.
+// rejoin puts p, which next has taken out of the queue, back for a later due.
 func (t *turns) rejoin(p *place, due instant) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -85,8 +86,29 @@ func (t *turns) rejoin(p *place, due instant) {
 	t.queue.add(p)
 }
 
-// useTurn starts the run that had the place p, and reports false if it is not due
-// any more, or has to queue again.
+// takeTurnLocked takes a turn for a run that is due. In a Group that limits them, it
+// may find none free: then it joins the queue and reports false.
+//
+// +checklocks:t.mu
+func (t *Throttler) takeTurnLocked(due instant) bool {
+	turns := t.config.turns
+	if turns == nil {
+		return true
+	}
+	if t.alarm != nil && t.alarm.place != nil {
+		return false // it keeps its place in the queue
+	}
+	wanted := &place{throttler: t, due: due}
+	if turns.take(wanted) {
+		return true
+	}
+	t.alarm.set(t, due, never) // from now on the place wakes the Throttler
+	t.alarm = &alarm{at: due, place: wanted}
+	return false
+}
+
+// useTurn starts the run that had the place p. It reports false if that run is no
+// longer due, or has to queue again.
 func (t *Throttler) useTurn(p *place) bool {
 	now := t.lock()
 	defer t.mu.Unlock()
@@ -94,20 +116,20 @@ func (t *Throttler) useTurn(p *place) bool {
 	return t.settleLocked(now, !postponed)
 }
 
-// postponedLocked reports whether the run that had the place p has become due
-// later than that says, and then puts it back into the queue: calls that coalesce
-// postpone a Quiet run without the lock.
+// postponedLocked reports whether the run that had the place p is now due later
+// than p says, and then puts p back into the queue. This happens because coalescing
+// calls postpone a Quiet run without the lock.
 //
 // +checklocks:t.mu
 func (t *Throttler) postponedLocked(p *place, now instant) bool {
 	if t.alarm == nil || t.alarm.place != p || t.history.flush {
-		return false // a flush is due when it is made, but postpones nothing
+		return false // a flush is due at its own time, and so later than p, but postpones nothing
 	}
 	due, _ := t.history.due(t.policy)
 	if due <= p.due || due > now {
 		return false
 	}
-	t.extras.turns.rejoin(p, due)
+	t.config.turns.rejoin(p, due)
 	return true
 }
 
@@ -118,23 +140,3 @@ func (p *place) before(other *place) bool {
 
 // placed implements element.
 func (p *place) placed(index int) { p.index = index }
-
-// takeTurnLocked takes a turn for a run that is due, in a Group that has a limit
-// to them, or joins the queue for one and reports false.
-//
-// +checklocks:t.mu
-func (t *Throttler) takeTurnLocked(due instant) bool {
-	if t.extras.turns == nil {
-		return true
-	}
-	if t.alarm != nil && t.alarm.place != nil {
-		return false // its place in the queue stays the same
-	}
-	wanted := &place{throttler: t, due: due}
-	if t.extras.turns.take(wanted) {
-		return true
-	}
-	t.alarm.set(t, due, never) // it is the place now that will wake the Throttler
-	t.alarm = &alarm{at: due, place: wanted}
-	return false
-}
