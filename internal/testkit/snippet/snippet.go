@@ -1,5 +1,4 @@
-// Package snippet holds the Go that a Markdown text shows to what it claims: that
-// it compiles.
+// Package snippet checks that the Go code in a Markdown text compiles.
 package snippet
 
 import (
@@ -16,7 +15,7 @@ import (
 	"strings"
 )
 
-// Blocks returns the fenced blocks of Go in markdown, each with its last newline.
+// Blocks returns the fenced blocks of Go in markdown. Each ends in a newline.
 func Blocks(markdown string) []string {
 	var blocks []string
 	rest := "\n" + markdown
@@ -32,8 +31,7 @@ func Blocks(markdown string) []string {
 	}
 }
 
-// Split returns those of blocks that use the package that goes by name, and the
-// rest.
+// Split divides blocks into those that use the package called name, and the rest.
 func Split(blocks []string, name string) (using, rest []string) {
 	for _, block := range blocks {
 		if strings.Contains(block, name+".") {
@@ -45,10 +43,10 @@ func Split(blocks []string, name string) (using, rest []string) {
 	return using, rest
 }
 
-// CheckFile checks, as Check does, the blocks of a Markdown file that use the package
-// that goes by name. That there are none is wrong, too.
+// CheckFile checks, as [Check] does, the blocks of a Markdown file that use the
+// package called name. It returns an error if there are none.
 func CheckFile(file, name string, packages map[string]string) error {
-	markdown, err := os.ReadFile(file) //nolint:gosec // tests say which
+	markdown, err := os.ReadFile(file) //nolint:gosec // the path comes from a test
 	if err != nil {
 		return err
 	}
@@ -59,9 +57,9 @@ func CheckFile(file, name string, packages map[string]string) error {
 	return Check(using, packages)
 }
 
-// Check returns nil if every block, once completed, is Go that type-checks, and
-// otherwise what is wrong with each. It imports from source what packages says,
-// as the module of the current directory does.
+// Check completes each block as [Complete] does and type-checks it. It returns the
+// problems of all blocks, or nil. Imports are resolved from source, as the module
+// of the current directory sees them.
 func Check(blocks []string, packages map[string]string) error {
 	files := token.NewFileSet()
 	config := types.Config{Importer: importer.ForCompiler(files, "source", nil)}
@@ -87,9 +85,9 @@ func check(files *token.FileSet, config types.Config, block string, packages map
 	return err
 }
 
-// Complete returns block as a whole file. What has no package clause, declarations
-// or an expression, gets one, and imports of those of packages that it uses:
-// import paths by the name they go by.
+// Complete makes a whole file of block. A block without a package clause may be
+// declarations or one expression: it gets a package clause, and imports of the
+// packages that it uses. packages maps each package's name to its import path.
 func Complete(block string, packages map[string]string) (string, error) {
 	if strings.HasPrefix(block, "package ") {
 		return block, nil
@@ -97,7 +95,7 @@ func Complete(block string, packages map[string]string) (string, error) {
 	const clause = "package snippet\n"
 	file, err := parse(clause + block)
 	if err != nil {
-		// That of the declarations is the better error, if it is no expression either.
+		// If block is no expression either, the first error says more.
 		expression := "var _ = " + block
 		var notExpression error
 		if file, notExpression = parse(clause + expression); notExpression != nil {

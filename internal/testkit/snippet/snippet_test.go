@@ -14,24 +14,24 @@ import (
 
 var packages = map[string]string{"bytes": "bytes", "time": "time"}
 
-func TestBlocksAreThoseOfGo(t *testing.T) {
+func TestBlocks(t *testing.T) {
 	const markdown = "```go\nfirst\n```\n```go\nsecond\n\nline\n```\ntext `go`\n```\nnot Go\n```\n    go test\n\n```go\nthird\n```\n"
 	assert.Equal(t, []string{"first\n", "second\n\nline\n", "third\n"}, snippet.Blocks(markdown))
 	assert.Empty(t, snippet.Blocks("no block"))
 }
 
-func TestSplitTellsWhoUsesAPackage(t *testing.T) {
+func TestSplit(t *testing.T) {
 	using, rest := snippet.Split([]string{"time.Now()\n", "now()\n", "bytes.Clone(time)\n"}, "time")
 	assert.Equal(t, []string{"time.Now()\n"}, using)
 	assert.Equal(t, []string{"now()\n", "bytes.Clone(time)\n"}, rest)
 }
 
-func TestCompleteMakesAFile(t *testing.T) {
+func TestComplete(t *testing.T) {
 	tests := map[string]struct{ block, want string }{
 		"a file":        {"package main\n", "package main\n"},
 		"declarations":  {"func f() {}\n", "package snippet\nfunc f() {}\n"},
 		"an expression": {"1 + 2\n", "package snippet\nvar _ = 1 + 2\n"},
-		"imports of what it uses": {
+		"an expression that uses packages": {
 			"time.After(bytes.MinRead)\n",
 			"package snippet\nimport \"bytes\"\nimport \"time\"\nvar _ = time.After(bytes.MinRead)\n",
 		},
@@ -43,11 +43,13 @@ func TestCompleteMakesAFile(t *testing.T) {
 			assert.Equal(t, test.want, got)
 		})
 	}
-	_, err := snippet.Complete("if true {}\n", packages)
-	assert.Error(t, err)
+	t.Run("a statement", func(t *testing.T) {
+		_, err := snippet.Complete("if true {}\n", packages)
+		assert.Error(t, err)
+	})
 }
 
-func TestCheckFindsWhatDoesNotCompile(t *testing.T) {
+func TestCheck(t *testing.T) {
 	require.NoError(t, snippet.Check([]string{"time.Second\n", "func f(d time.Duration) {}\n"}, packages))
 
 	err := snippet.Check([]string{"time.Second\n", "time.Sekunde\n", "wrong code\n", "var x int = \"\"\n"}, packages)
@@ -58,7 +60,7 @@ func TestCheckFindsWhatDoesNotCompile(t *testing.T) {
 	assert.NotContains(t, err.Error(), "in:\ntime.Second\n")
 }
 
-func TestCheckFileChecksWhatUsesThePackage(t *testing.T) {
+func TestCheckFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "shown.md")
 	require.ErrorIs(t, snippet.CheckFile(file, "time", packages), fs.ErrNotExist)
 	require.NoError(t, os.WriteFile(file, []byte("```go\ntime.Second\n```\n```go\nbytes.Sekunde\n```\n"), 0o600))
