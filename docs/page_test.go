@@ -17,23 +17,11 @@ import (
 	"github.com/throttle-go/throttle/internal/testkit/snippet"
 )
 
-// This file holds POLICIES.md to the scenarios: it shows each picture once, under
-// its title, and the Go that ran.
-
 const page = "POLICIES.md"
 
-// packages are what the page's Go may use, by the name they go by.
-var packages = map[string]string{
-	"context": "context", "throttle": "github.com/throttle-go/throttle", "time": "time",
-}
-
-func TestPageCompiles(t *testing.T) {
-	blocks := snippet.Blocks(readPage(t))
-	require.NotEmpty(t, blocks)
-	require.NoError(t, snippet.Check(blocks, packages))
-}
-
-func TestPageShowsEachPictureOnceWithTheCodeThatRan(t *testing.T) {
+// TestPoliciesPage_Pictures checks that the page shows each scenario's picture once,
+// under its title, with the code that drew it.
+func TestPoliciesPage_Pictures(t *testing.T) {
 	sections := map[string]string{} // by their title
 	for _, section := range strings.Split(readPage(t), "\n## ")[1:] {
 		title, text, _ := strings.Cut(section, "\n")
@@ -45,33 +33,17 @@ func TestPageShowsEachPictureOnceWithTheCodeThatRan(t *testing.T) {
 		require.Contains(t, sections, s.title)
 		section := sections[s.title]
 		assert.Equal(t, []string{pictures + "/" + s.name + ".svg"}, pictureFiles(section), s.title)
-		assert.Equal(t, ran[s.name], snippet.Blocks(section), "%s: the page shows other code than the scenario's", s.title)
+		assert.Equal(t, ran[s.name], snippet.Blocks(section), "%s: the code on the page differs from the scenario's", s.title)
 	}
-	assert.Len(t, pictureFiles(readPage(t)), len(scenarios), "pictures on the page, and scenarios")
+	assert.Len(t, pictureFiles(readPage(t)), len(scenarios), "pictures on the page")
 }
 
-// TestPageLinksLeadSomewhere holds that the decision table's links are headings.
-func TestPageLinksLeadSomewhere(t *testing.T) {
-	anchors := map[string]bool{}
-	for line := range strings.Lines(readPage(t)) {
-		if title, isHeading := strings.CutPrefix(line, "## "); isHeading {
-			anchors[anchor(strings.TrimSpace(title))] = true
-		}
-	}
-	links := regexp.MustCompile(`\]\(#([^)]*)\)`).FindAllStringSubmatch(readPage(t), -1)
-	linked := map[string]bool{}
-	for _, link := range links {
-		assert.True(t, anchors[link[1]], "no section #%s", link[1])
-		linked[link[1]] = true
-	}
+// TestPoliciesPage_Links checks that the page links to the section of each scenario.
+func TestPoliciesPage_Links(t *testing.T) {
+	text := readPage(t)
 	for _, s := range scenarios {
-		assert.True(t, linked[anchor(s.title)], "no link to %q", s.title)
+		assert.Contains(t, text, "](#"+anchor(s.title)+")", s.title)
 	}
-}
-
-// anchor returns what a heading goes by in a link.
-func anchor(title string) string {
-	return strings.ReplaceAll(regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(strings.ToLower(title), ""), " ", "-")
 }
 
 func readPage(t *testing.T) string {
@@ -81,8 +53,8 @@ func readPage(t *testing.T) string {
 	return string(text)
 }
 
-// pictureFiles returns the files of the pictures that text shows, each of which
-// must have a text for those who cannot see it.
+// pictureFiles returns the files of the pictures in text that have an alternative
+// text of at least 40 characters.
 func pictureFiles(text string) (files []string) {
 	for _, picture := range regexp.MustCompile(`!\[([^\]]{40,})\]\(([^)]*)\)`).FindAllStringSubmatch(text, -1) {
 		files = append(files, picture[2])
@@ -90,8 +62,8 @@ func pictureFiles(text string) (files []string) {
 	return files
 }
 
-// codeOfScenarios returns the source of each scenario's policy, and of the
-// functions of shown_test.go that it uses, by its name.
+// codeOfScenarios returns, by the scenario's name, the source of its policy and of
+// the functions in shown_test.go that it uses.
 func codeOfScenarios(t *testing.T) map[string][]string {
 	t.Helper()
 	files := token.NewFileSet()
@@ -138,7 +110,7 @@ func codeOfScenarios(t *testing.T) map[string][]string {
 	return code
 }
 
-// namesIn returns the names that are used in node, but for those of fields.
+// namesIn returns the names that node uses, except for those of fields.
 func namesIn(node ast.Node) (names []string) {
 	ast.Inspect(node, func(n ast.Node) bool {
 		switch n := n.(type) {
@@ -153,7 +125,7 @@ func namesIn(node ast.Node) (names []string) {
 	return names
 }
 
-// elementsOf returns the elements of the variable's value.
+// elementsOf returns the elements of the composite literal that variable is set to.
 func elementsOf(t *testing.T, file *ast.File, variable string) []ast.Expr {
 	t.Helper()
 	var elements []ast.Expr
@@ -167,7 +139,7 @@ func elementsOf(t *testing.T, file *ast.File, variable string) []ast.Expr {
 	return elements
 }
 
-// as returns node as a T, which it must be.
+// as returns node as a T, and fails the test if it is something else.
 func as[T ast.Node](t *testing.T, node ast.Node) T {
 	t.Helper()
 	asserted, ok := node.(T)

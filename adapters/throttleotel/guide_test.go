@@ -8,10 +8,9 @@ import (
 	"github.com/throttle-go/throttle/internal/testkit/snippet"
 )
 
-// This file holds that what the project's README shows of this package compiles.
-
-func TestReadmeCompiles(t *testing.T) {
-	require.NoError(t, snippet.CheckFile("../../README.md", "throttleotel", map[string]string{
+// TestGuide checks that the code which docs/GUIDE.md shows of this package compiles.
+func TestGuide(t *testing.T) {
+	require.NoError(t, snippet.CheckFile("../../docs/GUIDE.md", "throttleotel", map[string]string{
 		"throttle":     "github.com/throttle-go/throttle",
 		"throttleotel": "github.com/throttle-go/throttle/adapters/throttleotel",
 		"time":         "time",

@@ -8,10 +8,9 @@ import (
 	"github.com/throttle-go/throttle/internal/testkit/snippet"
 )
 
-// This file holds that what the project's README shows of this package compiles.
-
-func TestReadmeCompiles(t *testing.T) {
-	require.NoError(t, snippet.CheckFile("../../README.md", "fleetredis", map[string]string{
+// TestGuide checks that the code which docs/GUIDE.md shows of this package compiles.
+func TestGuide(t *testing.T) {
+	require.NoError(t, snippet.CheckFile("../../docs/GUIDE.md", "fleetredis", map[string]string{
 		"context":    "context",
 		"fleet":      "github.com/throttle-go/throttle/fleet",
 		"fleetredis": "github.com/throttle-go/throttle/adapters/fleetredis",

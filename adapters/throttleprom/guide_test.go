@@ -8,10 +8,9 @@ import (
 	"github.com/throttle-go/throttle/internal/testkit/snippet"
 )
 
-// This file holds that what the project's README shows of this package compiles.
-
-func TestReadmeCompiles(t *testing.T) {
-	require.NoError(t, snippet.CheckFile("../../README.md", "throttleprom", map[string]string{
+// TestGuide checks that the code which docs/GUIDE.md shows of this package compiles.
+func TestGuide(t *testing.T) {
+	require.NoError(t, snippet.CheckFile("../../docs/GUIDE.md", "throttleprom", map[string]string{
 		"http":         "net/http",
 		"prometheus":   "github.com/prometheus/client_golang/prometheus",
 		"promhttp":     "github.com/prometheus/client_golang/prometheus/promhttp",
