@@ -78,7 +78,7 @@ bench/bench.json:
 	$(MAKE) bench
 
 docs: ## draw the pictures of docs/POLICIES.md; test compares them
-	$(GO) test -count=1 -run '^TestPicturesShowWhatTheLibraryDoes$$' ./docs -update
+	$(GO) test -count=1 -run '^TestPictures$$' ./docs -update
 
 cover: ## coverage of the root package, and its uncovered lines
 	$(GO) test -coverprofile=coverage.out .

@@ -15,14 +15,12 @@ import (
 	"github.com/throttle-go/throttle/internal/timeline"
 )
 
-// This file holds the pictures to what the library does.
-
-// Where the pictures are.
-const pictures = "policies"
+const pictures = "policies" // the folder
 
 var update = flag.Bool("update", false, "write the pictures instead of comparing them")
 
-func TestPicturesShowWhatTheLibraryDoes(t *testing.T) {
+// TestPictures checks that each picture shows what the library does in its scenario.
+func TestPictures(t *testing.T) {
 	var names []string
 	for _, s := range scenarios {
 		names = append(names, s.name+".svg")
@@ -36,10 +34,10 @@ func TestPicturesShowWhatTheLibraryDoes(t *testing.T) {
 			}
 			committed, err := os.ReadFile(file)
 			require.NoError(t, err)
-			require.Equal(t, string(committed), drawing, "the library does something else: if it should, run make docs")
+			require.Equal(t, string(committed), drawing, "the library does not do what the picture shows; if that is intended, run make docs")
 		})
 	}
-	assert.ElementsMatch(t, names, picturesOnDisk(t), "pictures of scenarios, and files")
+	assert.ElementsMatch(t, names, picturesOnDisk(t), "pictures in the folder")
 }
 
 func picturesOnDisk(t *testing.T) []string {
@@ -53,7 +51,7 @@ func picturesOnDisk(t *testing.T) []string {
 	return names
 }
 
-// describe says in words what a picture of e shows, for those who cannot see it.
+// describe returns the alternative text of a picture of e.
 func describe(e timeline.Events) string {
 	var b strings.Builder
 	list := func(what string, times []time.Duration) {

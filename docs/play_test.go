@@ -18,12 +18,9 @@ import (
 	"github.com/throttle-go/throttle/internal/timeline"
 )
 
-// This file plays scenarios on the library, in fake time, and writes down what it
-// did.
-
 const ms = time.Millisecond
 
-// A record is what a scenario has come to.
+// A record is what happened when a scenario was played.
 type record struct {
 	events timeline.Events
 	calls  []time.Duration // of the scenario, dropped or not
@@ -39,7 +36,7 @@ func start(n int) point     { return func(r record) time.Duration { return r.sta
 func end(n int) point       { return func(r record) time.Duration { return r.ends[n] } }
 func windowEnd(n int) point { return func(r record) time.Duration { return r.events.Windows[n].End } }
 
-// A subject is what a scenario is played on.
+// A subject is the Throttler or Coalescer that a scenario is played on.
 type subject struct {
 	call      func(value string)
 	stats     func() throttle.Stats
@@ -48,7 +45,7 @@ type subject struct {
 	throttler *throttle.Throttler // nil for a Coalescer
 }
 
-// A stage is a scenario that is being played, in a bubble.
+// A stage is a scenario that is being played in a synctest bubble.
 type stage struct {
 	scenario
 
@@ -56,13 +53,12 @@ type stage struct {
 	begun   time.Time
 	subject subject
 	entered int        // runs
-	batches [][]string // what they were given
+	batches [][]string // the values of each run
 	runs    []throttle.Run
 	record  record
 }
 
-// play plays s until then, and returns what has happened. Before it stops it calls
-// last.
+// play plays s up to until, calls last, and returns what happened.
 func (s scenario) play(t *testing.T, until time.Duration, last func(subject)) (played record) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -123,7 +119,7 @@ type step struct {
 	do func()
 }
 
-// steps returns all that happens in a scenario, in order.
+// steps returns the steps of the scenario, in order.
 func (g *stage) steps() []step {
 	var steps []step
 	for i, at := range g.scenario.calls {
@@ -131,7 +127,7 @@ func (g *stage) steps() []step {
 		steps = append(steps, step{time.Duration(at) * ms, func() { g.call(value) }})
 	}
 	for _, m := range g.moments {
-		steps = append(steps, step{time.Duration(m.at) * ms, func() { g.happens(m) }})
+		steps = append(steps, step{time.Duration(m.at) * ms, func() { g.act(m) }})
 	}
 	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Compare(a.at, b.at) })
 	return steps
@@ -152,7 +148,7 @@ func (g *stage) call(value string) {
 	}
 }
 
-func (g *stage) happens(m moment) {
+func (g *stage) act(m moment) {
 	now := g.now()
 	g.record.events.Marks = append(g.record.events.Marks, timeline.Mark{At: now, Label: m.label})
 	if m.flush != nil {
@@ -167,7 +163,7 @@ func (g *stage) happens(m moment) {
 	}
 }
 
-// firstPending returns when the first of the calls was made that wait for a run.
+// firstPending returns when the first pending call was made, and whether there is one.
 func (g *stage) firstPending() (asked time.Duration, waits bool) {
 	stats := g.subject.stats()
 	for _, call := range g.record.events.Calls {
@@ -180,13 +176,13 @@ func (g *stage) firstPending() (asked time.Duration, waits bool) {
 
 func (g *stage) now() time.Duration { return time.Since(g.begun) }
 
-// sleepUntil sleeps until d, and until all has happened that happens then.
+// sleepUntil sleeps until d, and then until all goroutines are idle.
 func (g *stage) sleepUntil(d time.Duration) {
 	time.Sleep(d - g.now())
 	synctest.Wait()
 }
 
-// writeRuns writes down what the observer has seen.
+// writeRuns records the runs that the observer has seen.
 func (g *stage) writeRuns() {
 	r := &g.record
 	for i, run := range g.runs {
@@ -204,7 +200,7 @@ func (g *stage) writeRuns() {
 	}
 }
 
-// label returns what a picture says of run.
+// label returns the text that a picture shows beside run.
 func label(run throttle.Run) string {
 	var words []string
 	if run.Attempt > 1 {
@@ -226,13 +222,13 @@ func label(run throttle.Run) string {
 	return strings.Join(words, ", ")
 }
 
-// draw plays s, and returns what its picture shows.
+// draw plays s, and returns the events for its picture.
 //
-// A window is what the library says it is, not what the policy lets one expect: at
-// the start of each run, and again at its end, the scenario is played once more, up
-// to there, and a call then made under a policy of spacing and backoff alone; its
-// run would be due at the window's end. With Burst there is no window while a
-// token is left, and with FromEnd none before a run's end.
+// The windows come from the library, not from the policy's fields. For the start and
+// the end of each run, draw plays the scenario again up to there, and then makes a
+// call under a policy of spacing and backoff alone. That call's run is due at the
+// window's end. With Burst there is no window while a token is left, and with
+// FromEnd none before a run's end.
 func (s scenario) draw(t *testing.T) timeline.Events {
 	t.Helper()
 	until := time.Duration(s.until) * ms
@@ -248,8 +244,8 @@ func (s scenario) draw(t *testing.T) timeline.Events {
 	return played.events
 }
 
-// windows returns those of run n, which last until the next run at most: one from
-// its start and one from its end, or a single one if they meet.
+// windows returns the windows of run n: one from its start and one from its end, or
+// a single one if they meet. They last until the next run at most.
 func (s scenario) windows(t *testing.T, played record, n int) (windows []timeline.Span) {
 	t.Helper()
 	next := time.Duration(math.MaxInt64)
@@ -258,7 +254,7 @@ func (s scenario) windows(t *testing.T, played record, n int) (windows []timelin
 	}
 	from := []time.Duration{played.starts[n], played.ends[n]}
 	if s.policy.From == throttle.FromEnd {
-		from = from[1:] // a call made earlier is held by the run itself
+		from = from[1:] // before that, the active run holds calls off
 	}
 	for _, from := range from {
 		window := timeline.Span{Start: from, End: min(s.earliestRun(t, from), next)}
@@ -274,7 +270,7 @@ func (s scenario) windows(t *testing.T, played record, n int) (windows []timelin
 	return windows
 }
 
-// earliestRun returns when a call made at now could start a run at the earliest.
+// earliestRun returns the earliest time at which a call made at now could start a run.
 func (s scenario) earliestRun(t *testing.T, now time.Duration) time.Duration {
 	t.Helper()
 	due := now

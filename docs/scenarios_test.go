@@ -8,16 +8,13 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file holds what the pictures of POLICIES.md show: what happens to a
-// throttler of each policy. The page shows the policy's expression as it is here.
-
-// A scenario is one picture.
+// A scenario is what happens to a throttler in one picture of POLICIES.md.
 type scenario struct {
 	name     string          // of the picture's file
 	title    string          // of the picture, and of its section of the page
-	policy   throttle.Policy // must be an expression that the page can show
+	policy   throttle.Policy // the page shows this expression as it is written here
 	calls    []int           // when, in milliseconds
-	runs     []outcome       // of the first, the second... run; later ones take usual
+	runs     []outcome       // of the first run, the second, …; later ones take usual
 	moments  []moment        // what else happens, in order
 	measures []measure
 	until    int // where the picture ends, in milliseconds
@@ -28,7 +25,7 @@ type scenario struct {
 
 type newCoalescer func(throttle.Policy, func(context.Context, []string) error, ...throttle.Option) (*throttle.Coalescer[[]string], error)
 
-// An outcome is what becomes of a run.
+// An outcome says how a run ends.
 type outcome struct {
 	took int // milliseconds
 	err  error
@@ -38,7 +35,7 @@ const usual = 20 // milliseconds that a run takes
 
 var errFailed = errors.New("failed")
 
-// A moment is something that happens, but for a call.
+// A moment is an event other than a call.
 type moment struct {
 	at     int // milliseconds
 	label  string
@@ -84,7 +81,7 @@ var scenarios = []scenario{
 		measures: []measure{{"MaxWait", call(0), start(0)}, {"MaxWait", call(3), start(1)}, {"MaxWait", call(5), start(2)}},
 	},
 	{
-		name: "quiet-with-interval", title: "Quiet first, and a distance between runs",
+		name: "quiet-with-interval", title: "Wait for quiet, and keep an interval",
 		policy: throttle.Policy{Interval: 150 * time.Millisecond, Quiet: 50 * time.Millisecond},
 		calls:  []int{0, 30, 100, 130, 360, 380}, until: 500,
 		measures: []measure{{"Interval", start(0), start(1)}, {"Quiet", call(5), start(2)}},
@@ -114,7 +111,7 @@ var scenarios = []scenario{
 		measures: []measure{{"MaxInterval", start(0), start(1)}, {"MaxInterval", start(3), start(4)}},
 	},
 	{
-		name: "retry", title: "Failures repeated, and no hammering meanwhile",
+		name: "retry", title: "Repeat failures with backoff",
 		policy: throttle.Policy{Retry: throttle.Backoff{Initial: 100 * time.Millisecond, Max: time.Second}},
 		calls:  []int{0, 180, 250}, runs: []outcome{{usual, errFailed}, {usual, errFailed}}, until: 500,
 		measures: []measure{{"Initial", end(0), start(1)}, {"twice that,", end(1), start(2)}},
@@ -126,7 +123,7 @@ var scenarios = []scenario{
 		measures: []measure{{"Interval", start(0), windowEnd(0)}, {"Interval", start(1), windowEnd(1)}},
 	},
 	{
-		name: "flush", title: "Run now what is pending",
+		name: "flush", title: "Run what is pending at once",
 		policy: throttle.Every(150 * time.Millisecond),
 		calls:  []int{0, 40, 60, 170}, moments: []moment{{at: 95, label: "Flush", flush: flush}}, until: 500,
 		measures: []measure{{"Interval", start(1), start(2)}},
@@ -138,7 +135,7 @@ var scenarios = []scenario{
 		measures: []measure{{"Interval", start(0), windowEnd(0)}},
 	},
 	{
-		name: "coalescer", title: "Calls that carry values, and a full batch that does not wait",
+		name: "coalescer", title: "Calls that carry values, in batches",
 		policy: throttle.Policy{Quiet: 90 * time.Millisecond, MaxWait: 90 * time.Millisecond, MaxCalls: 4},
 		calls:  []int{0, 40, 160, 175, 190, 205, 330}, coalescer: newWriter, until: 500,
 		measures: []measure{{"MaxWait", call(0), start(0)}, {"full after", call(2), start(1)}, {"MaxWait", call(6), start(2)}},

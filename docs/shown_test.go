@@ -6,7 +6,7 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file holds the functions that scenarios call and POLICIES.md shows.
+// Scenarios call these functions, and POLICIES.md shows them.
 
 func flush(ctx context.Context, save *throttle.Throttler) error {
 	return save.Flush(ctx) // nil once all that was asked for is done
