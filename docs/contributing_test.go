@@ -18,8 +18,9 @@ import (
 func TestContributing_Rooms(t *testing.T) {
 	rooms := roomsOf(t)
 	for _, room := range rooms {
-		_, err := os.Stat(filepath.Join("..", room))
-		assert.NoError(t, err)
+		if _, err := os.Stat(filepath.Join("..", room)); err != nil {
+			t.Error(err)
+		}
 	}
 	require.NoError(t, filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
