@@ -80,6 +80,22 @@ func (t *Throttler) statsLocked() Stats {
 	return s
 }
 
+// totals are the past that Stats shows.
+type totals struct {
+	runs      uint64
+	failures  uint64
+	panics    uint64
+	dropped   uint64
+	pastCalls uint64 // all calls except the pending ones, if calls are counted
+
+	lastStart instant // of a run; beginning before the first
+	lastEnd   instant // of the last finished run, as are the next two; beginning before the first
+	lastTook  time.Duration
+	lastError error
+}
+
+func newTotals() totals { return totals{lastStart: beginning, lastEnd: beginning} }
+
 // addTo adds the past to s.
 func (a *totals) addTo(s *Stats, clock clock) {
 	s.Runs += a.runs
@@ -267,19 +283,3 @@ func (t *Throttler) log(message string, err error, attrs ...slog.Attr) {
 	all = append(all, slog.Any("error", err))
 	slog.Default().LogAttrs(t.config.parent, slog.LevelError, message, append(all, attrs...)...)
 }
-
-// totals are the past that Stats shows.
-type totals struct {
-	runs      uint64
-	failures  uint64
-	panics    uint64
-	dropped   uint64
-	pastCalls uint64 // all calls except the pending ones, if calls are counted
-
-	lastStart instant // of a run; beginning before the first
-	lastEnd   instant // of the last finished run, as are the next two; beginning before the first
-	lastTook  time.Duration
-	lastError error
-}
-
-func newTotals() totals { return totals{lastStart: beginning, lastEnd: beginning} }
