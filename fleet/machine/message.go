@@ -2,65 +2,64 @@ package machine
 
 import "time"
 
-// This file holds the messages between a replica and an engine. Durations are whole
-// microseconds.
-
-// A Time is an instant on the store's clock, in microseconds since the Unix epoch. 0
-// is none.
+// A Time is an instant on the store's clock, in microseconds since the Unix epoch. Zero
+// means no time.
 type Time int64
 
-// Add returns t moved by d, which loses what is less than a microsecond.
+// Add returns the time t+d, with d truncated to whole microseconds.
 func (t Time) Add(d time.Duration) Time { return t + Time(d/time.Microsecond) }
 
-// Sub returns the time from u to t.
+// Sub returns the duration t-u.
 func (t Time) Sub(u Time) time.Duration { return time.Duration(t-u) * time.Microsecond }
 
 // None is the Age of a claim that is not for a call.
 const None time.Duration = -1
 
-// A Claim asks for the right to run, and registers calls.
+// A Claim asks for the right to run, and registers calls. Its durations are whole
+// microseconds, like those of all messages.
 type Claim struct {
-	// ID is unlike that of any other claim. A claim that is sent again keeps it.
+	// ID differs from that of every other claim. A claim that is sent again keeps its ID.
 	ID string
 
 	// New is set if a call is not known to be covered by a pending generation.
 	New bool
 
-	// Age is how long ago the newest call was made that is not known to be covered, as
-	// the claim was first sent, or None.
+	// Age is how long before the claim was first sent the newest call was made that is
+	// not known to be covered. It is None if there is no such call.
 	Age time.Duration
 
-	// By is the store's time after which the claim only registers; 0 if it is not to be
-	// granted at all.
+	// By is the store's time after which the store registers the claim but does not grant
+	// it. If By is 0, the store never grants the claim.
 	By Time
 
 	// Seen is the highest token that the replica has seen.
 	Seen int64
 
-	// Spacing is the least time from a grant of this claim to the next: the policy's
-	// interval and the guard. At least 0.
+	// Spacing is the least time from a grant of this claim to the next grant: the
+	// policy's interval plus the guard. It is at least 0.
 	Spacing time.Duration
 
-	// Lease is how long a grant of this claim, and each renewal, holds. More than 0.
+	// Lease is how long a grant of this claim, and each renewal, holds. It is more than 0.
 	Lease time.Duration
 
-	// Policy is a short text that says the replica's policy. It is kept with a grant,
-	// for others to compare with their own.
+	// Policy describes the replica's policy in a short text. The store keeps it with a
+	// grant, so that other replicas can compare it with their own.
 	Policy string
 }
 
-// A Verdict says what became of a claim.
+// A Verdict is the store's decision about a claim.
 type Verdict uint8
 
 // The verdicts on a claim.
 const (
-	// Served: no call is pending; a run that has ended covered them all.
+	// Served means that no call is pending: runs that have ended covered them all.
 	Served Verdict = iota + 1
 
-	// Granted: the replica shall run.
+	// Granted means that the replica must run.
 	Granted
 
-	// Deferred: calls are pending, and a run is not due yet or in another's hands.
+	// Deferred means that calls are pending, but no run is due yet or another replica
+	// holds the grant.
 	Deferred
 )
 
@@ -68,76 +67,80 @@ const (
 type Reply struct {
 	Verdict Verdict
 
-	// Token is the grant's, 0 without one.
+	// Token is the token of the grant, and 0 without a grant.
 	Token int64
 
-	// Failures is with a grant how many runs in a row have failed before it.
+	// Failures is how many runs in a row have failed before this grant. It is 0 without a
+	// grant.
 	Failures int
 
-	// Hold is how long calls made since the claim was sent join what is pending: until
-	// then no run starts. 0 unless deferred.
+	// Hold is how long after the claim was sent new calls still join what is pending: no
+	// run starts before that. It is 0 unless the claim was deferred.
 	Hold time.Duration
 
-	// Poll is in how long the key is due. 0 unless deferred.
+	// Poll is the time until the key is due. It is 0 unless the claim was deferred.
 	Poll time.Duration
 
-	// Generation is the newest generation, and Acknowledged the newest that a run which
-	// has ended covered.
+	// Generation is the newest generation. Acknowledged is the newest generation that a
+	// finished run covered.
 	Generation   int64
 	Acknowledged int64
 
-	// Last is how the last run ended that the store knows of; zero if there was none.
+	// Last describes the end of the last run that the store knows of. It is zero if there
+	// was none.
 	Last Ending
 
-	// Policy is that of the grant before, empty if there was none.
+	// Policy is the policy of the grant before this claim, and empty if there was none.
 	Policy string
 
 	// Now is the store's time.
 	Now Time
 }
 
-// An Ending is how a run ended. The run covered the generations above From, up to
-// Through.
+// An Ending describes how a run ended. The run covered the generations above From, up to
+// and including Through.
 type Ending struct {
 	From, Through int64
 	Token         int64
 	Outcome       Outcome
 }
 
-// An Outcome is what became of a run.
+// An Outcome is the result of a run.
 type Outcome struct {
 	Failed  bool
-	Message string // a short text if it failed
+	Message string // short text of the error if the run failed
 }
 
 // A Finish ends a grant.
 type Finish struct {
 	Token int64
 
-	// Ran is set if the callback was entered. Otherwise the grant is given back: what
-	// it took is pending again. The fields below are then zero.
+	// Ran is set if the callback was entered. Otherwise the replica gives the grant back:
+	// what the grant took is pending again, and the fields below are zero.
 	Ran     bool
 	Outcome Outcome
 
-	// Again makes a run pending, a retry.
+	// Again makes a run pending, as a retry.
 	Again bool
 
-	// Delay is how long from now no run starts, if that is longer than the spacing.
+	// Delay is how long no run may start from now on. It has no effect if it is shorter
+	// than the spacing that is left.
 	Delay time.Duration
 
-	// Failures is how many runs in a row have failed, for the next grant's reply.
+	// Failures is how many runs in a row have failed. The reply to the next grant
+	// contains it.
 	Failures int
 }
 
 // A Finished answers a finish.
 type Finished struct {
-	// Stale is set if the token's grant is not the key's any more: its lease was over
-	// and another was granted, it has been finished, or the store lost it. Nothing was
-	// changed.
+	// Stale is set if the token's grant is no longer the key's: its lease ended and the
+	// store granted another run, the grant was finished before, or the store lost it. The
+	// finish then changed nothing.
 	Stale bool
 
-	// Pending is set if calls or a retry are pending, and Poll is in how long a run is
-	// due for them.
+	// Pending is set if calls or a retry are pending. Poll is then the time until a run
+	// is due for them.
 	Pending bool
 	Poll    time.Duration
 
@@ -145,29 +148,30 @@ type Finished struct {
 	Now Time
 }
 
-// A Due is a part of an engine's index: the keys that are due.
+// A Due is one page of an engine's index: keys that are due.
 type Due struct {
 	Keys []string
 
-	// More is set if others are due beside Keys.
+	// More is set if there are due keys beyond Keys.
 	More bool
 
-	// Next is in how long the next key is due that is not yet; None if there is none, or
-	// if More is set.
+	// Next is the time until the next key becomes due. It is None if there is no such
+	// key, or if More is set.
 	Next time.Duration
 
 	// Now is the store's time.
 	Now Time
 }
 
-// A Wake tells that a run of Key has ended, and in how long the next is due; None if
-// nothing is pending, 0 too if a call was made by other means than a claim.
+// A Wake reports that a run of Key has ended. Poll is the time until the next run is due,
+// or None if nothing is pending. A Poll of 0 may also mean that a call was made by other
+// means than a claim.
 type Wake struct {
 	Key  string
 	Poll time.Duration
 }
 
-// Wake returns what tells of the finish of key's run that f answers.
+// Wake returns the Wake to send when f answers the finish of a run of key.
 func (f Finished) Wake(key string) Wake {
 	if !f.Pending {
 		return Wake{Key: key, Poll: None}

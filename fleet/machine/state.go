@@ -6,56 +6,55 @@ import (
 	"time"
 )
 
-// This file holds the state of a key, and the operations on it.
-
 // Limits of what a store keeps.
 const (
-	// MaxNumber is the highest token, generation or time: what a float64, Lua's number,
-	// still tells from its neighbours.
+	// MaxNumber is the highest token, generation or time. Up to it, a float64 (the number
+	// type of Lua) represents every integer exactly.
 	MaxNumber = 1<<53 - 1
 
-	// MaxIDs is how many identifiers of claims are kept of a key.
+	// MaxIDs is how many identifiers of claims the store keeps for a key.
 	MaxIDs = 32
 
-	// MaxText is how many bytes an identifier, a policy's text or a message may have.
+	// MaxText is how many bytes a policy's text or a message may have.
 	MaxText = 256
 
-	// MaxSpan is the longest Spacing, Lease and Delay: a hundred years.
+	// MaxSpan is the longest Spacing, Lease or Delay: a hundred years.
 	MaxSpan = 100 * 365 * 24 * time.Hour
 
-	// KeepIDs is how long the identifiers of claims are kept; none is sent again later.
+	// KeepIDs is how long the store keeps the identifiers of claims. No claim is sent again
+	// after that.
 	KeepIDs = 10 * time.Second
 )
 
-// A State is what the store keeps of one key. The zero State is that of a key which
-// has never been used. Its methods must not be called concurrently.
+// A State is what the store keeps of one key. The zero State is that of a key that was
+// never used. Its methods must not be called concurrently.
 type State struct {
-	Requested    int64 // newest generation that a call asked for
-	Acknowledged int64 // newest that a run which has ended covered
-	Taken        int64 // newest that a grant took: what the current run covers
+	Requested    int64 // newest generation that a call has asked for
+	Acknowledged int64 // newest generation that a finished run covered
+	Taken        int64 // newest generation that a grant took: the current run covers it
 
-	Token   int64 // of the last grant
-	Granted Time  // when that was; 0 if the clock has stepped back before it
-	Next    Time  // the earliest next grant
-	Span    time.Duration
-	Owner   string // the claim that holds the grant; empty if none does
-	Until   Time   // when its lease ends
-	Lease   time.Duration
+	Token   int64         // of the last grant
+	Granted Time          // time of the last grant; 0 if the clock has stepped back to before it
+	Next    Time          // earliest time of the next grant
+	Span    time.Duration // how far ahead Next was when it was set
+	Owner   string        // ID of the claim that holds the grant; empty if none does
+	Until   Time          // end of the holder's lease
+	Lease   time.Duration // how long a renewal prolongs it
 
-	Policy   string // of the last grant
-	Failures int    // runs in a row that failed
-	Last     Ending
-	IDs      []Recent // of recent claims, the oldest first
+	Policy   string   // of the last grant
+	Failures int      // how many runs in a row have failed
+	Last     Ending   // of the last run that ended
+	IDs      []Recent // recent claims, oldest first
 }
 
-// A Recent is a claim that is remembered.
+// A Recent is a claim that the store remembers.
 type Recent struct {
 	ID string
 	At Time
 }
 
-// enter brings s to now. If the clock has stepped back, nothing is farther away than
-// it was when it was set.
+// enter moves s to now. If the clock has stepped back, it moves every instant so that it is
+// no farther ahead than when it was set.
 func (s *State) enter(now Time) {
 	if s.Granted > now {
 		s.Granted = 0
@@ -68,8 +67,8 @@ func (s *State) enter(now Time) {
 	s.IDs = slices.DeleteFunc(s.IDs, func(r Recent) bool { return now.Sub(r.At) > KeepIDs })
 }
 
-// Claim applies c at now. It returns an error, and has changed nothing, if c is not
-// valid or no higher token is left.
+// Claim applies c at now. If c is not valid or no higher token is left, it returns an error
+// and changes nothing.
 func (s *State) Claim(now Time, c Claim) (Reply, error) {
 	if err := c.validate(); err != nil {
 		return Reply{}, err
@@ -97,7 +96,7 @@ func (s *State) Claim(now Time, c Claim) (Reply, error) {
 	}
 }
 
-// remember keeps id, and reports whether it was kept already.
+// remember keeps id, and reports whether s had it already.
 func (s *State) remember(now Time, id string) (again bool) {
 	if slices.ContainsFunc(s.IDs, func(r Recent) bool { return r.ID == id }) {
 		return true
@@ -142,8 +141,7 @@ func (s *State) reply(now Time, v Verdict, policy string) Reply {
 	return r
 }
 
-// Finish applies f at now. It returns an error, and has changed nothing, if f is not
-// valid.
+// Finish applies f at now. If f is not valid, it returns an error and changes nothing.
 func (s *State) Finish(now Time, f Finish) (Finished, error) {
 	if err := f.validate(); err != nil {
 		return Finished{}, err
@@ -168,8 +166,8 @@ func (s *State) Finish(now Time, f Finish) (Finished, error) {
 	return Finished{Pending: pending, Poll: max(0, due.Sub(now)), Now: now}, nil
 }
 
-// Renew prolongs the lease of token's grant at now, and reports whether it is still
-// the key's.
+// Renew prolongs the lease of token's grant at now. It reports whether that grant still
+// holds the key.
 func (s *State) Renew(now Time, token int64) (held bool) {
 	s.enter(now)
 	if s.Owner == "" || token != s.Token {
@@ -179,8 +177,8 @@ func (s *State) Renew(now Time, token int64) (held bool) {
 	return true
 }
 
-// Due returns when the key is due, and whether anything is pending at all: what the
-// index holds of the key after every operation.
+// Due reports whether anything is pending, and if so, when the key is due. After every
+// operation the engine's index must have this value for the key.
 func (s *State) Due() (due Time, pending bool) {
 	switch {
 	case s.Requested <= s.Acknowledged:

@@ -8,10 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// This file holds what messages and states may contain.
-
-// MaxID is how many bytes an identifier may have. They are ASCII letters, digits,
-// and hyphens.
+// MaxID is how many bytes an identifier may have. They are ASCII letters, digits and
+// hyphens.
 const MaxID = 64
 
 func (c Claim) validate() error {
@@ -35,9 +33,9 @@ func (f Finish) validate() error {
 	)
 }
 
-// Validate returns what is wrong with a state that was read from a store, joined into
-// one error: what no operation can have left there. An engine need not find all of
-// it, but must not hand such a state's numbers on.
+// Validate checks a state that was read from a store. It returns one error that joins
+// everything that no operation can have left there. An engine need not detect all of it,
+// but must not pass on the numbers of such a state.
 func (s *State) Validate() error {
 	errs := []error{
 		checkNumber("Acknowledged", s.Acknowledged),
@@ -84,7 +82,7 @@ func checkNumber(field string, n int64) error {
 	return nil
 }
 
-// checkBelow is checkNumber for what the next higher number is needed of.
+// checkBelow is checkNumber for a number whose successor must be valid, too.
 func checkBelow(field string, n int64) error {
 	if n == MaxNumber {
 		return fmt.Errorf("%s %d is the highest number", field, n)
