@@ -5,12 +5,10 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds what the configurations of searches and faults are made of.
-
-// In the tables long names would hide what differs from line to line.
+// In tables, the long name would hide what differs from line to line.
 type configuration = explore.Configuration
 
-// of returns budgets for one fault of each kind, two of one that is there twice.
+// of returns budgets for one fault of each kind. A kind that is given twice may happen twice.
 func of(kinds ...explore.Kind) (budgets [explore.KindCount]int) {
 	for _, k := range kinds {
 		budgets[k]++
@@ -18,8 +16,8 @@ func of(kinds ...explore.Kind) (budgets [explore.KindCount]int) {
 	return budgets
 }
 
-// small returns a configuration of two replicas, with as many calls, hints and faults,
-// of the kinds given.
+// small returns a configuration of two replicas with so many calls, hints, and faults of the
+// given kinds.
 func small(calls, hints, faults int, kinds ...explore.Kind) configuration {
 	return configuration{
 		Replicas: 2, Calls: calls, Hints: hints,
@@ -29,7 +27,7 @@ func small(calls, hints, faults int, kinds ...explore.Kind) configuration {
 	}
 }
 
-// with returns c, changed.
+// with returns c, changed by change.
 func with(c configuration, change func(*configuration)) configuration {
 	change(&c)
 	return c
