@@ -11,30 +11,29 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// A Base is embedded by every [Engine]. It holds what the throttlers of one process on
-// that engine share: the poller, which looks for keys that are due, and listens for runs
-// that have ended; and the store's time. Its zero value is ready for use; it must not
-// be copied.
+// A Base is embedded in every [Engine]. The throttlers of one process on that engine share
+// it. It runs their poller, which looks for due keys and listens for the ends of runs, and
+// it remembers the store's time. Its zero value is ready for use. Do not copy it.
 type Base struct {
 	mu sync.Mutex // guards the fields below
 
 	// By key.
 	// +checklocks:mu
 	throttlers map[string][]*Throttler
-	// Ends the poller; nil if none is at work.
+	// Stops the poller; nil if none is running.
 	// +checklocks:mu
 	stop context.CancelFunc
-	// Closed once the last poller has ended; nil if there never was one.
+	// Closed once the latest poller has ended; nil if there never was one.
 	// +checklocks:mu
 	stopped chan struct{}
-	// Of the last reply.
+	// The store's clock in the last reply.
 	// +checklocks:mu
 	last reading
 }
 
 func (b *Base) base() *Base { return b }
 
-// join adds t, which is on engine.
+// join adds t, which uses engine. It starts the poller if t is the first throttler.
 func (b *Base) join(engine Engine, t *Throttler) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -46,11 +45,11 @@ func (b *Base) join(engine Engine, t *Throttler) {
 		ctx, stop := context.WithCancel(context.Background())
 		before, stopped := b.stopped, make(chan struct{})
 		b.stop, b.stopped = stop, stopped
-		go b.work(ctx, engine, before, stopped)
+		go b.poll(ctx, engine, before, stopped) // ends with the last throttler, see leave
 	}
 }
 
-// leave removes t. The poller ends with the last one.
+// leave removes t. It stops the poller if t was the last throttler.
 func (b *Base) leave(t *Throttler) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -66,9 +65,9 @@ func (b *Base) leave(t *Throttler) {
 	}
 }
 
-// gone returns what is closed once no goroutine is left, if there are no throttlers;
-// otherwise what is closed already.
-func (b *Base) gone() <-chan struct{} {
+// pollerEnded returns a channel that is closed once the poller's goroutines have ended. If
+// throttlers remain, and so the poller, the channel is closed already.
+func (b *Base) pollerEnded() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.stop == nil && b.stopped != nil {
@@ -79,36 +78,37 @@ func (b *Base) gone() <-chan struct{} {
 	return none
 }
 
-// of returns the throttlers of key.
-func (b *Base) of(key string) []*Throttler {
+// throttlersOf returns the throttlers of key.
+func (b *Base) throttlersOf(key string) []*Throttler {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.throttlers[key])
 }
 
-// observe tells the store's time, of a reply that has come now.
+// observe records the store's time from a reply that has just come.
 func (b *Base) observe(store machine.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.last = reading{store, time.Now()}
 }
 
-// clock returns the reading of the last reply, the zero reading if none came yet.
+// clock returns the reading in the last reply. It is zero if no reply came yet.
 func (b *Base) clock() reading {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.last
 }
 
-// The poller's times.
+// The times of the poller.
 const (
-	lookEvery = time.Second            // at least as often, if nothing tells that a key is due
-	lookLate  = 250 * time.Millisecond // up to that long after a key is due: who calls polls then
-	lookTime  = 5 * time.Second        // how long a look may take
+	lookEvery   = time.Second            // the longest time between two looks at the index
+	lookDelay   = 250 * time.Millisecond // how long after a key is due it looks at most: replicas with calls poll first
+	lookTimeout = 5 * time.Second        // how long a look may take
 )
 
-// work is the poller, once the one before it has ended. It returns when ctx ends.
-func (b *Base) work(ctx context.Context, engine Engine, before <-chan struct{}, stopped chan<- struct{}) {
+// poll is the poller. It waits until the previous poller has ended, and returns when ctx
+// ends.
+func (b *Base) poll(ctx context.Context, engine Engine, before <-chan struct{}, stopped chan<- struct{}) {
 	defer close(stopped)
 	if before != nil {
 		<-before
@@ -122,31 +122,31 @@ func (b *Base) work(ctx context.Context, engine Engine, before <-chan struct{}, 
 	for ctx.Err() == nil {
 		wait, err := b.look(ctx, engine, &looks)
 		if err == nil && !reached {
-			b.each((*Throttler).hurry) // the store can be reached again
+			b.each((*Throttler).retrySoon) // the store can be reached again
 		}
 		reached = err == nil
 		sleep(ctx, wait)
 	}
 }
 
-// A reading is one of the store's clock, in a reply that came at at.
+// A reading is the store's time in a reply that came at at.
 type reading struct {
 	store machine.Time
 	at    time.Time
 }
 
-// steppedBack takes the next reading, and reports whether the clock has stepped back in
-// between: by as much as looks are apart, at least.
+// steppedBack replaces r by a new reading. It reports whether the store's clock has stepped
+// back in between, by at least the time between two looks.
 func (r *reading) steppedBack(store machine.Time) bool {
 	before, now := *r, time.Now()
 	*r = reading{store, now}
 	return before.store != 0 && store.Sub(before.store) < now.Sub(before.at)-lookEvery
 }
 
-// look tells the throttlers whose keys are due, and returns in how long to look again.
-// looks is the reading of the look before.
+// look looks at the index, notifies the throttlers whose keys are due, and returns how long
+// to wait before the next look. looks is the reading of the previous look.
 func (b *Base) look(ctx context.Context, engine Engine, looks *reading) (wait time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	for skip := 0; ; {
 		due, err := engine.Due(ctx, skip)
@@ -155,13 +155,13 @@ func (b *Base) look(ctx context.Context, engine Engine, looks *reading) (wait ti
 		}
 		b.observe(due.Now)
 		if looks.steppedBack(due.Now) {
-			// The index is of the time before: a key whose replica is gone would be due
-			// later by the step. A claim brings it to the time now.
-			b.each((*Throttler).due)
+			// The index was written by the clock before the step. Without a claim, a key
+			// whose replica is gone would be due late by the length of the step.
+			b.each((*Throttler).noticeDue)
 		}
 		for _, key := range due.Keys {
-			for _, t := range b.of(key) {
-				t.due()
+			for _, t := range b.throttlersOf(key) {
+				t.noticeDue()
 			}
 		}
 		if due.More && len(due.Keys) > 0 {
@@ -172,16 +172,16 @@ func (b *Base) look(ctx context.Context, engine Engine, looks *reading) (wait ti
 		if due.Next >= 0 {
 			wait = min(wait, due.Next)
 		}
-		return wait + lookLate/5 + rand.N(lookLate), nil
+		return wait + lookDelay/5 + rand.N(lookDelay), nil
 	}
 }
 
-// listen tells the throttlers that runs have ended, until ctx ends.
+// listen notifies the throttlers of the ends of runs, until ctx ends.
 func (b *Base) listen(ctx context.Context, engine Engine) {
 	for ctx.Err() == nil {
 		err := engine.Listen(ctx, func(w machine.Wake) {
-			for _, t := range b.of(w.Key) {
-				t.woken(w)
+			for _, t := range b.throttlersOf(w.Key) {
+				t.noticeWake(w)
 			}
 		})
 		if errors.Is(err, errors.ErrUnsupported) {
@@ -191,7 +191,7 @@ func (b *Base) listen(ctx context.Context, engine Engine) {
 	}
 }
 
-// each does something with all throttlers.
+// each calls do for every throttler.
 func (b *Base) each(do func(*Throttler)) {
 	b.mu.Lock()
 	var all []*Throttler

@@ -1,8 +1,8 @@
-// Package fleet shares one throttle among many processes: whichever of them ask, the
+// Package fleet shares one throttle among many processes. Whichever processes ask, the
 // callback runs at most once per interval in all of them together, and the last call is
-// never lost, even if the process that made it dies. What they share is kept in a store
-// that they all reach: package fleetredis or fleetpg of the adapters, or [Memory] within one
-// process.
+// never lost, even if the process that made it dies. The shared state is kept in a store
+// that all processes reach: use an engine from the adapters fleetredis or fleetpg, or
+// [Memory] within one process.
 //
 //	t, err := fleet.New(engine, "search-index", throttle.Every(time.Minute), rebuildIndex)
 //	…
@@ -11,46 +11,46 @@
 //
 // # What it is for
 //
-// It is for work on what all processes share: rebuild an index, publish a snapshot,
-// reconcile a cluster. One replica's run serves all of them. To reload each replica's own
-// state is another thing: a fleet's throttle would have one replica do it, and leave the
-// others' state as it was. For that, package throttle is right, in every process.
+// Use it for work on shared state: to rebuild an index, publish a snapshot or reconcile a
+// cluster. One replica's run then serves all of them. Do not use it to reload each
+// replica's own state: only one replica would reload, and the others would stay stale. For
+// that, use package throttle in every process.
 //
 // # Replicas
 //
-// A [Throttler] is one replica: it makes calls, and runs the callback when the store grants
-// it a run, for its own calls or for another's. All replicas of a key should have the same
-// policy and a callback that does the same. A replica that never calls is welcome: it
-// is there to run what others asked for and did not live to see.
+// A [Throttler] is one replica. It makes calls, and it runs the callback when the store
+// grants it a run, for its own calls or for those of another replica. All replicas of a key
+// should have the same policy, and callbacks that do the same. A replica that never calls
+// is useful, too: it runs the calls of replicas that have died.
 //
-// # What is promised
+// # Guarantees
 //
-//   - Runs of a key are granted at least Interval and the guard apart, on the store's
-//     clock, and start at least Interval apart. Clocks of replicas are never compared.
-//   - Runs do not overlap: a grant is a lease, which is prolonged while the run goes on,
-//     and no other is given before it ends.
-//   - A run starts after the last call, while the replica that made it lives, or the store
-//     that was told of it keeps what it has been told.
-//   - A callback's error, panic or runtime.Goexit is the end of a run, as in package
-//     throttle; with Policy.Retry it is repeated, by whichever replica.
+//   - Grants of a key are at least Interval plus the guard apart on the store's clock, and
+//     runs start at least Interval apart. Clocks of replicas are never compared.
+//   - Runs do not overlap. A grant is a lease, which the replica renews while its run goes
+//     on, and the store makes no other grant before the lease ends.
+//   - A run starts after the last call, as long as the replica that made it lives, or the
+//     store knows of the call and keeps its state.
+//   - A run ends when its callback returns, panics or calls runtime.Goexit, as in package
+//     throttle. With Policy.Retry, some replica repeats a run that failed.
 //
-// No more can be promised: a process may be paused within the callback for longer than its
-// lease, and a store may lose what it has been told. Against the first, every run has a
-// [Token] that is higher than those before, for the callback to hand to what it writes
-// to. Against the second, the engines look at what the store's configuration says of its
-// durability; if it does lose something, there is at most one run too early for each key.
+// Two things can break these guarantees. A process may be paused inside the callback for
+// longer than its lease. For that case every run has a [Token] that is higher than all
+// tokens before it; pass it to whatever the callback writes to. And a store may lose its
+// state. Engines check whether the store's configuration makes it durable. If it loses state
+// all the same, at most one run per key starts too early.
 //
 // # When the store cannot be reached
 //
-// The calls are kept, and the store is tried again, more and more rarely, until it is back.
-// The error handler is told once. With [RunLocal] a replica runs by itself meanwhile, at
-// most once per interval.
+// The replica keeps its calls and tries the store again, at growing intervals, until it is
+// back. It reports the outage to the error handler once. With [RunLocal], a replica
+// meanwhile runs on its own, at most once per interval.
 //
-// # What it costs
+// # Cost
 //
-// A call that has to reach the store does so in a goroutine of its own, one message at
-// a time; calls that join a pending run cost none. A run costs a claim and a finish, and one
-// claim more if it had to wait. The throttlers that share an engine in a process have one
-// poller, which looks once in a second, and when something is due, for calls whose replica
-// is gone.
+// A call that must reach the store sends its message in a separate goroutine, and a replica
+// sends one message at a time. A call that joins a pending run sends none. A run costs one
+// claim and one finish, and one more claim if it had to wait. All throttlers of a process on
+// one engine share one poller. It looks for keys whose replica is gone once a second, and
+// when a key becomes due.
 package fleet

@@ -6,38 +6,36 @@ import (
 	"strings"
 )
 
-// This file holds every error of the package, beside those of package throttle.
-
 var (
-	// ErrEngineUnavailable is what errors.Is finds in a [*EngineError] if the store could
-	// not be reached, or did not answer in time.
+	// ErrEngineUnavailable matches, through errors.Is, an [*EngineError] whose store could
+	// not be reached or did not answer in time.
 	ErrEngineUnavailable = errors.New("throttle: engine unavailable")
 
-	// ErrNotDurable is what errors.Is finds in a [*EngineError] if the store could lose
-	// what it was told, by its configuration, and the engine was not told that this is
-	// fine. No run is granted.
+	// ErrNotDurable matches, through errors.Is, an [*EngineError] whose store may lose its
+	// state according to its configuration, unless the engine was told to accept that. The
+	// store grants no run.
 	ErrNotDurable = errors.New("throttle: store is not durable")
 
 	// ErrOutcomeUnknown is returned by Do when a run that covers the call has ended, but
-	// what became of it is not known: the store has forgotten it, or a later
-	// run's outcome has replaced it.
+	// its outcome is not known: the store has lost it, or the outcome of a later run has
+	// replaced it.
 	ErrOutcomeUnknown = errors.New("throttle: outcome of the run is unknown")
 
-	// ErrLeaseLost is the cause of a run's context that was cancelled as its lease may be
-	// over: the store could not be reached in time to prolong it, or has lost it. Another
-	// replica may run by now. Only the token, see [Token], keeps what this run writes
-	// from overwriting what that one wrote.
+	// ErrLeaseLost is the cause of a run's canceled context when the run's lease may have
+	// ended: the store could not be reached in time to renew it, or has lost it. Another
+	// replica may be running by now. Only the token, see [Token], keeps this run from
+	// overwriting what the other run wrote.
 	ErrLeaseLost = errors.New("throttle: lease lost")
 
-	// ErrLate is the error of a run whose callback was not entered, as too much time had
-	// passed since its claim was sent: more than the guard, see [WithGuard]. The grant was
-	// given back, and the calls are kept. The error handler and tracers receive it; Do and
-	// observers do not, as there was no run.
+	// ErrLate is the error of a grant that came too late to enter the callback: more time
+	// than the guard, see [WithGuard], had passed since its claim was sent. The replica
+	// gives the grant back and keeps the calls. The error handler and tracers receive
+	// ErrLate. Do and observers do not, as there was no run.
 	ErrLate = errors.New("throttle: grant came too late")
 )
 
-// A namedError is an error of the variables here, or of package throttle's, with the
-// throttler's name in its text.
+// A namedError is one of the variables here or in package throttle, with the throttler's
+// name in its text.
 type namedError struct {
 	name string
 	err  error
@@ -50,13 +48,14 @@ func (e *namedError) Error() string {
 
 func (e *namedError) Unwrap() error { return e.err }
 
-// An EngineError says that an operation of the store failed. The call is kept and the
-// operation repeated. The error handler receives the first of a row; Do's error wraps
-// the last, if its context ends meanwhile.
+// An EngineError reports that an operation of the store failed. The throttler keeps the
+// call and repeats the operation. When several attempts in a row fail, the error handler
+// receives the error of the first. If the context of a Do ends meanwhile, the error of that
+// Do wraps the error of the last.
 type EngineError struct {
-	Op  string // "claim", "finish", "renew"
+	Op  string // "claim", "finish" or "renew"
 	Key string
-	Err error // what the engine said
+	Err error // error of the engine
 }
 
 func (e *EngineError) Error() string {
@@ -72,13 +71,13 @@ func (e *EngineError) Is(target error) bool {
 	if target != ErrEngineUnavailable || errors.Is(e.Err, ErrNotDurable) {
 		return false
 	}
-	_, reached := errors.AsType[*StateError](e.Err)
-	return !reached
+	var reached *StateError
+	return !errors.As(e.Err, &reached)
 }
 
-// A StateError says that the store holds something for a key that no engine has
-// written there, or that a version has written which this one does not know. Nothing
-// was changed; it is for an operator to remove.
+// A StateError reports that the state that the store has for a key was not written by an
+// engine, or was written by a version that this one does not know. The engine changes
+// nothing. An operator must remove the state.
 type StateError struct {
 	Key    string
 	Reason string
@@ -88,22 +87,23 @@ func (e *StateError) Error() string {
 	return fmt.Sprintf("throttle: %s: stored state is not valid: %s", e.Key, e.Reason)
 }
 
-// A MismatchError says that another replica's policy for the key is not this one's.
-// Each grant is followed by the spacing of the policy it was asked for with, so that
-// the fleet works on; the error handler receives this once, and again when the other
-// policy changes.
+// A MismatchError reports that another replica has a different policy for the key. The
+// fleet continues to work: each grant is followed by the spacing of the replica that
+// received it. The error handler receives a MismatchError once, and again whenever the
+// other policy changes.
 type MismatchError struct {
 	Key   string
 	Own   string // this replica's policy, lease and guard
-	Other string // that of the grant before
+	Other string // those of the replica that had the previous grant
 }
 
 func (e *MismatchError) Error() string {
-	return fmt.Sprintf("throttle: %s: policy is %q, and %q at another replica", e.Key, e.Own, e.Other)
+	return fmt.Sprintf("throttle: %s: this replica's policy is %q, another's is %q", e.Key, e.Own, e.Other)
 }
 
-// A RemoteError is returned by Do when another replica's run, which covers the call,
-// failed. It is a text: errors.Is does not find what the callback returned there.
+// A RemoteError is returned by Do when the run that covers the call failed in another
+// replica. It carries only the text of the error: errors.Is does not match what the
+// callback returned there.
 type RemoteError struct {
 	Token   int64 // of the run
 	Message string

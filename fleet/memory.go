@@ -10,13 +10,14 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// A Memory is an [Engine] that keeps its state in the process. The throttlers made on
-// one Memory share it. It is for tests, and for programs that may outgrow one process.
+// A Memory is an [Engine] that keeps its state in the process. Throttlers share that state
+// if they are made on the same Memory. Use it in tests, and in programs that may grow beyond
+// one process later.
 type Memory struct {
 	Base
 
 	mu sync.Mutex // guards the fields below
-	// How far the clock has been moved.
+	// How far Step has moved the clock.
 	// +checklocks:mu
 	shift time.Duration
 	// +checklocks:mu
@@ -78,7 +79,7 @@ func (m *Memory) Renew(ctx context.Context, key string, token int64) (held bool,
 	return m.stateLocked(key).Renew(m.nowLocked(), token), nil
 }
 
-// page is how many keys Due returns at once.
+// page is how many keys Due returns at most.
 const page = 1000
 
 // Due implements [Engine].
@@ -130,23 +131,22 @@ func (m *Memory) Listen(ctx context.Context, wake func(machine.Wake)) error {
 	return ctx.Err()
 }
 
-// Step moves the engine's clock by d from now on, as a store's clock may be moved that
-// is set right. It is for tests.
+// Step moves the engine's clock by d, as if somebody had set the clock of a store. It is for
+// tests.
 func (m *Memory) Step(d time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.shift += d
 }
 
-// Wipe forgets every key, as a store does that fails and was not durable. It is for
-// tests.
+// Wipe deletes every key, like the failure of a store that is not durable. It is for tests.
 func (m *Memory) Wipe() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	clear(m.keys)
 }
 
-// State returns a copy of what is kept of key. It is for tests.
+// State returns a copy of the state of key. It is for tests.
 func (m *Memory) State(key string) machine.State {
 	m.mu.Lock()
 	defer m.mu.Unlock()

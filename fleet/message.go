@@ -10,74 +10,75 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the messages to the engine. At most one is out at a time, and is sent
-// until it is answered; renewals go beside it, once each.
-
-// A message is what is to be sent.
+// A message is the claim or the finish that is out. At most one is out at a time, and the
+// throttler sends it until it is answered. Renewals go beside it, and are sent once each.
 type message struct {
-	step     replica.Step // Claim or Finish; Wait if there is none
-	claim    machine.Claim
-	finish   machine.Finish
-	since    time.Duration // when it was made
-	patience time.Duration // how long to wait for an answer
-	flying   bool          // a goroutine is sending it
+	step    replica.Step // Claim or Finish; Wait if no message is out
+	claim   machine.Claim
+	finish  machine.Finish
+	since   time.Duration // when it was made
+	timeout time.Duration // how long the next attempt may take
+	sending bool          // a goroutine is making an attempt
 }
 
-// A trouble is what is wrong with the engine.
-type trouble struct {
-	last    error         // of the last attempt; nil if that was answered
+// An outage records how many attempts to reach the engine have failed since the last one
+// that was answered.
+type outage struct {
+	err     error         // of the last attempt; nil if that was answered
 	row     int           // how many attempts in a row have failed
-	retryAt time.Duration // no attempt before
+	retryAt time.Duration // no attempt before this instant
 }
 
 const (
-	firstPatience = time.Second           // with a message's first attempt, or the guard if that is longer
-	patience      = 5 * time.Second       // with each later one
-	firstPause    = 50 * time.Millisecond // after the first failed attempt
-	longestPause  = 10 * time.Second
-	recovery      = 200 * time.Millisecond // over which attempts are spread once the store is back
-	resend        = machine.KeepIDs / 2    // how long a claim is sent again
-	farewell      = 5 * time.Second        // how long a finish is after Close
+	firstTimeout     = time.Second           // of a message's first attempt, or the guard if that is longer
+	laterTimeout     = 5 * time.Second       // of each later attempt
+	firstPause       = 50 * time.Millisecond // after the first failed attempt
+	longestPause     = 10 * time.Second
+	retrySpread      = 200 * time.Millisecond // replicas spread their attempts over this time once the store is back
+	resendClaim      = machine.KeepIDs / 2    // how long a claim is sent again
+	finishAfterClose = 5 * time.Second        // how long a finish is sent again after Close
 )
 
-// newSession returns what tells the claims of one throttler from all others'.
+// newSession returns a random text that distinguishes the claims of one throttler from
+// those of all others.
 func newSession() string {
 	return strconv.FormatUint(rand.Uint64(), 36)
 }
 
-// context returns that of one attempt.
-func (t *Throttler) context(within time.Duration) (context.Context, context.CancelFunc) {
-	// What is out when the parent ends may have been granted, or be what ends a grant.
-	return context.WithTimeout(context.WithoutCancel(t.extras.parent), within)
+// context returns the context of one attempt.
+func (t *Throttler) context(timeout time.Duration) (context.Context, context.CancelFunc) {
+	// The end of the parent must not interrupt an attempt: a claim may have been granted,
+	// and a finish ends a grant.
+	return context.WithTimeout(context.WithoutCancel(t.config.parent), timeout)
 }
 
 // send makes one attempt to send m.
 func (t *Throttler) send(m message) {
-	var told []error
-	ctx, cancel := t.context(m.patience)
+	var reports []error
+	ctx, cancel := t.context(m.timeout)
 	defer cancel()
 	if m.step == replica.Claim {
 		if reply, err := t.engine.Claim(ctx, t.key, m.claim); err != nil {
-			told = t.failed("claim", err)
+			reports = t.attemptFailed("claim", err)
 		} else {
-			told = t.answered(reply)
+			reports = t.claimAnswered(reply)
 		}
 	} else {
 		if reply, err := t.engine.Finish(ctx, t.key, m.finish); err != nil {
-			told = t.failed("finish", err)
+			reports = t.attemptFailed("finish", err)
 		} else {
-			told = t.finished(m.finish, reply)
+			reports = t.finishAnswered(m.finish, reply)
 		}
 	}
-	for _, err := range told {
-		t.tell(err)
+	for _, err := range reports {
+		t.report(err)
 	}
 }
 
-// renew makes one attempt to prolong the lease of token's grant. If none succeeds the run
-// loses it.
-func (t *Throttler) renew(sent time.Duration, token int64, within time.Duration) {
-	ctx, cancel := t.context(within)
+// renew makes one attempt to renew the lease of token's grant. If no attempt succeeds in
+// time, the run loses its lease.
+func (t *Throttler) renew(sent time.Duration, token int64, timeout time.Duration) {
+	ctx, cancel := t.context(timeout)
 	defer cancel()
 	held, err := t.engine.Renew(ctx, t.key, token)
 	if err != nil {

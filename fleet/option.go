@@ -9,23 +9,20 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the options, and what may be asked of a throttler.
+// An Option changes what [New] builds. If two options set the same thing, the later one
+// wins.
+type Option func(*config) *throttle.PolicyError
 
-// An Option changes what [New] builds. Of two that set the same thing the later one
-// holds.
-type Option func(*settings) *throttle.PolicyError
-
-// settings is what New is given beside the engine, and the options of the throttler
-// that runs the callback.
-type settings struct {
-	name     string
-	handler  func(error) // nil: log
-	parent   context.Context
-	guard    time.Duration // 0: by the interval
-	lease    time.Duration
-	local    bool
-	observed []func(throttle.Run)
-	traced   []throttle.Option
+// config is what the options set. It does not change once New has made it.
+type config struct {
+	name      string
+	handler   func(error)     // nil: log
+	parent    context.Context // of every run
+	guard     time.Duration   // 0: derived from the interval
+	lease     time.Duration
+	local     bool // RunLocal
+	observers []func(throttle.Run)
+	tracers   []throttle.Option
 }
 
 // Defaults and limits of the options.
@@ -35,104 +32,107 @@ const (
 	maxGuard     = time.Second
 )
 
-// WithName gives the throttler a name, instead of its key, as [throttle.WithName] does.
+// WithName sets the throttler's name, as [throttle.WithName] does. By default the name is
+// the key.
 func WithName(name string) Option {
-	return func(s *settings) *throttle.PolicyError {
-		s.name = name
+	return func(c *config) *throttle.PolicyError {
+		c.name = name
 		return nil
 	}
 }
 
 // WithContext makes ctx the parent of every run's context. When ctx ends, the throttler
-// closes, as by Close. To hand over what is pending, call Shutdown before ctx ends.
+// closes as if by Close. To hand pending calls over to other replicas, call Shutdown before
+// ctx ends.
 func WithContext(ctx context.Context) Option {
-	return func(s *settings) *throttle.PolicyError {
+	return func(c *config) *throttle.PolicyError {
 		if ctx == nil {
 			return &throttle.PolicyError{Field: "WithContext", Value: ctx, Reason: mustNotBeNil}
 		}
-		s.parent = ctx
+		c.parent = ctx
 		return nil
 	}
 }
 
 // WithErrorHandler makes fn receive the errors of this replica's runs that no Do or
-// Shutdown waits for, and what the throttler has to say beside: an [*EngineError], the
-// first of a row; a [*MismatchError]; [ErrLate]; [ErrLeaseLost]. Without it they are
-// logged to slog.Default() at level Error, but for context.Canceled after Close.
+// Shutdown waits for, and the throttler's own reports: an [*EngineError], the first in a
+// row; a [*MismatchError]; [ErrLate]; [ErrLeaseLost]. Without this option they are logged to
+// slog.Default() at level Error, except for context.Canceled after Close.
 //
-// fn may be called concurrently, with no lock held. It may call any method, but a run
-// does not end before fn has taken its error. Its panics are not recovered.
+// fn may be called concurrently, and no lock is held. It may call any method, but a run
+// does not end before fn has handled its error. Panics of fn are not recovered.
 func WithErrorHandler(fn func(error)) Option {
-	return func(s *settings) *throttle.PolicyError {
+	return func(c *config) *throttle.PolicyError {
 		if fn == nil {
 			return &throttle.PolicyError{Field: "WithErrorHandler", Value: nil, Reason: mustNotBeNil}
 		}
-		s.handler = fn
+		c.handler = fn
 		return nil
 	}
 }
 
 // WithObserver makes fn receive a description of every run of this replica, as
-// [throttle.WithObserver] does. Asked and Due of the run are when it was granted, and
-// Attempt counts the failures in a row that other replicas had, too. It may be given
+// [throttle.WithObserver] does. The run's Asked and Due are the time of its grant. Its
+// Attempt also counts failures in a row of other replicas. You may give WithObserver
 // several times.
 func WithObserver(fn func(throttle.Run)) Option {
-	return func(s *settings) *throttle.PolicyError {
+	return func(c *config) *throttle.PolicyError {
 		if fn == nil {
 			return &throttle.PolicyError{Field: "WithObserver", Value: nil, Reason: mustNotBeNil}
 		}
-		s.observed = append(s.observed, fn)
+		c.observers = append(c.observers, fn)
 		return nil
 	}
 }
 
 // WithTracer makes start receive every run of this replica as it starts, as
-// [throttle.WithTracer] does, without the contexts of callers. A run whose grant comes
-// too late, which is known only after start, ends with [ErrLate].
+// [throttle.WithTracer] does, but without the callers' contexts. If the grant turns out to
+// be too late after start has returned, the run ends with [ErrLate].
 func WithTracer(
 	start func(ctx context.Context, run throttle.Run, callers []context.Context) (traced context.Context, end func(throttle.Run)),
 ) Option {
-	return func(s *settings) *throttle.PolicyError {
+	return func(c *config) *throttle.PolicyError {
 		if start == nil {
 			return &throttle.PolicyError{Field: "WithTracer", Value: nil, Reason: mustNotBeNil}
 		}
-		s.traced = append(s.traced, throttle.WithTracer(start))
+		c.tracers = append(c.tracers, throttle.WithTracer(start))
 		return nil
 	}
 }
 
-// WithLease sets how long a grant holds that is not prolonged: how long a run that was
-// due waits if the process that should have run it dies. While a run goes on its lease
-// is prolonged every third of d. More than twice the guard; 10 s by default.
+// WithLease sets how long a grant holds unless the replica renews it: if the process that
+// holds it dies, the next run waits that long. While a run is active, the replica renews the
+// lease every d/3. d must be more than twice the guard. The default is 10 s.
 func WithLease(d time.Duration) Option {
-	return func(s *settings) *throttle.PolicyError {
+	return func(c *config) *throttle.PolicyError {
 		if d < time.Millisecond || d > machine.MaxSpan {
 			return &throttle.PolicyError{Field: "WithLease", Value: d, Reason: outOfRange(time.Millisecond)}
 		}
-		s.lease = d
+		c.lease = d
 		return nil
 	}
 }
 
-// WithGuard sets how long the store's answer to a claim may take for its grant to be
-// used, the start of the goroutine of the run included. Between the starts of
-// runs lie the policy's interval and the guard at the grants, so that at least the interval
-// is left. A tenth of the interval by default, but from 10 ms to 1 s; at least 1 ms.
+// WithGuard sets how long it may take from sending a claim to entering the callback. A grant
+// that takes longer is not used. Grants are the policy's interval plus the guard apart, so
+// that the starts of runs are at least the interval apart. d must be at least 1 ms. The
+// default is a tenth of the interval, but at least 10 ms and at most 1 s.
 func WithGuard(d time.Duration) Option {
-	return func(s *settings) *throttle.PolicyError {
+	return func(c *config) *throttle.PolicyError {
 		if d < time.Millisecond || d > machine.MaxSpan/4 {
 			return &throttle.PolicyError{Field: "WithGuard", Value: d, Reason: outOfRange(time.Millisecond)}
 		}
-		s.guard = d
+		c.guard = d
 		return nil
 	}
 }
 
-// RunLocal lets this replica run by itself while the store cannot be reached: at most
-// once per interval, and every other replica that does so too. Such a run has no token.
+// RunLocal lets this replica run on its own while the store cannot be reached, at most once
+// per interval. Every replica with this option does so, independently of the others. Such a
+// run has no token.
 func RunLocal() Option {
-	return func(s *settings) *throttle.PolicyError {
-		s.local = true
+	return func(c *config) *throttle.PolicyError {
+		c.local = true
 		return nil
 	}
 }
@@ -147,18 +147,18 @@ func outOfRange(least time.Duration) string {
 	return fmt.Sprintf("must be from %v to a hundred years", least)
 }
 
-// newSettings applies opts, and returns what is wrong with them.
-func newSettings(key string, opts []Option) (*settings, []error) {
-	s := &settings{name: key, parent: context.Background(), lease: defaultLease}
+// newConfig applies opts, and returns everything that is wrong with them.
+func newConfig(key string, opts []Option) (*config, []error) {
+	c := &config{name: key, parent: context.Background(), lease: defaultLease}
 	var problems []error
 	for _, opt := range opts {
 		problem := &throttle.PolicyError{Field: "Option", Value: nil, Reason: mustNotBeNil}
 		if opt != nil {
-			problem = opt(s)
+			problem = opt(c)
 		}
 		if problem != nil {
 			problems = append(problems, problem)
 		}
 	}
-	return s, problems
+	return c, problems
 }

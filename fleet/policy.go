@@ -12,14 +12,12 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds what may be asked of a throttler, and what that means for a replica.
-
 // maxKey is how many bytes a key may have.
 const maxKey = 512
 
-// refuse returns what is wrong with the arguments of New.
-func (s *settings) refuse(engine Engine, key string, p throttle.Policy, fn func(context.Context) error) []error {
-	problems := s.refusePolicy(p)
+// check returns everything that is wrong with the arguments of New.
+func (c *config) check(engine Engine, key string, p throttle.Policy, fn func(context.Context) error) []error {
+	problems := c.checkPolicy(p)
 	refuse := refuser(&problems)
 	refuse(engine == nil, "engine", nil, mustNotBeNil)
 	refuse(fn == nil, "callback", nil, mustNotBeNil)
@@ -28,8 +26,8 @@ func (s *settings) refuse(engine Engine, key string, p throttle.Policy, fn func(
 	return problems
 }
 
-// refusePolicy returns what is wrong with p.
-func (s *settings) refusePolicy(p throttle.Policy) []error {
+// checkPolicy returns everything that is wrong with p.
+func (c *config) checkPolicy(p throttle.Policy) []error {
 	var problems []error
 	if err := p.Validate(); err != nil {
 		problems = append(problems, err)
@@ -46,12 +44,12 @@ func (s *settings) refusePolicy(p throttle.Policy) []error {
 	refuse(p.Retry.Eager, "Retry.Eager", p.Retry.Eager, notShared)
 	refuse(p.Interval > machine.MaxSpan/2, "Interval", p.Interval, tooLong)
 	refuse(max(p.Retry.Initial, p.Retry.Max) > machine.MaxSpan/2, "Retry", p.Retry, tooLong)
-	guard := s.guardOf(p)
-	refuse(s.lease <= 2*guard, "WithLease", s.lease, fmt.Sprintf("must be more than twice the guard of %v", guard))
+	guard := c.guardOf(p)
+	refuse(c.lease <= 2*guard, "WithLease", c.lease, fmt.Sprintf("must be more than twice the guard of %v", guard))
 	return problems
 }
 
-// refuser returns what adds a problem if something is wrong.
+// refuser returns a function that adds a problem if wrong is true.
 func refuser(problems *[]error) func(wrong bool, field string, value any, reason string) {
 	return func(wrong bool, field string, value any, reason string) {
 		if wrong {
@@ -60,30 +58,31 @@ func refuser(problems *[]error) func(wrong bool, field string, value any, reason
 	}
 }
 
-// guardOf returns the guard.
-func (s *settings) guardOf(p throttle.Policy) time.Duration {
-	if s.guard > 0 {
-		return s.guard
+// guardOf returns the guard of a throttler with policy p.
+func (c *config) guardOf(p throttle.Policy) time.Duration {
+	if c.guard > 0 {
+		return c.guard
 	}
 	return min(max(p.Interval/10, minGuard), maxGuard)
 }
 
-// rules returns what a replica is told.
-func (s *settings) rules(p throttle.Policy) replica.Rules {
-	guard := s.guardOf(p)
-	const unit = time.Microsecond // what the store counts
+// rules returns the rules of a replica with policy p.
+func (c *config) rules(p throttle.Policy) replica.Rules {
+	guard := c.guardOf(p)
+	const unit = time.Microsecond // the store counts microseconds
 	return replica.Rules{
 		Guard:   guard,
 		Spacing: (p.Interval + guard + unit - 1).Truncate(unit),
-		Lease:   s.lease.Truncate(unit),
-		Policy:  s.describe(p, guard),
+		Lease:   c.lease.Truncate(unit),
+		Policy:  c.describe(p, guard),
 	}
 }
 
-// describe says in a text what the replicas of a fleet should agree on.
-func (s *settings) describe(p throttle.Policy, guard time.Duration) string {
+// describe returns a text that contains everything that the replicas of a key should agree
+// on.
+func (c *config) describe(p throttle.Policy, guard time.Duration) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "interval %v, guard %v, lease %v", p.Interval, guard, s.lease)
+	fmt.Fprintf(&b, "interval %v, guard %v, lease %v", p.Interval, guard, c.lease)
 	if r := p.Retry; r.Initial > 0 {
 		fmt.Fprintf(&b, ", retry %v", r.Initial)
 		if r.Max > r.Initial {

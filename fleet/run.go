@@ -10,29 +10,30 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the runs of a replica: package throttle's, of a throttler without any
-// policy, which sees to contexts, panics, observers and tracers.
+// The runs of a replica are those of a throttle.Throttler with the zero policy, the runner.
+// It handles contexts, panics, observers and tracers. Its callback is execute, and its only
+// observer is conclude.
 
-// A run is one whose callback was entered.
+// A run is a run whose callback was entered.
 type run struct {
 	token    int64 // 0 for a run without a grant
-	failures int   // runs in a row that failed before it
+	failures int   // how many runs in a row had failed before it
 	cancel   context.CancelCauseFunc
 
 	// Guarded by the Throttler's mu while the run is active.
-	waits    []*wait // Do calls that it covers
-	canceled bool    // Cancel was called: it is not repeated
-	heard    bool    // Shutdown takes its error
+	waits    []*wait // Do calls that the run covers
+	canceled bool    // Cancel was called: the run is not repeated
+	drained  bool    // Shutdown returns the run's error
 }
 
 // runKey is the key under which a run's context holds the *run.
 type runKey struct{}
 
-// Token returns the fencing token of the run that ctx belongs to: higher than that of every
-// run of its key before, in the whole fleet. What the callback writes to should
-// refuse a token lower than the highest it has seen: a process may be paused within the
-// callback for so long that its lease ends and another replica runs. There is none outside
-// of a run, and in one that [RunLocal] made.
+// Token returns the fencing token of the run that ctx belongs to. It is higher than the
+// token of every earlier run of its key in the whole fleet. A process may be paused in the
+// callback for so long that its lease ends and another replica runs. So whatever the
+// callback writes to should refuse a token lower than the highest it has seen. ok is false
+// outside of a run, and in a run that [RunLocal] made.
 func Token(ctx context.Context) (token int64, ok bool) {
 	r, ok := ctx.Value(runKey{}).(*run)
 	if !ok || r.token == 0 {
@@ -41,7 +42,7 @@ func Token(ctx context.Context) (token int64, ok bool) {
 	return r.token, true
 }
 
-// execute is the callback of the throttler that runs the runs.
+// execute is the callback of the runner.
 func (t *Throttler) execute(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -53,23 +54,23 @@ func (t *Throttler) execute(ctx context.Context) error {
 	return t.fn(ctx)
 }
 
-// conclude is called after execute.
+// conclude is the observer of the runner, called after execute.
 func (t *Throttler) conclude(seen throttle.Run) {
 	r := t.end(seen)
 	if r == nil {
 		if !t.isClosed() {
-			t.tell(t.named(ErrLate))
+			t.report(t.named(ErrLate))
 		}
 		return
 	}
-	if len(r.waits) == 0 && !r.heard && seen.Err != nil {
-		t.tellOf(seen)
+	if len(r.waits) == 0 && !r.drained && seen.Err != nil {
+		t.reportRun(seen)
 	}
 	seen.Attempt = r.failures + 1
 	if r.failures > 0 {
 		seen.Cause = throttle.CauseRetry
 	}
-	for _, observe := range t.extras.observed {
+	for _, observe := range t.config.observers {
 		observe(seen)
 	}
 	for _, w := range r.waits {
@@ -77,19 +78,20 @@ func (t *Throttler) conclude(seen throttle.Run) {
 	}
 }
 
-// tellOf hands the error of a run to the error handler.
-func (t *Throttler) tellOf(seen throttle.Run) {
-	if t.extras.handler == nil && t.isClosed() && errors.Is(seen.Err, context.Canceled) {
-		return // the callback did as it was told
+// reportRun passes the error of a run to the error handler.
+func (t *Throttler) reportRun(seen throttle.Run) {
+	if t.config.handler == nil && t.isClosed() && errors.Is(seen.Err, context.Canceled) {
+		return // the callback stopped because Close canceled its context
 	}
-	if panicked, ok := errors.AsType[*throttle.PanicError](seen.Err); ok {
-		t.tell(seen.Err, slog.String("stack", string(panicked.Stack)))
+	var panicked *throttle.PanicError
+	if errors.As(seen.Err, &panicked) {
+		t.report(seen.Err, slog.String("stack", string(panicked.Stack)))
 		return
 	}
-	t.tell(seen.Err)
+	t.report(seen.Err)
 }
 
-// outcome returns what other replicas are told of err.
+// outcome returns the outcome that other replicas receive for err.
 func outcome(err error) machine.Outcome {
 	if err == nil {
 		return machine.Outcome{}

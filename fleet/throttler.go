@@ -11,45 +11,43 @@ import (
 	"github.com/throttle-go/throttle/fleet/internal/replica"
 )
 
-// This file holds the public methods of a Throttler, each a line or two over a transition
-// of transition.go.
-
-// A Throttler is one replica's part of a throttle that a fleet shares: of all that share
-// its key on its engine, at most one at a time runs its callback, and at most one
-// start lies in an interval. Make one with [New]. Its methods may be called concurrently.
+// A Throttler is one replica of a throttle that a fleet shares. Of all replicas with the
+// same key on the same engine, at most one runs its callback at a time, and the starts of
+// runs are at least an interval apart. Make one with [New]. Its methods may be called
+// concurrently.
 //
-// It must be closed to be released: until then the engine's [Base] holds it, and, for all
-// throttlers of the process on that engine together, has two goroutines.
+// Close it to release it. Until then the engine's [Base] refers to it. The Base has two
+// goroutines for all throttlers of the process on that engine together.
 type Throttler struct {
 	engine  Engine
 	key     string
 	fn      func(context.Context) error
-	extras  *settings
+	config  *config
 	runner  *throttle.Throttler // runs the callback
-	origin  time.Time           // of instants
-	session string              // what identifiers of claims begin with
+	origin  time.Time           // instants count from here
+	session string              // prefix of the claims' identifiers
 
 	mu sync.Mutex // guards the fields below
 
 	// The policy in force.
 	// +checklocks:mu
 	policy throttle.Policy
-	// What decides.
+	// Decides what to do next.
 	// +checklocks:mu
 	replica replica.Replica
-	// The message that is out, but for renewals.
+	// The message that is out. Renewals do not count.
 	// +checklocks:mu
 	message message
-	// The outcome of the last message, and how many of a row have failed.
+	// The failed attempts since the last answer.
 	// +checklocks:mu
-	trouble trouble
-	// The Do calls whose run has not begun, in order.
+	outage outage
+	// The Do calls whose run has not begun, in the order of the calls.
 	// +checklocks:mu
 	waits []*wait
-	// The run that is active, from the callback's entry on; nil if there is none.
+	// The active run, from the callback's entry on; nil if no run is active.
 	// +checklocks:mu
 	run *run
-	// Fires when something is to be done by time; nil at first.
+	// Calls settle when the time comes to do something; nil at first.
 	// +checklocks:mu
 	timer *time.Timer
 	// +checklocks:mu
@@ -57,30 +55,30 @@ type Throttler struct {
 	// Stops watching the parent context.
 	// +checklocks:mu
 	unwatch func() bool
-	// When it was closed; of meaning then.
+	// When the Throttler was closed; valid once it is.
 	// +checklocks:mu
 	closedAt time.Duration
-	// Closed when there is nothing more to wait for; nil if Shutdown does not wait.
+	// Closed once Shutdown has nothing more to wait for; nil if no Shutdown waits.
 	// +checklocks:mu
-	quiet chan struct{}
+	drained chan struct{}
 	// The error of the last run that ended after Shutdown had begun.
 	// +checklocks:mu
-	drained error
-	// How many goroutines send a message.
+	drainedErr error
+	// How many goroutines are sending a message.
 	// +checklocks:mu
 	active int
 	// How many claims have been made.
 	// +checklocks:mu
 	claims uint64
-	// Policies of others that were told to the handler, the last only.
+	// The last policy of another replica that was reported to the error handler.
 	// +checklocks:mu
 	mismatch string
-	// Runs whose callback was not entered, which are none.
+	// How many runs of the runner did not enter the callback. Stats does not count them.
 	// +checklocks:mu
 	late uint64
 }
 
-// A phase is how far the end of a Throttler is.
+// A phase is how far a Throttler is on its way to its end.
 type phase uint8
 
 const (
@@ -89,19 +87,19 @@ const (
 	closed
 )
 
-// New returns a Throttler that runs fn as p allows, of all replicas that have one with the
-// same key on the same engine. It does not wait for the store, and begins at once to look
-// for runs that are due: fn may be run for the calls of others.
+// New returns a Throttler that runs fn as p allows for all replicas with the same key on the
+// same engine together. It does not wait for the store. The Throttler looks for due runs at
+// once, so it may run fn for the calls of other replicas.
 //
-// Of p, Interval and Retry work across a fleet, but not Retry.Eager. The error joins a
-// [*throttle.PolicyError] for everything that is wrong with the arguments. A key is 1 to
-// 512 bytes of UTF-8 without NUL.
+// Of the fields of p, only Interval and Retry work across a fleet, without Retry.Eager. The
+// error joins one [*throttle.PolicyError] for everything that is wrong with the arguments. A
+// key is 1 to 512 bytes of UTF-8 without NUL.
 //
-// The work must be on what all replicas share. It is done once, by one of them: a fleet's
-// throttle around the reload of each replica's own state leaves the others' as it was.
+// The work of fn must be on state that all replicas share, because one replica does it for
+// all. If fn reloads the replica's own state, the other replicas stay stale.
 func New(engine Engine, key string, p throttle.Policy, fn func(ctx context.Context) error, opts ...Option) (*Throttler, error) {
-	s, problems := newSettings(key, opts)
-	problems = append(problems, s.refuse(engine, key, p, fn)...)
+	c, problems := newConfig(key, opts)
+	problems = append(problems, c.check(engine, key, p, fn)...)
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
@@ -109,16 +107,16 @@ func New(engine Engine, key string, p throttle.Policy, fn func(ctx context.Conte
 		engine:  engine,
 		key:     key,
 		fn:      fn,
-		extras:  s,
+		config:  c,
 		origin:  time.Now(),
 		session: newSession(),
 		policy:  p,
-		replica: replica.Replica{Rules: s.rules(p)},
+		replica: replica.Replica{Rules: c.rules(p)},
 	}
-	runner, err := throttle.New(throttle.Policy{}, t.execute, append(s.traced,
-		throttle.WithName(s.name),
-		throttle.WithContext(s.parent),
-		throttle.WithErrorHandler(func(error) {}), // conclude sees to it
+	runner, err := throttle.New(throttle.Policy{}, t.execute, append(c.tracers,
+		throttle.WithName(c.name),
+		throttle.WithContext(c.parent),
+		throttle.WithErrorHandler(func(error) {}), // conclude reports errors
 		throttle.WithObserver(t.conclude),
 	)...)
 	if err != nil {
@@ -128,17 +126,17 @@ func New(engine Engine, key string, p throttle.Policy, fn func(ctx context.Conte
 	t.engine.base().join(engine, t)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.unwatch = context.AfterFunc(s.parent, func() { t.close(context.Cause(s.parent)) })
+	t.unwatch = context.AfterFunc(c.parent, func() { t.close(context.Cause(c.parent)) })
 	return t, nil
 }
 
-// Name returns what WithName gave, the key without it.
-func (t *Throttler) Name() string { return t.extras.name }
+// Name returns the name that WithName set, or the key.
+func (t *Throttler) Name() string { return t.config.name }
 
-// Call asks for a run, of whichever replica, that starts after Call began. It never
-// blocks, and does nothing once the Throttler is closed or Shutdown has begun.
+// Call asks for a run, in any replica, that starts after Call began. It never blocks. It does
+// nothing once the Throttler is closed or Shutdown has begun.
 //
-// Until the store has been told of the call it is this process alone that knows of it.
+// Until the store has received the call, only this process knows of it.
 func (t *Throttler) Call() {
 	now := t.lock()
 	defer t.settle(now)
@@ -147,16 +145,18 @@ func (t *Throttler) Call() {
 	}
 }
 
-// Do is a Call that waits for a run that covers it, wherever that is, and returns what
-// became of it. For this replica's run that is the callback's error, a
-// [*throttle.PanicError] or [throttle.ErrGoexit]; for another's it is nil, a
-// [*RemoteError], or [ErrOutcomeUnknown]. A failed run's retry is not waited for.
+// Do is a Call that waits for a run that covers it, in any replica, and returns the outcome
+// of that run. For a run of this replica, the outcome is the callback's error, a
+// [*throttle.PanicError] or [throttle.ErrGoexit]. For a run of another replica, it is nil, a
+// [*RemoteError] or [ErrOutcomeUnknown]. Do does not wait for the retry of a failed run.
 //
-// Without a run it returns [throttle.ErrCanceled] or [throttle.ErrClosed] if Cancel, Close
-// or Shutdown ended the wait or the Throttler is closed, [throttle.ErrReentrant] inside the
-// callback if ctx is the run's own, and if ctx ends first ctx.Err(), joined with an
-// [*EngineError] if the store cannot be used; the call stands then. If ctx had ended before
-// Do, no call was made.
+// Do returns without a run in these cases:
+//
+//   - [throttle.ErrCanceled] if Cancel ended the wait.
+//   - [throttle.ErrClosed] if Close or Shutdown ended the wait, or the Throttler is closed.
+//   - [throttle.ErrReentrant] inside the callback, if ctx is the run's own context.
+//   - ctx.Err() if ctx ends first, joined with an [*EngineError] if the store cannot be used.
+//     The call stands. If ctx ended before Do, no call was made.
 func (t *Throttler) Do(ctx context.Context) error {
 	w, err := t.ask(ctx)
 	if err != nil {
@@ -166,11 +166,11 @@ func (t *Throttler) Do(ctx context.Context) error {
 	case <-w.done:
 		return w.err
 	case <-ctx.Done():
-		return t.leave(ctx, w)
+		return t.stopWaiting(ctx, w)
 	}
 }
 
-// ask makes Do's call and returns what it waits for.
+// ask makes the call of a Do, and returns the wait for its run.
 func (t *Throttler) ask(ctx context.Context) (*wait, error) {
 	ended := ctx.Err()
 	now := t.lock()
@@ -188,9 +188,10 @@ func (t *Throttler) ask(ctx context.Context) (*wait, error) {
 	return w, nil
 }
 
-// Cancel drops this replica's calls, and reports whether any was pending: Do returns
-// [throttle.ErrCanceled], and if its run is active, that is not retried. What the store
-// was told of them stays there, since others may have joined it, and is run.
+// Cancel drops this replica's calls, and reports whether any was pending. Their Do returns
+// [throttle.ErrCanceled]. If a run of this replica is active, it continues but is not
+// retried. Calls that the store has registered stay there and are run, because other
+// replicas may have joined them.
 func (t *Throttler) Cancel() bool {
 	now := t.lock()
 	defer t.settle(now)
@@ -209,12 +210,14 @@ func (t *Throttler) Policy() throttle.Policy {
 	return t.policy
 }
 
-// SetPolicy replaces this replica's policy, from the next grant to it on. It returns what
-// New does for p, or [throttle.ErrClosed] once Close was called or Shutdown has begun, and
-// then has changed nothing. The spacing after a grant is that of the replica it was
-// given to, so the other replicas' policies want to be set as well.
+// SetPolicy replaces this replica's policy, beginning with its next grant. If it returns an
+// error, it has changed nothing. The error is the one that New returns for p, or
+// [throttle.ErrClosed] once Close was called or Shutdown has begun.
+//
+// The spacing after a grant is that of the replica that received it, so set the policy of
+// the other replicas as well.
 func (t *Throttler) SetPolicy(p throttle.Policy) error {
-	if err := errors.Join(t.extras.refusePolicy(p)...); err != nil {
+	if err := errors.Join(t.config.checkPolicy(p)...); err != nil {
 		return err
 	}
 	now := t.lock()
@@ -223,13 +226,13 @@ func (t *Throttler) SetPolicy(p throttle.Policy) error {
 		return t.named(throttle.ErrClosed)
 	}
 	t.policy = p
-	t.replica.Rules = t.extras.rules(p)
+	t.replica.Rules = t.config.rules(p)
 	return nil
 }
 
-// Stats returns a snapshot of this replica: of its own calls and runs. Calls counts them
-// all; Pending is set while one is not known to be covered; Next is when it will ask the
-// store next.
+// Stats returns a snapshot of this replica's own calls and runs. Calls counts every call.
+// Pending is set while a call is not known to be covered. Next is when the replica will ask
+// the store next.
 func (t *Throttler) Stats() throttle.Stats {
 	s := t.runner.Stats()
 	t.mu.Lock()
@@ -247,36 +250,36 @@ func (t *Throttler) Stats() throttle.Stats {
 	return s
 }
 
-// Close closes the Throttler at once: it drops this replica's calls, as Cancel does, and
+// Close closes the Throttler at once. It drops this replica's calls as Cancel does, and
 // cancels the active run's context, but does not wait for that run. If the callback then
-// returns an error, the calls that it covers are left to other replicas. Close may be called
+// returns an error, other replicas run for the calls that it covers. Close may be called
 // several times, and always returns nil.
 //
-// A message to the store that is out ends on its own, within seconds.
+// Messages to the store that are still out end on their own, within seconds.
 func (t *Throttler) Close() error {
 	t.close(nil)
 	return nil
 }
 
-// Shutdown closes the Throttler gracefully. From its begin calls are refused. Those that
-// the store does not know of yet are handed to it, for whichever replica has the next
-// run; the active run goes on, and the store is told of its end. Shutdown does not wait
-// until a run is due: Do calls that wait for one return [throttle.ErrClosed]. It returns nil
-// once all this is done, or the error of the active run.
+// Shutdown closes the Throttler gracefully. As soon as it begins, new calls are refused. It
+// waits until the store has received the calls that it did not know of, for another replica
+// to run, and until the active run and its finish are done. It does not wait for a run that
+// is not due: a Do that waits for one returns [throttle.ErrClosed]. Shutdown then returns the
+// error of the active run, or nil.
 //
-// If ctx ends first, or had ended before, Shutdown closes the Throttler as Close does and
-// returns ctx.Err(), joined with an [*EngineError] if the store cannot be used. On a closed
-// Throttler it waits for what is still active and returns nil. Inside the callback,
+// If ctx ends first, or ended before, Shutdown closes the Throttler as Close does. It returns
+// ctx.Err(), joined with an [*EngineError] if the store cannot be used. On a closed
+// Throttler, Shutdown waits for what is still active and returns nil. Inside the callback,
 // with the run's own context, it returns [throttle.ErrReentrant] and has no effect.
 func (t *Throttler) Shutdown(ctx context.Context) error {
 	ended := ctx.Err()
-	quiet, err := t.drain(ctx)
+	drained, err := t.drain(ctx)
 	if err != nil {
 		return err
 	}
 	if ended == nil {
 		select {
-		case <-quiet:
+		case <-drained:
 			err = t.drainedError()
 		case <-ctx.Done():
 			ended = ctx.Err()
@@ -286,12 +289,12 @@ func (t *Throttler) Shutdown(ctx context.Context) error {
 		err = t.interrupted(ctx)
 	}
 	t.close(nil)
-	// No run is active any more, or ctx has ended: these two wait for goroutines to end.
+	// Here no run is active, or ctx has ended. What follows waits for goroutines to end.
 	if late := t.runner.Shutdown(ctx); err == nil {
 		err = late
 	}
 	select {
-	case <-t.engine.base().gone():
+	case <-t.engine.base().pollerEnded():
 	case <-ctx.Done():
 		if err == nil {
 			err = ctx.Err()
@@ -300,8 +303,8 @@ func (t *Throttler) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// drain refuses calls from now on, and returns what is closed once the store knows all that
-// this replica does and nothing of it is active.
+// drain refuses calls from now on. It returns a channel that is closed once the store knows
+// everything that this replica knows, and nothing of this replica is active.
 func (t *Throttler) drain(ctx context.Context) (<-chan struct{}, error) {
 	now := t.lock()
 	defer t.settle(now)
@@ -309,10 +312,10 @@ func (t *Throttler) drain(ctx context.Context) (<-chan struct{}, error) {
 		return nil, t.named(throttle.ErrReentrant)
 	}
 	t.phase = max(t.phase, draining)
-	if t.quiet == nil {
-		t.quiet = make(chan struct{})
+	if t.drained == nil {
+		t.drained = make(chan struct{})
 	}
-	return t.quiet, nil
+	return t.drained, nil
 }
 
 func (t *Throttler) isClosed() bool {
@@ -324,7 +327,7 @@ func (t *Throttler) isClosed() bool {
 func (t *Throttler) drainedError() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.drained
+	return t.drainedErr
 }
 
 // interrupted returns the error of a wait whose ctx has ended.
@@ -334,15 +337,15 @@ func (t *Throttler) interrupted(ctx context.Context) error {
 	return t.interruptedLocked(ctx)
 }
 
-// named returns err with the Throttler's name.
-func (t *Throttler) named(err error) error { return &namedError{t.extras.name, err} }
+// named returns err with the Throttler's name in its text.
+func (t *Throttler) named(err error) error { return &namedError{t.config.name, err} }
 
-// tell hands err to the error handler. No lock is held here.
-func (t *Throttler) tell(err error, attrs ...slog.Attr) {
-	if t.extras.handler != nil {
-		t.extras.handler(err)
+// report passes err to the error handler. The caller must not hold mu.
+func (t *Throttler) report(err error, attrs ...slog.Attr) {
+	if t.config.handler != nil {
+		t.config.handler(err)
 		return
 	}
-	attrs = append([]slog.Attr{slog.String("name", t.extras.name), slog.Any("error", err)}, attrs...)
-	slog.Default().LogAttrs(t.extras.parent, slog.LevelError, "throttle: fleet", attrs...)
+	attrs = append([]slog.Attr{slog.String("name", t.config.name), slog.Any("error", err)}, attrs...)
+	slog.Default().LogAttrs(t.config.parent, slog.LevelError, "throttle: fleet", attrs...)
 }

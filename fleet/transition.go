@@ -15,15 +15,15 @@ import (
 	"github.com/throttle-go/throttle/internal/backoff"
 )
 
-// This file holds the transitions of a Throttler. Each changes the state under the lock
-// and ends with settle, which alone sends messages, plans runs and arms the timer: it does
-// what the replica says is next. So no transition can forget to, and a timer that fires
+// This file contains the transitions of a Throttler. Each one changes the state under the
+// lock and ends with settle. Only settle sends messages, plans runs and arms the timer: it
+// does what the replica wants next. So no transition can forget to, and a timer that fires
 // early or late is harmless.
 
-// now returns the instant.
+// now returns the current instant.
 func (t *Throttler) now() time.Duration { return time.Since(t.origin) }
 
-// lock locks mu, and returns the instant. The caller must settle.
+// lock locks mu, and returns the current instant. The caller must call settle.
 //
 // +checklocksacquire:t.mu
 func (t *Throttler) lock() time.Duration {
@@ -31,16 +31,16 @@ func (t *Throttler) lock() time.Duration {
 	return t.now()
 }
 
-// settle does all that is to be done at now, and unlocks mu.
+// settle does everything that is due at now, and unlocks mu.
 //
 // +checklocksrelease:t.mu
 func (t *Throttler) settle(now time.Duration) {
-	lose := t.holdLocked(now)
-	t.giveUpLocked(now)
-	t.armLocked(now, min(t.stepLocked(now), t.fallBackLocked(now)))
-	if t.quiet != nil && t.isQuietLocked() {
-		close(t.quiet)
-		t.quiet = nil
+	lose := t.keepLeaseLocked(now)
+	t.abandonLocked(now)
+	t.armLocked(now, min(t.advanceLocked(now), t.planLocalLocked(now)))
+	if t.drained != nil && t.isDrainedLocked() {
+		close(t.drained)
+		t.drained = nil
 	}
 	t.mu.Unlock()
 	if lose != nil {
@@ -48,15 +48,15 @@ func (t *Throttler) settle(now time.Duration) {
 	}
 }
 
-// holdLocked prolongs the active run's lease if it is time for that, and returns what
-// cancels the run's context if it has become too late.
+// keepLeaseLocked renews the active run's lease when it is time to. If it is too late for
+// that, it returns the function that cancels the run's context.
 //
 // +checklocks:t.mu
-func (t *Throttler) holdLocked(now time.Duration) (lose context.CancelCauseFunc) {
+func (t *Throttler) keepLeaseLocked(now time.Duration) (lose context.CancelCauseFunc) {
 	switch step, _ := t.replica.Next(now); step {
 	case replica.Renew:
-		token, within := t.replica.SendRenew(now), max(t.replica.Rules.Lease/3, firstPatience)
-		t.spawnLocked(func() { t.renew(now, token, within) })
+		token, timeout := t.replica.SendRenew(now), max(t.replica.Rules.Lease/3, firstTimeout)
+		t.spawnLocked(func() { t.renew(now, token, timeout) })
 	case replica.Lose:
 		t.replica.Lose()
 		return t.run.cancel
@@ -65,48 +65,48 @@ func (t *Throttler) holdLocked(now time.Duration) (lose context.CancelCauseFunc)
 	return nil
 }
 
-// giveUpLocked gives the message up that is out if it is no use to send it again.
+// abandonLocked gives up the message that is out if it is useless to send it again.
 //
 // +checklocks:t.mu
-func (t *Throttler) giveUpLocked(now time.Duration) {
+func (t *Throttler) abandonLocked(now time.Duration) {
 	stopping := t.phase == closed || t.phase == draining && !t.replica.Pending()
 	switch m := &t.message; {
-	case m.flying:
-	case m.step == replica.Claim && (now >= m.since+resend || stopping):
+	case m.sending:
+	case m.step == replica.Claim && (now >= m.since+resendClaim || stopping):
 		t.replica.Abandon(now)
 		*m = message{}
-	case m.step == replica.Finish && t.phase == closed && now >= t.closedAt+farewell:
-		t.replica.Forsake()
+	case m.step == replica.Finish && t.phase == closed && now >= t.closedAt+finishAfterClose:
+		t.replica.DropFinish()
 		*m = message{}
 	}
 }
 
-// stepLocked sends what the replica wants to be sent, and returns until when there is
-// nothing to do.
+// advanceLocked sends the message that the replica wants to send, and returns the instant
+// until which there is nothing else to do.
 //
 // +checklocks:t.mu
-func (t *Throttler) stepLocked(now time.Duration) (until time.Duration) {
+func (t *Throttler) advanceLocked(now time.Duration) (until time.Duration) {
 	step, until := t.replica.Next(now)
 	m := &t.message
 	switch {
-	case m.flying, m.step == replica.Wait && !t.wantsLocked(step):
+	case m.sending, m.step == replica.Wait && !t.allowsLocked(step):
 		return until
-	case now < t.trouble.retryAt:
-		return min(until, t.trouble.retryAt)
+	case now < t.outage.retryAt:
+		return min(until, t.outage.retryAt)
 	case m.step == replica.Wait:
 		t.composeLocked(now, step)
 	}
-	m.flying = true
+	m.sending = true
 	sent := *m
 	t.spawnLocked(func() { t.send(sent) })
 	_, until = t.replica.Next(now)
 	return until
 }
 
-// wantsLocked reports whether a step is one to take, of a throttler that may be closed.
+// allowsLocked reports whether the throttler may take the step in its phase.
 //
 // +checklocks:t.mu
-func (t *Throttler) wantsLocked(step replica.Step) bool {
+func (t *Throttler) allowsLocked(step replica.Step) bool {
 	switch step {
 	case replica.Finish:
 		return true
@@ -117,30 +117,30 @@ func (t *Throttler) wantsLocked(step replica.Step) bool {
 	return false
 }
 
-// composeLocked makes the message of a step.
+// composeLocked makes the message for a step.
 //
 // +checklocks:t.mu
 func (t *Throttler) composeLocked(now time.Duration, step replica.Step) {
-	m := message{step: step, since: now, patience: firstPatience}
+	m := message{step: step, since: now, timeout: firstTimeout}
 	if step == replica.Claim {
 		if last := t.engine.base().clock(); last.store != 0 {
-			t.replica.Suppose(last.at.Sub(t.origin), last.store)
+			t.replica.EstimateClock(last.at.Sub(t.origin), last.store)
 		}
 		t.claims++
 		m.claim = t.replica.SendClaim(now, t.session+"-"+strconv.FormatUint(t.claims, 36))
-		m.patience = max(m.patience, t.replica.Rules.Guard)
+		m.timeout = max(m.timeout, t.replica.Rules.Guard)
 	} else {
 		m.finish = t.replica.SendFinish()
 	}
 	t.message = m
 }
 
-// fallBackLocked starts a run without a grant if there is reason to, and returns when to
-// look again.
+// planLocalLocked starts a run without a grant if the store cannot be reached and RunLocal
+// allows it. It returns when to try again.
 //
 // +checklocks:t.mu
-func (t *Throttler) fallBackLocked(now time.Duration) (until time.Duration) {
-	if !t.extras.local || !errors.Is(t.trouble.last, ErrEngineUnavailable) {
+func (t *Throttler) planLocalLocked(now time.Duration) (until time.Duration) {
+	if !t.config.local || !errors.Is(t.outage.err, ErrEngineUnavailable) {
 		return replica.Never
 	}
 	planned, until := t.replica.PlanLocal(now)
@@ -150,7 +150,7 @@ func (t *Throttler) fallBackLocked(now time.Duration) (until time.Duration) {
 	return until
 }
 
-// armLocked has settle called at until.
+// armLocked makes the timer call settle at until.
 //
 // +checklocks:t.mu
 func (t *Throttler) armLocked(now, until time.Duration) {
@@ -165,15 +165,15 @@ func (t *Throttler) armLocked(now, until time.Duration) {
 	}
 }
 
-// isQuietLocked reports whether the store knows all that this replica does, and nothing of
-// it is active.
+// isDrainedLocked reports whether the store knows everything that this replica knows, and
+// nothing of this replica is active.
 //
 // +checklocks:t.mu
-func (t *Throttler) isQuietLocked() bool {
-	return t.active == 0 && t.message.step == replica.Wait && t.replica.Quiet()
+func (t *Throttler) isDrainedLocked() bool {
+	return t.active == 0 && t.message.step == replica.Wait && t.replica.Synced()
 }
 
-// spawnLocked runs f in a goroutine, which Shutdown waits for.
+// spawnLocked runs f in a goroutine. Shutdown waits for it.
 //
 // +checklocks:t.mu
 func (t *Throttler) spawnLocked(f func()) {
@@ -186,13 +186,12 @@ func (t *Throttler) spawnLocked(f func()) {
 	}()
 }
 
-// answered takes the reply to the claim that is out, and returns what the error handler is
-// to be told.
-func (t *Throttler) answered(reply machine.Reply) (told []error) {
+// claimAnswered takes the reply to the claim that is out, and returns the errors to report.
+func (t *Throttler) claimAnswered(reply machine.Reply) (reports []error) {
 	t.engine.base().observe(reply.Now)
 	now := t.lock()
 	defer t.settle(now)
-	t.message, t.trouble = message{}, trouble{}
+	t.message, t.outage = message{}, outage{}
 	start, settled := t.replica.Answer(now, reply)
 	t.settleWaitsLocked(settled)
 	switch {
@@ -200,99 +199,101 @@ func (t *Throttler) answered(reply machine.Reply) (told []error) {
 		t.replica.GiveBack()
 	case start:
 		t.runner.Call()
-	case reply.Verdict == machine.Granted, t.replica.Vain() == vainPolls:
-		told = append(told, t.named(ErrLate))
+	case reply.Verdict == machine.Granted, t.replica.Misses() == maxMisses:
+		reports = append(reports, t.named(ErrLate))
 	}
 	if own := t.replica.Rules.Policy; reply.Policy == own || reply.Policy == "" {
 		t.mismatch = ""
 	} else if reply.Policy != t.mismatch {
 		t.mismatch = reply.Policy
-		told = append(told, &MismatchError{Key: t.key, Own: own, Other: reply.Policy})
+		reports = append(reports, &MismatchError{Key: t.key, Own: own, Other: reply.Policy})
 	}
-	return told
+	return reports
 }
 
-// vainPolls is how many polls in a row are answered with "due now" and no grant, before
-// the store is said to be too far away.
-const vainPolls = 3
+// maxMisses is how many polls in a row must be answered "due now" without a grant before the
+// throttler reports that the store answers too slowly.
+const maxMisses = 3
 
-// finished takes the reply to the finish that is out, and returns what the error handler
-// is to be told.
-func (t *Throttler) finished(sent machine.Finish, reply machine.Finished) (told []error) {
+// finishAnswered takes the reply to the finish that is out, and returns the errors to
+// report.
+func (t *Throttler) finishAnswered(sent machine.Finish, reply machine.Finished) (reports []error) {
 	t.engine.base().observe(reply.Now)
 	now := t.lock()
 	defer t.settle(now)
-	// A finish that was sent before is stale if that copy was taken.
-	if reply.Stale && sent.Ran && t.trouble.row == 0 {
-		told = append(told, t.named(ErrLeaseLost))
+	// A finish that was sent more than once is stale if an earlier copy took effect.
+	if reply.Stale && sent.Ran && t.outage.row == 0 {
+		reports = append(reports, t.named(ErrLeaseLost))
 	}
-	t.message, t.trouble = message{}, trouble{}
+	t.message, t.outage = message{}, outage{}
 	t.replica.Finished(now, reply)
-	return told
+	return reports
 }
 
-// failed takes err for the answer to the message that is out, and returns what the error
-// handler is to be told.
-func (t *Throttler) failed(op string, err error) (told []error) {
+// attemptFailed records that an attempt to send the message that is out failed with err. It
+// returns the errors to report.
+func (t *Throttler) attemptFailed(op string, err error) (reports []error) {
 	now := t.lock()
 	defer t.settle(now)
-	t.message.flying, t.message.patience = false, patience
-	d := &t.trouble
-	d.row++
-	d.last = &EngineError{Op: op, Key: t.key, Err: err}
-	first := min(firstPause, t.replica.Rules.Guard/4) // a grant whose reply is lost can be used yet
-	d.retryAt = now + backoff.Delay(first, longestPause, 0.5, d.row, rand.Float64())
-	if d.row == 1 && t.phase != closed {
-		told = append(told, d.last)
+	t.message.sending, t.message.timeout = false, laterTimeout
+	o := &t.outage
+	o.row++
+	o.err = &EngineError{Op: op, Key: t.key, Err: err}
+	first := min(firstPause, t.replica.Rules.Guard/4) // short, so that a grant whose reply was lost can still be used
+	o.retryAt = now + backoff.Delay(first, longestPause, 0.5, o.row, rand.Float64())
+	if o.row == 1 && t.phase != closed {
+		reports = append(reports, o.err)
 	}
-	return told
+	return reports
 }
 
-// hurry makes the next attempt soon, at a random instant: the store can be reached again.
-func (t *Throttler) hurry() {
+// retrySoon schedules the next attempt at a random instant soon, because the store can be
+// reached again.
+func (t *Throttler) retrySoon() {
 	now := t.lock()
 	defer t.settle(now)
-	t.trouble.retryAt = min(t.trouble.retryAt, now+rand.N(recovery))
+	t.outage.retryAt = min(t.outage.retryAt, now+rand.N(retrySpread))
 }
 
-// due takes the index's word that the key is due.
-func (t *Throttler) due() {
+// noticeDue handles the notice, from the index, that the key is due.
+func (t *Throttler) noticeDue() {
 	now := t.lock()
 	defer t.settle(now)
 	if t.replica.Pending() {
-		t.replica.Notice(now)
+		t.replica.SchedulePoll(now)
 	} else {
 		t.standByLocked(now)
 	}
 }
 
-// standByLocked has a replica without calls poll for others'. Those with calls poll at
-// once; others do so a little later each, so that they need not.
+// standByLocked makes a replica without calls poll for the calls of other replicas. It polls
+// after a random delay, because replicas with calls poll at once and usually make this poll
+// needless.
 //
 // +checklocks:t.mu
 func (t *Throttler) standByLocked(now time.Duration) {
-	t.replica.Notice(now + rand.N(t.replica.Rules.Guard))
+	t.replica.SchedulePoll(now + rand.N(t.replica.Rules.Guard))
 }
 
-// woken takes the news that a run of another replica has ended, or that a call was made
-// otherwise.
-func (t *Throttler) woken(w machine.Wake) {
+// noticeWake handles the notice that a run of another replica has ended, or that a call was
+// made by other means than a claim.
+func (t *Throttler) noticeWake(w machine.Wake) {
 	now := t.lock()
 	defer t.settle(now)
 	switch {
 	case !t.replica.Pending():
-		if w.Poll == 0 { // nobody else may know
+		if w.Poll == 0 { // perhaps no replica has calls
 			t.standByLocked(now)
 		}
-	case len(t.waits) > 0: // the run may have been theirs, whatever is due next
-		t.replica.Notice(now)
+	case len(t.waits) > 0: // the run that has ended may have covered them
+		t.replica.SchedulePoll(now)
 	default:
-		t.replica.Notice(now + max(w.Poll, 0))
+		t.replica.SchedulePoll(now + max(w.Poll, 0))
 	}
 }
 
-// begin begins r, as the last thing before the callback, if its grant is not too late
-// for that. The run covers all calls made up to now.
+// begin begins r, unless its grant is too late, and reports whether it did. It is the last
+// thing before the callback. The run covers all calls made up to now.
 func (t *Throttler) begin(r *run) bool {
 	now := t.lock()
 	defer t.settle(now)
@@ -309,7 +310,8 @@ func (t *Throttler) begin(r *run) bool {
 	return true
 }
 
-// end ends the active run, if there is one, of which seen tells, and returns it.
+// end ends the active run, which seen describes, and returns it. It returns nil if no run is
+// active.
 func (t *Throttler) end(seen throttle.Run) *run {
 	now := t.lock()
 	defer t.settle(now)
@@ -326,25 +328,26 @@ func (t *Throttler) end(seen throttle.Run) *run {
 	case r.token == 0:
 		t.replica.EndLocal(now, f.Again)
 	case lost:
-		t.replica.GiveBack() // the callback did as it was told; another's will do what it left
+		t.replica.GiveBack() // the callback was interrupted; another run does its work
 	default:
 		t.replica.End(f)
 	}
 	if t.phase == draining {
-		r.heard, t.drained = true, seen.Err
+		r.drained, t.drainedErr = true, seen.Err
 	}
 	return r
 }
 
-// finishLocked returns what the store is told of r.
+// finishLocked returns the finish that the store receives for r.
 //
 // +checklocks:t.mu
 func (t *Throttler) finishLocked(r *run, seen throttle.Run) machine.Finish {
 	f := machine.Finish{Outcome: outcome(seen.Err)}
 	b := t.policy.Retry
-	switch again, asked := errors.AsType[*throttle.RetryError](seen.Err); {
+	var again *throttle.RetryError
+	switch {
 	case seen.Err == nil:
-	case asked && seen.Result == throttle.ResultRetryIn:
+	case seen.Result == throttle.ResultRetryIn && errors.As(seen.Err, &again):
 		f.Again, f.Delay, f.Failures = true, max(0, again.In), r.failures
 	case b.Initial > 0:
 		f.Failures = r.failures + 1
@@ -361,9 +364,9 @@ func (t *Throttler) finishLocked(r *run, seen throttle.Run) machine.Finish {
 	return f
 }
 
-// close closes the throttler, because its parent context ended if cause is not nil.
+// close closes the throttler. If cause is not nil, the parent context has ended with it.
 func (t *Throttler) close(cause error) {
-	unwatch := t.closeAt(cause)
+	unwatch := t.closeState(cause)
 	_ = t.runner.Close() // always nil
 	if unwatch != nil {
 		unwatch()
@@ -371,7 +374,9 @@ func (t *Throttler) close(cause error) {
 	t.engine.base().leave(t)
 }
 
-func (t *Throttler) closeAt(cause error) (unwatch func() bool) {
+// closeState makes the transition to closed, and returns the function that stops watching the
+// parent context, the first time only.
+func (t *Throttler) closeState(cause error) (unwatch func() bool) {
 	now := t.lock()
 	defer t.settle(now)
 	if t.phase == closed {
@@ -383,23 +388,23 @@ func (t *Throttler) closeAt(cause error) (unwatch func() bool) {
 		err = fmt.Errorf("%w: %w", err, cause)
 	}
 	t.replica.Cancel()
-	t.replica.Discharge()
+	t.replica.Stop()
 	t.endWaitsLocked(len(t.waits), err)
 	return t.unwatch
 }
 
-// A wait is what a Do call waits for.
+// A wait is a Do that waits for its run.
 type wait struct {
 	call uint64
 	done chan struct{}
 
-	// Guarded by the Throttler's mu until done is closed, which may have to wait for the
-	// run's hooks once err is decided.
+	// Guarded by the Throttler's mu until done is closed. After err is decided, done stays
+	// open until the run's hooks have returned.
 	decided bool
 	err     error
 }
 
-// settleWaitsLocked gives those their outcome whose calls were covered by another replica.
+// settleWaitsLocked ends the waits whose calls were covered by a run of another replica.
 //
 // +checklocks:t.mu
 func (t *Throttler) settleWaitsLocked(settled []replica.Settlement) {
@@ -419,7 +424,7 @@ func (t *Throttler) settleWaitsLocked(settled []replica.Settlement) {
 	}
 }
 
-// endWaitsLocked gives err to the first n of those whose run has not begun.
+// endWaitsLocked ends the first n waits whose run has not begun, with err.
 //
 // +checklocks:t.mu
 func (t *Throttler) endWaitsLocked(n int, err error) {
@@ -430,9 +435,9 @@ func (t *Throttler) endWaitsLocked(n int, err error) {
 	t.waits = slices.Delete(t.waits, 0, n)
 }
 
-// leave takes w, whose ctx has ended, from those who wait, and returns Do's error: what w
-// has been given if that is decided, for nobody else hears of it.
-func (t *Throttler) leave(ctx context.Context, w *wait) error {
+// stopWaiting removes w, because its ctx has ended, and returns the error of its Do. If w's
+// outcome is already decided, that is the error, because nobody else would receive it.
+func (t *Throttler) stopWaiting(ctx context.Context, w *wait) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if w.decided {
@@ -450,13 +455,13 @@ func (t *Throttler) leave(ctx context.Context, w *wait) error {
 //
 // +checklocks:t.mu
 func (t *Throttler) interruptedLocked(ctx context.Context) error {
-	if t.trouble.last != nil {
-		return errors.Join(ctx.Err(), t.trouble.last)
+	if t.outage.err != nil {
+		return errors.Join(ctx.Err(), t.outage.err)
 	}
 	return ctx.Err()
 }
 
-// isOwnLocked reports whether ctx is, or comes from, the active run's.
+// isOwnLocked reports whether ctx is the active run's context or derives from it.
 //
 // +checklocks:t.mu
 func (t *Throttler) isOwnLocked(ctx context.Context) bool {

@@ -2,17 +2,14 @@ package explore
 
 import "slices"
 
-// This file holds what shows that a key leaves nothing out: two states with the same go on
-// to the same.
-
-// Alike visits every state of c as Search does, and compares each with the first that has
-// its key: the moves from both must lead to states with the same keys, and break the
-// same. It returns how many pairs it has compared, and the steps to a state that differs;
-// nil if there is none.
+// Alike checks that keys leave nothing out. It visits every state of c as Search does, and
+// compares each with the first state that has the same key: the moves from both must lead to
+// states with the same keys, and must agree on whether they break a guarantee. It returns
+// how many pairs of states it has compared, and the steps to a state that differs, or nil.
 func Alike(c Configuration) (pairs int, difference []Line) {
 	m := newModel(c)
 	x := &search{m: m, keys: newKeys(m), seen: map[key]struct{}{}, calm: map[key]int{}}
-	next := map[key][]key{} // by the key of a state, those that its moves lead to
+	next := map[key][]key{} // by the key of a state, the keys that its moves lead to
 	queue := []visit{{m.start(), 0}}
 	x.origins = append(x.origins, origin{})
 	list := moves{m: m}
@@ -20,11 +17,11 @@ func Alike(c Configuration) (pairs int, difference []Line) {
 		v := queue[0]
 		queue = queue[1:]
 		k := x.keys.of(v.state)
-		ways, keys := x.ways(v, &list)
+		successors, keys := x.successors(v, &list)
 		before, seen := next[k]
 		if !seen {
 			next[k] = keys
-			queue = append(queue, ways...)
+			queue = append(queue, successors...)
 			continue
 		}
 		pairs++
@@ -35,8 +32,8 @@ func Alike(c Configuration) (pairs int, difference []Line) {
 	return pairs, nil
 }
 
-// ways returns where the moves from a state lead, and the keys of that in order.
-func (x *search) ways(v visit, list *moves) (to []visit, keys []key) {
+// successors returns the states that the moves from v lead to, and their keys in order.
+func (x *search) successors(v visit, list *moves) (to []visit, keys []key) {
 	for i, mv := range list.find(v.state) {
 		s, b := x.m.after(v.state, mv)
 		k := x.keys.of(s)

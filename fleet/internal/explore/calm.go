@@ -6,21 +6,22 @@ import (
 	"github.com/throttle-go/throttle/fleet/internal/replica"
 )
 
-// This file holds what follows once all is calm: nobody calls, nothing goes wrong, and
-// messages take their usual time. There is one way on from each state then, which must
-// lead to one where nothing is left to do and every call that must be covered is.
+// Once all is calm, nobody calls, nothing goes wrong, and messages take their usual time.
+// Then exactly one sequence of steps follows each state. It must end in a state in which
+// nothing is left to do, and in which every call is covered that must be.
 
-// calmTicks is how long it may take until nothing is left to do: a lease ends, the next run
-// is due and is late, and so is another one. How far the store's clock was stepped does not
+// calmTicks returns within how many ticks all work must end: a lease ends, the next run is
+// due and is late, and so is another one. How far the store's clock was stepped does not
 // matter.
 func (m *model) calmTicks() int { return 6 * m.longest }
 
-// calmDown follows s once all is calm, and returns what that breaks. It does not go on
-// where it has been before, but to tell of each step.
-func (x *search) calmDown(s *state, tell func(*state, move)) breach {
-	x.calmed++
+// calmDown takes the steps that follow s once all is calm, and returns the guarantee that
+// they break. It stops at a state that an earlier calmDown has reached, unless record is
+// given, which is called for each step.
+func (x *search) calmDown(s *state, record func(*state, move)) breach {
+	x.calmRuns++
 	to := *s
-	c := calming{change: change{model: x.m, state: &to}, tell: tell}
+	c := calming{change: change{model: x.m, state: &to}, record: record}
 	c.calm, c.copies = true, nil
 	for range x.m.calmTicks() {
 		c.follow()
@@ -33,41 +34,41 @@ func (x *search) calmDown(s *state, tell func(*state, move)) breach {
 		}
 		k := x.keys.of(c.state)
 		switch in := x.calm[k]; {
-		case in == x.calmed:
-			return breach{"work", "the same happens again and again though all is calm"}
-		case in != 0 && tell == nil:
+		case in == x.calmRuns:
+			return breach{"work", "states repeat for ever although all is calm"}
+		case in != 0 && record == nil:
 			return breach{}
 		}
-		x.calm[k] = x.calmed
+		x.calm[k] = x.calmRuns
 		c.step(move{step: Tick})
 	}
-	return breach{"work", "replicas do not come to rest though all is calm"}
+	return breach{"work", "work does not end although all is calm"}
 }
 
-// settled reports whether what follows s once all is calm begins with something that may
-// not follow otherwise. Else what it begins with leads to a state that is
-// visited itself.
+// settled reports whether nothing is left to do at s in this tick once all is calm. Only
+// then must the search follow the calm steps from s: otherwise they begin with a move that
+// leads to a state that the search visits anyway.
 func (m *model) settled(s *state) bool {
 	c := calming{change: change{model: m, state: s}}
 	_, found := c.next()
 	return !found
 }
 
-// calming is a change that goes on and on.
+// calming is a series of changes once all is calm.
 type calming struct {
 	change
-	tell func(*state, move)
+	record func(*state, move) // nil: none
 }
 
 // step makes mv.
 func (c *calming) step(mv move) {
 	c.make(mv)
-	if c.tell != nil {
-		c.tell(c.state, mv)
+	if c.record != nil {
+		c.record(c.state, mv)
 	}
 }
 
-// follow makes all steps of a tick. Once in a tick somebody looks at the index.
+// follow makes all steps of a tick. Once in a tick, a process looks at the index.
 func (c *calming) follow() {
 	looked := false
 	for c.breach.guarantee == "" {
@@ -83,10 +84,10 @@ func (c *calming) follow() {
 	}
 }
 
-// works reports whether p is a process of a throttler that is not closed.
+// works reports whether p is a process whose throttler is not closed.
 func (p *process) works() bool { return p.life == open || p.life == draining }
 
-// next returns the next step in this tick, but for looks at the index.
+// next returns the next step in this tick, except for looks at the index.
 func (c *calming) next() (mv move, found bool) {
 	for i, p := range c.processes[:c.Replicas] {
 		if step := c.nextOf(p); step != StepCount {

@@ -4,8 +4,6 @@ import (
 	"slices"
 )
 
-// This file holds how a move is made.
-
 // A change is a move that is being made.
 type change struct {
 	*model
@@ -13,7 +11,7 @@ type change struct {
 	breach breach
 }
 
-// after returns the state that mv leads to from s, and what it breaks.
+// after returns the state that mv leads to from s, and the guarantee that it breaks.
 func (m *model) after(s *state, mv move) (*state, breach) {
 	to := *s
 	c := change{model: m, state: &to}
@@ -39,7 +37,7 @@ func (c *change) make(mv move) {
 	c.checkState()
 }
 
-// kind returns which budget s is of, if it is of one.
+// kind returns the kind whose budget s uses, if there is one.
 func (s Step) kind() Kind {
 	return [StepCount]Kind{
 		LoseMain: Loss, LoseRenewal: Loss, CopyMain: Copy, CopyRenewal: Copy, SlowMain: Slowness, SlowRenewal: Slowness,
@@ -51,12 +49,12 @@ func (s Step) kind() Kind {
 // ofMessage makes a step of a message.
 func (c *change) ofMessage(mv move) {
 	main, renew := c.processes[mv.who].main, c.processes[mv.who].renew
-	switch mv.step { //nolint:exhaustive // the others are not of messages
+	switch mv.step { //nolint:exhaustive // the others are not steps of messages
 	case ArriveMain:
 		main = c.arrive(main)
 	case LoseMain:
 		main = main.moved(lost, c.now)
-		main.vain = true
+		main.failed = true
 	case SlowMain:
 		main = main.slowed()
 	case Resend:
@@ -87,11 +85,11 @@ func (c *change) ofMessage(mv move) {
 
 func (m *message) slowed() *message {
 	c := *m
-	c.slow, c.vain = true, true
+	c.slow, c.failed = true, true
 	return &c
 }
 
-// rest makes a step that is none of a process's own nor of a message.
+// rest makes a step that belongs neither to a process alone nor to a message.
 func (c *change) rest(mv move) {
 	switch mv.step { //nolint:exhaustive // the others are made elsewhere
 	case PauseProcess:

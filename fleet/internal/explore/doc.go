@@ -1,53 +1,54 @@
-// Package explore is an exhaustive search, up to a bound, of all that can befall a few
-// replicas that share a throttle, and their store.
+// Package explore searches, exhaustively up to a bound, everything that can happen to a few
+// replicas that share a throttle, and to their store.
 //
-// It explores the code itself: the machine of a key, a [machine.State], and for each
-// process a replica.Replica of the library's internals. Around them is a model of
-// what package fleet of the library and the world do: messages, which take their time,
-// are lost, late or doubled; callbacks, which take theirs and fail; processes that crash,
-// stop for a while, close or shut down; a store that loses its state or goes back to an
-// older one; and its clock, which steps. Time is in ticks and without end.
+// It explores the code itself: the machine of a key, a [machine.State], and a
+// replica.Replica for each process. Around them is a model of package fleet and the world.
+// Messages take time, are lost, delayed or duplicated. Callbacks take time and fail.
+// Processes crash, pause, close or shut down. The store loses its state or goes back to an
+// older one, and its clock steps. Time passes in ticks, without end.
 //
-// [Search] visits every state that can be reached, and demands in each:
+// [Search] visits every reachable state, and checks these guarantees in each:
 //
-//   - I1: a grant is at least the spacing after the one before, on the store's clock.
-//   - I2: runs start at least an interval apart, but for one each time that the store
-//     has lost state or its clock was stepped forward.
-//   - I3: a token is above all before it, unless the store has lost them, its clock was
-//     stepped back, and who asks has not seen them either.
-//   - I4: from every state a run follows that starts after the last call, if from then on
-//     nobody calls and nothing goes wrong, and the call's process lives or has told the
-//     store, which keeps it. So does a run's retry.
-//   - I5: no two processes hold a lease for all that they know, but for one more each time
-//     that the store has lost state. A lease is prolonged only while it is the key's.
-//   - Do: a call is settled only after a run that covers it has ended, with that run's
-//     token and outcome if it has any; and in the end every call is.
-//   - copy: a claim that the store has seen neither registers a call again nor is granted
-//     again; if it still holds the grant, it is told that.
+//   - I1: on the store's clock, a grant comes at least the spacing after the previous one.
+//   - I2: runs start at least an interval apart, with one exception for each time that the
+//     store lost state or its clock stepped forward.
+//   - I3: a token is higher than all before it, unless the store has lost them, its clock
+//     stepped back, and the replica that asks has not seen them either.
+//   - I4: from every state, if nobody calls any more and nothing goes wrong, a run follows
+//     that starts after the last call, provided that the call's process lives, or that the
+//     store received the call and keeps it. The same holds for a run's retry.
+//   - I5: no two processes rely on a lease at once, with one exception for each time that the
+//     store lost state. A lease is renewed only while it holds the key.
+//   - Do: a call is settled only after a run that covers it has ended, with that run's token
+//     and outcome if it has any. In the end every call is settled.
+//   - copy: a claim that the store has seen before neither registers a call nor is granted
+//     again. If the claim still holds the grant, the reply says so.
 //   - late: a claim that arrives too late for its run to start is not granted.
-//   - local: runs of one replica, with and without a grant, start an interval apart.
-//   - work: a replica does not send claims for ever while no time passes, and once all is
-//     calm, and nothing pending, sends nothing.
+//   - local: runs of one replica, with or without a grant, start an interval apart.
+//   - work: a replica does not send claims for ever while no time passes. Once all is calm
+//     and nothing is pending, it sends nothing.
 //
-// A call counts as told to the store, too, if its replica did not tell it as it joins
-// what is pending there.
+// All is calm when nobody calls any more and nothing goes wrong. A local run is a run without
+// a grant. A call that joins what is pending in the store counts as received by the store,
+// although its replica does not send it.
 //
-// What decides nothing any more is left out of what states are told apart by; [Alike] shows
-// that no more is. What a process does at once, on its own, is part of the step
-// that made it want that. What else is left out:
+// Two states count as the same if they differ only in what no longer has an effect. [Alike]
+// checks that nothing else is left out. What a process does at once, on its own, is part of
+// the step that made it do so. The model also leaves out the following:
 //
-//   - A pause stands for all that makes a process late: a goroutine that waits for its
-//     turn, a callback that is entered long after the clock was read for the last time.
-//   - The store answers in no time, and the look at the index is one step with its answer.
-//   - Once all is calm there is one order of steps: [Search] follows that alone, from
-//     every state.
-//   - No two grants are in one microsecond, with a loss of state between them.
-//   - There is one key, and no Do's context ends: neither matters to a replica.
-//   - A key whose calls all came from processes that have crashed is due by the index
-//     alone, which does not follow a clock that is stepped back: that run waits for as long
-//     as the clock takes to come there again. Both are searched together with small steps
-//     only.
+//   - A pause stands for everything that makes a process late, such as a goroutine that
+//     waits to be scheduled, or a callback that is entered long after the last look at the
+//     clock.
+//   - The store answers in no time. A look at the index and its answer are one step.
+//   - Once all is calm, there is one order of steps. [Search] follows only that, from every
+//     state.
+//   - No two grants are in the same microsecond with a loss of state between them.
+//   - There is one key, and no context of a Do ends. Neither matters to a replica.
+//   - If all processes that called a key have crashed, only the index makes the key due. The
+//     index does not follow a clock that steps back: the run then waits until the clock
+//     reaches the old time again. Crashes and steps back are searched together only with
+//     small steps.
 //
-// The tests put faults in the code explored, one for each thing that it rests on, and
-// the search must find out.
+// The tests put faults into the explored code, one for each part that it needs, and check
+// that the search finds the breach of a guarantee.
 package explore

@@ -259,7 +259,7 @@ func faults() []fault {
 		},
 		{
 			"polls never pause", short,
-			replicaFile, "return min(r.Rules.Guard<<min(r.vain-1, 10), r.Rules.Spacing)", "return 0",
+			replicaFile, "return min(r.Rules.Guard<<min(r.misses-1, 10), r.Rules.Spacing)", "return 0",
 			"work", with(small(1, 0, 2, explore.Loss, explore.Failure), local),
 		},
 		{

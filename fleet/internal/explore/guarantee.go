@@ -9,9 +9,8 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the guarantees.
-
-// A breach is a guarantee that a step breaks; the zero breach is none.
+// A breach is a guarantee that a step breaks, and how. The zero breach means that it breaks
+// none.
 type breach struct{ guarantee, how string }
 
 func (c *change) breaks(guarantee, how string) {
@@ -20,12 +19,13 @@ func (c *change) breaks(guarantee, how string) {
 	}
 }
 
-// mostClaims is how many claims a replica may send in one tick: one that registers a
-// call, one for a run that is due by its answer, one after the end of that run, one as
-// the index says so, and one for each call, hint or fault that comes while another is out.
+// mostClaims returns how many claims a replica may send in one tick: one that registers a
+// call, one for a run that is due according to the answer, one after the end of that run, one
+// because the index says that the key is due, and one for each call, hint or fault while
+// another claim is out.
 func (m *model) mostClaims() int { return 4 + m.Calls + m.Hints + m.Faults }
 
-// checkClaim looks at a claim that the store has applied.
+// checkClaim checks a claim that the store has applied.
 func (c *change) checkClaim(m *message, before *machine.State) {
 	granted := c.store.Token != before.Token
 	remembered := m.applied != nothing && c.now-m.applied <= c.ticks(machine.KeepIDs) && c.ghost.lost == 0
@@ -33,25 +33,26 @@ func (c *change) checkClaim(m *message, before *machine.State) {
 	case remembered && (granted || c.store.Requested != before.Requested):
 		c.breaks("copy", "a copy of a claim registers a call again, or is granted")
 	case remembered && m.claim.ID == before.Owner && c.clock(c.state) < before.Until && m.reply.Token != before.Token:
-		c.breaks("copy", "a claim that was granted is sent again, and its grant is not told")
+		c.breaks("copy", "a granted claim is sent again, and does not get its grant")
 	case granted && c.now-m.sent > m.guard && c.faults[Backward] == 0, granted && m.barred:
-		c.breaks("late", "a claim is granted whose run cannot start")
+		c.breaks("late", "a claim is granted although its run cannot start")
 	}
 }
 
-// checkGrant looks at a new grant.
+// checkGrant checks a new grant.
 func (c *change) checkGrant(m *message) {
 	token := c.store.Token
-	knows := c.ghost.lost == 0 || m.told >= c.ghost.highest || int64(c.clock(c.state)) > c.ghost.highest
+	knows := c.ghost.lost == 0 || m.seenToken >= c.ghost.highest || int64(c.clock(c.state)) > c.ghost.highest
 	switch {
 	case c.ghost.spacing > 0:
 		c.breaks("I1", "a grant follows the last too soon")
 	case knows && token <= c.ghost.highest:
-		c.breaks("I3", "a token is not above all before it")
+		c.breaks("I3", "a token is not higher than all before it")
 	}
 }
 
-// enter notes that the callback of a grant is entered, which was asked for with a policy.
+// enter records that the callback of a grant is entered, and checks it. The policy asked was
+// in force when the claim was sent.
 func (c *change) enter(token int64, asked Policy) {
 	if c.ghost.interval > 0 {
 		if c.ghost.spent == c.ghost.lost {
@@ -65,7 +66,8 @@ func (c *change) enter(token int64, asked Policy) {
 	slices.SortFunc(c.ghost.runs, func(a, b run) int { return cmp.Compare(a.token, b.token) })
 }
 
-// enterHere notes that a callback is entered at p, which covers the calls made there.
+// enterHere records that a callback is entered at p, and checks it. It covers the calls made
+// at p.
 func (c *change) enterHere(p *process) {
 	if p.interval > 0 && c.Local {
 		c.breaks("local", "two runs of a replica start within an interval")
@@ -74,14 +76,14 @@ func (c *change) enterHere(p *process) {
 	p.settled = len(p.calls)
 }
 
-// checkStopped looks at a process that has shut down or closed.
+// checkStopped checks a process that has shut down or closed.
 func (c *change) checkStopped(p *process) {
 	if p.last > max(c.ghost.started, c.ghost.kept) && c.ghost.lost == 0 {
-		c.breaks("I4", "a process shuts down with a call that only it knows of")
+		c.breaks("I4", "a process ends with a call that nobody else knows of")
 	}
 }
 
-// over notes that the callback of a grant has returned.
+// over records that the callback of a grant has returned.
 func (c *change) over(token int64, o machine.Outcome) {
 	c.ghost.runs = slices.Clone(c.ghost.runs)
 	for i := range c.ghost.runs {
@@ -92,7 +94,7 @@ func (c *change) over(token int64, o machine.Outcome) {
 	}
 }
 
-// settle looks at what a replica says of calls, each of which a Do may wait for.
+// settle checks the calls that a replica settles. A Do may wait for each of them.
 func (c *change) settle(p *process, s replica.Settlement) {
 	through := int(s.Through) //nolint:gosec // a few calls are made in all
 	if through > len(p.calls) {
@@ -107,10 +109,10 @@ func (c *change) settle(p *process, s replica.Settlement) {
 func (c *change) settleCall(call int, s replica.Settlement) {
 	switch {
 	case c.ghost.started < call:
-		c.breaks("I4", "a call is taken for covered, and no run has started since")
+		c.breaks("I4", "a call counts as covered, but no run has started since")
 	case !s.Known:
 		if c.ghost.ended < call && c.ghost.lost == 0 {
-			c.breaks("Do", "a call is settled, and no run that covers it has ended")
+			c.breaks("Do", "a call is settled, but no run that covers it has ended")
 		}
 	case !slices.ContainsFunc(c.ghost.runs, func(r run) bool {
 		return r.token == s.Token && r.ended && r.covers >= call && r.outcome == s.Outcome
@@ -119,7 +121,7 @@ func (c *change) settleCall(call int, s replica.Settlement) {
 	}
 }
 
-// checkState looks at where a step has led.
+// checkState checks the state that a step has led to.
 func (c *change) checkState() {
 	holders := 0
 	for _, p := range c.processes {
@@ -129,19 +131,19 @@ func (c *change) checkState() {
 		if v := p.look(); v.Phase == replica.Running && !v.Lost && c.at(c.now) < v.LeaseEnd {
 			holders++
 			if p.denied {
-				c.breaks("I5", "a process was told that its lease is over, and takes it for its own")
+				c.breaks("I5", "a process relies on a lease although it knows that the lease has ended")
 			}
 		}
 	}
 	if holders > 1+c.ghost.lost {
-		c.breaks("I5", "two replicas hold leases")
+		c.breaks("I5", "two replicas rely on leases")
 	}
 	if s := c.store; s.Acknowledged > s.Taken || s.Taken > s.Requested {
 		c.breaks("machine", "generations are not in order")
 	}
 }
 
-// checkEnd looks at a state from which nothing happens any more.
+// checkEnd checks a state in which nothing is left to do.
 func (c *change) checkEnd() {
 	if c.ghost.kept > c.ghost.started {
 		c.breaks("I4", "no run starts for a call that the store knows of")
@@ -150,11 +152,11 @@ func (c *change) checkEnd() {
 		switch {
 		case p.life == gone:
 		case p.last > c.ghost.started:
-			c.breaks("I4", "no run starts for a call of a replica that lives")
+			c.breaks("I4", "no run starts for a call of a live replica")
 		case p.settled < len(p.calls):
 			c.breaks("Do", "a call is never settled")
 		case p.r.Pending():
-			c.breaks("Do", "a replica takes calls for pending for ever")
+			c.breaks("Do", "calls of a replica are pending for ever")
 		}
 	}
 }

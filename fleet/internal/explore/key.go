@@ -11,23 +11,22 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds what makes two states the same: all that decides what may follow.
+// A key contains everything about a state that decides what may follow:
 //
-//   - Instants count from now, and the store's from the store's now. What is longer
-//     ago than anything lasts is just long ago.
-//   - What no longer means anything is left out, such as when a claim was sent that is
-//     not out.
-//   - Tokens below the store's time, which the next will not be near, are told by
-//     their order alone.
-//   - A claim's identifier is told by what the store makes of it, and which other
+//   - Instants count from now, and those of the store's clock from its now. Everything that
+//     is longer ago than anything lasts is equally long ago.
+//   - What has no effect any more is left out, such as when a claim was sent that is not out.
+//   - Tokens below the store's time are represented by their order alone, because no new
+//     token will be near them.
+//   - A claim's identifier is represented by what the store knows of it, and by which other
 //     messages have it.
-//   - Replicas have no names: they are in the order of what is told of them.
-
-// A key stands for all states that are the same. It is a hash: that two different
-// states have the same is less likely than that the memory fails.
+//   - Replicas have no names. Their descriptions are sorted.
+//
+// All states with the same key count as the same. A key is a hash: a collision of two
+// different states is less likely than a memory error.
 type key [2]uint64
 
-// keys makes keys. Its buffers are used again and again.
+// keys makes keys. It reuses its buffers.
 type keys struct {
 	m      *model
 	seeds  [2]maphash.Seed
@@ -84,7 +83,7 @@ func (k *keys) since(at time.Duration) {
 	k.num(int(min(k.m.at(k.s.now)-at, k.m.at(k.m.far))))
 }
 
-// until appends how far off an instant of a replica's clock is, if it has not come yet.
+// until appends how far ahead an instant of a replica's clock is, or 0 if it has passed.
 func (k *keys) until(at time.Duration) { k.num(int(max(0, at-k.m.at(k.s.now)))) }
 
 // stored appends an instant of the store's clock.
@@ -97,14 +96,14 @@ func (k *keys) stored(at machine.Time) {
 	k.num(int(max(at, (now-k.slack()).Add(-k.m.at(k.m.far))) - now))
 }
 
-// ahead appends how far off an instant of the store's clock is, if it has not come yet
-// or could be ahead again.
+// ahead appends how far ahead an instant of the store's clock is. An instant in the past
+// counts only if a step back can put it ahead again.
 func (k *keys) ahead(at machine.Time) {
 	now := k.m.clock(k.s)
 	k.num(int(max(now-k.slack(), at) - now))
 }
 
-// slack is how far the store's clock can be stepped back.
+// slack returns how far the store's clock can still step back.
 func (k *keys) slack() machine.Time {
 	steps := min(k.m.Of[Backward]-k.s.faults[Backward], k.m.mayFail(k.s))
 	if k.s.calm {
@@ -113,7 +112,7 @@ func (k *keys) slack() machine.Time {
 	return machine.Time(0).Add(k.m.at(steps * k.m.Step))
 }
 
-// findTokens finds the tokens that are told by their order.
+// findTokens finds the tokens that are represented by their order.
 func (k *keys) findTokens() {
 	s := k.s
 	k.tokens = append(k.tokens[:0], 0, s.store.Token, s.store.Last.Token, s.ghost.highest)
@@ -125,7 +124,7 @@ func (k *keys) findTokens() {
 			continue
 		}
 		v := p.look()
-		k.tokens = append(k.tokens, v.Seen, p.told)
+		k.tokens = append(k.tokens, v.Seen, p.seenToken)
 		if v.Phase != replica.Idle {
 			k.tokens = append(k.tokens, v.Token)
 		}
@@ -143,7 +142,7 @@ func (k *keys) tokensOf(m *message) {
 	if m == nil {
 		return
 	}
-	k.tokens = append(k.tokens, m.token, m.finish.Token, m.claim.Seen, m.told)
+	k.tokens = append(k.tokens, m.token, m.finish.Token, m.claim.Seen, m.seenToken)
 	if m.at == toReplica {
 		k.tokens = append(k.tokens, m.reply.Token, m.reply.Last.Token)
 	}
@@ -169,7 +168,7 @@ func (k *keys) process(p *process) {
 	v := p.look()
 	k.bits(p.paused, p.again, p.denied && v.Phase == replica.Running, p.woken, p.policy == k.m.Second, p.asked == k.m.Second)
 	k.replica(v)
-	k.token(p.told)
+	k.token(p.seenToken)
 	k.message(p.main)
 	k.message(p.renew)
 	if v.Phase == replica.Running {
@@ -217,7 +216,7 @@ func (k *keys) replica(v *replica.View) {
 	if v.Polling {
 		k.until(v.PollAt)
 	}
-	k.num(min(v.Vain, k.m.far))
+	k.num(min(v.Misses, k.m.far))
 	k.num(int(v.Phase))
 	if v.Phase != replica.Idle {
 		k.token(v.Token)
@@ -251,7 +250,7 @@ func (k *keys) finish(f *machine.Finish) {
 	k.num(f.Failures)
 }
 
-// message appends m, but for which other messages have its identifier.
+// message appends m, but not which other messages have its identifier.
 func (k *keys) message(m *message) {
 	if m == nil {
 		k.num(-1)
@@ -259,7 +258,7 @@ func (k *keys) message(m *message) {
 	}
 	k.num(int(m.kind))
 	k.num(int(m.at))
-	k.bits(m.vain && k.m.Local)
+	k.bits(m.failed && k.m.Local)
 	if m.at != lost {
 		k.num(max(0, k.m.deadline(m)-k.s.now))
 		k.bits(m.slow)
@@ -293,7 +292,7 @@ func (k *keys) claim(m *message) {
 	k.num(int(min(c.Age, k.m.at(k.m.far))))
 	k.stored(c.By)
 	k.token(c.Seen)
-	k.token(m.told)
+	k.token(m.seenToken)
 	k.num(m.call)
 	k.num(k.seenAgo(m))
 	k.identifier(c.ID, k.s.store)
@@ -314,20 +313,20 @@ func (k *keys) claim(m *message) {
 	}
 }
 
-// seenAgo returns how long ago the store has seen m for the first time.
+// seenAgo returns how long ago the store saw m for the first time.
 func (k *keys) seenAgo(m *message) int {
 	switch {
 	case m.applied == nothing:
 		return nothing
-	case k.remembers():
+	case k.forgets():
 		return min(k.s.now-m.applied, k.m.ticks(machine.KeepIDs)+1)
 	default:
 		return 0
 	}
 }
 
-// remembers reports whether identifiers of claims are forgotten in the end.
-func (k *keys) remembers() bool { return k.m.Tick >= machine.KeepIDs/100 }
+// forgets reports whether a search can last so long that the store forgets claims.
+func (k *keys) forgets() bool { return k.m.Tick >= machine.KeepIDs/100 }
 
 // identifier appends what s knows of id.
 func (k *keys) identifier(id string, s *machine.State) {
@@ -336,7 +335,7 @@ func (k *keys) identifier(id string, s *machine.State) {
 	switch {
 	case at < 0:
 		k.num(-1)
-	case k.remembers():
+	case k.forgets():
 		k.stored(s.IDs[at].At)
 	default:
 		k.num(0)
@@ -350,7 +349,7 @@ func (k *keys) ending(e *machine.Ending) {
 	k.bits(e.Outcome.Failed)
 }
 
-// sortedCopies appends the copies in the order of what is told of them.
+// sortedCopies appends the copies, sorted by their descriptions.
 func (k *keys) sortedCopies(to []byte) []byte {
 	if len(k.s.copies) == 0 {
 		return to
@@ -359,9 +358,9 @@ func (k *keys) sortedCopies(to []byte) []byte {
 	for i, m := range k.s.copies {
 		k.buffer = nil
 		c := *m
-		c.came, c.left, c.slow = k.s.now, k.s.now, false // are of no account
+		c.came, c.left, c.slow = k.s.now, k.s.now, false // have no effect
 		k.message(&c)
-		k.num(k.twin(m))
+		k.num(k.original(m))
 		for _, other := range k.s.copies[:i] {
 			k.bits(m.kind == claiming && other.claim.ID == m.claim.ID)
 		}
@@ -374,8 +373,8 @@ func (k *keys) sortedCopies(to []byte) []byte {
 	return to
 }
 
-// twin returns which process has the claim out that m is a copy of.
-func (k *keys) twin(m *message) int {
+// original returns the process that has the original of m out.
+func (k *keys) original(m *message) int {
 	if m.kind != claiming {
 		return nothing
 	}
@@ -385,7 +384,7 @@ func (k *keys) twin(m *message) int {
 	})
 }
 
-// rest appends what belongs to no process.
+// rest appends everything that belongs to no process.
 func (k *keys) rest() {
 	s, g := k.s, &k.s.ghost
 	k.machine(s.store)
@@ -412,7 +411,7 @@ func (k *keys) rest() {
 	k.num(g.spent)
 	k.token(g.highest)
 	for _, r := range g.runs {
-		if _, told := slices.BinarySearch(k.tokens, r.token); told {
+		if _, known := slices.BinarySearch(k.tokens, r.token); known {
 			k.token(r.token)
 			k.num(r.covers)
 			k.bits(r.ended, r.outcome.Failed)

@@ -2,16 +2,14 @@ package explore
 
 import "github.com/throttle-go/throttle/fleet/internal/replica"
 
-// This file holds which moves a state permits, always in the same order.
-
-// moves are what a state permits.
+// moves lists the moves that a state permits, always in the same order.
 type moves struct {
 	m    *model
 	s    *state
 	list []move
 }
 
-// find finds the moves from s. Those found before are forgotten.
+// find returns the moves from s. The slice is valid until the next find.
 func (x *moves) find(s *state) []move {
 	x.s, x.list = s, x.list[:0]
 	for i, p := range s.processes[:x.m.Replicas] {
@@ -62,7 +60,7 @@ func (x *moves) ofRun(i int, p *process) {
 	case replica.Running:
 		x.add(End, i, 0)
 		if v.Lost || p.life == closed {
-			x.add(EndBroken, i, 0)
+			x.add(EndInterrupted, i, 0)
 		} else if x.m.may(x.s, Failure) {
 			for of := range len(x.m.Retries) + 1 {
 				x.add(EndFailed, i, of)
@@ -75,7 +73,7 @@ func (x *moves) ofRun(i int, p *process) {
 func (x *moves) ofLocalRun(i int, p *process) {
 	switch p.local.at {
 	case noRun:
-		if x.m.Local && p.life == open && p.main != nil && p.main.vain {
+		if x.m.Local && p.life == open && p.main != nil && p.main.failed {
 			if planned, _ := p.r.Clone().PlanLocal(x.m.at(x.s.now)); planned {
 				x.add(PlanLocal, i, 0)
 			}
@@ -126,7 +124,7 @@ func (x *moves) ofMain(i int, p *process) {
 	switch m.at {
 	case toStore:
 		x.add(ArriveMain, i, 0)
-		if m.left == x.s.now { // later is the same
+		if m.left == x.s.now { // a later copy makes no difference
 			x.fail(Copy, CopyMain, i)
 		}
 	case toReplica:
@@ -145,7 +143,8 @@ func (x *moves) ofMain(i int, p *process) {
 	}
 }
 
-// ofRenewal is for a renewal, which is not sent again: the next will do.
+// ofRenewal adds the moves of a renewal. It is not sent again, because the next renewal
+// replaces it.
 func (x *moves) ofRenewal(i int, p *process) {
 	m := p.renew
 	if m == nil {
@@ -176,7 +175,7 @@ func (x *moves) ofStore() {
 	x.fail(Forward, StepForward, 0)
 }
 
-// timeMayPass reports whether nothing has used up its time.
+// timeMayPass reports whether nothing must happen in this tick any more.
 func (x *moves) timeMayPass() bool {
 	for _, p := range x.s.processes {
 		if p.life != gone && (x.due(p, p.main) || x.due(p, p.renew) || !p.paused && x.busy(p)) {
@@ -198,7 +197,7 @@ func (x *moves) due(p *process, m *message) bool {
 	}
 }
 
-// deadline is when m goes on at the latest.
+// deadline returns the last tick at which out may go on.
 func (m *model) deadline(out *message) int {
 	if out.slow {
 		return out.came + m.Slow

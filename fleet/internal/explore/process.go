@@ -7,10 +7,9 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the steps of a process: it drives its replica as a Throttler of
-// package fleet does.
+// A process drives its replica as a Throttler of package fleet does.
 
-// join puts a new replica in process i, which knows the store's time and nothing else.
+// join puts a new replica in process i. It knows the store's time and nothing else.
 func (m *model) join(s *state, i int) {
 	p := &process{life: open, r: new(replica.Replica), policy: m.first}
 	p.r.Rules = m.rules(m.first)
@@ -22,10 +21,10 @@ func (m *model) rules(p Policy) replica.Rules {
 	return replica.Rules{Guard: m.at(p.Guard), Spacing: m.at(p.spacing()), Lease: m.at(m.Lease)}
 }
 
-// own makes a step of p's own.
+// own makes a step of p alone.
 func (c *change) own(mv move, p *process) {
 	now := c.at(c.now)
-	switch mv.step { //nolint:exhaustive // the others are not a process's own
+	switch mv.step { //nolint:exhaustive // the others are not steps of a process alone
 	case Call:
 		c.made++
 		c.call(p, func() { p.r.Call(now) })
@@ -39,7 +38,7 @@ func (c *change) own(mv move, p *process) {
 		p.r.End(machine.Finish{})
 	case EndFailed:
 		c.fail(p, mv.of)
-	case EndBroken:
+	case EndInterrupted:
 		p.again = false
 		p.r.GiveBack()
 	case PlanLocal:
@@ -55,12 +54,12 @@ func (c *change) own(mv move, p *process) {
 		c.call(p, func() { p.r.EndLocal(now, true) })
 	case Look:
 		c.hints++
-		p.r.Suppose(now, c.clock(c.state))
-		p.r.Notice(now)
+		p.r.EstimateClock(now, c.clock(c.state))
+		p.r.SchedulePoll(now)
 	case Wake:
 		c.hints++
 		p.woken = false
-		p.r.Notice(now)
+		p.r.SchedulePoll(now)
 	case SetPolicy:
 		p.policy = c.Second
 		p.r.Rules = c.rules(p.policy)
@@ -69,7 +68,7 @@ func (c *change) own(mv move, p *process) {
 	case Close:
 		p.life = closed
 		c.cancel(p)
-		p.r.Discharge()
+		p.r.Stop()
 	case AnswerMain:
 		c.answer(p)
 	case AnswerRenewal:
@@ -91,8 +90,9 @@ func (c *change) call(p *process, call func()) {
 	c.joined(p)
 }
 
-// joined notes that p takes for registered what the store has not been told of, if that
-// is so: it joins what is pending there, unless the store has lost that.
+// joined records that the store has p's newest call if p counts it as registered without
+// sending it. Such a call joins what is pending in the store, unless the store has lost
+// that.
 func (c *change) joined(p *process) {
 	if v := p.r.View(); v.Pending && !v.Dirty && !v.Out && c.ghost.lost == 0 {
 		c.ghost.kept = max(c.ghost.kept, p.last)
@@ -104,7 +104,7 @@ func (c *change) cancel(p *process) {
 	p.settled, p.last = len(p.calls), 0
 }
 
-// begin begins the run that was granted to p, if it is not too late.
+// begin begins the run that was granted to p, unless it is too late.
 func (c *change) begin(p *process) {
 	token, _, begun := p.r.Begin(c.at(c.now))
 	if !begun {
@@ -134,7 +134,7 @@ func (c *change) fail(p *process, of int) {
 	p.r.End(f)
 }
 
-// answer lets p hear the answer to what is out.
+// answer gives p the answer to its message.
 func (c *change) answer(p *process) {
 	m, now := p.main, c.at(c.now)
 	p.main = nil
@@ -142,13 +142,13 @@ func (c *change) answer(p *process) {
 		p.r.Finished(now, m.finished)
 		return
 	}
-	p.told = max(p.told, m.reply.Token, m.reply.Last.Token)
+	p.seenToken = max(p.seenToken, m.reply.Token, m.reply.Last.Token)
 	start, settled := p.r.Answer(now, m.reply)
 	if start && p.life == closed {
 		p.r.GiveBack()
 	}
 	if p.life == closed {
-		return // nobody waits any more
+		return // no Do waits any more
 	}
 	for _, s := range settled {
 		c.settle(p, s)
@@ -158,14 +158,14 @@ func (c *change) answer(p *process) {
 	}
 }
 
-// proceed lets process i do what it wants to do at once. That is part of the step which
-// made it want that, as nobody can tell the two apart.
+// proceed makes process i do what it wants to do at once. This is part of the step that made
+// it want that, because no other process can see a state in between.
 func (c *change) proceed(i int) {
 	p := c.processes[i]
 	if p.life == gone || p.paused {
 		return
 	}
-	if p.hopeless() {
+	if p.pointless() {
 		p = c.process(i)
 		p.main = nil
 		p.r.Abandon(c.at(c.now))
@@ -176,14 +176,14 @@ func (c *change) proceed(i int) {
 			c.send(p, c.wants(p))
 		}
 	}
-	if p.life != open && p.main == nil && p.r.Quiet() {
+	if p.life != open && p.main == nil && p.r.Synced() {
 		c.checkStopped(p)
 		c.processes[i] = new(process)
 	}
 }
 
-// hopeless reports whether it is no use to send what is out again.
-func (p *process) hopeless() bool {
+// pointless reports whether it is useless to send p's message again.
+func (p *process) pointless() bool {
 	return p.main != nil && p.main.kind == claiming && p.main.at == lost &&
 		(p.life == closed || p.life == draining && !p.r.Pending())
 }
@@ -234,7 +234,7 @@ func (c *change) sendClaim(p *process) {
 	c.claims++
 	p.main = c.message(claiming)
 	p.main.claim = p.r.SendClaim(c.at(c.now), strconv.Itoa(c.claims))
-	p.main.guard, p.main.told = p.policy.Guard, p.told
+	p.main.guard, p.main.seenToken = p.policy.Guard, p.seenToken
 	p.main.barred = p.r.View().Phase != replica.Idle || p.local.at != noRun || c.Local && p.interval > 0
 	if p.main.claim.New || p.main.claim.Age >= 0 {
 		p.main.call = p.last

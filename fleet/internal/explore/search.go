@@ -1,12 +1,9 @@
 package explore
 
-// This file holds the search, breadth first, so that the first breach found is one
-// with the fewest steps.
-
-// A Result is what a search has found.
+// A Result is the result of a search.
 type Result struct {
-	States      int // that were visited
-	Calm        int // beside them, once all was calm
+	States      int // how many states were visited
+	Calm        int // how many more were visited once all was calm
 	Transitions int
 	Steps       [StepCount]int // how often each step was taken
 	Breach      *Breach        // nil if every guarantee holds
@@ -14,32 +11,33 @@ type Result struct {
 
 // A Breach is a guarantee that does not hold.
 type Breach struct {
-	Guarantee string // I1 to I5, or what else is promised
+	Guarantee string // I1 to I5, or another name from the package comment
 	How       string
 	Path      []Line // from the first state
 }
 
 // search is a search under way.
 type search struct {
-	m       *model
-	keys    *keys
-	seen    map[key]struct{}
-	origins []origin
-	calm    map[key]int // states once all is calm, by the turn of calmDown that came there
-	calmed  int         // how many turns there were
+	m        *model
+	keys     *keys
+	seen     map[key]struct{}
+	origins  []origin
+	calm     map[key]int // states once all is calm: by which call of calmDown each was reached first
+	calmRuns int         // how many calls of calmDown there were
 	Result
 }
 
-// An origin is which state a state was reached from, and by which of its moves.
+// An origin records from which state a state was reached, and by which of its moves.
 type origin struct{ from, move uint32 }
 
-// A visit is a state that is to be looked at.
+// A visit is a state to visit.
 type visit struct {
 	state *state
 	index uint32 // in origins
 }
 
-// Search visits every state of c, or stops at the first breach.
+// Search visits every state of c, or stops at the first breach. It searches breadth first, so
+// that no breach has fewer steps than the one it finds.
 func Search(c Configuration) Result {
 	m := newModel(c)
 	x := &search{m: m, keys: newKeys(m), seen: map[key]struct{}{}, calm: map[key]int{}}
@@ -66,7 +64,7 @@ func (x *search) run() {
 	}
 }
 
-// visit looks at a state, and appends the new ones that it leads to.
+// visit visits a state, and appends the new states that it leads to.
 func (x *search) visit(v visit, list *moves, next []visit) []visit {
 	if x.m.settled(v.state) {
 		if b := x.calmDown(v.state, nil); b.guarantee != "" {

@@ -8,63 +8,60 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the state of the model: the store, the processes with their
-// replicas, the messages on their way, and what the guarantees are judged by.
-
 const (
 	maxReplicas = 3
 
-	// beginning is the store's time at tick 0, in ticks: late enough for every step
-	// back.
+	// beginning is the store's time at tick 0, in ticks. It is so late that every step back
+	// leads to a positive time.
 	beginning = 1000
 
 	// nothing is no tick.
 	nothing = -1
 )
 
-// A state shares what it points to with the states around it. Who changes some of that
-// takes a copy first: see process and storeToChange.
+// A state is a state of the model: the store, the processes with their replicas, the messages
+// on their way, and the ghost. Neighboring states share what they point to. Code that
+// changes some of that copies it first, see process and storeToChange.
 type state struct {
 	now    int // ticks since the beginning
 	offset int // of the store's clock
 
 	store    *machine.State
-	snapshot *machine.State // what a rollback goes back to; nil if none was taken
-	copies   []*message     // that will arrive some time, in any order
+	snapshot *machine.State // a rollback goes back to it; nil if none was taken
+	copies   []*message     // copies that will arrive some time, in any order
 
 	processes [maxReplicas]*process
 
-	claims int // that were sent, for their identifiers
-	made   int // calls
-	hints  int // that were taken
+	claims int // how many claims were sent; numbers their identifiers
+	made   int // how many calls were made
+	hints  int // how many hints were used
 	faults [KindCount]int
 	calm   bool // nothing goes wrong any more, and nobody calls
 
 	ghost ghost
 }
 
-// A ghost is what no code knows but the guarantees speak of. Calls are numbered as
-// they are made, from 1, and those are calls too by which failed runs without a grant
-// are repeated.
+// A ghost contains what the guarantees need to know and no code knows. Calls are numbered from
+// 1 in the order in which they are made. The repetition of a failed local run is a call, too.
 type ghost struct {
 	calls   int
 	started int // calls up to this one were made before a run started
 	ended   int // calls up to this one were made before a run started that has ended
 	kept    int // the newest call that the store knows of
-	keptOld int // the same of the snapshot
+	keptOld int // the newest call that the snapshot knows of
 
 	spacing  int // ticks of the store's clock until a grant may follow
 	interval int // ticks until a run may start
-	lost     int // how often the store has lost state, or was stepped forward
-	spent    int // how many starts too early that has excused
+	lost     int // how often the store has lost state or its clock stepped forward
+	spent    int // how many early starts these have excused
 	highest  int64
 	runs     []run // in the order of their tokens
 }
 
-// A run is what became of a grant whose callback was entered.
+// A run is a grant whose callback was entered.
 type run struct {
 	token   int64
-	covers  int // the last call made before
+	covers  int // the last call made before the run started
 	ended   bool
 	outcome machine.Outcome
 }
@@ -74,29 +71,29 @@ type process struct {
 	life   life
 	paused bool
 	r      *replica.Replica
-	view   *replica.View // of r; nil if it was not asked for
+	view   *replica.View // of r; nil until look makes it
 
 	main  *message // the claim or the finish that is out; nil if none is
-	renew *message
-	woken bool // somebody's run has ended in this tick, and that was heard here
+	renew *message // the renewal that is out; nil if none is
+	woken bool     // a run has ended in this tick, and the store has notified the process
 
 	began   int  // when the callback was entered
-	again   bool // the last run that has ended asked for a retry
+	again   bool // the last run that ended asked for a retry
 	local   localRun
-	claimed int    // claims sent in this tick
+	claimed int    // how many claims were sent in this tick
 	policy  Policy // in force
-	asked   Policy // that of the last claim
+	asked   Policy // in force when the last claim was sent
 
 	// Ghosts.
-	calls    []int // the numbers of its calls
-	settled  int   // how many of them are
-	last     int   // its newest call that was not cancelled; 0 if there is none
-	interval int   // ticks until a run may start here
-	told     int64 // the highest token that it was told of
-	denied   bool  // it was told that the lease of its run is over
+	calls     []int // the numbers of its calls
+	settled   int   // how many of them are settled
+	last      int   // its newest call that was not canceled; 0 if there is none
+	interval  int   // ticks until a run may start here
+	seenToken int64 // the highest token in the replies that it received
+	denied    bool  // a reply said that the lease of its run has ended
 }
 
-// A life is a phase of a process.
+// A life is the phase of a process.
 type life uint8
 
 const (
@@ -120,32 +117,32 @@ const (
 	entered
 )
 
-// A message is on its way, or its answer is. It does not change.
+// A message is on its way, or its answer is. A message is immutable.
 type message struct {
-	kind messageKind
-	at   place
-	slow bool
-	vain bool // an attempt has failed, or takes too long
-	sent int  // for the first time
-	left int  // for the last time
-	came int  // to at
+	kind   messageKind
+	at     place
+	slow   bool
+	failed bool // an attempt has failed, or takes too long
+	sent   int  // when it was first sent
+	left   int  // when it was last sent
+	came   int  // when it came to at
 
 	claim  machine.Claim
 	guard  int // of the claim
 	finish machine.Finish
-	token  int64 // to be renewed
+	token  int64 // to renew
 
 	reply    machine.Reply
 	finished machine.Finished
-	held     bool
+	held     bool // the answer to a renewal
 
-	again bool // ghost: a finish asks for a retry
+	again bool // ghost: the finish asks for a retry
 
 	// Ghosts of a claim.
-	told    int64 // that of its process, when it was sent
-	barred  bool  // a run could not start when it was sent
-	call    int   // the newest call that it speaks for; 0 if there is none
-	applied int   // when the store has seen it for the first time; nothing if it has not
+	seenToken int64 // of its process when it was sent
+	barred    bool  // no run could start when it was sent
+	call      int   // the newest call that it covers; 0 if there is none
+	applied   int   // when the store first saw it; nothing if it has not
 }
 
 type messageKind uint8
@@ -162,15 +159,15 @@ type place uint8
 const (
 	toStore   place = iota
 	toReplica       // the answer
-	lost            // one of the two was lost
+	lost            // the message or its answer was lost
 )
 
-// A model is a configuration and what follows from it.
+// A model is a configuration and values that follow from it.
 type model struct {
 	Configuration
 	first   Policy
-	longest int // spacing, lease or delay of a retry
-	far     int // what is longer ago is as long ago as can be told
+	longest int // the longest spacing, lease or delay of a retry
+	far     int // instants that are longer ago than this have the same effect
 }
 
 func newModel(c Configuration) *model {
@@ -198,19 +195,19 @@ func (m *model) start() *state {
 	return s
 }
 
-// at returns the instant of a tick on the clocks of replicas, or how long so many are.
+// at returns the instant of a tick on the replicas' clocks, or the length of so many ticks.
 func (m *model) at(tick int) time.Duration { return time.Duration(tick) * m.Tick }
 
 // ticks returns how many ticks d is.
 func (m *model) ticks(d time.Duration) int { return int(d / m.Tick) }
 
-// clock returns the store's time. To lose state takes the store a microsecond: no two
-// grants are in the same one.
+// clock returns the store's time. A loss of state takes a microsecond, so that no two grants
+// are in the same microsecond.
 func (m *model) clock(s *state) machine.Time {
 	return machine.Time(s.ghost.lost).Add(m.at(beginning + s.now + s.offset))
 }
 
-// mayFail reports how many faults may still happen.
+// mayFail returns how many faults may still happen.
 func (m *model) mayFail(s *state) int {
 	left := m.Faults
 	for _, n := range s.faults {
@@ -222,7 +219,7 @@ func (m *model) mayFail(s *state) int {
 // may reports whether a fault of kind k may happen.
 func (m *model) may(s *state, k Kind) bool { return m.mayFail(s) > 0 && s.faults[k] < m.Of[k] }
 
-// process returns process i, to be changed.
+// process returns a copy of process i that may be changed, and puts it in s.
 func (s *state) process(i int) *process {
 	p := *s.processes[i]
 	if p.r != nil {
@@ -233,7 +230,7 @@ func (s *state) process(i int) *process {
 	return &p
 }
 
-// look returns what p's replica is. It must not be changed after that.
+// look returns a view of p's replica, which must not be changed after that.
 func (p *process) look() *replica.View {
 	if p.view == nil {
 		v := p.r.View()
@@ -242,7 +239,7 @@ func (p *process) look() *replica.View {
 	return p.view
 }
 
-// storeToChange returns the store's state, to be changed.
+// storeToChange returns a copy of the store's state that may be changed, and puts it in s.
 func (s *state) storeToChange() *machine.State {
 	c := *s.store
 	c.IDs = slices.Clone(c.IDs)
@@ -250,7 +247,7 @@ func (s *state) storeToChange() *machine.State {
 	return s.store
 }
 
-// moved returns m at another place, to which it came at now.
+// moved returns a copy of m that came to another place at now.
 func (m *message) moved(to place, now int) *message {
 	c := *m
 	c.at, c.came = to, now

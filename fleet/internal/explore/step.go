@@ -1,19 +1,17 @@
 package explore
 
-// This file holds the kinds of steps.
-
 // A Step is a kind of step.
 type Step uint8
 
-// The steps: first those of a process of its own, then those of its messages, what
-// befalls it, and those of the store and the clock.
+// The steps: first those of a process alone, then those of its messages, then what happens to
+// processes, the store and the clock.
 const (
 	Call Step = iota
 	Cancel
 	Begin
 	End
 	EndFailed
-	EndBroken // as its context was cancelled
+	EndInterrupted // its context was canceled
 	PlanLocal
 	BeginLocal
 	EndLocal
@@ -27,7 +25,7 @@ const (
 	AnswerRenewal
 	lastOwn
 
-	ArriveMain // a claim or a finish; renewals go beside it
+	ArriveMain // main is the claim or the finish that is out
 	LoseMain
 	CopyMain
 	SlowMain
@@ -54,22 +52,22 @@ const (
 
 func (s Step) String() string {
 	return [StepCount]string{
-		Call: "calls", Cancel: "cancels", Begin: "begins", End: "ends", EndFailed: "fails", EndBroken: "breaks off",
+		Call: "calls", Cancel: "cancels", Begin: "begins", End: "ends", EndFailed: "fails", EndInterrupted: "is interrupted",
 		PlanLocal: "plans a local run", BeginLocal: "begins locally", EndLocal: "ends locally",
 		EndLocalFailed: "fails locally", Look: "looks at the index", Wake: "is woken",
 		SetPolicy: "sets the policy", Shutdown: "shuts down", Close: "closes",
-		AnswerMain: "hears", AnswerRenewal: "hears of its lease",
-		ArriveMain: "is heard", LoseMain: "is not heard", CopyMain: "is copied", SlowMain: "is slow",
-		Resend: "sends again", ArriveRenewal: "renews", LoseRenewal: "does not renew",
-		CopyRenewal: "renewal is copied", SlowRenewal: "renewal is slow", ArriveCopy: "copy is heard",
+		AnswerMain: "gets an answer", AnswerRenewal: "gets its renewal's answer",
+		ArriveMain: "reaches the store", LoseMain: "loses its message", CopyMain: "has its message copied", SlowMain: "has a slow message",
+		Resend: "sends again", ArriveRenewal: "renews", LoseRenewal: "loses its renewal",
+		CopyRenewal: "has its renewal copied", SlowRenewal: "has a slow renewal", ArriveCopy: "copy arrives",
 		PauseProcess: "pauses", ResumeProcess: "resumes", CrashProcess: "crashes", JoinProcess: "joins",
 		WipeStore: "is wiped", TakeSnapshot: "is saved", RollBack: "is rolled back",
 		StepBack: "clock steps back", StepForward: "clock steps forward", Tick: "tick",
 	}[s]
 }
 
-// A move is a step from one state to another. What of says depends on the step: the
-// copy, or how a run fails.
+// A move is a step from one state to another. The meaning of of depends on the step: the index
+// of the copy, or how a run fails.
 type move struct {
 	step Step
 	who  int

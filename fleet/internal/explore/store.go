@@ -6,16 +6,13 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the steps of the store, which applies messages to the machine, and
-// loses its state or its time.
-
 // due reports whether the store's index says that the key is due.
 func (m *model) due(s *state) bool {
 	due, pending := s.store.Due()
 	return pending && due <= m.clock(s)
 }
 
-// arrive lets the store apply m, and returns the answer.
+// arrive makes the store apply m, and returns the answer.
 func (c *change) arrive(m *message) *message {
 	answer := m.moved(toReplica, c.now)
 	switch m.kind {
@@ -26,7 +23,7 @@ func (c *change) arrive(m *message) *message {
 	case renewing:
 		answer.held = c.storeToChange().Renew(c.clock(c.state), m.token)
 		if answer.held && m.token != c.store.Token {
-			c.breaks("I5", "a lease is prolonged that is not the key's")
+			c.breaks("I5", "a lease is renewed that does not hold the key")
 		}
 	}
 	return answer
@@ -53,7 +50,7 @@ func (c *change) claim(m *message) {
 	}
 }
 
-// applied notes for all copies of m that the store has seen it.
+// applied records in all copies of m that the store has seen it.
 func (c *change) applied(m *message) {
 	same := func(other *message) bool {
 		return other != nil && other.kind == claiming && other.claim.ID == m.claim.ID
@@ -100,7 +97,7 @@ func (c *change) finish(m *message) {
 	}
 }
 
-// loseState notes that the store has lost state.
+// loseState records that the store has lost state.
 func (c *change) loseState() {
 	c.ghost.lost++
 	c.ghost.spacing = 0

@@ -8,32 +8,29 @@ import (
 	"github.com/throttle-go/throttle/fleet/internal/replica"
 )
 
-// This file holds how a path is printed.
-
-// A Line is a step and where it led.
+// A Line describes a step and the state that it led to.
 type Line struct {
 	Tick  int
-	Clock int // the store's, less what it was at tick 0
+	Clock int // ticks of the store's clock since tick 0
 	What  string
 	Then  string
 }
 
-// breach returns the breach b of a move from a state that was visited.
+// breach returns the breach b by the move mv from v.
 func (x *search) breach(v visit, mv move, b breach) *Breach {
 	path := x.path(v)
 	to, _ := x.m.after(v.state, mv)
 	return &Breach{b.guarantee, b.how, append(path, x.m.line(to, mv))}
 }
 
-// calmBreach returns the breach b of what follows a state that was visited, once all is
-// calm.
+// calmBreach returns the breach b by the steps that follow v once all is calm.
 func (x *search) calmBreach(v visit, b breach) *Breach {
 	path := append(x.path(v), Line{Tick: v.state.now, Clock: v.state.now + v.state.offset, What: "all is calm"})
 	x.calmDown(v.state, func(s *state, mv move) { path = append(path, x.m.line(s, mv)) })
 	return &Breach{b.guarantee, b.how, path}
 }
 
-// path returns the steps to a state that was visited.
+// path returns the steps to v.
 func (x *search) path(v visit) []Line {
 	var choices []uint32
 	for at := v.index; at != 0; at = x.origins[at].from {
@@ -50,14 +47,14 @@ func (x *search) path(v visit) []Line {
 	return path
 }
 
-// line tells of mv, which led to s.
+// line describes mv, which led to s.
 func (m *model) line(s *state, mv move) Line {
 	return Line{s.now, s.now + s.offset, m.what(mv), m.describe(s)}
 }
 
 func (m *model) what(mv move) string {
 	who := letter(mv.who)
-	switch mv.step { //nolint:exhaustive // the others are told by their names
+	switch mv.step { //nolint:exhaustive // the names of the others are enough
 	case Tick:
 		return mv.step.String()
 	case WipeStore, TakeSnapshot, RollBack, StepBack, StepForward:
@@ -75,7 +72,7 @@ func (m *model) what(mv move) string {
 // letter names process i.
 func letter(i int) string { return "ABC"[i : i+1] }
 
-// describe tells what of s matters to most paths.
+// describe returns the parts of s that matter to most readers.
 func (m *model) describe(s *state) string {
 	st, now := s.store, m.clock(s)
 	parts := []string{fmt.Sprintf("store %d/%d/%d next %d", st.Requested, st.Acknowledged, st.Taken, m.ticks(st.Next.Sub(now)))}

@@ -1,7 +1,9 @@
-// Package replica holds what one process knows of one key of a fleet's throttle, and
-// decides what it does next: the client's side of package machine, and like that a
-// pure state machine, with no clock, no lock, and no input or output. Package fleet
-// drives it; a model check explores all it can do.
+// Package replica keeps what one process knows of one key of a fleet's throttle, and
+// decides what the process does next. It is the client's side of package machine. Like
+// machine, it is a pure state machine: it has no clock and no lock, and does no I/O.
+// Package fleet drives it, and package explore searches everything it can do.
+//
+// Instants are durations since some origin on the process's monotonic clock.
 package replica
 
 import (
@@ -11,79 +13,77 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the state of a replica, and what changes it. Instants are
-// durations since some origin on the process's monotonic clock.
-
 // Never is later than any instant.
 const Never time.Duration = 1<<63 - 1
 
-// Rules are what a replica is told about its key.
+// Rules are the settings of a replica.
 type Rules struct {
-	Guard time.Duration // how long the reply to a claim may take for a grant to be used
+	Guard time.Duration // how long the reply to a claim may take for its grant to be used
 
-	// For the claims. Spacing includes Guard.
+	// The replica copies these into its claims. Spacing includes Guard.
 	Spacing, Lease time.Duration
 	Policy         string
 }
 
-// A Replica is the state. Its zero value, with Rules, has neither calls nor a run.
+// A Replica is the state of one replica. With Rules set, its zero value is ready for use: it
+// has no calls and no run.
 type Replica struct {
 	Rules Rules
 
-	calls   uint64        // how many were made
+	calls   uint64        // how many calls were made
 	pending bool          // a call is not known to be covered
-	newest  time.Duration // when the newest call was made; of meaning while pending
+	newest  time.Duration // when the newest call was made; valid while pending
 	dirty   bool          // a call is not known to be registered in the store
 
-	out       bool          // a claim is out: it was sent, and not answered yet
+	out       bool          // a claim is out: it was sent and not answered yet
 	claim     machine.Claim // the claim that is out
-	sent      time.Duration // when that was first sent
-	sentCalls uint64        // calls when it was sent
-	guard     time.Duration // Rules.Guard when it was sent, as Rules may change
+	sent      time.Duration // when that claim was first sent
+	sentCalls uint64        // how many calls had been made then
+	guard     time.Duration // Rules.Guard at that time; Rules may have changed since
 
-	holdUntil time.Duration // until then, calls join what is pending in the store
+	holdUntil time.Duration // until then, new calls join what is pending in the store
 	pollAt    time.Duration
 	polling   bool // a poll is due at pollAt
-	vain      int  // polls in a row that were answered with "due now" and no grant
+	misses    int  // how many polls in a row were answered "due now" without a grant
 
 	phase    phase
-	token    int64         // of the grant
-	failures int           // runs in a row that failed before it
-	renewAt  time.Duration // when to renew the lease
-	leaseEnd time.Duration // when the lease ends for all that is known here
-	lost     bool          // it has ended, and that was told
-	finish   machine.Finish
+	token    int64          // of the grant
+	failures int            // how many runs in a row had failed before it
+	renewAt  time.Duration  // when to renew the lease
+	leaseEnd time.Duration  // until when the lease is certain to hold
+	lost     bool           // the lease may have ended, and the run's context was canceled
+	finish   machine.Finish // the finish to send while finishing
 
 	local     bool          // a run without a grant is planned or active
-	notBefore time.Duration // neither such a run nor a grant comes before
+	notBefore time.Duration // no run, with or without a grant, may start before this
 
-	seen     int64        // highest token seen
-	storeNow machine.Time // the store's time in the last reply; 0 if none came yet
-	storeAt  time.Duration
+	seen     int64         // highest token seen
+	storeNow machine.Time  // the store's time in the last reply; 0 if no reply came yet
+	storeAt  time.Duration // when that reply came
 
-	registered []registration // of calls that are not known to be covered, in order
+	registered []registration // calls that are not known to be covered, in order
 }
 
-// A registration says that the calls up to Through, beyond the one before, are
-// covered once generation is acknowledged.
+// A registration records that a run covers the calls up to through, from where the previous
+// registration ends, once the store has acknowledged generation.
 type registration struct {
 	through    uint64
 	generation int64
 }
 
-// A phase is where a grant stands.
+// A phase is how far a grant has come.
 type phase uint8
 
 const (
-	idle      phase = iota // there is none
-	granted                // the run is to begin, and has not
-	running                // the callback has been entered, and not returned
-	finishing              // the store has not been told yet that it has returned, or was not entered
+	idle      phase = iota // there is no grant
+	granted                // the run has not begun yet
+	running                // the callback has been entered and has not returned
+	finishing              // the finish has not been answered yet
 )
 
-// A Settlement says that the calls up to Through, beyond those settled before, were
-// covered by a run of another replica that has ended. Known is set if Token and Outcome
-// are that run's.
+// A Settlement reports that a run of another replica, which has ended, covered the calls up
+// to Through that were not settled before. Known is set if Token and Outcome are those of
+// that run.
 type Settlement struct {
 	Through uint64
 	Known   bool
@@ -100,14 +100,14 @@ func (r *Replica) Call(now time.Duration) uint64 {
 		return r.calls
 	}
 	r.register(r.calls, r.registered[len(r.registered)-1].generation)
-	if !r.polling { // the calls before were forgotten while the claim was out
-		r.Notice(max(r.holdUntil, r.notBefore))
+	if !r.polling { // the earlier calls were canceled or covered while the claim was out
+		r.SchedulePoll(max(r.holdUntil, r.notBefore))
 	}
 	return r.calls
 }
 
-// Cancel forgets the calls that were made, and reports whether any was not known to be
-// covered. What the store has registered of them stays there.
+// Cancel drops all calls, and reports whether any of them was not known to be covered. Calls
+// that the store has registered stay registered there.
 func (r *Replica) Cancel() (pending bool) {
 	pending = r.pending
 	r.forget()
@@ -115,7 +115,7 @@ func (r *Replica) Cancel() (pending bool) {
 	return pending
 }
 
-// forget forgets all calls, as they are covered or cancelled.
+// forget drops all calls, because they are covered or canceled.
 func (r *Replica) forget() {
 	r.pending, r.dirty, r.registered = false, false, nil
 	r.holdUntil = 0
@@ -130,33 +130,33 @@ func (r *Replica) Pending() bool { return r.pending }
 // Dirty reports whether a call is not known to be registered.
 func (r *Replica) Dirty() bool { return r.dirty }
 
-// Quiet reports whether the store knows all that the replica does.
-func (r *Replica) Quiet() bool { return r.phase == idle && !r.local && !r.out && !r.dirty }
+// Synced reports whether the store knows everything that the replica knows.
+func (r *Replica) Synced() bool { return r.phase == idle && !r.local && !r.out && !r.dirty }
 
-// Lost reports whether the run's context was cancelled as its lease may be over.
+// Lost reports whether the run's context was canceled because its lease may have ended.
 func (r *Replica) Lost() bool { return r.lost }
 
-// Vain returns how many polls in a row were answered with "due now" and no grant.
-func (r *Replica) Vain() int { return r.vain }
+// Misses returns how many polls in a row were answered "due now" without a grant.
+func (r *Replica) Misses() int { return r.misses }
 
-// Due returns when the replica polls next, and false if it does not.
+// Due returns when the replica polls next, and false if it plans no poll.
 func (r *Replica) Due() (time.Duration, bool) { return r.pollAt, r.polling }
 
-// A Step is what is to be done next.
+// A Step is something that the replica wants its driver to do.
 type Step uint8
 
 // The steps.
 const (
-	Wait   Step = iota // nothing, until an instant
+	Wait   Step = iota // do nothing until an instant
 	Claim              // send what SendClaim returns, until Answer or Abandon
 	Finish             // send what SendFinish returns, until Finished
-	Renew              // send what SendRenew returns, beside whatever is out
-	Lose               // cancel the run's context, after Lose: its lease may be over
+	Renew              // send what SendRenew returns, even if another message is out
+	Lose               // call Lose and cancel the run's context: its lease may have ended
 )
 
-// Next returns the next step, and until when there is nothing to do beside it.
+// Next returns the next step, and the instant until which there is nothing else to do.
 func (r *Replica) Next(now time.Duration) (step Step, until time.Duration) {
-	if r.phase == finishing && !r.out { // else the claim's reply could tell of the time before
+	if r.phase == finishing && !r.out { // wait for the claim's reply, which could be older than the finish
 		return Finish, Never
 	}
 	until = Never
@@ -184,7 +184,7 @@ func (r *Replica) Next(now time.Duration) (step Step, until time.Duration) {
 	}
 }
 
-// SendClaim returns the claim that is out from now on, with the identifier id.
+// SendClaim returns a claim with the identifier id. The claim is out from now on.
 func (r *Replica) SendClaim(now time.Duration, id string) machine.Claim {
 	r.claim = machine.Claim{
 		ID:      id,
@@ -204,8 +204,8 @@ func (r *Replica) SendClaim(now time.Duration, id string) machine.Claim {
 	return r.claim
 }
 
-// by returns until when a claim that is sent now may be granted. It is 0 if the run
-// could not start then.
+// by returns the store's time until which a claim that is sent now may be granted. It is 0
+// if a granted run could not start.
 func (r *Replica) by(now time.Duration) machine.Time {
 	if r.storeNow == 0 || r.phase != idle || r.local || now < r.notBefore {
 		return 0
@@ -213,28 +213,29 @@ func (r *Replica) by(now time.Duration) machine.Time {
 	return r.storeNow.Add(now - r.storeAt + r.Rules.Guard)
 }
 
-// Observe tells the store's time, of a reply that has come now.
+// Observe records the store's time from a reply that has just come.
 func (r *Replica) Observe(now time.Duration, store machine.Time) {
 	r.storeNow, r.storeAt = store, now
 }
 
-// Suppose tells the store's time in a reply about another key, which counts until one about
-// this has come: in a cluster that may be of another server's clock.
-func (r *Replica) Suppose(now time.Duration, store machine.Time) {
+// EstimateClock records the store's time from a reply about another key. It has no effect
+// once a reply about this key has come, because in a cluster the other reply may carry the
+// time of another server's clock.
+func (r *Replica) EstimateClock(now time.Duration, store machine.Time) {
 	if r.storeNow == 0 {
 		r.Observe(now, store)
 	}
 }
 
-// Abandon gives the claim up that is out: whether it has reached the store is not known.
+// Abandon gives up the claim that is out. It may or may not have reached the store.
 func (r *Replica) Abandon(now time.Duration) {
 	r.out = false
 	r.dirty = r.dirty || r.claim.New && r.pending
 	r.polling, r.pollAt = r.pending, now
 }
 
-// Answer takes the reply to the claim that is out. It reports whether a run is to be
-// started, which calls Begin, and what it says of calls.
+// Answer takes the reply to the claim that is out. It reports whether the driver must start
+// a run, which then calls Begin. It returns which calls the reply settles.
 func (r *Replica) Answer(now time.Duration, reply machine.Reply) (start bool, settled []Settlement) {
 	r.out = false
 	r.seen = max(r.seen, reply.Token, reply.Last.Token)
@@ -245,7 +246,7 @@ func (r *Replica) Answer(now time.Duration, reply machine.Reply) (start bool, se
 	case reply.Verdict == machine.Granted:
 		start = r.grant(now, reply)
 	case forgotten:
-		r.registered, r.holdUntil, r.vain = nil, 0, 0
+		r.registered, r.holdUntil, r.misses = nil, 0, 0
 		r.dirty = r.pending
 	case reply.Verdict == machine.Served:
 		r.served()
@@ -255,16 +256,17 @@ func (r *Replica) Answer(now time.Duration, reply machine.Reply) (start bool, se
 	return start, settled
 }
 
-// forgotten reports whether reply, to a poll, shows that the store has lost what was
-// registered. Whether a run has covered it since, the store can tell by its clock
-// alone, which may have been stepped, so it is registered anew. If the store has as many
-// generations again, one of those was taken by a run after the loss, which covers it.
+// forgotten reports whether reply, to a poll, shows that the store has lost registered calls.
+// The replica then registers them again. A run may have covered them since, but the store
+// could tell that only by its clock, which may have been stepped. If the store has counted
+// up to the same generation again, a run after the loss took one of the new generations,
+// and that run covers the calls.
 func (r *Replica) forgotten(reply machine.Reply) bool {
 	last := len(r.registered) - 1
 	return last >= 0 && !r.claim.New && reply.Generation < r.registered[last].generation
 }
 
-// settle returns what reply says of runs that have ended.
+// settle returns which calls are covered by runs that, according to reply, have ended.
 func (r *Replica) settle(reply machine.Reply, forgotten bool) (settled []Settlement) {
 	n := 0
 	for n < len(r.registered) && r.registered[n].generation <= reply.Acknowledged {
@@ -284,18 +286,18 @@ func (r *Replica) settle(reply machine.Reply, forgotten bool) (settled []Settlem
 	return settled
 }
 
-// served is for a reply by which all calls are covered that were made before the claim
-// was sent.
+// served handles a reply that says that all calls made before the claim was sent are
+// covered.
 func (r *Replica) served() {
 	since := r.calls > r.sentCalls
 	if !since {
 		r.forget()
 	}
-	r.registered, r.holdUntil, r.vain = nil, 0, 0
+	r.registered, r.holdUntil, r.misses = nil, 0, 0
 	r.dirty = since
 }
 
-// deferred is for a reply by which calls are pending in the store.
+// deferred handles a reply that says that calls are pending in the store.
 func (r *Replica) deferred(now time.Duration, reply machine.Reply) {
 	r.holdUntil = r.sent + reply.Hold
 	r.dirty = r.calls > r.sentCalls && r.newest >= r.holdUntil
@@ -305,47 +307,47 @@ func (r *Replica) deferred(now time.Duration, reply machine.Reply) {
 	}
 	r.register(through, reply.Generation)
 
-	// The claim was judged at some time between sent and now: a poll at sent+Poll would
-	// come too early as often as not.
+	// The store judged the claim at some time between sent and now. A poll at sent+Poll
+	// would often come too early.
 	at := r.sent + reply.Poll + min(now-r.sent, r.Rules.Guard)
 	if reply.Poll > 0 {
-		r.vain = 0
+		r.misses = 0
 	} else {
 		at = now + r.pause()
-		r.vain++
+		r.misses++
 	}
 	at = max(at, r.notBefore)
 	if r.pending || reply.Poll <= r.Rules.Guard {
-		r.Notice(at) // or at what was noticed since the claim was sent
+		r.SchedulePoll(at) // or earlier, if that was asked for since the claim was sent
 	}
 }
 
-// pause is how long to wait with the next poll, after one that was answered with "due
-// now": nothing at first, as the store's time is known now; but if the store is
-// farther away than Guard, so will the next be.
+// pause returns how long to wait before the next poll after one that was answered "due now".
+// The first time it is 0, because the reply has brought the store's time. But if replies take
+// longer than Guard, the next poll will miss, too.
 func (r *Replica) pause() time.Duration {
-	if r.vain == 0 {
+	if r.misses == 0 {
 		return 0
 	}
-	return min(r.Rules.Guard<<min(r.vain-1, 10), r.Rules.Spacing)
+	return min(r.Rules.Guard<<min(r.misses-1, 10), r.Rules.Spacing)
 }
 
-// register says that calls up to through are covered once generation is.
+// register records that calls up to through are covered once generation is.
 func (r *Replica) register(through uint64, generation int64) {
-	// A generation that is not the newest was given by a store which has lost its state
-	// since, and has registered the calls anew.
+	// If an earlier registration has the same or a higher generation, the store has lost its
+	// state since, and has registered the calls again.
 	for len(r.registered) > 0 && r.registered[len(r.registered)-1].generation >= generation {
 		r.registered = r.registered[:len(r.registered)-1]
 	}
 	r.registered = append(r.registered, registration{through, generation})
 }
 
-// grant is for a reply that grants a run, and reports whether it is accepted.
+// grant handles a reply that grants a run, and reports whether the replica accepts it.
 func (r *Replica) grant(now time.Duration, reply machine.Reply) bool {
 	if r.phase != idle {
-		return false // none was asked for; its lease will end
+		return false // the replica asked for no grant; its lease will end
 	}
-	r.holdUntil, r.vain = 0, 0
+	r.holdUntil, r.misses = 0, 0
 	r.register(r.sentCalls, reply.Generation)
 	r.phase, r.token, r.failures = granted, reply.Token, reply.Failures
 	if r.local || now < r.notBefore || r.late(now) {
@@ -355,28 +357,29 @@ func (r *Replica) grant(now time.Duration, reply machine.Reply) bool {
 	return true
 }
 
-// late reports whether a run whose claim is answered may not start any more.
+// late reports whether it is too late to start the run that the answered claim granted.
 func (r *Replica) late(now time.Duration) bool { return now-r.sent > r.guard }
 
-// Discharge ends what is planned and has not begun: no more claims are sent.
-func (r *Replica) Discharge() {
+// Stop drops the runs and polls that are planned. A grant whose run has not begun is given
+// back.
+func (r *Replica) Stop() {
 	r.local, r.polling = false, false
 	if r.phase == granted {
 		r.GiveBack()
 	}
 }
 
-// Forsake gives the finish up that is to be sent. Its lease will end.
-func (r *Replica) Forsake() { r.phase = idle }
+// DropFinish gives up sending the finish. The lease will end by itself.
+func (r *Replica) DropFinish() { r.phase = idle }
 
-// GiveBack ends a grant whose run has not begun, or was broken off: what it took is
+// GiveBack ends a grant whose run has not begun or was interrupted. What the grant took is
 // pending again.
 func (r *Replica) GiveBack() {
 	r.phase, r.finish = finishing, machine.Finish{Token: r.token}
 }
 
-// Begin begins the run that was granted, if it is not too late for that, as the last
-// thing before the callback. The run covers all calls made up to now.
+// Begin begins the granted run, unless it is too late. Call it as the last thing before the
+// callback. The run covers all calls made up to now.
 func (r *Replica) Begin(now time.Duration) (token int64, failures int, begun bool) {
 	if r.phase != granted {
 		return 0, 0, false
@@ -392,20 +395,20 @@ func (r *Replica) Begin(now time.Duration) (token int64, failures int, begun boo
 	return r.token, r.failures, true
 }
 
-// End ends the run, with what the store is to be told of it beside the token.
+// End ends the run. The finish that the replica then sends is f with the run's token.
 func (r *Replica) End(f machine.Finish) {
 	f.Token, f.Ran = r.token, true
 	r.phase, r.finish = finishing, f
 }
 
-// SendFinish returns the finish to be sent.
+// SendFinish returns the finish to send.
 func (r *Replica) SendFinish() machine.Finish { return r.finish }
 
 // Finished takes the reply to the finish.
 func (r *Replica) Finished(now time.Duration, reply machine.Finished) {
 	r.phase = idle
 	r.Observe(now, reply.Now)
-	// Who ends a run sees to the next: those who called may be gone.
+	// The replica that ends a run polls for the next one: the replicas that called may be gone.
 	r.polling = reply.Pending || r.pending
 	r.pollAt = now
 	if reply.Pending {
@@ -413,13 +416,13 @@ func (r *Replica) Finished(now time.Duration, reply machine.Finished) {
 	}
 }
 
-// SendRenew returns the token of the lease to be renewed.
+// SendRenew returns the token of the lease to renew.
 func (r *Replica) SendRenew(now time.Duration) (token int64) {
 	r.renewAt = now + r.Rules.Lease/3
 	return r.token
 }
 
-// Renewed takes the reply to a renewal that was sent at sent: whether it is held.
+// Renewed takes the reply to a renewal that was sent at sent: whether the lease is still held.
 func (r *Replica) Renewed(sent time.Duration, token int64, held bool) {
 	switch {
 	case r.phase != running || r.token != token:
@@ -430,25 +433,26 @@ func (r *Replica) Renewed(sent time.Duration, token int64, held bool) {
 	}
 }
 
-// renewed says that the lease was given at sent or later.
+// renewed records that the lease was granted or renewed at sent or later.
 func (r *Replica) renewed(sent time.Duration) {
 	r.renewAt = sent + r.Rules.Lease/3
 	r.leaseEnd = max(r.leaseEnd, sent+r.Rules.Lease)
 }
 
-// Lose says that the run knows that its lease may be over.
+// Lose records that the run's context is canceled because its lease may have ended.
 func (r *Replica) Lose() { r.lost = true }
 
-// Notice says that the key may be due at at, whether calls were made here or not.
-func (r *Replica) Notice(at time.Duration) {
+// SchedulePoll makes the replica poll at at, or earlier if it already plans to. The key may be
+// due then, whether or not calls were made here.
+func (r *Replica) SchedulePoll(at time.Duration) {
 	if !r.polling || at < r.pollAt {
 		r.polling, r.pollAt = true, at
 	}
 }
 
-// PlanLocal plans a run without a grant, which calls BeginLocal, if no run is active,
-// calls are pending and the last start here is as long ago as the policy demands.
-// Otherwise it returns false, and when to ask again, Never if not by time alone.
+// PlanLocal plans a run without a grant, which then calls BeginLocal. It does so if no run is
+// active, calls are pending, and the last start here is as long ago as the policy demands.
+// Otherwise it returns false and when to ask again: Never if time alone changes nothing.
 func (r *Replica) PlanLocal(now time.Duration) (planned bool, again time.Duration) {
 	switch {
 	case !r.pending, r.local, r.phase == granted, r.phase == running:
@@ -460,8 +464,8 @@ func (r *Replica) PlanLocal(now time.Duration) (planned bool, again time.Duratio
 	return true, 0
 }
 
-// BeginLocal begins the run that was planned, if one was. It covers all calls made up to
-// now.
+// BeginLocal begins the run that PlanLocal planned, and reports whether there was one. The
+// run covers all calls made up to now.
 func (r *Replica) BeginLocal(now time.Duration) bool {
 	if !r.local {
 		return false
@@ -471,7 +475,7 @@ func (r *Replica) BeginLocal(now time.Duration) bool {
 	return true
 }
 
-// EndLocal ends a run without a grant. It is repeated if again is set.
+// EndLocal ends a run without a grant. If again is set, the run is repeated.
 func (r *Replica) EndLocal(now time.Duration, again bool) {
 	r.local = false
 	if again {

@@ -7,17 +7,15 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds what a check that explores all states needs of one: to copy it, and
-// to see whether it has been there.
-
-// Clone returns a copy of r that shares nothing with it.
+// Clone returns a copy of r that shares no memory with r.
 func (r *Replica) Clone() *Replica {
 	c := *r
 	c.registered = slices.Clone(r.registered)
 	return &c
 }
 
-// A View is all of a Replica but its Rules. The fields are those of the same name.
+// A View is a snapshot of a Replica, for package explore: all of its fields except Rules,
+// under the same names.
 type View struct {
 	Calls   uint64
 	Pending bool
@@ -33,7 +31,7 @@ type View struct {
 	HoldUntil time.Duration
 	PollAt    time.Duration
 	Polling   bool
-	Vain      int
+	Misses    int
 
 	Phase    Phase
 	Token    int64
@@ -53,13 +51,13 @@ type View struct {
 	Registered []Registration
 }
 
-// A Registration is a registration of a View.
+// A Registration is a registration in a View.
 type Registration struct {
 	Through    uint64
 	Generation int64
 }
 
-// A Phase is the phase of a View.
+// A Phase is the phase in a View.
 type Phase = phase
 
 // The phases.
@@ -70,7 +68,7 @@ const (
 	Finishing = finishing
 )
 
-// View returns what r is.
+// View returns a snapshot of r.
 func (r *Replica) View() View {
 	var registered []Registration
 	for _, g := range r.registered {
@@ -89,7 +87,7 @@ func (r *Replica) View() View {
 		HoldUntil:  r.holdUntil,
 		PollAt:     r.pollAt,
 		Polling:    r.polling,
-		Vain:       r.vain,
+		Misses:     r.misses,
 		Phase:      r.phase,
 		Token:      r.token,
 		Failures:   r.failures,

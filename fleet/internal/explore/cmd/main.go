@@ -1,6 +1,6 @@
-// Command explore searches the configuration that it reads from its standard input, and
-// writes what it has found to its standard output, both as JSON. The tests of package
-// fleet build it with faults in what it explores.
+// Command explore reads a configuration from its standard input, searches it, and writes the
+// result to its standard output, both as JSON. The tests of package explore build it with
+// faults in the explored code.
 package main
 
 import (
@@ -13,7 +13,7 @@ import (
 )
 
 func main() {
-	debug.SetGCPercent(400) // a search keeps most of what it makes for a while
+	debug.SetGCPercent(400) // a search keeps most of what it allocates for a while
 	var c explore.Configuration
 	err := json.NewDecoder(os.Stdin).Decode(&c)
 	if err == nil {
