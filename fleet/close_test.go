@@ -12,10 +12,7 @@ import (
 	"github.com/throttle-go/throttle/fleet"
 )
 
-// This file holds tests of the end of a throttler. That no goroutine is left each test of
-// a bubble shows: the bubble would not end.
-
-func TestCloseIsFinal(t *testing.T) {
+func TestThrottler_Close(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(1, throttle.Every(interval), nil)
 		m := replicas[0]
@@ -29,7 +26,8 @@ func TestCloseIsFinal(t *testing.T) {
 	})
 }
 
-func TestAfterCloseNothingGoesOnForLong(t *testing.T) {
+// After Close the throttler sends its finish for some time, and then nothing.
+func TestThrottler_Close_Finish(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), func(ctx context.Context) error {
 			<-ctx.Done()
@@ -41,14 +39,15 @@ func TestAfterCloseNothingGoesOnForLong(t *testing.T) {
 		require.NoError(r, m.Close())
 		r.sleep(time.Minute)
 		sent := m.link.finishes.Load()
-		assert.Greater(r, sent, int64(1), "the store should know that the run has ended")
+		assert.Greater(r, sent, int64(1), "the finish is sent again")
 		r.sleep(time.Hour)
 		assert.Equal(r, sent, m.link.finishes.Load())
-		assert.Empty(r, r.errors(), "nobody asks any more")
+		assert.Empty(r, r.errors(), "no report after Close")
 	})
 }
 
-func TestCloseLeavesToOthersWhatTheStoreKnows(t *testing.T) {
+// Other replicas run for the calls that the store has registered.
+func TestThrottler_Close_PendingCall(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(2, throttle.Every(interval), nil)
 		replicas[0].Call()
@@ -63,7 +62,8 @@ func TestCloseLeavesToOthersWhatTheStoreKnows(t *testing.T) {
 	})
 }
 
-func TestARunThatCloseBreaksOffIsDoneByAnother(t *testing.T) {
+// Another replica repeats a run that Close has interrupted.
+func TestThrottler_Close_ActiveRun(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(2, throttle.Every(interval), func(ctx context.Context) error {
 			if len(r.runs()) > 1 {
@@ -80,8 +80,9 @@ func TestARunThatCloseBreaksOffIsDoneByAnother(t *testing.T) {
 	})
 }
 
-// A grant on its way to a replica that closes would hold the key for a lease.
-func TestAGrantThatMeetsAClosedReplicaIsGivenBack(t *testing.T) {
+// A closed replica gives back a grant that was on its way. Otherwise the grant would block the
+// key for a lease.
+func TestThrottler_Close_Grant(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), nil)
 		r.sleep(interval)
@@ -100,7 +101,8 @@ func TestAGrantThatMeetsAClosedReplicaIsGivenBack(t *testing.T) {
 	})
 }
 
-func TestAGrantIsGivenBackThatCloseKeepsFromItsRun(t *testing.T) {
+// Close between a grant and the callback gives the grant back.
+func TestThrottler_Close_GrantBeforeRun(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), nil,
 			fleet.WithTracer(func(context.Context, throttle.Run, []context.Context) (context.Context, func(throttle.Run)) {
@@ -122,22 +124,8 @@ func TestAGrantIsGivenBackThatCloseKeepsFromItsRun(t *testing.T) {
 	})
 }
 
-func TestTheParentsEndCloses(t *testing.T) {
-	inFleet(t, func(r *rig) {
-		ctx, cancel := context.WithCancelCause(r.Context())
-		m := r.member(throttle.Every(interval), nil, fleet.WithContext(ctx))
-		require.NoError(r, m.Do(r.Context()))
-		done := awaited(m)
-		r.sleep(10 * time.Millisecond)
-		cancel(errBroken)
-		err := <-done
-		require.ErrorIs(r, err, throttle.ErrClosed)
-		require.ErrorIs(r, err, errBroken)
-		assert.True(r, m.Stats().Closed)
-	})
-}
-
-func TestShutdownHandsOverWhatIsPending(t *testing.T) {
+// Shutdown hands pending calls over to other replicas.
+func TestThrottler_Shutdown(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(2, throttle.Every(interval), nil)
 		replicas[0].Call()
@@ -148,10 +136,10 @@ func TestShutdownHandsOverWhatIsPending(t *testing.T) {
 			}
 			return nil
 		}, nil)
-		done := awaited(replicas[0])
+		done := startDo(replicas[0])
 		r.sleep(time.Millisecond)
 		require.NoError(r, replicas[0].Shutdown(r.Context()))
-		assert.Equal(r, 120*time.Millisecond, r.now(), "as soon as the store knows")
+		assert.Equal(r, 120*time.Millisecond, r.now(), "Shutdown returns as soon as the store knows")
 		require.ErrorIs(r, <-done, throttle.ErrClosed)
 		r.sleep(10 * time.Second)
 		runs := r.runs()
@@ -160,14 +148,14 @@ func TestShutdownHandsOverWhatIsPending(t *testing.T) {
 	})
 }
 
-// A call that comes while a claim is out is not in it.
-func TestShutdownHandsOverACallThatHasToWaitForALine(t *testing.T) {
+// A call that comes while a claim is out needs another claim. Shutdown waits for that, too.
+func TestThrottler_Shutdown_SecondClaim(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), nil)
 		require.NoError(r, m.Do(r.Context()))
 		r.sleep(1050 * time.Millisecond)
 		m.link.on(nil, func(context.Context, string) error {
-			time.Sleep(60 * time.Millisecond) // the calls join nothing by then
+			time.Sleep(60 * time.Millisecond) // until calls no longer join what is pending
 			return nil
 		})
 		m.Call()
@@ -175,11 +163,12 @@ func TestShutdownHandsOverACallThatHasToWaitForALine(t *testing.T) {
 		m.Call()
 		require.NoError(r, m.Shutdown(r.Context()))
 		state := r.store.State(key)
-		assert.Equal(r, int64(3), state.Requested+int64(len(r.runs())-1), "the store knows of both")
+		assert.Equal(r, int64(3), state.Requested+int64(len(r.runs())-1), "the store knows of both calls")
 	})
 }
 
-func TestShutdownWaitsForTheRunAndReturnsItsError(t *testing.T) {
+// Shutdown waits for the active run and returns its error.
+func TestThrottler_Shutdown_ActiveRun(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(retry(throttle.Backoff{Initial: interval}), func(context.Context) error {
 			time.Sleep(3 * time.Second)
@@ -190,13 +179,14 @@ func TestShutdownWaitsForTheRunAndReturnsItsError(t *testing.T) {
 		require.Equal(r, errBroken, m.Shutdown(r.Context()))
 		assert.Equal(r, 3*time.Second, r.now())
 		assert.Empty(r, r.errors())
-		assert.Empty(r, r.store.State(key).Owner, "the store knows that it has ended")
+		assert.Empty(r, r.store.State(key).Owner, "the finish reached the store")
 		r.sleep(10 * time.Second)
-		assert.Len(r, r.runs(), 1, "its retry is for others")
+		assert.Len(r, r.runs(), 1, "its retry is left to other replicas")
 	})
 }
 
-func TestShutdownLeavesTheNextRunToOthers(t *testing.T) {
+// Shutdown leaves the next run to other replicas.
+func TestThrottler_Shutdown_NextRun(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), func(context.Context) error {
 			time.Sleep(3 * time.Second)
@@ -209,11 +199,12 @@ func TestShutdownLeavesTheNextRunToOthers(t *testing.T) {
 		require.NoError(r, m.Shutdown(r.Context()))
 		assert.Len(r, r.runs(), 1)
 		state := r.store.State(key)
-		assert.Greater(r, state.Requested, state.Acknowledged, "it is pending")
+		assert.Greater(r, state.Requested, state.Acknowledged, "a call is pending")
 	})
 }
 
-func TestShutdownWaitsForTheErrorHandler(t *testing.T) {
+// Shutdown waits for the error handler.
+func TestThrottler_Shutdown_ErrorHandler(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		require.NoError(r, r.member(throttle.Every(2*interval), nil).Do(r.Context()))
 		var heard time.Duration
@@ -229,7 +220,8 @@ func TestShutdownWaitsForTheErrorHandler(t *testing.T) {
 	})
 }
 
-func TestShutdownWaitsForHooksAndListeners(t *testing.T) {
+// Shutdown waits for observers and for the engine's Listen.
+func TestThrottler_Shutdown_Hooks(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), nil, fleet.WithObserver(func(throttle.Run) { time.Sleep(interval) }))
 		m.Call()
@@ -250,7 +242,8 @@ func TestShutdownWaitsForHooksAndListeners(t *testing.T) {
 	})
 }
 
-func TestShutdownEndsWithItsContext(t *testing.T) {
+// Shutdown ends with its context.
+func TestThrottler_Shutdown_Context(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), func(ctx context.Context) error {
 			<-ctx.Done()
@@ -274,13 +267,14 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 		require.ErrorIs(r, err, fleet.ErrEngineUnavailable)
 
 		m = r.member(throttle.Every(interval), nil)
-		require.ErrorIs(r, m.Shutdown(ended()), context.Canceled)
+		require.ErrorIs(r, m.Shutdown(endedContext()), context.Canceled)
 		assert.True(r, m.Stats().Closed)
 		_ = r.errors()
 	})
 }
 
-func TestShutdownWaitsForWhatRunLocalRuns(t *testing.T) {
+// Shutdown waits for a local run.
+func TestThrottler_Shutdown_LocalRun(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), func(context.Context) error {
 			time.Sleep(3 * time.Second)

@@ -16,44 +16,43 @@ import (
 	"github.com/throttle-go/throttle/fleet"
 )
 
-// This file holds tests of what those hear who wait for a run.
-
 var errBroken = errors.New("broken")
 
-// awaited returns what Do returns, once it does.
-func awaited(m member) <-chan error {
+// startDo starts a Do, and returns a channel that gets its result.
+func startDo(m member) <-chan error {
 	done := make(chan error, 1)
 	go func() { done <- m.Do(context.Background()) }()
 	return done
 }
 
-func TestDoReturnsTheErrorOfTheOwnRun(t *testing.T) {
+// Do returns the error of a run of the same replica.
+func TestThrottler_Do(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		var fail func() error
 		m := r.member(throttle.Every(interval), func(context.Context) error { return fail() })
 		fail = func() error { return nil }
-		require.NoError(t, m.Do(r.Context()))
+		require.NoError(r, m.Do(r.Context()))
 		fail = func() error { return errBroken }
-		require.Equal(t, errBroken, m.Do(r.Context()))
+		require.Equal(r, errBroken, m.Do(r.Context()))
 		fail = func() error { panic(errBroken) }
 		var panicked *throttle.PanicError
-		require.ErrorAs(t, m.Do(r.Context()), &panicked)
+		require.ErrorAs(r, m.Do(r.Context()), &panicked)
 		fail = func() error { runtime.Goexit(); return nil }
-		require.ErrorIs(t, m.Do(r.Context()), throttle.ErrGoexit)
-		assert.Empty(t, r.errors(), "all were taken")
+		require.ErrorIs(r, m.Do(r.Context()), throttle.ErrGoexit)
+		assert.Empty(r, r.errors(), "every error went to a Do")
 		stats := m.Stats()
-		assert.Equal(t, []uint64{4, 3, 1, 4}, []uint64{stats.Runs, stats.Failures, stats.Panics, stats.Calls})
+		assert.Equal(r, []uint64{4, 3, 1, 4}, []uint64{stats.Runs, stats.Failures, stats.Panics, stats.Calls})
 	})
 }
 
-// elsewhere has replicas[1] run for a call of replicas[0], and returns what Do returns
+// remoteRun makes replicas[1] run for a call of replicas[0], and returns what Do returns
 // there. The store answers replicas[0] too late for a grant to be of use.
-func (r *rig) elsewhere(replicas []member) error {
+func (r *rig) remoteRun(replicas []member) error {
 	replicas[1].Call()
 	r.sleep(100 * time.Millisecond)
 	replicas[1].Call()
 	r.sleep(100 * time.Millisecond)
-	done := awaited(replicas[0])
+	done := startDo(replicas[0])
 	r.sleep(100 * time.Millisecond)
 	replicas[0].link.on(func(_ context.Context, op string) error {
 		if op == "claim" {
@@ -68,7 +67,8 @@ func (r *rig) elsewhere(replicas []member) error {
 	return err
 }
 
-func TestDoReturnsTheOutcomeOfAnothersRun(t *testing.T) {
+// Do returns the outcome of a run of another replica.
+func TestThrottler_Do_RemoteOutcome(t *testing.T) {
 	for name, fail := range map[string]func() error{
 		"success": func() error { return nil },
 		"failure": func() error { return errors.New("broken \xff\x00" + strings.Repeat("é", 300)) },
@@ -85,7 +85,7 @@ func TestDoReturnsTheOutcomeOfAnothersRun(t *testing.T) {
 					time.Sleep(100 * time.Millisecond)
 					return fail()
 				})
-				err := r.elsewhere(replicas)
+				err := r.remoteRun(replicas)
 				if name == "success" {
 					require.NoError(r, err)
 					return
@@ -95,27 +95,27 @@ func TestDoReturnsTheOutcomeOfAnothersRun(t *testing.T) {
 				assert.Equal(r, r.runs()[1].token, remote.Token)
 				assert.Contains(r, remote.Message, "broken")
 				assert.True(r, utf8.ValidString(remote.Message) && len(remote.Message) <= 256)
-				assert.Len(r, r.errors(), 1, "at the replica that ran, where nobody waited")
+				assert.Len(r, r.errors(), 1, "at the replica that ran, where no Do waited")
 			})
 		})
 	}
 }
 
-// The store says that a run has ended as soon as it has, so that those who wait elsewhere
-// need not for its lease's end.
-func TestDoReturnsWhenAnothersRunEnds(t *testing.T) {
+// The store reports the end of a run at once, so a Do elsewhere need not wait until the lease
+// ends.
+func TestThrottler_Do_RemoteEnd(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(2, throttle.Every(interval), func(context.Context) error {
 			time.Sleep(300 * time.Millisecond)
 			return nil
 		})
-		require.NoError(r, r.elsewhere(replicas))
+		require.NoError(r, r.remoteRun(replicas))
 		assert.Equal(r, 1490*time.Millisecond, r.now())
 	})
 }
 
-// Another call that is pending by then is none of theirs.
-func TestDoReturnsWhenAnothersRunEndsThoughMoreIsPending(t *testing.T) {
+// The same holds if another call is pending when the run ends.
+func TestThrottler_Do_RemoteEndWhilePending(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(2, throttle.Every(interval), func(context.Context) error {
 			time.Sleep(300 * time.Millisecond)
@@ -125,22 +125,23 @@ func TestDoReturnsWhenAnothersRunEndsThoughMoreIsPending(t *testing.T) {
 			time.Sleep(1300 * time.Millisecond) // within the second run
 			replicas[1].Call()
 		}()
-		require.NoError(r, r.elsewhere(replicas))
+		require.NoError(r, r.remoteRun(replicas))
 		assert.Equal(r, 1490*time.Millisecond, r.now())
 	})
 }
 
-func TestDoIsServedAnewWhenTheStoreHasForgotten(t *testing.T) {
+// If the store has lost the run that covered the call, another run follows.
+func TestThrottler_Do_WipedStore(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(2, throttle.Every(interval), nil)
 		replicas[1].Call()
 		r.sleep(100 * time.Millisecond)
-		done := awaited(replicas[0])
+		done := startDo(replicas[0])
 		r.sleep(100 * time.Millisecond)
 		replicas[0].link.cut()
 		replicas[1].Call()
 		r.sleep(1300 * time.Millisecond)
-		require.Len(r, r.runs(), 2, "which covered the call")
+		require.Len(r, r.runs(), 2, "the second run covered the call")
 		r.store.Wipe()
 		replicas[0].link.heal()
 		require.NoError(r, <-done)
@@ -149,15 +150,16 @@ func TestDoIsServedAnewWhenTheStoreHasForgotten(t *testing.T) {
 	})
 }
 
-func TestDoDoesNotTakeALaterOutcomeForItsOwn(t *testing.T) {
+// Do does not return the outcome of a later run.
+func TestThrottler_Do_LaterOutcome(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(2, throttle.Every(interval), nil)
 		replicas[1].Call()
 		r.sleep(100 * time.Millisecond)
-		done := awaited(replicas[0])
+		done := startDo(replicas[0])
 		r.sleep(100 * time.Millisecond)
 		replicas[0].link.cut()
-		replicas[0].Call() // so that it would poll
+		replicas[0].Call() // makes it poll
 		replicas[1].Call()
 		r.sleep(1300 * time.Millisecond)
 		replicas[1].Call()
@@ -169,21 +171,22 @@ func TestDoDoesNotTakeALaterOutcomeForItsOwn(t *testing.T) {
 	})
 }
 
-func TestDoEndsWithoutARun(t *testing.T) {
+// Do returns without a run if its context, Cancel or Close ends the wait.
+func TestThrottler_Do_NoRun(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), func(context.Context) error { return nil })
-		require.ErrorIs(r, m.Do(ended()), context.Canceled)
+		require.ErrorIs(r, m.Do(endedContext()), context.Canceled)
 		r.sleep(interval)
-		assert.Empty(r, r.runs(), "an ended context asks for nothing")
+		assert.Empty(r, r.runs(), "with an ended context, Do makes no call")
 
 		require.NoError(r, m.Do(r.Context()))
-		done := awaited(m)
+		done := startDo(m)
 		r.sleep(10 * time.Millisecond)
 		assert.True(r, m.Cancel())
 		require.ErrorIs(r, <-done, throttle.ErrCanceled)
 		assert.False(r, m.Cancel())
 
-		done = awaited(m)
+		done = startDo(m)
 		ctx, cancel := context.WithTimeout(r.Context(), 10*time.Millisecond)
 		defer cancel()
 		require.ErrorIs(r, m.Do(ctx), context.DeadlineExceeded)
@@ -194,7 +197,8 @@ func TestDoEndsWithoutARun(t *testing.T) {
 	})
 }
 
-func TestDoSaysThatTheStoreCannotBeUsed(t *testing.T) {
+// The error of a Do contains the engine's error if the store cannot be used.
+func TestThrottler_Do_Unavailable(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), nil)
 		m.link.cut()
@@ -207,7 +211,7 @@ func TestDoSaysThatTheStoreCannotBeUsed(t *testing.T) {
 		var engine *fleet.EngineError
 		require.ErrorAs(r, err, &engine)
 		assert.Equal(r, []string{"claim", key}, []string{engine.Op, engine.Key})
-		assert.Len(r, r.errors(), 1, "the first of a row")
+		assert.Len(r, r.errors(), 1, "only the first error in a row")
 
 		m.link.heal()
 		r.sleep(20 * time.Second)
@@ -215,21 +219,8 @@ func TestDoSaysThatTheStoreCannotBeUsed(t *testing.T) {
 	})
 }
 
-func TestAnErrorThatNobodyIsLeftToTakeGoesToTheHandler(t *testing.T) {
-	inFleet(t, func(r *rig) {
-		m := r.member(throttle.Every(interval), func(context.Context) error {
-			time.Sleep(interval)
-			return errBroken
-		})
-		ctx, cancel := context.WithTimeout(r.Context(), interval/2)
-		defer cancel()
-		require.ErrorIs(r, m.Do(ctx), context.DeadlineExceeded)
-		r.sleep(interval)
-		assert.Equal(r, []error{errBroken}, r.errors())
-	})
-}
-
-func TestDoDoesNotWaitForHooksOnceItsContextHasEnded(t *testing.T) {
+// A Do whose context has ended does not wait for observers.
+func TestThrottler_Do_SlowObserver(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), func(context.Context) error { return errBroken },
 			fleet.WithObserver(func(throttle.Run) { time.Sleep(interval) }))
@@ -241,7 +232,8 @@ func TestDoDoesNotWaitForHooksOnceItsContextHasEnded(t *testing.T) {
 	})
 }
 
-func TestACallbackDoesNotWaitForItself(t *testing.T) {
+// The callback cannot wait for its own run.
+func TestThrottler_Do_Reentrant(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		var m member
 		m = r.member(throttle.Every(interval), func(ctx context.Context) error {
@@ -250,6 +242,6 @@ func TestACallbackDoesNotWaitForItself(t *testing.T) {
 		err := m.Do(r.Context())
 		require.ErrorIs(r, err, throttle.ErrReentrant)
 		assert.Len(r, strings.Split(err.Error(), "\n"), 2)
-		require.ErrorIs(r, m.Do(r.Context()), throttle.ErrReentrant, "it is still open")
+		require.ErrorIs(r, m.Do(r.Context()), throttle.ErrReentrant, "the throttler is still open")
 	})
 }

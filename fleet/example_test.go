@@ -10,12 +10,14 @@ import (
 	"github.com/throttle-go/throttle/fleet"
 )
 
-// Three replicas of a service ask for the index they share to be rebuilt. In a program
-// each would be a process, with an engine on the same Redis or PostgreSQL.
+// Three replicas of a service ask to rebuild the index that they share. In production each
+// would be a process, with an engine on the same Redis or PostgreSQL.
 func Example() {
 	engine := fleet.NewMemory()
+	rebuilt := make(chan struct{})
 	rebuild := func(context.Context) error {
 		fmt.Println("rebuilt")
+		close(rebuilt)
 		return nil
 	}
 	var replicas []*fleet.Throttler
@@ -29,7 +31,7 @@ func Example() {
 			t.Call()
 		}
 	}
-	time.Sleep(100 * time.Millisecond)
+	<-rebuilt
 	fmt.Println("and once more a minute later")
 	// Output:
 	// rebuilt
@@ -43,7 +45,8 @@ func ExampleNew() {
 	// Output: throttle: Quiet 1s: does not work across a fleet
 }
 
-// What the callback writes to refuses writes of runs that have been overtaken.
+// The destination of the callback's writes refuses those of a run that a newer run has
+// overtaken.
 func ExampleToken() {
 	var highest int64
 	write := func(token int64) error {
@@ -72,7 +75,7 @@ func ExampleThrottler_Shutdown() {
 	t.Call()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	fmt.Println(t.Shutdown(ctx)) // what is pending is handed to the other replicas
+	fmt.Println(t.Shutdown(ctx)) // hands pending calls over to the other replicas
 	fmt.Println(t.Do(ctx))
 	// Output:
 	// <nil>

@@ -14,9 +14,8 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds tests of what goes wrong between a replica and the store.
-
-func TestACallIsKeptWhileTheStoreCannotBeReached(t *testing.T) {
+// A call is kept while the store cannot be reached.
+func TestThrottler_Unavailable(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), nil)
 		m.link.cut()
@@ -24,21 +23,22 @@ func TestACallIsKeptWhileTheStoreCannotBeReached(t *testing.T) {
 		r.sleep(time.Minute)
 		assert.Empty(r, r.runs())
 		assert.True(r, m.Stats().Pending)
-		told := r.errors()
-		require.Len(r, told, 1)
-		require.ErrorIs(r, told[0], fleet.ErrEngineUnavailable)
-		assert.Equal(r, "throttle: index: claim: line is cut", told[0].Error())
+		reported := r.errors()
+		require.Len(r, reported, 1)
+		require.ErrorIs(r, reported[0], fleet.ErrEngineUnavailable)
+		assert.Equal(r, "throttle: index: claim: link is cut", reported[0].Error())
 		assert.Less(r, m.link.claims.Load(), int64(20), "attempts become rare")
 
 		m.link.heal()
 		r.sleep(2 * time.Second)
-		assert.Len(r, r.runs(), 1, "soon after the store is back")
+		assert.Len(r, r.runs(), 1, "a run starts soon after the store is back")
 		assert.False(r, m.Stats().Pending)
 		assert.Empty(r, r.errors())
 	})
 }
 
-func TestAReplyThatIsLostMakesOneRun(t *testing.T) {
+// A lost reply does not make a second run.
+func TestThrottler_LostReply(t *testing.T) {
 	for _, op := range []string{"claim", "finish"} {
 		inFleet(t, func(r *rig) {
 			m := r.member(throttle.Every(interval), nil)
@@ -59,9 +59,9 @@ func TestAReplyThatIsLostMakesOneRun(t *testing.T) {
 	}
 }
 
-// A claim whose reply is never seen may have been granted: another identifier would have
-// to wait for its own lease.
-func TestAClaimIsSentAgainAsItWas(t *testing.T) {
+// A claim is sent again unchanged. If its reply was lost, it may have been granted: a claim with
+// another identifier would have to wait until that lease ends.
+func TestThrottler_LostReply_SameClaim(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), nil, fleet.WithGuard(20*time.Millisecond))
 		r.sleep(interval)
@@ -80,9 +80,10 @@ func TestAClaimIsSentAgainAsItWas(t *testing.T) {
 	})
 }
 
-func TestAGrantThatComesTooLateIsGivenBack(t *testing.T) {
+// A grant that comes too late is given back.
+func TestThrottler_LateGrant(t *testing.T) {
 	inFleet(t, func(r *rig) {
-		m := r.member(throttle.Every(interval), nil, promptly()...)
+		m := r.member(throttle.Every(interval), nil, shortLease()...)
 		r.sleep(interval)
 		m.link.on(nil, func(_ context.Context, op string) error {
 			if op == "claim" {
@@ -95,19 +96,19 @@ func TestAGrantThatComesTooLateIsGivenBack(t *testing.T) {
 		m.Call()
 		r.sleep(150 * time.Millisecond)
 		assert.Empty(r, r.runs())
-		told := r.errors()
-		require.Len(r, told, 1)
-		require.ErrorIs(r, told[0], fleet.ErrLate)
+		reported := r.errors()
+		require.Len(r, reported, 1)
+		require.ErrorIs(r, reported[0], fleet.ErrLate)
 		r.sleep(5 * time.Second)
 		assert.Len(r, r.runs(), 1, "the call is kept")
 		assert.Equal(r, uint64(1), m.Stats().Runs)
 	})
 }
 
-// That a grant is gone by the time it is given back is nobody's loss.
-func TestAGrantGivenBackMayBeGone(t *testing.T) {
+// It is no error if the store has lost a grant that is given back.
+func TestThrottler_LateGrant_Wiped(t *testing.T) {
 	inFleet(t, func(r *rig) {
-		m := r.member(throttle.Every(interval), nil, promptly()...)
+		m := r.member(throttle.Every(interval), nil, shortLease()...)
 		r.sleep(interval)
 		m.link.on(nil, func(_ context.Context, op string) error {
 			if op == "claim" {
@@ -120,14 +121,14 @@ func TestAGrantGivenBackMayBeGone(t *testing.T) {
 		m.Call()
 		r.sleep(5 * time.Second)
 		assert.Len(r, r.runs(), 1)
-		told := r.errors()
-		require.Len(r, told, 1)
-		require.ErrorIs(r, told[0], fleet.ErrLate)
+		reported := r.errors()
+		require.Len(r, reported, 1)
+		require.ErrorIs(r, reported[0], fleet.ErrLate)
 	})
 }
 
-// The guard says how long an answer may take.
-func TestAnAnswerIsWaitedForAsLongAsTheGuard(t *testing.T) {
+// The first attempt may take as long as the guard.
+func TestThrottler_Timeout_Guard(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(10*time.Second), nil, fleet.WithGuard(3*time.Second))
 		r.sleep(interval)
@@ -153,7 +154,8 @@ func slow(d time.Duration) func(context.Context, string) error {
 	}
 }
 
-func TestALaterAttemptIsGivenMoreTime(t *testing.T) {
+// A later attempt may take longer.
+func TestThrottler_Timeout_Later(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), nil)
 		m.link.on(slow(2*time.Second), nil)
@@ -164,9 +166,9 @@ func TestALaterAttemptIsGivenMoreTime(t *testing.T) {
 	})
 }
 
-// A store forgets identifiers in the end: a claim that it then took for another one would
+// A claim is not sent again for ever. The store forgets its identifier in the end, and would then
 // make a run for nobody.
-func TestAClaimIsNotSentForEver(t *testing.T) {
+func TestThrottler_Resend(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), nil)
 		r.sleep(interval)
@@ -183,7 +185,8 @@ func TestAClaimIsNotSentForEver(t *testing.T) {
 	})
 }
 
-func TestAStoreTooFarAwayIsTold(t *testing.T) {
+// A store that answers too slowly is reported, and not polled all the time.
+func TestThrottler_SlowStore(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), nil, fleet.WithGuard(10*time.Millisecond))
 		m.link.on(func(context.Context, string) error {
@@ -196,14 +199,15 @@ func TestAStoreTooFarAwayIsTold(t *testing.T) {
 		m.Call()
 		r.sleep(10 * time.Second)
 		assert.Empty(r, r.runs())
-		told := r.errors()
-		require.NotEmpty(r, told)
-		require.ErrorIs(r, told[0], fleet.ErrLate)
-		assert.Less(r, m.link.claims.Load(), int64(100), "and not asked in vain all the time")
+		reported := r.errors()
+		require.NotEmpty(r, reported)
+		require.ErrorIs(r, reported[0], fleet.ErrLate)
+		assert.Less(r, m.link.claims.Load(), int64(100), "polls become rare")
 	})
 }
 
-func TestAStoreThatIsWipedCostsAtMostOneRun(t *testing.T) {
+// A wiped store costs at most one run.
+func TestThrottler_Wipe(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(3, throttle.Every(interval), nil)
 		replicas[0].Call()
@@ -212,14 +216,15 @@ func TestAStoreThatIsWipedCostsAtMostOneRun(t *testing.T) {
 		r.sleep(300 * time.Millisecond)
 		r.store.Wipe()
 		r.sleep(10 * time.Second)
-		assert.Len(r, r.runs(), 2, "the call is restored by who made it")
+		assert.Len(r, r.runs(), 2, "its replica registers the call again")
 		for _, m := range replicas {
 			assert.False(r, m.Stats().Pending)
 		}
 	})
 }
 
-func TestTokensRiseThoughTheStoreForgets(t *testing.T) {
+// Tokens rise although the store has lost its state.
+func TestToken_Wipe(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), nil)
 		require.NoError(r, m.Do(r.Context()))
@@ -231,7 +236,8 @@ func TestTokensRiseThoughTheStoreForgets(t *testing.T) {
 	})
 }
 
-func TestStepsOfTheStoresClock(t *testing.T) {
+// A step of the store's clock stalls no run, and makes at most one run early.
+func TestThrottler_ClockStep(t *testing.T) {
 	for _, step := range []time.Duration{-time.Hour, time.Hour} {
 		inFleet(t, func(r *rig) {
 			replicas := r.members(2, throttle.Every(interval), nil)
@@ -262,8 +268,9 @@ func TestStepsOfTheStoresClock(t *testing.T) {
 	}
 }
 
-// The index was made by the clock before.
-func TestAStepBackStallsNoCallWhoseReplicaIsGone(t *testing.T) {
+// A step back does not stall the call of a dead replica, although the index is from before the
+// step.
+func TestThrottler_ClockStep_DeadCaller(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(2, throttle.Every(interval), nil)
 		require.NoError(r, replicas[0].Do(r.Context()))
@@ -278,14 +285,15 @@ func TestAStepBackStallsNoCallWhoseReplicaIsGone(t *testing.T) {
 	})
 }
 
-func TestARunWhoseLeaseIsLostIsCancelled(t *testing.T) {
+// A run that loses its lease is canceled.
+func TestThrottler_LostLease(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		var cause error
 		m := r.member(throttle.Every(interval), func(ctx context.Context) error {
 			<-ctx.Done()
 			cause = context.Cause(ctx)
 			return cause
-		}, promptly()...)
+		}, shortLease()...)
 		m.Call()
 		r.sleep(interval)
 		m.link.cut()
@@ -294,28 +302,30 @@ func TestARunWhoseLeaseIsLostIsCancelled(t *testing.T) {
 		assert.Len(r, r.runs(), 1)
 		m.link.heal()
 		r.sleep(3 * time.Second)
-		assert.Len(r, r.runs(), 2, "what it left is done by another run")
+		assert.Len(r, r.runs(), 2, "another run does its work")
 		_ = r.errors()
 	})
 }
 
-func TestALeaseThatTheStoreForgotIsLostAtOnce(t *testing.T) {
+// A wipe of the store cancels a run at its next renewal.
+func TestThrottler_LostLease_Wipe(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), func(ctx context.Context) error {
 			<-ctx.Done()
 			return nil
-		}, promptly()...)
+		}, shortLease()...)
 		m.Call()
 		r.sleep(interval)
 		r.store.Wipe()
 		r.sleep(2 * time.Second)
-		told := r.errors()
-		require.Len(r, told, 1)
-		assert.ErrorIs(r, told[0], fleet.ErrLeaseLost, "its finish is stale")
+		reported := r.errors()
+		require.Len(r, reported, 1)
+		assert.ErrorIs(r, reported[0], fleet.ErrLeaseLost, "its finish is stale")
 	})
 }
 
-func TestRunLocalKeepsTheIntervalOfEachReplica(t *testing.T) {
+// Local runs keep the interval of their replica.
+func TestRunLocal(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), func(ctx context.Context) error {
 			_, ok := fleet.Token(ctx)
@@ -343,7 +353,8 @@ func TestRunLocalKeepsTheIntervalOfEachReplica(t *testing.T) {
 	})
 }
 
-func TestRunLocalRunsWhatShutdownCannotHandOver(t *testing.T) {
+// A local run covers calls that Shutdown cannot hand over.
+func TestRunLocal_Shutdown(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), nil, fleet.RunLocal())
 		require.NoError(r, m.Do(r.Context()))
@@ -356,7 +367,8 @@ func TestRunLocalRunsWhatShutdownCannotHandOver(t *testing.T) {
 	})
 }
 
-func TestRunLocalRepeatsWhatFails(t *testing.T) {
+// A failed local run is repeated.
+func TestRunLocal_Retry(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		failures := 2
 		m := r.member(throttle.Policy{Interval: interval, Retry: throttle.Backoff{Initial: interval}},
@@ -375,8 +387,8 @@ func TestRunLocalRepeatsWhatFails(t *testing.T) {
 	})
 }
 
-// An engine that answers with what is no reachable store's fault is not one to run without.
-func TestRunLocalNeedsAStoreThatCannotBeReached(t *testing.T) {
+// There is no local run if the store answers with an error.
+func TestRunLocal_ReachableStore(t *testing.T) {
 	for _, err := range []error{&fleet.StateError{Key: key, Reason: "garbage"}, fleet.ErrNotDurable} {
 		inFleet(t, func(r *rig) {
 			m := r.member(throttle.Every(interval), nil, fleet.RunLocal())
@@ -384,15 +396,16 @@ func TestRunLocalNeedsAStoreThatCannotBeReached(t *testing.T) {
 			m.Call()
 			r.sleep(20 * time.Second)
 			assert.Empty(r, r.runs())
-			told := r.errors()
-			require.Len(r, told, 1)
-			require.ErrorIs(r, told[0], err)
-			require.NotErrorIs(r, told[0], fleet.ErrEngineUnavailable)
+			reported := r.errors()
+			require.Len(r, reported, 1)
+			require.ErrorIs(r, reported[0], err)
+			require.NotErrorIs(r, reported[0], fleet.ErrEngineUnavailable)
 		})
 	}
 }
 
-func TestReplicasThatDisagreeAreToldOnceAndWorkOn(t *testing.T) {
+// Replicas with different policies report it, and continue to work.
+func TestThrottler_Mismatch(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		a := r.member(throttle.Every(interval), nil)
 		b := r.member(throttle.Every(2*interval), nil)
@@ -404,16 +417,17 @@ func TestReplicasThatDisagreeAreToldOnceAndWorkOn(t *testing.T) {
 		times := r.times()
 		assert.Greater(r, len(times), 4)
 		var mismatch *fleet.MismatchError
-		told := r.errors()
-		require.NotEmpty(r, told)
-		require.ErrorAs(r, told[0], &mismatch)
+		reported := r.errors()
+		require.NotEmpty(r, reported)
+		require.ErrorAs(r, reported[0], &mismatch)
 		assert.Contains(r, mismatch.Own+mismatch.Other, "interval 1s")
 		assert.Contains(r, mismatch.Own+mismatch.Other, "interval 2s")
-		assert.LessOrEqual(r, len(told), len(times))
+		assert.LessOrEqual(r, len(reported), len(times))
 	})
 }
 
-func TestMachineErrorsAreOfTheEngine(t *testing.T) {
+// Memory returns the errors of the machine.
+func TestMemory_Claim(t *testing.T) {
 	_, err := fleet.NewMemory().Claim(t.Context(), key, machine.Claim{})
 	require.Error(t, err)
 }

@@ -13,8 +13,6 @@ import (
 	"github.com/throttle-go/throttle/fleet"
 )
 
-// This file holds tests of runs that fail.
-
 // failing returns a callback that fails the first n times.
 func failing(n int) func(context.Context) error {
 	return func(context.Context) error {
@@ -30,7 +28,8 @@ func retry(b throttle.Backoff) throttle.Policy {
 	return throttle.Policy{Interval: interval, Retry: b}
 }
 
-func TestAFailedRunIsRepeatedWithTheBackoff(t *testing.T) {
+// A failed run is repeated with the backoff.
+func TestThrottler_Retry(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		var attempts []string
 		m := r.member(retry(throttle.Backoff{Initial: 2 * time.Second, Max: 5 * time.Second}), failing(3),
@@ -46,7 +45,8 @@ func TestAFailedRunIsRepeatedWithTheBackoff(t *testing.T) {
 	})
 }
 
-func TestARetryOfAReplicaThatIsGoneIsMadeByAnother(t *testing.T) {
+// Another replica makes the retry of a dead replica.
+func TestThrottler_Retry_DeadReplica(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(2, retry(throttle.Backoff{Initial: 5 * time.Second}), failing(1))
 		replicas[0].Call()
@@ -60,8 +60,8 @@ func TestARetryOfAReplicaThatIsGoneIsMadeByAnother(t *testing.T) {
 	})
 }
 
-// The delay closes the window for all.
-func TestCallsDoNotShortenTheDelayOfARetry(t *testing.T) {
+// Calls do not shorten the delay of a retry: it closes the window for all replicas.
+func TestThrottler_Retry_Window(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(2, retry(throttle.Backoff{Initial: 5 * time.Second}), failing(1))
 		replicas[0].Call()
@@ -75,7 +75,8 @@ func TestCallsDoNotShortenTheDelayOfARetry(t *testing.T) {
 	})
 }
 
-func TestAfterMaxAttemptsNoneIsRepeated(t *testing.T) {
+// After MaxAttempts a run is not repeated.
+func TestThrottler_Retry_MaxAttempts(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(retry(throttle.Backoff{Initial: 2 * time.Second, MaxAttempts: 2}), failing(100))
 		m.Call()
@@ -83,13 +84,13 @@ func TestAfterMaxAttemptsNoneIsRepeated(t *testing.T) {
 		assert.Len(r, r.runs(), 2)
 		m.Call()
 		r.sleep(500 * time.Millisecond)
-		assert.Len(r, r.runs(), 2, "the delay of the last failure still holds")
+		assert.Len(r, r.runs(), 2, "the delay of the last failure still applies")
 		r.sleep(20 * time.Second)
-		assert.Len(r, r.runs(), 4, "and the count starts anew")
+		assert.Len(r, r.runs(), 4, "the count starts again")
 	})
 }
 
-func TestRetryIn(t *testing.T) {
+func TestThrottler_RetryIn(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		again := true
 		m := r.member(throttle.Every(interval), func(context.Context) error {
@@ -106,7 +107,8 @@ func TestRetryIn(t *testing.T) {
 	})
 }
 
-func TestRetryInIsNeitherFailureNorSuccess(t *testing.T) {
+// RetryIn is neither a failure nor a success.
+func TestThrottler_RetryIn_Attempts(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		results := []error{errBroken, throttle.RetryIn(interval), errBroken, nil}
 		var attempts []int
@@ -120,7 +122,8 @@ func TestRetryInIsNeitherFailureNorSuccess(t *testing.T) {
 	})
 }
 
-func TestToPanicWithRetryInIsAFailure(t *testing.T) {
+// A panic with RetryIn is a failure.
+func TestThrottler_RetryIn_Panic(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), func(context.Context) error { panic(throttle.RetryIn(interval)) })
 		m.Call()
@@ -130,8 +133,8 @@ func TestToPanicWithRetryInIsAFailure(t *testing.T) {
 	})
 }
 
-// Longer than a store takes.
-func TestRetryInSomeAges(t *testing.T) {
+// A delay that is longer than a store accepts is cut.
+func TestThrottler_RetryIn_Long(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), func(context.Context) error { return throttle.RetryIn(1<<63 - 1) })
 		require.Error(r, m.Do(r.Context()))
@@ -141,7 +144,8 @@ func TestRetryInSomeAges(t *testing.T) {
 	})
 }
 
-func TestRetryInAtOnceKeepsTheInterval(t *testing.T) {
+// RetryIn(0) keeps the interval.
+func TestThrottler_RetryIn_Zero(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), func(context.Context) error {
 			if len(r.runs()) == 1 {
@@ -156,81 +160,13 @@ func TestRetryInAtOnceKeepsTheInterval(t *testing.T) {
 	})
 }
 
-func TestWithoutBackoffAnErrorIsTheEndOfIt(t *testing.T) {
+// Without a backoff, a failed run is not repeated.
+func TestThrottler_Retry_None(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), failing(100))
 		m.Call()
 		r.sleep(20 * time.Second)
 		assert.Len(r, r.runs(), 1)
 		assert.Equal(r, []error{errBroken}, r.errors())
-	})
-}
-
-func TestCancelStopsTheRetryOfAnActiveRun(t *testing.T) {
-	inFleet(t, func(r *rig) {
-		m := r.member(retry(throttle.Backoff{Initial: interval}), func(context.Context) error {
-			time.Sleep(interval)
-			return errBroken
-		})
-		m.Call()
-		r.sleep(interval / 2)
-		m.Cancel()
-		r.sleep(20 * time.Second)
-		assert.Len(r, r.runs(), 1)
-		_ = r.errors()
-	})
-}
-
-func TestCancelDropsNoOtherReplicasCall(t *testing.T) {
-	inFleet(t, func(r *rig) {
-		replicas := r.members(2, throttle.Every(interval), nil)
-		replicas[0].Call()
-		r.sleep(100 * time.Millisecond)
-		replicas[1].Call()
-		replicas[0].Call()
-		r.sleep(100 * time.Millisecond)
-		assert.True(r, replicas[0].Cancel())
-		assert.False(r, replicas[0].Stats().Pending)
-		r.sleep(10 * time.Second)
-		assert.Len(r, r.runs(), 2)
-	})
-}
-
-func TestSetPolicyHoldsFromTheNextGrant(t *testing.T) {
-	inFleet(t, func(r *rig) {
-		m := r.member(throttle.Every(10*time.Second), nil, fleet.WithGuard(100*time.Millisecond))
-		m.Call()
-		r.sleep(100 * time.Millisecond)
-		require.NoError(r, m.SetPolicy(throttle.Every(interval)))
-		assert.Equal(r, throttle.Every(interval), m.Policy())
-		for range 130 {
-			m.Call()
-			r.sleep(100 * time.Millisecond)
-		}
-		times := r.times()
-		assert.Equal(r, 10100*time.Millisecond, times[1], "of the first grant")
-		assert.Equal(r, 1100*time.Millisecond, times[2]-times[1])
-
-		var wrong *throttle.PolicyError
-		require.ErrorAs(r, m.SetPolicy(throttle.Debounce(1, 0)), &wrong)
-		require.NoError(r, m.Close())
-		require.ErrorIs(r, m.SetPolicy(throttle.Every(interval)), throttle.ErrClosed)
-	})
-}
-
-func TestAPanicIsToldWithItsStack(t *testing.T) {
-	inFleet(t, func(r *rig) {
-		m := r.member(throttle.Every(interval), func(context.Context) error { panic(errBroken) })
-		m.Call()
-		r.sleep(interval)
-		told := r.errors()
-		require.Len(r, told, 1)
-		var panicked *throttle.PanicError
-		require.ErrorAs(r, told[0], &panicked)
-		assert.NotEmpty(r, panicked.Stack)
-		require.ErrorIs(r, told[0], errBroken)
-		m.Call()
-		r.sleep(10 * time.Second)
-		assert.Len(r, r.runs(), 2, "it works on")
 	})
 }

@@ -16,13 +16,10 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds what the tests build: a fleet in a bubble of fake time, on an engine in
-// memory, with a line to it for each replica that can be cut.
-
 const key = "index"
 
-// A link is an engine as one process sees it: its own Base, and a line to a shared store
-// on which messages can be lost or late.
+// A link is an engine as one process sees it: it has its own Base, and a connection to a
+// shared store on which messages can be lost or late.
 type link struct {
 	fleet.Base
 
@@ -31,13 +28,14 @@ type link struct {
 	claims, finishes, renewals atomic.Int64
 
 	mu   sync.Mutex                 // guards the fields below
-	sent map[string][]time.Duration // when claims were, by their identifiers
-	// Called before and after an operation; what they return is its error.
+	sent map[string][]time.Duration // when claims were sent, by their identifiers
+	// Called before and after an operation. An error that they return is the operation's.
 	before, after func(ctx context.Context, op string) error
 }
 
-var errCut = errors.New("line is cut")
+var errCut = errors.New("link is cut")
 
+// on replaces what is called before and after operations.
 func (l *link) on(before, after func(ctx context.Context, op string) error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -115,14 +113,14 @@ func (l *link) Listen(ctx context.Context, wake func(machine.Wake)) error {
 	return err
 }
 
-// A start is one entry of the callback.
+// A start is an entry of the callback.
 type start struct {
 	member int
 	at     time.Duration // since the rig was built
 	token  int64
 }
 
-// A rig is a fleet in a bubble.
+// A rig is a fleet in a bubble of fake time, on an engine in memory.
 type rig struct {
 	*testing.T
 
@@ -130,21 +128,21 @@ type rig struct {
 	begin time.Time
 	all   []member
 
-	mu     sync.Mutex
-	starts []start
-	active int
-	told   []error
+	mu       sync.Mutex
+	starts   []start
+	active   int
+	reported []error
 }
 
-// A member is one replica.
+// A member is a replica.
 type member struct {
 	*fleet.Throttler
 
 	link *link
 }
 
-// inFleet runs f in a bubble of fake time. What f has built is closed at its end, and no
-// goroutine may be left.
+// inFleet runs f in a bubble of fake time, and then closes the members. It fails if a
+// goroutine is left, because the bubble does not end then.
 func inFleet(t *testing.T, f func(r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -153,25 +151,25 @@ func inFleet(t *testing.T, f func(r *rig)) {
 		for _, m := range r.all {
 			require.NoError(t, m.Close())
 		}
-		r.sleep(time.Minute) // messages that are out come to an end
+		r.sleep(time.Minute) // messages that are out end
 	})
 }
 
 func (r *rig) now() time.Duration { return time.Since(r.begin) }
 
-// sleep lets time pass, and all that is to be done by then be done.
+// sleep lets time pass, and waits until everything that is due by then is done.
 func (r *rig) sleep(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
 
-// members adds n replicas on links of their own, whose callback is fn.
+// members adds n replicas with callback fn, each on a link of its own.
 func (r *rig) members(n int, p throttle.Policy, fn func(context.Context) error, opts ...fleet.Option) []member {
 	r.Helper()
 	var all []member
 	for i := range n {
 		l := &link{store: r.store, sent: map[string][]time.Duration{}}
-		opts := append([]fleet.Option{fleet.WithErrorHandler(r.hear)}, opts...)
+		opts := append([]fleet.Option{fleet.WithErrorHandler(r.record)}, opts...)
 		th, err := fleet.New(l, key, p, r.watched(i, fn), opts...)
 		require.NoError(r, err)
 		all = append(all, member{th, l})
@@ -180,14 +178,14 @@ func (r *rig) members(n int, p throttle.Policy, fn func(context.Context) error, 
 	return all
 }
 
-// member is members for one.
+// member adds one replica.
 func (r *rig) member(p throttle.Policy, fn func(context.Context) error, opts ...fleet.Option) member {
 	r.Helper()
 	return r.members(1, p, fn, opts...)[0]
 }
 
-// watched returns a callback that records its start, and fails the test if it overlaps
-// another.
+// watched returns a callback that records its start and calls fn, which may be nil. It fails
+// the test if runs overlap.
 func (r *rig) watched(member int, fn func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		token, _ := fleet.Token(ctx)
@@ -211,22 +209,23 @@ func (r *rig) watched(member int, fn func(context.Context) error) func(context.C
 	}
 }
 
-func (r *rig) hear(err error) {
+// record is the members' error handler.
+func (r *rig) record(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.told = append(r.told, err)
+	r.reported = append(r.reported, err)
 }
 
-// errors returns what the error handlers were told since the last call.
+// errors returns the errors that the handlers received since its last call.
 func (r *rig) errors() []error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	told := r.told
-	r.told = nil
-	return told
+	reported := r.reported
+	r.reported = nil
+	return reported
 }
 
-// runs returns the starts.
+// runs returns the starts of all runs.
 func (r *rig) runs() []start {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -242,22 +241,21 @@ func (r *rig) times() []time.Duration {
 	return all
 }
 
-// closeAll ends the members now, for tests that check what is left behind.
+// closeAll closes members before the end of the test.
 func closeAll(members []member) {
 	for _, m := range members {
 		_ = m.Close()
 	}
 }
 
-// ended is a context that has ended.
-func ended() context.Context {
+// endedContext returns a context that has ended.
+func endedContext() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
 }
 
-// promptly are options under which nothing in the tests is a default: a guard of 100 ms
-// and a lease of 3 s.
-func promptly() []fleet.Option {
+// shortLease returns options for a guard of 100 ms and a lease of 3 s.
+func shortLease() []fleet.Option {
 	return []fleet.Option{fleet.WithGuard(100 * time.Millisecond), fleet.WithLease(3 * time.Second)}
 }

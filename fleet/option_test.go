@@ -16,11 +16,9 @@ import (
 	"github.com/throttle-go/throttle/fleet"
 )
 
-// This file holds tests of what New is given.
-
 func nothing(context.Context) error { return nil }
 
-// problems returns the fields that err finds wrong.
+// problems returns the fields of all PolicyErrors in err.
 func problems(err error) (fields []string) {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
@@ -28,13 +26,15 @@ func problems(err error) (fields []string) {
 		}
 		return fields
 	}
-	if wrong, ok := errors.AsType[*throttle.PolicyError](err); ok {
+	var wrong *throttle.PolicyError
+	if errors.As(err, &wrong) {
 		fields = append(fields, wrong.Field)
 	}
 	return fields
 }
 
-func TestNewRefusesWhatDoesNotWorkAcrossAFleet(t *testing.T) {
+// New refuses policies that do not work across a fleet.
+func TestNew_Policy(t *testing.T) {
 	for field, p := range map[string]throttle.Policy{
 		"Burst":       {Interval: interval, Burst: 2},
 		"Quiet":       {Quiet: interval},
@@ -55,7 +55,8 @@ func TestNewRefusesWhatDoesNotWorkAcrossAFleet(t *testing.T) {
 	assert.Equal(t, []string{"Interval"}, problems(err))
 }
 
-func TestNewReportsAllThatIsWrong(t *testing.T) {
+// New reports everything that is wrong at once.
+func TestNew_Problems(t *testing.T) {
 	for _, k := range []string{"", strings.Repeat("k", 513), "\xff", "a\x00b"} {
 		var none context.Context
 		_, err := fleet.New(nil, k, throttle.Every(-1), nil, nil, fleet.WithContext(none),
@@ -71,7 +72,8 @@ func TestNewReportsAllThatIsWrong(t *testing.T) {
 	assert.Equal(t, []string{"WithLease"}, problems(err))
 }
 
-func TestTheGuardIsATenthOfTheInterval(t *testing.T) {
+// The default guard is a tenth of the interval, within limits.
+func TestWithGuard_Default(t *testing.T) {
 	for _, c := range []struct{ every, guard time.Duration }{
 		{0, 10 * time.Millisecond},
 		{time.Millisecond, 10 * time.Millisecond},
@@ -88,8 +90,8 @@ func TestTheGuardIsATenthOfTheInterval(t *testing.T) {
 	}
 }
 
-// Stores count microseconds.
-func TestTheSpacingIsNotRoundedDown(t *testing.T) {
+// Stores count microseconds. The spacing is rounded up.
+func TestWithGuard_Rounding(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(1500*time.Nanosecond), nil, fleet.WithGuard(10*time.Millisecond))
 		require.NoError(r, m.Do(r.Context()))
@@ -97,7 +99,8 @@ func TestTheSpacingIsNotRoundedDown(t *testing.T) {
 	})
 }
 
-func TestTheNameIsTheKeyByDefault(t *testing.T) {
+// The default name is the key.
+func TestThrottler_Name(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), nil)
 		assert.Equal(r, key, m.Name())
@@ -112,7 +115,8 @@ func TestTheNameIsTheKeyByDefault(t *testing.T) {
 	})
 }
 
-func TestTracersNestInTheRunsContext(t *testing.T) {
+// The callback sees the values of the tracer's context and of the run.
+func TestWithTracer(t *testing.T) {
 	type mark struct{}
 	inFleet(t, func(r *rig) {
 		var ended bool
@@ -129,7 +133,8 @@ func TestTracersNestInTheRunsContext(t *testing.T) {
 	})
 }
 
-func TestATracerThatTakesLongMakesTheGrantLate(t *testing.T) {
+// A slow tracer makes the grant late.
+func TestWithTracer_Slow(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		slow := true
 		var observed int
@@ -144,16 +149,16 @@ func TestATracerThatTakesLongMakesTheGrantLate(t *testing.T) {
 			}))
 		require.NoError(r, m.Do(r.Context()))
 		assert.Equal(r, []time.Duration{1100 * time.Millisecond}, r.times())
-		told := r.errors()
-		require.Len(r, told, 1)
-		require.ErrorIs(r, told[0], fleet.ErrLate)
+		reported := r.errors()
+		require.Len(r, reported, 1)
+		require.ErrorIs(r, reported[0], fleet.ErrLate)
 		assert.Equal(r, 1, observed)
 		stats := m.Stats()
 		assert.Equal(r, []uint64{1, 0}, []uint64{stats.Runs, stats.Failures})
 	})
 }
 
-func TestStatsTellWhatIsPending(t *testing.T) {
+func TestThrottler_Stats(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), func(context.Context) error {
 			time.Sleep(interval / 10)
@@ -173,8 +178,8 @@ func TestStatsTellWhatIsPending(t *testing.T) {
 	})
 }
 
-// It stands in for the default log.
-func TestErrorsWithoutAHandlerAreLogged(t *testing.T) {
+// Without a handler, errors are logged.
+func TestWithErrorHandler_Default(t *testing.T) {
 	var log bytes.Buffer
 	before := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
@@ -193,7 +198,7 @@ func TestErrorsWithoutAHandlerAreLogged(t *testing.T) {
 		fail = func(context.Context) error { panic(errBroken) }
 		m.Call()
 		r.sleep(2 * interval)
-		assert.Contains(r, log.String(), "new_test.go", "the stack")
+		assert.Contains(r, log.String(), "option_test.go", "the stack")
 
 		log.Reset()
 		fail = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
@@ -201,6 +206,91 @@ func TestErrorsWithoutAHandlerAreLogged(t *testing.T) {
 		r.sleep(2 * interval)
 		require.NoError(r, m.Close())
 		r.sleep(interval)
-		assert.Empty(r, log.String(), "the callback did as it was told")
+		assert.Empty(r, log.String(), "an error after Close canceled the context is not logged")
+	})
+}
+
+// If the context of the only Do has ended, the handler gets the error.
+func TestWithErrorHandler_AbandonedDo(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), func(context.Context) error {
+			time.Sleep(interval)
+			return errBroken
+		})
+		ctx, cancel := context.WithTimeout(r.Context(), interval/2)
+		defer cancel()
+		require.ErrorIs(r, m.Do(ctx), context.DeadlineExceeded)
+		r.sleep(interval)
+		assert.Equal(r, []error{errBroken}, r.errors())
+	})
+}
+
+// The handler gets a panic with its stack.
+func TestWithErrorHandler_Panic(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(interval), func(context.Context) error { panic(errBroken) })
+		m.Call()
+		r.sleep(interval)
+		reported := r.errors()
+		require.Len(r, reported, 1)
+		var panicked *throttle.PanicError
+		require.ErrorAs(r, reported[0], &panicked)
+		assert.NotEmpty(r, panicked.Stack)
+		require.ErrorIs(r, reported[0], errBroken)
+		m.Call()
+		r.sleep(10 * time.Second)
+		assert.Len(r, r.runs(), 2, "the throttler still works")
+	})
+}
+
+// A new policy applies from the next grant.
+func TestThrottler_SetPolicy(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(throttle.Every(10*time.Second), nil, fleet.WithGuard(100*time.Millisecond))
+		m.Call()
+		r.sleep(100 * time.Millisecond)
+		require.NoError(r, m.SetPolicy(throttle.Every(interval)))
+		assert.Equal(r, throttle.Every(interval), m.Policy())
+		for range 130 {
+			m.Call()
+			r.sleep(100 * time.Millisecond)
+		}
+		times := r.times()
+		assert.Equal(r, 10100*time.Millisecond, times[1], "spacing of the first grant")
+		assert.Equal(r, 1100*time.Millisecond, times[2]-times[1])
+
+		var wrong *throttle.PolicyError
+		require.ErrorAs(r, m.SetPolicy(throttle.Debounce(1, 0)), &wrong)
+		require.NoError(r, m.Close())
+		require.ErrorIs(r, m.SetPolicy(throttle.Every(interval)), throttle.ErrClosed)
+	})
+}
+
+// Throttlers of the same key on different engines are independent.
+func TestNew_OtherEngine(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		a := r.member(throttle.Every(interval), nil)
+		r.store = fleet.NewMemory()
+		b := r.member(throttle.Every(interval), nil)
+		a.Call()
+		b.Call()
+		r.sleep(100 * time.Millisecond)
+		assert.Len(r, r.runs(), 2)
+	})
+}
+
+// The end of the parent context closes the throttler.
+func TestWithContext(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		ctx, cancel := context.WithCancelCause(r.Context())
+		m := r.member(throttle.Every(interval), nil, fleet.WithContext(ctx))
+		require.NoError(r, m.Do(r.Context()))
+		done := startDo(m)
+		r.sleep(10 * time.Millisecond)
+		cancel(errBroken)
+		err := <-done
+		require.ErrorIs(r, err, throttle.ErrClosed)
+		require.ErrorIs(r, err, errBroken)
+		assert.True(r, m.Stats().Closed)
 	})
 }

@@ -2,7 +2,6 @@ package fleet_test
 
 import (
 	"context"
-	"math/rand/v2"
 	"strconv"
 	"sync"
 	"testing"
@@ -16,11 +15,10 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds tests of when a fleet runs.
-
 const interval = time.Second
 
-func TestABurstOfTheFleetMakesOneRunNowAndOneAfterTheInterval(t *testing.T) {
+// A burst of the fleet makes one run now and one after the interval.
+func TestThrottler_Call(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(20, throttle.Every(interval), nil)
 		for range 10 {
@@ -29,12 +27,13 @@ func TestABurstOfTheFleetMakesOneRunNowAndOneAfterTheInterval(t *testing.T) {
 			}
 		}
 		r.sleep(10 * time.Second)
-		assert.Equal(t, []time.Duration{0, 1100 * time.Millisecond}, r.times())
-		assert.Empty(t, r.errors())
+		assert.Equal(r, []time.Duration{0, 1100 * time.Millisecond}, r.times())
+		assert.Empty(r, r.errors())
 	})
 }
 
-func TestCallsInTheWindowAreCoveredAtItsEnd(t *testing.T) {
+// Calls in the window are covered at its end.
+func TestThrottler_Call_Window(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(3, throttle.Every(interval), nil)
 		replicas[0].Call()
@@ -44,11 +43,12 @@ func TestCallsInTheWindowAreCoveredAtItsEnd(t *testing.T) {
 			r.sleep(10 * time.Millisecond)
 		}
 		r.sleep(10 * time.Second)
-		assert.Equal(t, []time.Duration{0, 1100 * time.Millisecond}, r.times())
+		assert.Equal(r, []time.Duration{0, 1100 * time.Millisecond}, r.times())
 	})
 }
 
-func TestACallDuringAnotherReplicasRunMakesOneMore(t *testing.T) {
+// A call during a run of another replica makes one more run.
+func TestThrottler_Call_RemoteRun(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(2, throttle.Every(interval), func(context.Context) error {
 			time.Sleep(2500 * time.Millisecond)
@@ -58,11 +58,12 @@ func TestACallDuringAnotherReplicasRunMakesOneMore(t *testing.T) {
 		r.sleep(time.Second)
 		replicas[1].Call()
 		r.sleep(10 * time.Second)
-		assert.Equal(t, []time.Duration{0, 2500 * time.Millisecond}, r.times())
+		assert.Equal(r, []time.Duration{0, 2500 * time.Millisecond}, r.times())
 	})
 }
 
-func TestACallDuringTheOwnRunMakesOneMore(t *testing.T) {
+// A call during a run of the same replica makes one more run.
+func TestThrottler_Call_OwnRun(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), func(context.Context) error {
 			time.Sleep(500 * time.Millisecond)
@@ -72,58 +73,60 @@ func TestACallDuringTheOwnRunMakesOneMore(t *testing.T) {
 		r.sleep(100 * time.Millisecond)
 		m.Call()
 		r.sleep(10 * time.Second)
-		assert.Equal(t, []time.Duration{0, 1100 * time.Millisecond}, r.times())
+		assert.Equal(r, []time.Duration{0, 1100 * time.Millisecond}, r.times())
 	})
 }
 
-func TestTheCallOfAReplicaThatIsGoneIsRunByAnother(t *testing.T) {
+// Another replica runs for the call of a dead replica.
+func TestThrottler_Call_DeadCaller(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(3, throttle.Every(interval), nil)
 		replicas[0].Call()
 		r.sleep(100 * time.Millisecond)
 		replicas[0].Call()
-		r.sleep(100 * time.Millisecond) // the store knows
+		r.sleep(100 * time.Millisecond) // the store gets the call
 		replicas[0].link.cut()
 		r.sleep(10 * time.Second)
 		runs := r.runs()
-		require.Len(t, runs, 2)
-		assert.NotZero(t, runs[1].member)
-		assert.Less(t, runs[1].at, 2*interval, "within the poller's time after the interval")
+		require.Len(r, runs, 2)
+		assert.NotZero(r, runs[1].member)
+		assert.Less(r, runs[1].at, 2*interval, "the poller finds the key within a second")
 	})
 }
 
-// The poller looks when something is due, not only once in a second.
-func TestTheCallOfAReplicaThatIsGoneIsRunSoonAfterItIsDue(t *testing.T) {
+// The poller looks when something is due, not only once a second.
+func TestThrottler_Call_DeadCallerSoon(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(2, throttle.Every(1500*time.Millisecond), nil, fleet.WithGuard(100*time.Millisecond))
-		require.NoError(t, replicas[0].Do(r.Context()))
+		require.NoError(r, replicas[0].Do(r.Context()))
 		replicas[0].Call()
 		r.sleep(100 * time.Millisecond)
 		replicas[0].link.cut()
 		r.sleep(5 * time.Second)
 		times := r.times()
-		require.Len(t, times, 2)
-		assert.Less(t, times[1], 2050*time.Millisecond)
+		require.Len(r, times, 2)
+		assert.Less(r, times[1], 2050*time.Millisecond)
 	})
 }
 
-// A look may find more than one page holds.
-func TestTheLastOfManyKeysThatAreDueIsFound(t *testing.T) {
+// The poller finds the last of more due keys than one page has.
+func TestThrottler_Call_ManyDueKeys(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		claim := machine.Claim{ID: "gone", New: true, Age: machine.None, Lease: interval}
 		for i := range 1500 {
 			_, err := r.store.Claim(r.Context(), "a key before "+strconv.Itoa(i), claim)
-			require.NoError(t, err)
+			require.NoError(r, err)
 		}
 		_, err := r.store.Claim(r.Context(), key, claim)
-		require.NoError(t, err)
+		require.NoError(r, err)
 		_ = r.member(throttle.Every(interval), nil)
 		r.sleep(5 * time.Second)
-		assert.Len(t, r.runs(), 1)
+		assert.Len(r, r.runs(), 1)
 	})
 }
 
-func TestTheNewsThatAKeyIsDueIsForAll(t *testing.T) {
+// The notice that a key is due reaches all replicas.
+func TestThrottler_Call_DueNotice(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(3, throttle.Every(interval), func(context.Context) error {
 			time.Sleep(2050 * time.Millisecond)
@@ -142,13 +145,14 @@ func TestTheNewsThatAKeyIsDueIsForAll(t *testing.T) {
 		})
 		r.sleep(10 * time.Second)
 		times := r.times()
-		require.Len(t, times, 2)
-		assert.LessOrEqual(t, times[1]-times[0], 2150*time.Millisecond, "within the guard after the first")
+		require.Len(r, times, 2)
+		assert.LessOrEqual(r, times[1]-times[0], 2150*time.Millisecond, "within the guard after the end of the first run")
 		_ = r.errors()
 	})
 }
 
-func TestTheRunOfAReplicaThatIsGoneIsRunAgainAfterItsLease(t *testing.T) {
+// Another replica repeats the run of a dead replica after its lease.
+func TestThrottler_Call_DeadHolder(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		stuck := make(chan struct{})
 		var once sync.Once
@@ -158,31 +162,32 @@ func TestTheRunOfAReplicaThatIsGoneIsRunAgainAfterItsLease(t *testing.T) {
 			if gone {
 				<-stuck
 				r.mu.Lock()
-				r.active++ // as it was when the other began
+				r.active++ // undoes the decrement below
 				r.mu.Unlock()
 			}
 			return nil
-		}, promptly()...)
+		}, shortLease()...)
 		replicas[0].Call()
 		r.sleep(100 * time.Millisecond)
 		replicas[0].link.cut()
 		r.mu.Lock()
-		r.active-- // the process is gone
+		r.active-- // a dead process does not overlap
 		r.mu.Unlock()
 		r.sleep(10 * time.Second)
 		runs := r.runs()
-		require.Len(t, runs, 2)
-		assert.NotEqual(t, runs[0].member, runs[1].member)
-		assert.Greater(t, runs[1].token, runs[0].token)
-		assert.GreaterOrEqual(t, runs[1].at, 3*time.Second)
+		require.Len(r, runs, 2)
+		assert.NotEqual(r, runs[0].member, runs[1].member)
+		assert.Greater(r, runs[1].token, runs[0].token)
+		assert.GreaterOrEqual(r, runs[1].at, 3*time.Second)
 		close(stuck)
 		r.sleep(time.Second)
 		_ = r.errors()
 	})
 }
 
-// Its poll was to be at the lease's end.
-func TestACallDuringAnotherReplicasRunIsCoveredWhenThatEndsEarly(t *testing.T) {
+// A replica planned to poll at the end of another's lease. If the other's run ends early, it
+// polls earlier.
+func TestThrottler_Call_EarlyEnd(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(2, throttle.Every(interval), func(context.Context) error {
 			time.Sleep(300 * time.Millisecond)
@@ -194,11 +199,12 @@ func TestACallDuringAnotherReplicasRunIsCoveredWhenThatEndsEarly(t *testing.T) {
 		r.sleep(300 * time.Millisecond)
 		replicas[0].link.cut()
 		r.sleep(10 * time.Second)
-		assert.Equal(t, []time.Duration{0, 1100 * time.Millisecond}, r.times())
+		assert.Equal(r, []time.Duration{0, 1100 * time.Millisecond}, r.times())
 	})
 }
 
-func TestAReplicaThatDoesNotCallAsksForNothing(t *testing.T) {
+// A replica without calls sends no claims.
+func TestThrottler_Call_IdleReplica(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(2, throttle.Every(interval), nil)
 		r.sleep(interval) // the store's time is known
@@ -206,88 +212,79 @@ func TestAReplicaThatDoesNotCallAsksForNothing(t *testing.T) {
 			replicas[0].Call()
 			r.sleep(2 * interval)
 		}
-		assert.Len(t, r.runs(), 10)
-		assert.Zero(t, replicas[1].link.claims.Load())
+		assert.Len(r, r.runs(), 10)
+		assert.Zero(r, replicas[1].link.claims.Load())
 	})
 }
 
-func TestALongRunKeepsItsLease(t *testing.T) {
+// A long run keeps its lease.
+func TestThrottler_Call_LongRun(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		replicas := r.members(3, throttle.Every(interval), func(context.Context) error {
 			time.Sleep(20 * time.Second)
 			return nil
-		}, promptly()...)
+		}, shortLease()...)
 		replicas[0].Call()
 		for range 9 {
 			r.sleep(2 * time.Second)
 			replicas[1].Call()
 		}
-		assert.Len(t, r.runs(), 1)
+		assert.Len(r, r.runs(), 1)
 		r.sleep(30 * time.Second)
-		assert.Len(t, r.runs(), 2)
-		assert.Empty(t, r.errors())
+		assert.Len(r, r.runs(), 2)
+		assert.Empty(r, r.errors())
 	})
 }
 
-// Whatever is called when, starts keep the interval, runs never overlap, and a run starts
-// after the last call.
-func TestRandomCallsKeepTheGuarantees(t *testing.T) {
-	for seed := range uint64(50) {
-		inFleet(t, func(r *rig) {
-			random := rand.New(rand.NewPCG(seed, 1))
-			replicas := r.members(1+random.IntN(4), throttle.Every(interval), func(context.Context) error {
-				time.Sleep(time.Duration(time.Now().UnixNano()) % (2 * interval))
-				return nil
-			})
-			var last time.Duration
-			for range 60 {
-				last = r.now()
-				replicas[random.IntN(len(replicas))].Call()
-				r.sleep(time.Duration(random.ExpFloat64() * float64(interval) / 2))
-			}
-			r.sleep(10 * time.Second)
-			times := r.times()
-			for i := 1; i < len(times); i++ {
-				assert.GreaterOrEqual(t, times[i]-times[i-1], interval, "seed %d", seed)
-			}
-			assert.GreaterOrEqual(t, times[len(times)-1], last, "seed %d", seed)
-			assert.Empty(t, r.errors())
-			for _, m := range replicas {
-				assert.False(t, m.Stats().Pending)
-			}
-		})
-	}
-}
-
-func TestWhatARunCosts(t *testing.T) {
+func TestThrottler_Call_Messages(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(interval), nil)
 		cost := func() [2]int64 { return [2]int64{m.link.claims.Swap(0), m.link.finishes.Swap(0)} }
 		r.sleep(500 * time.Millisecond) // the store's time is known
 		m.Call()
 		r.sleep(100 * time.Millisecond)
-		assert.Equal(t, [2]int64{1, 1}, cost(), "a run at once")
+		assert.Equal(r, [2]int64{1, 1}, cost(), "an immediate run")
 		m.Call()
 		r.sleep(100 * time.Millisecond)
-		assert.Equal(t, [2]int64{1, 0}, cost(), "a call in the window")
+		assert.Equal(r, [2]int64{1, 0}, cost(), "a call in the window")
 		for range 1000 {
 			m.Call()
 			r.sleep(100 * time.Microsecond)
 		}
-		assert.Equal(t, [2]int64{}, cost(), "calls that join it")
+		assert.Equal(r, [2]int64{}, cost(), "calls that join that call")
 		r.sleep(2 * time.Second)
-		assert.Equal(t, [2]int64{1, 1}, cost(), "its run")
+		assert.Equal(r, [2]int64{1, 1}, cost(), "its run")
 	})
 }
 
-func TestAnotherEngineIsAnotherThrottle(t *testing.T) {
+// Cancel does not drop the call of another replica.
+func TestThrottler_Cancel(t *testing.T) {
 	inFleet(t, func(r *rig) {
-		a := r.member(throttle.Every(interval), nil)
-		r.store = fleet.NewMemory()
-		b := r.member(throttle.Every(interval), nil)
-		a.Call()
-		b.Call()
+		replicas := r.members(2, throttle.Every(interval), nil)
+		replicas[0].Call()
 		r.sleep(100 * time.Millisecond)
-		assert.Len(t, r.runs(), 2)
+		replicas[1].Call()
+		replicas[0].Call()
+		r.sleep(100 * time.Millisecond)
+		assert.True(r, replicas[0].Cancel())
+		assert.False(r, replicas[0].Stats().Pending)
+		r.sleep(10 * time.Second)
+		assert.Len(r, r.runs(), 2)
+	})
+}
+
+// Cancel stops the retry of an active run.
+func TestThrottler_Cancel_ActiveRun(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		m := r.member(retry(throttle.Backoff{Initial: interval}), func(context.Context) error {
+			time.Sleep(interval)
+			return errBroken
+		})
+		m.Call()
+		r.sleep(interval / 2)
+		m.Cancel()
+		r.sleep(20 * time.Second)
+		assert.Len(r, r.runs(), 1)
+		_ = r.errors()
 	})
 }
