@@ -425,9 +425,3 @@ func TestThrottler_Mismatch(t *testing.T) {
 		assert.LessOrEqual(r, len(reported), len(times))
 	})
 }
-
-// Memory returns the errors of the machine.
-func TestMemory_Claim(t *testing.T) {
-	_, err := fleet.NewMemory().Claim(t.Context(), key, machine.Claim{})
-	require.Error(t, err)
-}
