@@ -13,7 +13,7 @@ import (
 // wins.
 type Option func(*config) *throttle.PolicyError
 
-// config is what the options set. It does not change once New has made it.
+// A config is what options set. It does not change once New has made it.
 type config struct {
 	name      string
 	handler   func(error)     // nil: log
@@ -148,7 +148,7 @@ func outOfRange(least time.Duration) string {
 }
 
 // newConfig applies opts, and returns everything that is wrong with them.
-func newConfig(key string, opts []Option) (*config, []error) {
+func newConfig(opts []Option, key string) (*config, []error) {
 	c := &config{name: key, parent: context.Background(), lease: defaultLease}
 	var problems []error
 	for _, opt := range opts {

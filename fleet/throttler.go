@@ -98,7 +98,7 @@ const (
 // The work of fn must be on state that all replicas share, because one replica does it for
 // all. If fn reloads the replica's own state, the other replicas stay stale.
 func New(engine Engine, key string, p throttle.Policy, fn func(ctx context.Context) error, opts ...Option) (*Throttler, error) {
-	c, problems := newConfig(key, opts)
+	c, problems := newConfig(opts, key)
 	problems = append(problems, c.check(engine, key, p, fn)...)
 	if err := errors.Join(problems...); err != nil {
 		return nil, err

@@ -66,8 +66,8 @@ func (s Step) String() string {
 	}[s]
 }
 
-// A move is a step from one state to another. The meaning of of depends on the step: the index
-// of the copy, or how a run fails.
+// A move is a step from one state to another. Depending on the step, of is the index of the
+// copy, or how a run fails.
 type move struct {
 	step Step
 	who  int
