@@ -1,6 +1,5 @@
-// Package sources adds up what throttles say of themselves, name by name, for
-// adapters that tell it to a metrics system: it wants one value for a name, of which
-// counts never fall.
+// Package sources adds up the Stats of throttles by name, for adapters to metrics
+// systems. A metrics system wants one value for each name, and counts that never fall.
 package sources
 
 import (
@@ -25,65 +24,65 @@ type Keyed interface {
 	Len() int
 }
 
-// IsNil reports whether source is nil, or a nil pointer: what a constructor returns
-// beside an error.
+// IsNil reports whether source is nil or a nil pointer, which is what a constructor
+// returns with an error.
 func IsNil(source Source) bool {
 	v := reflect.ValueOf(source)
 	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
-// Valid returns text as it can be told elsewhere: what is not UTF-8 would have a whole
-// scrape or batch refused, and becomes U+FFFD.
+// Valid returns text with U+FFFD in place of bytes that are not UTF-8. A single invalid
+// byte would make a receiver refuse the whole scrape or batch.
 func Valid(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
-// A Sum is what the sources of one name amount to. Its counts are those of all that
-// have ever been added, the rest is of those that have not been removed.
+// A Sum adds up the sources of one name. Its counts include every source ever added.
+// The other fields cover only sources that have not been removed.
 type Sum struct {
 	Name    string // as Valid returns it
 	Calls   uint64
 	Dropped uint64
 
-	Sources int       // how many there are; if none, what follows is zero
-	Pending int       // of these a call or a retry waits
-	Running int       // of these a run is active
-	Groups  int       // these hold keys
-	Keys    int       // that they hold
-	Next    time.Time // when the first of their next runs is due; zero if none is
+	Sources int       // number of sources; if 0, the fields below are zero
+	Pending int       // sources in which a call or a retry waits
+	Running int       // sources with an active run
+	Groups  int       // sources that hold keys
+	Keys    int       // keys held by all Groups together
+	Next    time.Time // due time of the earliest next run; zero if none is due
 }
 
-// NextUnix returns Next in seconds since 1970. UnixNano ends in 2262, which is within a
-// policy's reach.
+// NextUnix returns Next in seconds since 1970. It does not use UnixNano, which ends in
+// 2262: a policy can make a run due later than that.
 func (s Sum) NextUnix() float64 {
 	return float64(s.Next.Unix()) + float64(s.Next.Nanosecond())/1e9
 }
 
-// A Set is the sources that are told. The zero Set has none. Its methods may be called
-// concurrently; sources are read with no lock held.
+// A Set is a set of sources. The zero Set is empty and ready to use. Its methods may be
+// called concurrently. They call a source's methods with no lock held.
 type Set struct {
 	mu sync.Mutex // guards the field below, and the fields of each family and member
 
 	// +checklocks:mu
-	families map[string]*family // by valid name; never removed, since counts stay
+	families map[string]*family // by valid name; never removed, because counts stay
 }
 
 // A family is the sources of one name.
 type family struct {
-	counts  counts // of all that there have been
+	counts  counts // of every member ever added
 	members map[*member]struct{}
 }
 
 // A member is a Source that was added.
 type member struct {
 	family *family
-	source Source // nil once it has been removed
-	counts counts // the greatest that were read
+	source Source // nil once removed
+	counts counts // the greatest values read so far
 }
 
-// counts are what only grows.
+// counts are the values that only grow.
 type counts struct{ calls, dropped uint64 }
 
-// Add has source be told under the name that it has now, until remove is called. A
-// source that IsNil is ignored. remove may be called several times, and concurrently.
+// Add adds source under its current name, until remove is called. It ignores a source
+// that IsNil. remove may be called several times, and concurrently.
 func (s *Set) Add(source Source) (remove func()) {
 	if IsNil(source) {
 		return func() {}
@@ -104,8 +103,8 @@ func (s *Set) Add(source Source) (remove func()) {
 	return func() { s.remove(m) }
 }
 
-// remove counts m to its end and lets go of its source. A sync.Once instead would be
-// a lock that is held while the source is read.
+// remove reads m's counts a last time and drops its source. A sync.Once would not do: it
+// holds a lock while the source is read.
 func (s *Set) remove(m *member) {
 	s.mu.Lock()
 	source := m.source
@@ -121,15 +120,15 @@ func (s *Set) remove(m *member) {
 	delete(m.family.members, m)
 }
 
-// count counts what m has counted since it was read last. Whoever reads m may come
-// late, or after it was removed: then there is nothing new, or all the same more.
+// count adds to the family what m has counted since the last reading. A reading may
+// arrive late, or after m was removed. It then adds nothing, or what is still missing.
 // The Set must be locked.
 func (m *member) count(stats throttle.Stats) {
 	advance(&m.counts.calls, &m.family.counts.calls, stats.Calls)
 	advance(&m.counts.dropped, &m.family.counts.dropped, stats.Dropped)
 }
 
-// advance moves seen to now, unless it is there already, and total along with it.
+// advance raises seen to now, and total by the same amount. It never lowers them.
 func advance(seen, total *uint64, now uint64) {
 	if now > *seen {
 		*total += now - *seen
@@ -137,7 +136,7 @@ func advance(seen, total *uint64, now uint64) {
 	}
 }
 
-// A reading is what a source has said.
+// A reading is what a source reported.
 type reading struct {
 	member *member
 	source Source
@@ -148,7 +147,7 @@ type reading struct {
 
 // Sums returns the sum of each name, in no order.
 func (s *Set) Sums() []Sum {
-	readings := s.sources()
+	readings := s.unread()
 	for i := range readings {
 		r := &readings[i]
 		r.stats = r.source.Stats()
@@ -159,8 +158,8 @@ func (s *Set) Sums() []Sum {
 	return s.sum(readings)
 }
 
-// sources returns what is to be read.
-func (s *Set) sources() []reading {
+// unread returns an empty reading for each source in the set.
+func (s *Set) unread() []reading {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var readings []reading
@@ -172,7 +171,7 @@ func (s *Set) sources() []reading {
 	return readings
 }
 
-// sum returns the sums after readings, which may be of members that are gone.
+// sum counts readings and returns the sums. A reading may be of a removed member.
 func (s *Set) sum(readings []reading) []Sum {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,7 +191,7 @@ func (s *Set) sum(readings []reading) []Sum {
 	return sums
 }
 
-// with returns s with what r says of the present.
+// with returns s plus the current values in r.
 func (s Sum) with(r reading) Sum {
 	s.Sources++
 	if r.stats.Pending {

@@ -17,7 +17,7 @@ import (
 	"github.com/throttle-go/throttle/adapters/internal/sources"
 )
 
-// A fake is a source that says what it is told to, and does something meanwhile.
+// A fake is a source with given Stats. The next call of Stats also calls meanwhile.
 type fake struct {
 	name      string
 	stats     throttle.Stats
@@ -40,17 +40,17 @@ type fakeGroup struct{ fake }
 
 func (*fakeGroup) Len() int { return 3 }
 
-// counted returns a source that has dropped a third of what it counted.
+// counted returns a source that dropped a third of its calls.
 func counted(calls uint64) *fake {
 	return &fake{name: "reload", stats: throttle.Stats{Calls: calls, Dropped: calls / 3}}
 }
 
-// sums returns the sums of set by name.
+// sums returns the sums of set, sorted by name.
 func sums(set *sources.Set) []sources.Sum {
 	return slices.SortedFunc(slices.Values(set.Sums()), func(a, b sources.Sum) int { return strings.Compare(a.Name, b.Name) })
 }
 
-func TestSourcesOfOneNameAreTheirSum(t *testing.T) {
+func TestSet_Sums(t *testing.T) {
 	var set sources.Set
 	require.Empty(t, set.Sums())
 	now := time.Now()
@@ -66,7 +66,7 @@ func TestSourcesOfOneNameAreTheirSum(t *testing.T) {
 	}, sums(&set))
 }
 
-func TestThrottlesAreSources(t *testing.T) {
+func TestSet_RealThrottles(t *testing.T) {
 	group := throttle.Must(throttle.NewGroup(throttle.Debounce(time.Hour, 0),
 		func(context.Context, int) error { return nil }, throttle.WithName("users"), throttle.WithCallCount()))
 	defer group.Close()
@@ -86,13 +86,13 @@ func TestThrottlesAreSources(t *testing.T) {
 	require.Equal(t, sources.Sum{Name: "users", Calls: 2, Sources: 3, Pending: 1, Groups: 1, Keys: 2}, got[0])
 }
 
-func TestNextUnixIsExact(t *testing.T) {
-	far := time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC) // after the last that UnixNano knows
+func TestSum_NextUnix(t *testing.T) {
+	far := time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC) // beyond the range of UnixNano
 	require.InDelta(t, 10413792000.0, sources.Sum{Next: far}.NextUnix(), 0)
 	require.InDelta(t, 1.5, sources.Sum{Next: time.UnixMilli(1500)}.NextUnix(), 0)
 }
 
-func TestNilCountsForNothing(t *testing.T) {
+func TestSet_AddNil(t *testing.T) {
 	var set sources.Set
 	none, err := throttle.New(throttle.Policy{Interval: -1}, func() {})
 	require.Error(t, err)
@@ -103,13 +103,13 @@ func TestNilCountsForNothing(t *testing.T) {
 	require.False(t, sources.IsNil(value{}))
 }
 
-// A value is a source that is no pointer.
+// A value is a source that is not a pointer.
 type value struct{}
 
 func (value) Name() string          { return "" }
 func (value) Stats() throttle.Stats { return throttle.Stats{} }
 
-func TestNamesThatLookTheSameAreOne(t *testing.T) {
+func TestSet_InvalidNames(t *testing.T) {
 	var set sources.Set
 	for _, name := range []string{"a\xff", "a\xfe", "a\ufffd"} {
 		set.Add(&fake{name: name})
@@ -117,7 +117,7 @@ func TestNamesThatLookTheSameAreOne(t *testing.T) {
 	require.Equal(t, []sources.Sum{{Name: "a\ufffd", Sources: 3}}, set.Sums())
 }
 
-func TestCountsStayWhenTheirSourceIsRemoved(t *testing.T) {
+func TestSet_Remove(t *testing.T) {
 	var set sources.Set
 	last := counted(3)
 	last.stats.Pending, last.stats.Running, last.stats.Next = true, true, time.Now()
@@ -132,38 +132,38 @@ func TestCountsStayWhenTheirSourceIsRemoved(t *testing.T) {
 	require.Equal(t, []sources.Sum{{Name: "reload", Calls: 21, Dropped: 7, Sources: 1}}, set.Sums())
 }
 
-// A source that works while it is removed may be read once more, later than for the
-// last time.
-func TestCountsNeverFallWhileASourceIsRemoved(t *testing.T) {
+// A source that counts on while it is removed may be read again after remove has read it.
+func TestSet_SumsDuringRemove(t *testing.T) {
 	var set sources.Set
 	source := counted(3)
 	remove := set.Add(source)
-	var told []uint64
-	tell := func() { told = append(told, set.Sums()[0].Calls) }
+	var got []uint64
+	read := func() { got = append(got, set.Sums()[0].Calls) }
 	source.meanwhile = func() { // remove has read 3
 		source.stats.Calls = 6
-		tell()
+		read()
 	}
 	remove()
-	tell()
+	read()
 	set.Add(counted(1))
-	tell()
-	require.Equal(t, []uint64{6, 6, 7}, told)
+	read()
+	require.Equal(t, []uint64{6, 6, 7}, got)
 }
 
-func TestWhatIsReadBeforeAndToldAfterARemovalIsItsCountsOnly(t *testing.T) {
+// If a source is removed while Sums reads it, only its counts remain.
+func TestSet_RemoveDuringSums(t *testing.T) {
 	var set sources.Set
 	source := counted(3)
 	source.stats.Pending = true
 	remove := set.Add(source)
-	source.meanwhile = func() { // the sums have read 3
+	source.meanwhile = func() { // Sums has read 3
 		source.stats.Calls = 6
 		remove()
 	}
 	require.Equal(t, []sources.Sum{{Name: "reload", Calls: 6, Dropped: 1}}, set.Sums())
 }
 
-func TestASourceThatForgetsItsCountsLosesNone(t *testing.T) {
+func TestSet_CountsFall(t *testing.T) {
 	var set sources.Set
 	source := counted(6)
 	set.Add(source)
@@ -172,7 +172,7 @@ func TestASourceThatForgetsItsCountsLosesNone(t *testing.T) {
 	require.Equal(t, []sources.Sum{{Name: "reload", Calls: 6, Dropped: 2, Sources: 1}}, set.Sums())
 }
 
-func TestSourcesAreReadWithNoLockHeld(t *testing.T) {
+func TestSet_NoLockHeld(t *testing.T) {
 	var set sources.Set
 	source := counted(1)
 	remove := set.Add(source)
@@ -187,7 +187,7 @@ func TestSourcesAreReadWithNoLockHeld(t *testing.T) {
 		set.Sums()
 		source.meanwhile = func() {
 			meddle()
-			remove() // by whom it is read: as another goroutine might at the same time
+			remove() // inside the outer remove, as another goroutine might at the same time
 		}
 		remove()
 	}()
@@ -199,7 +199,7 @@ func TestSourcesAreReadWithNoLockHeld(t *testing.T) {
 	require.Equal(t, []sources.Sum{{Name: "reload", Calls: 3}}, set.Sums())
 }
 
-func TestARemovedSourceIsLetGo(t *testing.T) {
+func TestSet_RemovedSourceIsCollected(t *testing.T) {
 	var set sources.Set
 	add := func() (func(), weak.Pointer[throttle.Throttler]) {
 		source := throttle.Must(throttle.New(throttle.Every(time.Hour), func() {}, throttle.WithName("session")))
@@ -216,7 +216,7 @@ func TestARemovedSourceIsLetGo(t *testing.T) {
 	require.Len(t, set.Sums(), 1)
 }
 
-func TestCountsNeverFallAmongMany(t *testing.T) {
+func TestSet_Concurrent(t *testing.T) {
 	const goroutines, rounds = 4, 200
 	var set sources.Set
 	var all sync.WaitGroup
