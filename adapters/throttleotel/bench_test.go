@@ -13,8 +13,7 @@ import (
 	"github.com/throttle-go/throttle/adapters/throttleotel"
 )
 
-// This file measures what telemetry adds to a run.
-
+// The cost that telemetry adds to a run.
 func BenchmarkRun(b *testing.B) {
 	noMetrics := throttleotel.WithMeterProvider(metricnoop.NewMeterProvider())
 	noSpans := throttleotel.WithTracerProvider(tracenoop.NewTracerProvider())
@@ -33,7 +32,7 @@ func BenchmarkRun(b *testing.B) {
 		name    string
 		options []throttleotel.Option
 	}{
-		{"nothing set up", nil},
+		{"no providers", nil},
 		{"no-op providers", []throttleotel.Option{noMetrics, noSpans}},
 		{"metrics", []throttleotel.Option{metrics, noSpans}},
 		{"spans", []throttleotel.Option{noMetrics, spans}},
@@ -50,7 +49,7 @@ func BenchmarkRun(b *testing.B) {
 	}
 }
 
-// benchmarkRun measures a run from its call to its end.
+// benchmarkRun measures runs from the call to the end.
 func benchmarkRun(b *testing.B, options ...throttle.Option) {
 	b.Helper()
 	throttler := throttle.Must(throttle.New(throttle.Policy{}, func(context.Context) error { return nil },

@@ -1,5 +1,5 @@
-// Package throttleotel tells OpenTelemetry what throttles do: a span and metrics of
-// every run, and what waits for one.
+// Package throttleotel exports OpenTelemetry traces and metrics of throttles: a span and
+// measurements of every run, and how many throttles wait for one.
 //
 //	telemetry, err := throttleotel.New() // with the global providers
 //	...
@@ -8,59 +8,62 @@
 //	telemetry.Add(reload)
 //
 // One [Telemetry] is enough for all Throttlers, Groups and Coalescers of a program.
-// [Telemetry.Trace] is for the runs, [Telemetry.Add] for what is told between them;
-// either will do without the other. Who wants metrics only, or spans only, gives a
-// no-op provider for the rest: see [WithTracerProvider] and [WithMeterProvider].
+// [Telemetry.Trace] records runs. [Telemetry.Add] exports the current state of a throttle
+// at each collection. You can use either without the other. To get only metrics or only
+// spans, pass a no-op provider for the other: see [WithTracerProvider] and
+// [WithMeterProvider].
 //
 // # Spans
 //
-// A span lasts from the start of the run's first tracer to the callback's return, and
-// spans that the callback begins with its context are its children. It is named
-// "throttle.run" and the throttle's name. A run may be for many callers, so it is a
-// child of none of them: it is the root of a trace of its own, or a child of the span
-// in the context of [throttle.WithContext] if that carries one, and it is linked to the
-// spans in which Do was called for it, of the first 16 calls of Do, in a span or not.
-// Samplers see the links, and these attributes:
+// A span lasts from the start of the run's first tracer to the callback's return. Spans
+// that the callback starts with its context are its children. The name of the span is
+// "throttle.run" and the throttle's name. A run may serve many callers, so its span is not
+// a child of any of them. It is the root of its own trace, or a child of the span in the
+// context given to [throttle.WithContext], if there is one. It is linked to the spans of
+// the first 16 calls of Do that the run serves; calls outside of a span count among the 16.
+// Samplers see the links and these attributes:
 //
 //	throttle.name     the name that throttle.WithName gave
 //	throttle.cause    why the run started: call, retry, interval, flush
 //	throttle.attempt  1, and one more for each failed run in a row before it
 //	throttle.calls    how many calls it covers, if they are counted
 //	throttle.wait     seconds from the first of them to the start, if it covers one
-//	throttle.key      of a Group, if WithKeys asks for it
+//	throttle.key      of a Group, with WithKeys
 //
-// At the end come
+// The end of the run adds
 //
 //	throttle.result   success, failure, panic, retry_in
 //	error.type        of the error, if the run failed
 //
-// The span of a run that failed has the status Error, and the error as an exception
-// event, a panic's with its stack. [throttle.RetryIn] is no failure.
+// The span of a failed run has the status Error and an exception event with the error. For
+// a panic the event includes the stack. [throttle.RetryIn] is not a failure.
 //
 // # Metrics
+//
+// [Telemetry.Trace] records, from the first run on:
 //
 //	throttle.runs          counter    {run}  name, cause, result  runs that have ended
 //	throttle.run.duration  histogram  s      name, result         from the run's start to the callback's return
 //	throttle.run.lateness  histogram  s      name                 from when a run was due to its start
 //	throttle.run.wait      histogram  s      name                 from the first call that it covers to its start
 //
-// are of runs, from the first on. What follows is of sources that were added, and has
-// the attribute throttle.name alone:
+// These are read at each collection from the sources given to [Telemetry.Add], with
+// throttle.name as the only attribute:
 //
 //	throttle.calls         counter          {call}      calls accepted or dropped
-//	throttle.call.dropped  counter          {call}      those dropped, as there is no trailing edge
+//	throttle.call.dropped  counter          {call}      calls dropped because the policy has no trailing edge
 //	throttle.pending       up-down counter  {throttle}  throttles in which a call or a retry waits
 //	throttle.running       up-down counter  {throttle}  throttles in which a run is active
 //	throttle.run.due       gauge            s           Unix time at which the next run is due, if one is
 //	throttle.key.count     up-down counter  {key}       keys that Groups hold
 //
 // There is no throttle.calls unless calls are counted: see [throttle.WithCallCount].
-// Throttles of one name are told as their sum. A Group is one throttle here, and has no
-// more series than another: a key is never an attribute of a metric. Measurements of
-// runs are made in the context of the run's span, for exemplars. The histograms'
-// boundaries reach from 100 µs to 5 min; a view may set others. Lateness counts by the
-// policy at the run's start: what SetPolicy makes due in the past is late.
+// Throttles of one name are added up. A Group counts as one throttle and has no more series
+// than any other, because a key is never an attribute of a metric. Runs are measured in the
+// context of their span, for exemplars. The boundaries of the histograms range from 100 µs
+// to 5 min; a view can set others. Lateness follows the policy at the run's start: if
+// SetPolicy makes a run due in the past, the run is late.
 //
-// In all that is told, bytes that are not UTF-8 become U+FFFD: a receiver would refuse
-// everything that is sent along with them.
+// In all exported text, bytes that are not UTF-8 become U+FFFD. Otherwise a receiver would
+// refuse the whole batch.
 package throttleotel

@@ -11,9 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// This file prints what examples have told.
-
-// printSpans prints the spans that have ended, with what they are linked to.
+// printSpans prints the finished spans with their parents and links.
 func printSpans(exporter *tracetest.InMemoryExporter) {
 	spans := exporter.GetSpans()
 	name := func(of trace.SpanContext) string {
@@ -35,7 +33,7 @@ func printSpans(exporter *tracetest.InMemoryExporter) {
 	}
 }
 
-// printMetrics prints what there is to collect, but for durations.
+// printMetrics prints all sums. It leaves out histograms.
 func printMetrics(reader sdkmetric.Reader) {
 	var all metricdata.ResourceMetrics
 	if err := reader.Collect(context.Background(), &all); err != nil {

@@ -17,9 +17,7 @@ import (
 	"github.com/throttle-go/throttle/adapters/throttleotel"
 )
 
-// Examples, whose spans and metrics are kept in memory.
-
-// Any exporter will do in the place of these.
+// The examples keep spans and metrics in memory. Any exporter works in their place.
 func Example() {
 	spans, metrics := tracetest.NewInMemoryExporter(), sdkmetric.NewManualReader()
 	defer setGlobalProviders(metrics, spans)()
@@ -61,7 +59,7 @@ func ExampleNew() {
 	// Output: throttle: WithMeterProvider <nil>: must not be nil
 }
 
-// Spans only.
+// Only spans.
 func ExampleWithMeterProvider() {
 	spans := tracetest.NewInMemoryExporter()
 	telemetry := throttle.Must(throttleotel.New(
@@ -74,7 +72,7 @@ func ExampleWithMeterProvider() {
 	// Output: throttle.run
 }
 
-// Metrics only.
+// Only metrics.
 func ExampleWithTracerProvider() {
 	metrics := sdkmetric.NewManualReader()
 	telemetry := throttle.Must(throttleotel.New(
@@ -113,7 +111,7 @@ func ExampleOption() {
 	// Output: <nil>
 }
 
-// One Telemetry does for all.
+// One Telemetry serves all throttles.
 func ExampleTelemetry() {
 	metrics := sdkmetric.NewManualReader()
 	telemetry := throttle.Must(throttleotel.New(

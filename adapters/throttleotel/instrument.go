@@ -2,15 +2,13 @@ package throttleotel
 
 import "go.opentelemetry.io/otel/metric"
 
-// This file holds how instruments are made.
-
-// instruments makes instruments of meter, and collects what that refuses.
+// instruments makes instruments of meter and collects the errors.
 type instruments struct {
 	meter    metric.Meter
 	problems []error
 }
 
-// keep returns made, and collects problem.
+// keep returns made and collects problem, if there is one.
 func keep[T any](i *instruments, made T, problem error) T {
 	if problem != nil {
 		i.problems = append(i.problems, problem)
@@ -23,8 +21,8 @@ func (i *instruments) counter(name, unit, description string) metric.Int64Counte
 	return keep(i, made, err)
 }
 
-// histogram makes one of seconds. Its buckets begin with a timer's usual lateness,
-// which the default ones would not tell from none, and end with minutes of waiting.
+// histogram makes a histogram of seconds. Its buckets range from the usual lateness of a
+// timer to minutes of waiting. The default buckets cannot tell a timer's lateness from none.
 func (i *instruments) histogram(name, description string) metric.Float64Histogram {
 	made, err := i.meter.Float64Histogram(name, metric.WithUnit("s"), metric.WithDescription(description),
 		metric.WithExplicitBucketBoundaries(
@@ -33,19 +31,19 @@ func (i *instruments) histogram(name, description string) metric.Float64Histogra
 	return keep(i, made, err)
 }
 
-// total makes a counter of what is counted elsewhere.
+// total makes a counter whose value is read from sources.
 func (i *instruments) total(name, unit, description string) metric.Int64ObservableCounter {
 	made, err := i.meter.Int64ObservableCounter(name, metric.WithUnit(unit), metric.WithDescription(description))
 	return keep(i, made, err)
 }
 
-// level makes an instrument of a number that may be added up, and falls again.
+// level makes an instrument for a number that may fall, and that may be added up.
 func (i *instruments) level(name, unit, description string) metric.Int64ObservableUpDownCounter {
 	made, err := i.meter.Int64ObservableUpDownCounter(name, metric.WithUnit(unit), metric.WithDescription(description))
 	return keep(i, made, err)
 }
 
-// gauge makes an instrument of a number that must not be added up.
+// gauge makes an instrument for a number that must not be added up.
 func (i *instruments) gauge(name, unit, description string) metric.Float64ObservableGauge {
 	made, err := i.meter.Float64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(description))
 	return keep(i, made, err)

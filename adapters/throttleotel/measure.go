@@ -9,21 +9,19 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file holds the metrics of runs, and the attributes of all metrics.
-
-// An origin is what decides with which attributes a run is measured.
+// An origin determines the attributes with which a run is measured.
 type origin struct {
 	name   string
 	cause  throttle.Cause
 	result throttle.Result
 }
 
-// attributeSets are those with which the runs of one origin are measured. To make them
-// anew for each run costs more than to measure it.
+// attributeSets holds the attributes of the runs of one origin. They are kept because
+// making them for each run costs more than measuring it.
 type attributeSets struct {
 	run      []metric.AddOption
 	duration []metric.RecordOption
-	start    []metric.RecordOption // what became of a run says nothing of its start
+	start    []metric.RecordOption // without the result, which says nothing about the start
 }
 
 // attributesOf returns the attributes of runs of this origin.
@@ -40,8 +38,8 @@ func (t *Telemetry) attributesOf(of origin) *attributeSets {
 	return known.(*attributeSets) //nolint:errcheck,forcetypeassert // nothing else is stored
 }
 
-// measure records the metrics of run, which is over, in the context of its span,
-// so that exemplars lead to it.
+// measure records the metrics of a finished run in the context of its span, so that
+// exemplars lead to the span.
 func (t *Telemetry) measure(ctx context.Context, run throttle.Run) {
 	of := t.attributesOf(origin{name: run.Name, cause: run.Cause, result: run.Result})
 	t.runs.Add(ctx, 1, of.run...)
@@ -52,7 +50,7 @@ func (t *Telemetry) measure(ctx context.Context, run throttle.Run) {
 	}
 }
 
-// named returns the attributes of a measurement: the name, if there is one, and more.
+// named returns the attributes of a measurement: more, and the name if it is not empty.
 func named(name string, more ...attribute.KeyValue) metric.MeasurementOption {
 	if name != "" {
 		more = append(more, text(nameKey, name))

@@ -15,9 +15,7 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file holds what metrics tell of runs.
-
-func TestMetricsTellAllRunsOfAThrottler(t *testing.T) {
+func TestTelemetry_ThrottlerMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		script := []struct {
@@ -55,8 +53,8 @@ func TestMetricsTellAllRunsOfAThrottler(t *testing.T) {
 	})
 }
 
-// A group's keys have one series, and a run that covers no call has not waited.
-func TestMetricsTellAllRunsOfAGroup(t *testing.T) {
+// All keys of a Group share one series, and a run that covers no call has no wait.
+func TestTelemetry_GroupMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		asked := false
@@ -90,7 +88,7 @@ func TestMetricsTellAllRunsOfAGroup(t *testing.T) {
 	})
 }
 
-func TestMetricsTellAllRunsOfACoalescer(t *testing.T) {
+func TestTelemetry_CoalescerMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		batch := throttle.Must(throttle.NewCoalescer(throttle.Debounce(30*ms, 0), throttle.Append[int],
@@ -110,8 +108,8 @@ func TestMetricsTellAllRunsOfACoalescer(t *testing.T) {
 	})
 }
 
-// In OpenTelemetry a name is either a metric's or a namespace.
-func TestNoMetricIsTheNamespaceOfAnother(t *testing.T) {
+// In OpenTelemetry a name is either a metric or a namespace, never both.
+func TestTelemetry_MetricNames(t *testing.T) {
 	r := newRig(t, sdktrace.AlwaysSample())
 	_, end := r.Trace(t.Context(), throttle.Run{}, nil)
 	end(throttle.Run{Asked: time.Now()})
@@ -130,7 +128,7 @@ func TestNoMetricIsTheNamespaceOfAnother(t *testing.T) {
 	}
 }
 
-func TestNamelessThrottlerHasMetricsWithoutName(t *testing.T) {
+func TestTelemetry_NoName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, r.traced()))
@@ -143,8 +141,8 @@ func TestNamelessThrottlerHasMetricsWithoutName(t *testing.T) {
 	})
 }
 
-// From a slow run in a histogram one gets to its span.
-func TestExemplarsAreOfTheRunsSpan(t *testing.T) {
+// Exemplars lead from a slow run in a histogram to its span.
+func TestTelemetry_Exemplars(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, r.traced()))

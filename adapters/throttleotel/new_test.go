@@ -1,7 +1,6 @@
 package throttleotel_test
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"testing"
@@ -19,20 +18,18 @@ import (
 	"github.com/throttle-go/throttle/adapters/throttleotel"
 )
 
-// This file holds what New accepts.
-
-func TestNewReportsEveryInvalidOption(t *testing.T) {
+func TestNew_Problems(t *testing.T) {
 	telemetry, err := throttleotel.New(nil, throttleotel.WithMeterProvider(nil), throttleotel.WithKeys(), throttleotel.WithTracerProvider(nil))
 	require.Nil(t, telemetry)
 	require.EqualError(t, err, `throttle: Option <nil>: must not be nil
 throttle: WithMeterProvider <nil>: must not be nil
 throttle: WithTracerProvider <nil>: must not be nil`)
-	problem, ok := errors.AsType[*throttle.PolicyError](err)
-	require.True(t, ok)
+	var problem *throttle.PolicyError
+	require.ErrorAs(t, err, &problem)
 	require.Equal(t, "Option", problem.Field)
 }
 
-func TestNewReportsWhatTheMeterProviderRefuses(t *testing.T) {
+func TestNew_MeterProviderFails(t *testing.T) {
 	for _, refuses := range []string{"throttle.run.wait", "a callback"} {
 		telemetry, err := throttleotel.New(throttleotel.WithMeterProvider(refusing{what: refuses}))
 		require.Nil(t, telemetry)
@@ -41,7 +38,7 @@ func TestNewReportsWhatTheMeterProviderRefuses(t *testing.T) {
 	}
 }
 
-// refusing is a MeterProvider that refuses one thing.
+// refusing is a MeterProvider that refuses one instrument, or callbacks.
 type refusing struct {
 	metricnoop.MeterProvider
 
@@ -72,17 +69,17 @@ func (m refusingMeter) RegisterCallback(metric.Callback, ...metric.Observable) (
 	return metricnoop.Registration{}, nil
 }
 
-func TestGlobalProvidersAreTheDefault(t *testing.T) {
+func TestNew_GlobalProviders(t *testing.T) {
 	reader, spans := sdkmetric.NewManualReader(), tracetest.NewInMemoryExporter()
 	defer setGlobalProviders(reader, spans)()
 	telemetry, err := throttleotel.New()
 	require.NoError(t, err)
-	requireTold(t, telemetry, reader, spans)
+	requireExported(t, telemetry, reader, spans)
 }
 
-// Only the first provider that a process sets is handed to those who came before, so
-// this needs a process where no other test has set one.
-func TestGlobalProvidersMayBeSetLater(t *testing.T) {
+// The global providers may be set after New. Only the first provider that a process sets
+// reaches earlier users, so this test needs a process of its own.
+func TestNew_GlobalProvidersSetLater(t *testing.T) {
 	const childVariable = "THROTTLEOTEL_TEST_CHILD"
 	if os.Getenv(childVariable) == "" {
 		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
@@ -95,10 +92,10 @@ func TestGlobalProvidersMayBeSetLater(t *testing.T) {
 	require.NoError(t, err)
 	reader, spans := sdkmetric.NewManualReader(), tracetest.NewInMemoryExporter()
 	defer setGlobalProviders(reader, spans)()
-	requireTold(t, telemetry, reader, spans)
+	requireExported(t, telemetry, reader, spans)
 }
 
-// setGlobalProviders has the global providers tell reader and spans, until restore is
+// setGlobalProviders makes the global providers send to reader and spans, until restore is
 // called.
 func setGlobalProviders(reader sdkmetric.Reader, spans sdktrace.SpanExporter) (restore func()) {
 	meters, tracers := otel.GetMeterProvider(), otel.GetTracerProvider()
@@ -110,8 +107,8 @@ func setGlobalProviders(reader sdkmetric.Reader, spans sdktrace.SpanExporter) (r
 	}
 }
 
-// requireTold requires that reader and spans get what telemetry tells.
-func requireTold(t *testing.T, telemetry *throttleotel.Telemetry, reader sdkmetric.Reader, spans *tracetest.InMemoryExporter) {
+// requireExported requires that reader and spans receive what telemetry exports.
+func requireExported(t *testing.T, telemetry *throttleotel.Telemetry, reader sdkmetric.Reader, spans *tracetest.InMemoryExporter) {
 	t.Helper()
 	throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, throttle.WithTracer(telemetry.Trace)))
 	defer telemetry.Add(throttler)()

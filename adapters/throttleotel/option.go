@@ -10,15 +10,12 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file holds the options, and the values they set.
-
-// An Option changes what [New] builds. Options are made by the With functions; of
-// two that set the same thing the later one holds.
+// An Option configures [New]. The With functions return Options. If two set the same
+// thing, the later one wins.
 type Option func(*config) *throttle.PolicyError
 
-// WithMeterProvider makes p receive the metrics, instead of
-// [otel.GetMeterProvider]'s. One of package go.opentelemetry.io/otel/metric/noop
-// leaves the spans alone.
+// WithMeterProvider sends the metrics to p instead of to [otel.GetMeterProvider]. To get
+// only spans, pass a provider of package go.opentelemetry.io/otel/metric/noop.
 func WithMeterProvider(p metric.MeterProvider) Option {
 	return func(c *config) *throttle.PolicyError {
 		if p == nil {
@@ -29,9 +26,8 @@ func WithMeterProvider(p metric.MeterProvider) Option {
 	}
 }
 
-// WithTracerProvider makes p receive the spans, instead of
-// [otel.GetTracerProvider]'s. One of package go.opentelemetry.io/otel/trace/noop
-// leaves the metrics alone.
+// WithTracerProvider sends the spans to p instead of to [otel.GetTracerProvider]. To get
+// only metrics, pass a provider of package go.opentelemetry.io/otel/trace/noop.
 func WithTracerProvider(p trace.TracerProvider) Option {
 	return func(c *config) *throttle.PolicyError {
 		if p == nil {
@@ -42,8 +38,8 @@ func WithTracerProvider(p trace.TracerProvider) Option {
 	}
 }
 
-// WithKeys puts a Group's key, as fmt.Sprint prints it, on the spans of its runs.
-// It is left out otherwise, since it may be personal data. It is never on metrics.
+// WithKeys adds a Group's key, as fmt.Sprint prints it, to the spans of its runs. By
+// default the key is left out, because it may be personal data. Metrics never include it.
 func WithKeys() Option {
 	return func(c *config) *throttle.PolicyError {
 		c.withKeys = true
@@ -55,14 +51,14 @@ func mustNotBeNil(field string) *throttle.PolicyError {
 	return &throttle.PolicyError{Field: field, Value: nil, Reason: "must not be nil"}
 }
 
-// config is what options set.
+// config is the configuration that Options set.
 type config struct {
 	meters   metric.MeterProvider
 	tracers  trace.TracerProvider
 	withKeys bool
 }
 
-// newConfig applies opts.
+// newConfig applies opts. Its error joins all problems.
 func newConfig(opts []Option) (config, error) {
 	c := config{meters: otel.GetMeterProvider(), tracers: otel.GetTracerProvider()}
 	var problems []error

@@ -13,9 +13,7 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file holds that a Telemetry may be used concurrently.
-
-func TestNoRunIsLostAmongMany(t *testing.T) {
+func TestTelemetry_Concurrent(t *testing.T) {
 	const goroutines, rounds = 8, 100
 	r := newRig(t, sdktrace.AlwaysSample())
 	throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, throttle.WithName("alone"), throttle.WithCallCount(), r.traced()))

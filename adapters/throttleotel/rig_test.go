@@ -22,9 +22,6 @@ import (
 	"github.com/throttle-go/throttle/adapters/throttleotel"
 )
 
-// This file holds what the tests share: a Telemetry with the SDK behind it, and what
-// that is expected to have got.
-
 const (
 	ms    = time.Millisecond
 	scope = "github.com/throttle-go/throttle/adapters/throttleotel"
@@ -38,16 +35,16 @@ type rig struct {
 
 	reader *sdkmetric.ManualReader
 	spans  *tracetest.InMemoryExporter
-	tracer trace.Tracer // a user's, with the same provider
+	tracer trace.Tracer // for the test's own spans, of the same provider
 }
 
-// newRig returns a rig that samples as sampler says.
+// newRig returns a rig with a sampler.
 func newRig(t *testing.T, sampler sdktrace.Sampler, opts ...throttleotel.Option) *rig {
 	t.Helper()
 	return newRigWithReader(t, sdkmetric.NewManualReader(), sampler, opts...)
 }
 
-// newRigWithReader returns a rig whose metrics are read by reader.
+// newRigWithReader returns a rig with a reader of metrics and a sampler.
 func newRigWithReader(t *testing.T, reader *sdkmetric.ManualReader, sampler sdktrace.Sampler, opts ...throttleotel.Option) *rig {
 	t.Helper()
 	r := &rig{reader: reader, spans: tracetest.NewInMemoryExporter()}
@@ -62,10 +59,10 @@ func newRigWithReader(t *testing.T, reader *sdkmetric.ManualReader, sampler sdkt
 	return r
 }
 
-// traced has a throttle tell r of its runs.
+// traced returns the option that makes a throttle report its runs to r.
 func (r *rig) traced() throttle.Option { return throttle.WithTracer(r.Trace) }
 
-// metrics returns what there is to collect, nothing or one scope.
+// metrics collects the metrics: one scope, or none.
 func (r *rig) metrics(t *testing.T) metricdata.ScopeMetrics {
 	t.Helper()
 	var all metricdata.ResourceMetrics
@@ -77,8 +74,8 @@ func (r *rig) metrics(t *testing.T) metricdata.ScopeMetrics {
 	return all.ScopeMetrics[0]
 }
 
-// count returns the sum that the metric of the given name tells of one throttle; 0 if
-// there is none.
+// count returns the value of the counter with the given name, which must have one data
+// point; 0 without a counter.
 func (r *rig) count(t *testing.T, name string) int64 {
 	t.Helper()
 	for _, metric := range r.metrics(t).Metrics {
@@ -92,7 +89,7 @@ func (r *rig) count(t *testing.T, name string) int64 {
 	return 0
 }
 
-// requireMetrics requires that want is all there is to collect.
+// requireMetrics requires that the collected metrics are exactly want.
 func (r *rig) requireMetrics(t *testing.T, want ...metricdata.Metrics) {
 	t.Helper()
 	var expected metricdata.ScopeMetrics
@@ -105,7 +102,7 @@ func (r *rig) requireMetrics(t *testing.T, want ...metricdata.Metrics) {
 	}
 }
 
-// runs returns the spans of runs that have ended, in the order in which they began.
+// runs returns the spans of finished runs, in order of their start.
 func (r *rig) runs() tracetest.SpanStubs {
 	spans := slices.DeleteFunc(r.spans.GetSpans(), func(s tracetest.SpanStub) bool {
 		return s.InstrumentationScope.Name != scope
@@ -114,7 +111,7 @@ func (r *rig) runs() tracetest.SpanStubs {
 	return spans
 }
 
-// spanOf returns the span of a single run of fn, in fake time, and its error.
+// spanOf runs fn once, in fake time, and returns the span and the error of the run.
 func spanOf[F throttle.Callback](t *testing.T, fn F, opts ...throttle.Option) (span tracetest.SpanStub, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -129,7 +126,7 @@ func spanOf[F throttle.Callback](t *testing.T, fn F, opts ...throttle.Option) (s
 	return span, err
 }
 
-// span returns the user's span of the given name.
+// span returns the span with the given name.
 func (r *rig) span(t *testing.T, name string) tracetest.SpanStub {
 	t.Helper()
 	spans := r.spans.GetSpans()
@@ -138,11 +135,11 @@ func (r *rig) span(t *testing.T, name string) tracetest.SpanStub {
 	return spans[i]
 }
 
-// quietly has the errors of runs go nowhere.
+// quietly returns the option that discards the errors of runs.
 func quietly() throttle.Option { return throttle.WithErrorHandler(func(error) {}) }
 
-// of returns the attributes of a measurement: name, cause and result, as far as given
-// and not empty.
+// of returns the attributes of a measurement: name, cause and result, in this order. It
+// leaves out empty ones.
 func of(values ...string) attribute.Set {
 	var attributes []attribute.KeyValue
 	for i, key := range []string{"throttle.name", "throttle.cause", "throttle.result"}[:len(values)] {
@@ -153,15 +150,15 @@ func of(values ...string) attribute.Set {
 	return attribute.NewSet(attributes...)
 }
 
-// point returns a data point of n.
+// point returns a data point with the value n.
 func point(n int64, values ...string) metricdata.DataPoint[int64] {
 	return metricdata.DataPoint[int64]{Attributes: of(values...), Value: n}
 }
 
-// counter returns a counter, or with up an up-down counter.
-func counter(name, unit, description string, up bool, points ...metricdata.DataPoint[int64]) metricdata.Metrics {
+// counter returns a counter, or an up-down counter.
+func counter(name, unit, description string, upDown bool, points ...metricdata.DataPoint[int64]) metricdata.Metrics {
 	return metricdata.Metrics{Name: name, Unit: unit, Description: description, Data: metricdata.Sum[int64]{
-		Temporality: metricdata.CumulativeTemporality, IsMonotonic: !up, DataPoints: points,
+		Temporality: metricdata.CumulativeTemporality, IsMonotonic: !upDown, DataPoints: points,
 	}}
 }
 
@@ -189,7 +186,7 @@ func keysMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
 	return counter("throttle.key.count", "{key}", "Keys that Groups hold.", true, points...)
 }
 
-// dueMetric has one point: the throttle of this name is due at that time.
+// dueMetric returns the metric with one data point: the throttle's next run is due at that time.
 func dueMetric(at time.Time, name string) metricdata.Metrics {
 	return metricdata.Metrics{
 		Name: "throttle.run.due", Unit: "s", Description: "Unix time at which the next run is due, at the earliest while one is active.",
@@ -199,7 +196,7 @@ func dueMetric(at time.Time, name string) metricdata.Metrics {
 	}
 }
 
-// boundaries are those of the histograms.
+// boundaries are the boundaries of the histograms.
 var boundaries = []float64{
 	0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
 	0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300,
@@ -208,7 +205,7 @@ var boundaries = []float64{
 // A distribution is a data point of a histogram.
 type distribution = metricdata.HistogramDataPoint[float64]
 
-// took returns the distribution of values, which were recorded in this order.
+// took returns the distribution of values, recorded in this order.
 func took(attributes attribute.Set, values ...time.Duration) distribution {
 	d := distribution{
 		Attributes:   attributes,

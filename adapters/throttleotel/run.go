@@ -17,23 +17,21 @@ import (
 	"github.com/throttle-go/throttle/adapters/internal/sources"
 )
 
-// This file holds the span of a run.
-
-// Trace begins the span of run, which starts, and returns a child of ctx that carries
-// it. end ends it with the finished run, and records that in the metrics. The span is
-// linked to those of callers.
+// Trace starts the span of a run and returns a child of ctx that carries it. The span is
+// linked to the spans in callers. Call end with the finished run: it ends the span and
+// records the metrics of the run.
 //
-// Trace is for [throttle.WithTracer], of any number of throttles, whose names (see
-// [throttle.WithName]) tell them apart. What is measured of a name stays for as long as
-// the program runs: so throttles that come and go should share one. A tracer that is
-// given after Trace traces inside of the span.
+// Pass Trace to [throttle.WithTracer], for any number of throttles. Tell them apart with
+// [throttle.WithName]. The metrics of a name stay for as long as the program runs, so
+// throttles that come and go should share one. A tracer given after Trace runs inside the
+// span.
 func (t *Telemetry) Trace(
 	ctx context.Context, run throttle.Run, callers []context.Context,
 ) (traced context.Context, end func(throttle.Run)) {
 	started := run.Started
 	traced, span := t.tracer.Start(ctx, spanName(run.Name),
 		trace.WithTimestamp(started),
-		trace.WithAttributes(t.attributes(run)...), // here, and the links too, so that samplers see them
+		trace.WithAttributes(t.attributes(run)...), // here, like the links, so that samplers see them
 		trace.WithLinks(links(callers)...))
 	return traced, func(run throttle.Run) {
 		t.measure(traced, run)
@@ -41,8 +39,7 @@ func (t *Telemetry) Trace(
 	}
 }
 
-// spanName returns a name of low cardinality: there are as many as there are names
-// of throttles.
+// spanName returns a name of low cardinality: one for each name of a throttle.
 func spanName(name string) string {
 	if name == "" {
 		return "throttle.run"
@@ -50,7 +47,7 @@ func spanName(name string) string {
 	return "throttle.run " + sources.Valid(name)
 }
 
-// attributes returns what a span tells of run from its start on.
+// attributes returns the attributes that a span has from its start.
 func (t *Telemetry) attributes(run throttle.Run) []attribute.KeyValue {
 	attributes := append(make([]attribute.KeyValue, 0, 6),
 		text(causeKey, string(run.Cause)), attemptKey.Int(run.Attempt))
@@ -69,7 +66,7 @@ func (t *Telemetry) attributes(run throttle.Run) []attribute.KeyValue {
 	return attributes
 }
 
-// links returns a link to each span that callers were in.
+// links returns one link to each span in callers.
 func links(callers []context.Context) []trace.Link {
 	var links []trace.Link
 	for _, caller := range callers {
@@ -82,10 +79,10 @@ func links(callers []context.Context) []trace.Link {
 	return links
 }
 
-// finish ends the span of run, which is over and had begun at started.
+// finish ends the span of a finished run. started is the start time of the span.
 func finish(span trace.Span, started time.Time, run throttle.Run) {
-	// The wall clock may have been stepped since: run.Started then is another time,
-	// and run.Ended might be before the span's start.
+	// If the wall clock was stepped during the run, run.Started differs from started, and
+	// run.Ended may be before the start of the span. The duration is right all the same.
 	ended := started.Add(run.Ended.Sub(run.Started))
 	if span.IsRecording() {
 		span.SetAttributes(text(resultKey, string(run.Result)))
@@ -96,10 +93,10 @@ func finish(span trace.Span, started time.Time, run throttle.Run) {
 	span.End(trace.WithTimestamp(ended))
 }
 
-// fail tells of err, with which the run of span has failed at ended.
+// fail records on span that its run failed with err at the time ended.
 func fail(span trace.Span, ended time.Time, err error) {
-	// RecordError calls err.Error, whose panic, as of a nil pointer that was returned
-	// as an error, would end the process here. fmt.Sprint survives it.
+	// This does not use span.RecordError, which calls err.Error. If that panics, as it may
+	// on a nil pointer returned as an error, the process would end. fmt.Sprint recovers.
 	message := sources.Valid(fmt.Sprint(err))
 	kind, stack := inspect(err)
 	exception := []attribute.KeyValue{
@@ -114,25 +111,25 @@ func fail(span trace.Span, ended time.Time, err error) {
 	span.SetStatus(codes.Error, message)
 }
 
-// inspect returns the type of err, as it is named in error.type, and if it comes of a
-// panic its stack. Both call methods of err's own, such as Unwrap and ErrorType: if one
-// panics, its Go type has to do.
+// inspect returns the error.type of err and, if err comes from a panic, the stack. It calls
+// methods of err such as Unwrap and ErrorType. If one panics, kind is err's Go type.
 func inspect(err error) (kind string, stack []byte) {
 	defer func() {
 		if recover() != nil {
 			kind = fmt.Sprintf("%T", err)
 		}
 	}()
-	if panicked, ok := errors.AsType[*throttle.PanicError](err); ok {
+	var panicked *throttle.PanicError
+	if errors.As(err, &panicked) {
 		stack = panicked.Stack
 	}
 	return semconv.ErrorType(err).Value.AsString(), stack
 }
 
-// text returns the attribute of value, which may not be valid.
+// text returns an attribute with value as valid UTF-8.
 func text(key attribute.Key, value string) attribute.KeyValue {
 	return key.String(sources.Valid(value))
 }
 
-// number returns n as the API takes it.
+// number returns n as an int64, at most the greatest.
 func number(n uint64) int64 { return int64(min(n, math.MaxInt64)) }

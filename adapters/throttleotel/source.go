@@ -8,32 +8,30 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file holds what is told of throttles between their runs.
-
-// A Source is what [Telemetry.Add] takes: a [*throttle.Throttler], a
-// [*throttle.Coalescer] or a [*throttle.Group], whose method Len tells how many keys it
-// holds; whatever else has that method counts as a Group. Its methods are called
-// concurrently, with no lock held.
+// A Source is an argument of [Telemetry.Add]: a [*throttle.Throttler], a
+// [*throttle.Coalescer] or a [*throttle.Group]. A Source with a Len() int method counts as
+// a Group; Len is its number of keys. The methods of a Source are called concurrently, and
+// with no lock held.
 type Source interface {
 	Name() string
 	Stats() throttle.Stats
 }
 
-// Add makes t tell what source.Stats says, whenever metrics are collected, until
-// remove is called, under the name that source has now. Those of one name are told as
-// their sum. The counts of those that were removed stay in it for as long as the
-// program runs: to count to the end, close source first. A source that is added again
-// is counted again. A nil source, or a nil pointer, counts for nothing.
+// Add exports source.Stats at every collection, under the current name of source, until
+// you call remove. Sources of one name are added up. The counts of a removed source stay in
+// the sum for as long as the program runs. To include its last calls, close source before
+// you remove it. A source that is added twice is counted twice. Add ignores a nil source
+// and a nil pointer.
 //
-// Until it is removed, t keeps source from being garbage collected. remove may be
-// called several times, and concurrently.
+// Until it is removed, source cannot be garbage collected. remove may be called several
+// times, and concurrently.
 func (t *Telemetry) Add(source Source) (remove func()) { return t.sources.Add(source) }
 
-// observe tells o of all sources.
+// observe sends the sums of all sources to o.
 func (t *Telemetry) observe(_ context.Context, o metric.Observer) error {
 	for _, sum := range t.sources.Sums() {
 		of := named(sum.Name)
-		if sum.Calls > 0 { // else it may be that nobody counts
+		if sum.Calls > 0 { // 0 may mean that calls are not counted
 			o.ObserveInt64(t.calls, number(sum.Calls), of)
 		}
 		o.ObserveInt64(t.dropped, number(sum.Dropped), of)

@@ -16,9 +16,7 @@ import (
 	"github.com/throttle-go/throttle/adapters/throttleotel"
 )
 
-// This file holds what is told of sources.
-
-func TestSourcesAreToldAtEveryCollection(t *testing.T) {
+func TestTelemetry_Add(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		reload := throttle.Must(throttle.New(throttle.Policy{Interval: 100 * ms, Edges: throttle.Leading},
@@ -30,7 +28,7 @@ func TestSourcesAreToldAtEveryCollection(t *testing.T) {
 		for _, source := range []throttleotel.Source{reload, tenants, batch} {
 			r.Add(source)
 		}
-		// What is counted is the same each time.
+		// The counts are the same each time.
 		requireNow := func(tenantsPending, batchPending, reloadRunning, keys int64, due ...metricdata.Metrics) {
 			t.Helper()
 			synctest.Wait()
@@ -58,9 +56,9 @@ func TestSourcesAreToldAtEveryCollection(t *testing.T) {
 	})
 }
 
-// What several measurements with the same attributes amount to is undefined in
-// OpenTelemetry.
-func TestSourcesOfOneNameAreToldAsTheirSum(t *testing.T) {
+// Sources of one name are added up, because OpenTelemetry does not define the result of
+// several measurements with the same attributes.
+func TestTelemetry_AddSameName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		for keys := range 3 {
@@ -78,37 +76,37 @@ func TestSourcesOfOneNameAreToldAsTheirSum(t *testing.T) {
 	})
 }
 
-// A reader of differences must never see one below zero.
-func TestCountsOutliveTheirSources(t *testing.T) {
+// The counts of removed sources stay, so that a reader of deltas never sees a negative one.
+func TestTelemetry_Remove(t *testing.T) {
 	for _, temporality := range []metricdata.Temporality{metricdata.CumulativeTemporality, metricdata.DeltaTemporality} {
 		t.Run(temporality.String(), func(t *testing.T) {
 			reader := sdkmetric.NewManualReader(sdkmetric.WithTemporalitySelector(
 				func(sdkmetric.InstrumentKind) metricdata.Temporality { return temporality }))
 			r := newRigWithReader(t, reader, sdktrace.AlwaysSample())
-			var told []int64
+			var got []int64
 			for range 3 {
 				connection := throttle.Must(throttle.New(throttle.Policy{Interval: time.Hour, Edges: throttle.Leading},
 					func() {}, throttle.WithName("connection"), throttle.WithCallCount()))
 				remove := r.Add(connection)
-				told = append(told, r.count(t, "throttle.calls"))
+				got = append(got, r.count(t, "throttle.calls"))
 				connection.Call()
 				connection.Call() // dropped
 				require.NoError(t, connection.Shutdown(t.Context()))
 				remove()
 				remove()
-				told = append(told, r.count(t, "throttle.calls"))
+				got = append(got, r.count(t, "throttle.calls"))
 			}
 			want := []int64{0, 2, 2, 4, 4, 6}
 			if temporality == metricdata.DeltaTemporality {
 				want = []int64{0, 2, 0, 2, 0, 2}
 			}
-			require.Equal(t, want, told)
-			require.Len(t, r.metrics(t).Metrics, 2, "the counts alone are left")
+			require.Equal(t, want, got)
+			require.Len(t, r.metrics(t).Metrics, 2, "only the counts are left")
 		})
 	}
 }
 
-func TestNilCountsForNothing(t *testing.T) {
+func TestTelemetry_AddNil(t *testing.T) {
 	r := newRig(t, sdktrace.AlwaysSample())
 	none, err := throttle.New(throttle.Policy{Interval: -1}, func() {})
 	require.Error(t, err)
@@ -117,14 +115,15 @@ func TestNilCountsForNothing(t *testing.T) {
 	r.requireMetrics(t)
 }
 
-func TestCountsBeyondTheAPIsReachAreToldAsTheGreatest(t *testing.T) {
+// Counts above the API's range become its greatest value.
+func TestTelemetry_AddCountsOverflow(t *testing.T) {
 	r := newRig(t, sdktrace.AlwaysSample())
 	r.Add(boundless{})
 	require.EqualValues(t, math.MaxInt64, r.count(t, "throttle.calls"))
 	require.EqualValues(t, math.MaxInt64, r.count(t, "throttle.call.dropped"))
 }
 
-// A boundless source has counted all there is.
+// A boundless source has counts above the range of int64.
 type boundless struct{}
 
 func (boundless) Name() string { return "boundless" }
@@ -133,11 +132,11 @@ func (boundless) Stats() throttle.Stats {
 	return throttle.Stats{Calls: math.MaxUint64, Dropped: math.MaxInt64 + 1}
 }
 
-// A Stats that blocks must not stop others from adding.
-func TestStatsIsCalledWithNoLockHeld(t *testing.T) {
+// A Stats method that blocks must not stop others from adding sources.
+func TestTelemetry_NoLockHeld(t *testing.T) {
 	r := newRig(t, sdktrace.AlwaysSample())
 	other := throttle.Must(throttle.New(throttle.Policy{}, func() {}, throttle.WithName("other")))
-	source := &reentrant{ask: func() { r.Add(other)() }}
+	source := &reentrant{onStats: func() { r.Add(other)() }}
 	remove := r.Add(source)
 	r.requireMetrics(t, droppedMetric(point(0, "reentrant"), point(0, "other")), pendingMetric(point(0, "reentrant")), runningMetric(point(0, "reentrant")))
 	remove()
@@ -145,16 +144,16 @@ func TestStatsIsCalledWithNoLockHeld(t *testing.T) {
 	require.Equal(t, 2, source.asked)
 }
 
-// A reentrant source uses the Telemetry that asks it.
+// A reentrant source uses the Telemetry that reads it.
 type reentrant struct {
-	ask   func()
-	asked int
+	onStats func()
+	asked   int
 }
 
 func (*reentrant) Name() string { return "reentrant" }
 
 func (s *reentrant) Stats() throttle.Stats {
 	s.asked++
-	s.ask()
+	s.onStats()
 	return throttle.Stats{}
 }

@@ -1,7 +1,6 @@
 package throttleotel_test
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 	"testing"
@@ -15,9 +14,7 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file holds what spans tell of runs that fail.
-
-func TestSpanOfAFailedRunTellsTheError(t *testing.T) {
+func TestTelemetry_SpanOfFailure(t *testing.T) {
 	wrapped := fmt.Errorf("write snapshot: %w", errFailed)
 	span, err := spanOf(t, func() error {
 		time.Sleep(25 * ms)
@@ -36,10 +33,10 @@ func TestSpanOfAFailedRunTellsTheError(t *testing.T) {
 	}, span.Events[0].Attributes)
 }
 
-func TestSpanOfAPanicTellsItsStack(t *testing.T) {
+func TestTelemetry_SpanOfPanic(t *testing.T) {
 	span, err := spanOf(t, burst, throttle.WithName("pipe"))
-	panicked, ok := errors.AsType[*throttle.PanicError](err)
-	require.True(t, ok)
+	var panicked *throttle.PanicError
+	require.ErrorAs(t, err, &panicked)
 	require.Equal(t, sdktrace.Status{Code: codes.Error, Description: "throttle: pipe: callback panicked: oh"}, span.Status)
 	require.Contains(t, span.Attributes, attribute.String("throttle.result", "panic"))
 	require.Contains(t, span.Attributes, attribute.String("error.type", "*throttle.PanicError"))
@@ -54,13 +51,13 @@ func TestSpanOfAPanicTellsItsStack(t *testing.T) {
 
 func burst() { panic("oh") }
 
-func TestSpanOfAnEndedGoroutineTellsSo(t *testing.T) {
+func TestTelemetry_SpanOfGoexit(t *testing.T) {
 	span, err := spanOf(t, runtime.Goexit)
 	require.ErrorIs(t, err, throttle.ErrGoexit)
 	require.Equal(t, sdktrace.Status{Code: codes.Error, Description: throttle.ErrGoexit.Error()}, span.Status)
 }
 
-func TestRetryInIsNoError(t *testing.T) {
+func TestTelemetry_SpanOfRetryIn(t *testing.T) {
 	span, err := spanOf(t, func() error { return throttle.RetryIn(time.Hour) })
 	require.Error(t, err)
 	require.Equal(t, sdktrace.Status{}, span.Status)
@@ -68,15 +65,15 @@ func TestRetryInIsNoError(t *testing.T) {
 	require.Contains(t, span.Attributes, attribute.String("throttle.result", "retry_in"))
 }
 
-// Telemetry must not end a process that lives without it.
-func TestErrorWhoseMethodsPanicIsTold(t *testing.T) {
+// An error whose methods panic must not end the process.
+func TestTelemetry_SpanOfPanickingError(t *testing.T) {
 	for _, test := range []struct {
 		name, message, kind string
 		err                 error
 	}{
-		{"Error, of nil", "<nil>", "*throttleotel_test.hollowError", (*hollowError)(nil)},
-		{"ErrorType, of nil", "<nil>", "*throttleotel_test.hollowTypedError", (*hollowTypedError)(nil)},
-		{"As, of a cause", "wrap: it", "*fmt.wrapError", fmt.Errorf("wrap: %w", hostileError{})},
+		{"Error of nil", "<nil>", "*throttleotel_test.hollowError", (*hollowError)(nil)},
+		{"ErrorType of nil", "<nil>", "*throttleotel_test.hollowTypedError", (*hollowTypedError)(nil)},
+		{"As of a cause", "wrap: it", "*fmt.wrapError", fmt.Errorf("wrap: %w", hostileError{})},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			span, err := spanOf(t, func() error { return test.err })
@@ -88,18 +85,18 @@ func TestErrorWhoseMethodsPanicIsTold(t *testing.T) {
 	}
 }
 
-// A hollowError panics if it is nil, and is often returned so by mistake.
+// A hollowError panics if it is nil. Such errors are often returned by mistake.
 type hollowError struct{ text string }
 
 func (e *hollowError) Error() string { return e.text }
 
-// A hollowTypedError names its type, too.
+// A hollowTypedError also names its type.
 type hollowTypedError struct{ text, kind string }
 
 func (e *hollowTypedError) Error() string     { return e.text }
 func (e *hollowTypedError) ErrorType() string { return e.kind }
 
-// A hostileError panics if it is asked whether it is a panic.
+// A hostileError panics when errors.As looks for a PanicError.
 type hostileError struct{}
 
 func (hostileError) Error() string { return "it" }
@@ -111,7 +108,7 @@ func (hostileError) As(target any) bool {
 	return false
 }
 
-func TestErrorTypeIsWhatTheErrorSays(t *testing.T) {
+func TestTelemetry_SpanErrorType(t *testing.T) {
 	span, err := spanOf(t, func() error {
 		return fmt.Errorf("wrap: %w", &hollowTypedError{text: "timeout", kind: "ETIMEDOUT"})
 	})

@@ -20,9 +20,7 @@ import (
 	"github.com/throttle-go/throttle/adapters/throttleotel"
 )
 
-// This file holds what spans tell of runs.
-
-func TestSpanTellsAllOfARun(t *testing.T) {
+func TestTelemetry_Span(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		begun := time.Now()
@@ -46,7 +44,7 @@ func TestSpanTellsAllOfARun(t *testing.T) {
 		require.Empty(t, run.Events)
 		require.Empty(t, run.Links)
 		require.False(t, run.Parent.IsValid())
-		require.NotEqual(t, runs[0].SpanContext.TraceID(), run.SpanContext.TraceID(), "each run is a trace of its own")
+		require.NotEqual(t, runs[0].SpanContext.TraceID(), run.SpanContext.TraceID(), "each run has its own trace")
 		require.ElementsMatch(t, []attribute.KeyValue{
 			attribute.String("throttle.name", "reload"),
 			attribute.String("throttle.cause", "call"),
@@ -58,8 +56,9 @@ func TestSpanTellsAllOfARun(t *testing.T) {
 	})
 }
 
-// Another tracer, which is slow, is part of it; the error handler, slow too, is not.
-func TestSpanLastsFromTheRunsStartToTheCallbacksReturn(t *testing.T) {
+// The span lasts from the run's start to the callback's return. It includes an earlier
+// tracer, but not the error handler.
+func TestTelemetry_SpanDuration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		begun := time.Now()
@@ -84,8 +83,8 @@ func TestSpanLastsFromTheRunsStartToTheCallbacksReturn(t *testing.T) {
 	})
 }
 
-// It has no name, its calls are not counted, and it covers none.
-func TestSpanLeavesOutWhatIsUnknown(t *testing.T) {
+// The run has no name, its calls are not counted, and it covers none.
+func TestTelemetry_SpanWithoutOptionalAttributes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		throttler := throttle.Must(throttle.New(throttle.Policy{MaxInterval: time.Second}, func() {}, r.traced()))
@@ -104,7 +103,7 @@ func TestSpanLeavesOutWhatIsUnknown(t *testing.T) {
 	})
 }
 
-func TestCallbackSpanIsChildOfTheRun(t *testing.T) {
+func TestTelemetry_SpanOfCallback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		work := func(ctx context.Context) error {
@@ -112,7 +111,7 @@ func TestCallbackSpanIsChildOfTheRun(t *testing.T) {
 			defer span.End()
 			return nil
 		}
-		ways := map[string]func() error{
+		kinds := map[string]func() error{
 			"throttler": func() error {
 				return throttle.Must(throttle.New(throttle.Policy{}, work, r.traced())).Do(t.Context())
 			},
@@ -125,7 +124,7 @@ func TestCallbackSpanIsChildOfTheRun(t *testing.T) {
 				return throttle.Must(throttle.NewCoalescer(throttle.Policy{}, throttle.Latest, callback, r.traced())).Do(t.Context(), 1)
 			},
 		}
-		for name, do := range ways {
+		for name, do := range kinds {
 			r.spans.Reset()
 			require.NoError(t, do(), name)
 			synctest.Wait()
@@ -135,7 +134,7 @@ func TestCallbackSpanIsChildOfTheRun(t *testing.T) {
 	})
 }
 
-func TestRunIsLinkedToTheSpansOfItsCallers(t *testing.T) {
+func TestTelemetry_SpanLinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		throttler := throttle.Must(throttle.New(throttle.Every(100*ms), func() {}, r.traced()))
@@ -155,15 +154,15 @@ func TestRunIsLinkedToTheSpansOfItsCallers(t *testing.T) {
 		require.Len(t, runs, 3)
 		require.Equal(t, []trace.SpanContext{firstSpan.SpanContext()}, linked(runs[0]))
 		require.Equal(t, []trace.SpanContext{secondSpan.SpanContext(), firstSpan.SpanContext()}, linked(runs[1]),
-			"once for each span, none for a call outside of any")
+			"one link for each span, none for a call outside of a span")
 		require.Empty(t, linked(runs[2]))
 		for _, run := range runs {
-			require.False(t, run.Parent.IsValid(), "a run is for many callers, and the child of none")
+			require.False(t, run.Parent.IsValid(), "a run serves many callers, so it has no parent")
 		}
 	})
 }
 
-// linked returns what span is linked to.
+// linked returns the spans that span is linked to.
 func linked(span tracetest.SpanStub) (to []trace.SpanContext) {
 	for _, link := range span.Links {
 		to = append(to, link.SpanContext)
@@ -171,7 +170,7 @@ func linked(span tracetest.SpanStub) (to []trace.SpanContext) {
 	return to
 }
 
-func TestRunIsChildOfTheSpanInItsParentContext(t *testing.T) {
+func TestTelemetry_SpanInParentContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		ctx, span := r.tracer.Start(t.Context(), "job")
@@ -182,8 +181,8 @@ func TestRunIsChildOfTheSpanInItsParentContext(t *testing.T) {
 	})
 }
 
-// A collector refuses whatever comes with a string that is not UTF-8.
-func TestAllThatIsToldIsUTF8(t *testing.T) {
+// A collector refuses a whole batch if one string in it is not UTF-8.
+func TestTelemetry_InvalidUTF8(t *testing.T) {
 	r := newRig(t, sdktrace.AlwaysSample(), throttleotel.WithKeys())
 	run := throttle.Run{Name: "na\xffme", Key: "ke\xffy", Cause: "ca\xffuse", Attempt: 1}
 	_, end := r.Trace(t.Context(), run, nil)
@@ -214,9 +213,8 @@ func TestAllThatIsToldIsUTF8(t *testing.T) {
 		latenessMetric(took(of("na\ufffdme"), 0)))
 }
 
-// The times of a run's end count from another reading of the clock than those of its
-// start.
-func TestSpanLastsAsLongAsTheRunWhateverTheWallClock(t *testing.T) {
+// A step of the wall clock during the run does not change the duration of the span.
+func TestTelemetry_SpanDuringClockStep(t *testing.T) {
 	for _, step := range []time.Duration{time.Hour, -time.Hour} {
 		r := newRig(t, sdktrace.AlwaysSample())
 		started := time.Unix(1000000, 0)
@@ -229,14 +227,15 @@ func TestSpanLastsAsLongAsTheRunWhateverTheWallClock(t *testing.T) {
 	}
 }
 
-func TestCallsBeyondTheAPIsReachAreToldAsTheMost(t *testing.T) {
+// A number of calls above the API's range becomes its greatest value.
+func TestTelemetry_SpanCallsOverflow(t *testing.T) {
 	r := newRig(t, sdktrace.AlwaysSample())
 	_, end := r.Trace(t.Context(), throttle.Run{Calls: math.MaxUint64}, nil)
 	end(throttle.Run{})
 	require.Contains(t, r.runs()[0].Attributes, attribute.Int64("throttle.calls", math.MaxInt64))
 }
 
-func TestSpanTellsWhichAttemptARunIs(t *testing.T) {
+func TestTelemetry_SpanAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
 		failures := 2
@@ -261,7 +260,7 @@ func TestSpanTellsWhichAttemptARunIs(t *testing.T) {
 	})
 }
 
-func TestKeyIsToldOnlyIfAskedFor(t *testing.T) {
+func TestWithKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		attributes := func(opts ...throttleotel.Option) []attribute.KeyValue {
 			r := newRig(t, sdktrace.AlwaysSample(), opts...)
@@ -279,7 +278,7 @@ func TestKeyIsToldOnlyIfAskedFor(t *testing.T) {
 	})
 }
 
-func TestWhoHasNoKeyTellsNone(t *testing.T) {
+func TestWithKeys_NoKey(t *testing.T) {
 	r := newRig(t, sdktrace.AlwaysSample(), throttleotel.WithKeys())
 	throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, r.traced()))
 	throttler.Call()
@@ -287,7 +286,7 @@ func TestWhoHasNoKeyTellsNone(t *testing.T) {
 	require.NotContains(t, fmt.Sprint(r.runs()[0].Attributes), "throttle.key")
 }
 
-func TestSamplerSeesAttributesAndLinks(t *testing.T) {
+func TestTelemetry_Sampler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sampler := &curious{}
 		r := newRig(t, sampler)
@@ -307,11 +306,11 @@ func TestSamplerSeesAttributesAndLinks(t *testing.T) {
 		}, sampler.saw.Attributes)
 
 		require.NoError(t, throttler.Do(t.Context()))
-		require.Empty(t, sampler.saw.Links, "a call outside of any span")
+		require.Empty(t, sampler.saw.Links, "a call outside of a span")
 	})
 }
 
-// A curious sampler keeps what it was asked last.
+// A curious sampler keeps the parameters of its last call.
 type curious struct{ saw sdktrace.SamplingParameters }
 
 func (c *curious) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
@@ -321,7 +320,8 @@ func (c *curious) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingR
 
 func (*curious) Description() string { return "curious" }
 
-func TestRunThatIsNotSampledHasMetricsAndNoSpan(t *testing.T) {
+// A run that is not sampled has metrics, but no span.
+func TestTelemetry_NotSampled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.ParentBased(sdktrace.NeverSample()))
 		throttler := throttle.Must(throttle.New(throttle.Policy{}, func(ctx context.Context) error {
@@ -344,7 +344,8 @@ func TestRunThatIsNotSampledHasMetricsAndNoSpan(t *testing.T) {
 	})
 }
 
-func TestErrorOfARunThatIsNotSampledIsNotPrinted(t *testing.T) {
+// The error of a run that is not sampled is not printed, which might be expensive.
+func TestTelemetry_NotSampledError(t *testing.T) {
 	r := newRig(t, sdktrace.NeverSample())
 	err := &countingError{}
 	throttler := throttle.Must(throttle.New(throttle.Policy{}, func() error { return err }, r.traced()))

@@ -12,8 +12,6 @@ import (
 	"github.com/throttle-go/throttle/adapters/internal/sources"
 )
 
-// This file holds what New builds.
-
 // scope is the name of the instrumentation scope.
 const scope = "github.com/throttle-go/throttle/adapters/throttleotel"
 
@@ -28,25 +26,25 @@ const (
 	groupKey   = attribute.Key("throttle.key")
 )
 
-// A Telemetry tells OpenTelemetry of runs, by [Telemetry.Trace], and of what waits
-// for one, by [Telemetry.Add]. One does for all of a program, as it lives as long as
-// the MeterProvider that it was built with. Of two with one MeterProvider, what they
-// tell of sources of one name is undefined.
+// A Telemetry exports runs with [Telemetry.Trace], and the state of throttles with
+// [Telemetry.Add]. It lives as long as its MeterProvider. One is enough for a whole
+// program. If two share a MeterProvider and both have sources of the same name, the metrics
+// of that name are undefined.
 //
-// It is built by [New], and its zero value cannot be used. Its methods may be
-// called concurrently.
+// Create one with [New]; the zero value cannot be used. Its methods may be called
+// concurrently.
 type Telemetry struct {
 	tracer   trace.Tracer
 	withKeys bool // on spans
 
-	// Of runs.
+	// Metrics of runs.
 	runs     metric.Int64Counter
 	duration metric.Float64Histogram
 	lateness metric.Float64Histogram
 	wait     metric.Float64Histogram
 	measured sync.Map // *attributeSets by origin
 
-	// Of sources.
+	// Metrics of sources.
 	calls   metric.Int64ObservableCounter
 	dropped metric.Int64ObservableCounter
 	pending metric.Int64ObservableUpDownCounter
@@ -57,9 +55,10 @@ type Telemetry struct {
 	sources sources.Set
 }
 
-// New returns a Telemetry with the global providers, or those that opts give. The
-// global ones may be set later. Its error joins a [*throttle.PolicyError] for every
-// invalid option, or else what the MeterProvider has reported.
+// New returns a Telemetry that uses the providers in opts, or else the global ones. You may
+// set the global providers after New. If opts are invalid, the error joins one
+// [*throttle.PolicyError] for each problem. Otherwise it joins the errors of the
+// MeterProvider.
 func New(opts ...Option) (*Telemetry, error) {
 	c, err := newConfig(opts)
 	if err != nil {

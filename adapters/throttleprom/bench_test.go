@@ -1,7 +1,5 @@
 package throttleprom_test
 
-// This file holds what it costs to observe a run.
-
 import (
 	"testing"
 	"time"
@@ -12,7 +10,7 @@ import (
 	"github.com/throttle-go/throttle/adapters/throttleprom"
 )
 
-// aRun is one that waited for a second and was a millisecond late.
+// aRun returns a run that waited for a second and was a millisecond late.
 func aRun() throttle.Run {
 	asked := time.Now()
 	return throttle.Run{
@@ -21,10 +19,10 @@ func aRun() throttle.Run {
 	}
 }
 
-func TestObserveAllocatesForTheFirstOfItsKindOnly(t *testing.T) {
+func TestMetrics_ObserveAllocs(t *testing.T) {
 	metrics := throttle.Must(throttleprom.New(throttleprom.WithKeyLabel(evenOrOdd)))
 	run := aRun()
-	require.Zero(t, testing.AllocsPerRun(100, func() { metrics.Observe(run) })) // which warms up
+	require.Zero(t, testing.AllocsPerRun(100, func() { metrics.Observe(run) })) // AllocsPerRun makes a warm-up call first
 }
 
 func BenchmarkObserve(b *testing.B) {

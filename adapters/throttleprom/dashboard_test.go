@@ -1,7 +1,5 @@
 package throttleprom_test
 
-// This file holds that the dashboard shows what there is to show.
-
 import (
 	"encoding/json"
 	"os"
@@ -15,7 +13,7 @@ import (
 	"github.com/throttle-go/throttle/adapters/throttleprom"
 )
 
-// A dashboard is what these tests know of Grafana's schema.
+// A dashboard is the part of Grafana's schema that these tests use.
 type dashboard struct {
 	SchemaVersion int `json:"schemaVersion"`
 	Templating    struct {
@@ -49,7 +47,7 @@ func readDashboard(t *testing.T) dashboard {
 	return d
 }
 
-// queries returns all that d asks the server for.
+// queries returns all queries in d.
 func (d dashboard) queries() (queries []string) {
 	for _, variable := range d.Templating.List {
 		if variable.Type == "query" {
@@ -64,10 +62,11 @@ func (d dashboard) queries() (queries []string) {
 	return queries
 }
 
-// A selection is a metric in a query, with the labels that choose its series.
+// selection matches a metric in a query, with the labels that select its series.
 var selection = regexp.MustCompile(`(throttle_\w+)(\{[^}]*\})?`)
 
-func TestDashboardAsksForWhatIsExported(t *testing.T) {
+// The dashboard asks only for metrics that are exported, and for nearly all of them.
+func TestDashboard_Metrics(t *testing.T) {
 	metrics, target := newMetrics(t, throttleprom.WithClassicBuckets())
 	play(t, metrics)
 	exported := map[string]bool{}
@@ -83,7 +82,7 @@ func TestDashboardAsksForWhatIsExported(t *testing.T) {
 		found := selection.FindAllStringSubmatch(query, -1)
 		require.NotEmpty(t, found, query)
 		for _, metric := range found {
-			require.True(t, exported[metric[1]], "nobody exports %s: %s", metric[1], query)
+			require.True(t, exported[metric[1]], "%s is not exported: %s", metric[1], query)
 			asked[metric[1]] = true
 			if !strings.HasPrefix(query, "label_values") {
 				require.Contains(t, metric[2], `throttle=~"$throttle"`, query)
@@ -92,12 +91,12 @@ func TestDashboardAsksForWhatIsExported(t *testing.T) {
 	}
 	for name := range target.families(t) {
 		if !slices.Contains([]string{"throttle_running", "throttle_next_run_timestamp_seconds"}, name) {
-			require.True(t, asked[name], "nobody asks for %s", name)
+			require.True(t, asked[name], "no panel shows %s", name)
 		}
 	}
 }
 
-// What names or chooses labels in a query.
+// Parts of a query that name or select labels.
 var (
 	label    = regexp.MustCompile(`(\w+)(=~|=)"([^"]*)"`)
 	grouping = regexp.MustCompile(`\bby \(([^)]*)\)`)
@@ -105,7 +104,8 @@ var (
 	mention  = regexp.MustCompile(`\{\{(\w+)\}\}`)
 )
 
-func TestDashboardKnowsLabelsAndTheirValues(t *testing.T) {
+// The dashboard uses only labels, values and variables that exist.
+func TestDashboard_Labels(t *testing.T) {
 	metrics, target := newMetrics(t, throttleprom.WithClassicBuckets())
 	play(t, metrics)
 	exported := map[string]map[string]bool{} // values by label
@@ -142,7 +142,8 @@ func TestDashboardKnowsLabelsAndTheirValues(t *testing.T) {
 	}
 }
 
-func TestDashboardAsksForBothKindsOfHistogram(t *testing.T) {
+// Each quantile reads a native histogram, or else the classic one.
+func TestDashboard_Histograms(t *testing.T) {
 	quantiles := 0
 	for _, query := range readDashboard(t).queries() {
 		if !strings.Contains(query, "histogram_quantile") {
@@ -158,9 +159,9 @@ func TestDashboardAsksForBothKindsOfHistogram(t *testing.T) {
 	require.Equal(t, 4, quantiles)
 }
 
-func TestDashboardIsAsGrafanaReadsIt(t *testing.T) {
+func TestDashboard_Schema(t *testing.T) {
 	d := readDashboard(t)
-	require.GreaterOrEqual(t, d.SchemaVersion, 39) // that of Grafana 11
+	require.GreaterOrEqual(t, d.SchemaVersion, 39) // Grafana 11
 	variables := map[string]string{}
 	for _, variable := range d.Templating.List {
 		variables[variable.Name] = variable.Type

@@ -17,7 +17,7 @@ import (
 	"github.com/throttle-go/throttle/adapters/throttleprom"
 )
 
-// show prints the metric of the given name, as a scrape in text has it.
+// show prints the metric with the given name in the text format.
 func show(c prometheus.Collector, name string) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(c)
@@ -64,7 +64,7 @@ func ExampleNew() {
 	// throttle: WithKeyLabel <nil>: must not be nil
 }
 
-// Labels that all metrics of a program carry are its registry's business.
+// Labels for all metrics of a program belong to its registry.
 func ExampleMetrics() {
 	metrics := throttle.Must(throttleprom.New())
 	registry := prometheus.NewRegistry()
@@ -81,23 +81,23 @@ func ExampleMetrics_Observe() {
 		throttle.WithName("reload"), throttle.WithObserver(metrics.Observe)))
 	_ = reload.Do(context.Background())
 	reload.Call()
-	_ = reload.Shutdown(context.Background()) // which waits for observers, too
+	_ = reload.Shutdown(context.Background()) // also waits for observers
 	show(metrics, "throttle_runs_total")
 	// Output:
-	// # HELP throttle_runs_total Runs that have ended, by why they started and what became of them.
+	// # HELP throttle_runs_total Runs that have ended, by cause and result.
 	// # TYPE throttle_runs_total counter
 	// throttle_runs_total{cause="call",result="success",throttle="reload"} 1
 	// throttle_runs_total{cause="flush",result="success",throttle="reload"} 1
 }
 
-// Throttlers that come and go, and share a name.
+// Throttles that come and go share a name.
 func ExampleMetrics_Add() {
 	metrics := throttle.Must(throttleprom.New())
 	session := func(rows ...string) {
 		write := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Append[string],
 			func(context.Context, []string) error { return nil },
 			throttle.WithName("write"), throttle.WithObserver(metrics.Observe)))
-		defer metrics.Add(write)() // comes after Shutdown, and so counts all
+		defer metrics.Add(write)() // runs after Shutdown, so no call is missing
 		for _, row := range rows {
 			_ = write.Call([]string{row})
 		}
@@ -125,7 +125,7 @@ func ExampleMetrics_Collect() {
 	metrics.Observe(throttle.Run{Name: "reload", Cause: throttle.CauseCall, Result: throttle.ResultSuccess})
 	ch := make(chan prometheus.Metric, 100)
 	metrics.Collect(ch)
-	fmt.Println(len(ch)) // a counter, and three histograms
+	fmt.Println(len(ch)) // a counter and three histograms
 	// Output: 4
 }
 
@@ -173,7 +173,7 @@ func ExampleWithClassicBuckets() {
 	// throttle_run_duration_seconds_count{result="success",throttle="reload"} 1
 }
 
-// There may be any number of tenants, but there are two plans.
+// There can be any number of tenants, but there are only two plans.
 func ExampleWithKeyLabel() {
 	plans := map[string]string{"acme": "gold"}
 	metrics := throttle.Must(throttleprom.New(throttleprom.WithKeyLabel(func(key any) string {
@@ -191,7 +191,7 @@ func ExampleWithKeyLabel() {
 	_ = refresh.Shutdown(context.Background())
 	show(metrics, "throttle_runs_total")
 	// Output:
-	// # HELP throttle_runs_total Runs that have ended, by why they started and what became of them.
+	// # HELP throttle_runs_total Runs that have ended, by cause and result.
 	// # TYPE throttle_runs_total counter
 	// throttle_runs_total{cause="call",key="free",result="success",throttle="refresh"} 2
 	// throttle_runs_total{cause="call",key="gold",result="success",throttle="refresh"} 1

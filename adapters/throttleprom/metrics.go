@@ -10,14 +10,12 @@ import (
 	"github.com/throttle-go/throttle/adapters/internal/sources"
 )
 
-// This file holds Metrics: how it is built, and what it hands to a registry.
-
-// Metrics is the [prometheus.Collector] of a program's throttlers: of what
-// [Metrics.Observe] is told of their runs, and of what those given to [Metrics.Add] say
-// of themselves when it is scraped. One is enough for all of them.
+// Metrics is a [prometheus.Collector] for the throttles of a program. It collects the runs
+// that [Metrics.Observe] recorded, and the Stats of the sources given to [Metrics.Add]. One
+// is enough for a whole program.
 //
-// It is built by [New], and its zero value cannot be used. It must not be copied. Its
-// methods may be called concurrently. It owns no goroutine and needs no closing.
+// Create one with [New]; the zero value cannot be used. A Metrics must not be copied. Its
+// methods may be called concurrently. It starts no goroutine and needs no closing.
 type Metrics struct {
 	runs     *prometheus.CounterVec
 	duration *prometheus.HistogramVec
@@ -31,15 +29,15 @@ type Metrics struct {
 	mu sync.RWMutex // guards the field below
 
 	// +checklocks:mu
-	series map[origin]*series // what has been observed
+	series map[origin]*series // one for each kind of run observed so far
 }
 
-// New returns a Metrics, to be registered with the registry that is scraped. Its error
-// joins a [*throttle.PolicyError] for everything that is wrong with opts; without
-// options there is none.
+// New returns a Metrics. Register it with the registry that is scraped. If opts are
+// invalid, the error joins one [*throttle.PolicyError] for each problem. Without options
+// the error is nil.
 //
-// For labels that all its metrics are to carry, or a prefix of their names, there are
-// [prometheus.WrapRegistererWith] and [prometheus.WrapRegistererWithPrefix].
+// To add labels to all metrics, or a prefix to their names, register the Metrics with
+// [prometheus.WrapRegistererWith] or [prometheus.WrapRegistererWithPrefix].
 func New(opts ...Option) (*Metrics, error) {
 	o, err := newOptions(opts)
 	if err != nil {
@@ -53,7 +51,7 @@ func New(opts ...Option) (*Metrics, error) {
 	return &Metrics{
 		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "throttle_runs_total",
-			Help: "Runs that have ended, by why they started and what became of them.",
+			Help: "Runs that have ended, by cause and result.",
 		}, append(labels, "cause", resultLabel)),
 		duration: newHistogram("throttle_run_duration_seconds", "Time from a run's start to its end.", append(labels, resultLabel), o),
 		lateness: newHistogram("throttle_run_lateness_seconds", "Time from when a run was due to its start.", labels, o),
@@ -69,10 +67,10 @@ func newHistogram(name, help string, labels []string, o options) *prometheus.His
 		Name:    name,
 		Help:    help,
 		Buckets: o.bounds,
-		// With this factor there are 8 buckets from one power of two to the next, and
-		// 160 in a row reach from any value to 2^20 times it. A value that needs one more
-		// has all merged in pairs, and the histogram start anew an hour after it was
-		// made or last did so; or at once, instead, if that was longer ago.
+		// This factor gives 8 buckets between powers of two, so 160 buckets in a row reach
+		// from any value to 2^20 times it. A value that needs one more merges all buckets
+		// in pairs, and the histogram starts anew an hour after it was made or last started
+		// anew. If that hour is over already, it starts anew at once instead.
 		NativeHistogramBucketFactor:     1.1,
 		NativeHistogramMaxBucketNumber:  160,
 		NativeHistogramMinResetDuration: time.Hour,
@@ -87,8 +85,8 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	m.readings.describe(ch)
 }
 
-// Collect implements [prometheus.Collector]. It calls the Stats of all that was added,
-// which for a Group takes time in proportion to the keys held.
+// Collect implements [prometheus.Collector]. It calls Stats on every source added. For a
+// Group, that takes time in proportion to the number of keys held.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, observed := range m.observed() {
 		observed.Collect(ch)
@@ -98,12 +96,12 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// observed returns the metrics of what has been observed.
+// observed returns the metrics that Observe records.
 func (m *Metrics) observed() []prometheus.Collector {
 	return []prometheus.Collector{m.runs, m.duration, m.lateness, m.wait}
 }
 
-// Labels that several metrics have.
+// Labels used by several metrics.
 const (
 	nameLabel   = "throttle"
 	resultLabel = "result"

@@ -1,7 +1,5 @@
 package throttleprom_test
 
-// This file holds what a scrape shows of throttlers whose runs are known.
-
 import (
 	"context"
 	"errors"
@@ -22,8 +20,8 @@ import (
 
 var errFailed = errors.New("scripted failure")
 
-// play has one throttler of each kind do what is known, in fake time from 2000 on, and
-// leaves them to metrics as they are after 1.4 s.
+// play runs a fixed script with one throttle of each kind, in fake time that starts in
+// 2000. It leaves metrics as they are after 1.4 s.
 func play(t *testing.T, metrics *throttleprom.Metrics) {
 	t.Helper()
 	observed := throttle.WithObserver(metrics.Observe)
@@ -43,7 +41,7 @@ func play(t *testing.T, metrics *throttleprom.Metrics) {
 			metrics.Add(source)
 		}
 
-		// One key at a time: the run of the second is 500 ms late.
+		// One key at a time: the run of secret-2 is 500 ms late.
 		require.NoError(t, refresh.Call("secret-1"))
 		require.NoError(t, refresh.Call("secret-2"))
 		require.NoError(t, refresh.Call("secret-1")) // dropped
@@ -61,7 +59,7 @@ func play(t *testing.T, metrics *throttleprom.Metrics) {
 	})
 }
 
-// succeedThenFail returns a callback of which each run takes 250 ms.
+// succeedThenFail returns a callback that takes 250 ms. Its first run succeeds, the others fail.
 func succeedThenFail() func() error {
 	var result error
 	return func() error {
@@ -71,7 +69,7 @@ func succeedThenFail() func() error {
 	}
 }
 
-// panicForSecond is a callback of which each run takes 500 ms.
+// panicForSecond is a callback that takes 500 ms and panics for the key secret-2.
 func panicForSecond(_ context.Context, key string) error {
 	time.Sleep(500 * time.Millisecond)
 	if key == "secret-2" {
@@ -80,7 +78,7 @@ func panicForSecond(_ context.Context, key string) error {
 	return nil
 }
 
-func TestScrapeShowsWhatHappened(t *testing.T) {
+func TestMetrics_Scrape(t *testing.T) {
 	metrics, target := newMetrics(t)
 	play(t, metrics)
 	require.Equal(t, []string{
@@ -88,7 +86,7 @@ func TestScrapeShowsWhatHappened(t *testing.T) {
 		`throttle_calls_dropped_total{throttle="reload"} 0`,
 		`throttle_calls_dropped_total{throttle="write"} 0`,
 		`throttle_calls_total{throttle="reload"} 3`,
-		`throttle_calls_total{throttle="write"} 3`, // nobody counts those of refresh
+		`throttle_calls_total{throttle="write"} 3`, // refresh counts no calls
 		`throttle_keys{throttle="refresh"} 1`,      // the window of secret-1 is over
 		`throttle_next_run_timestamp_seconds{throttle="reload"} 9.4668480525e+08`,
 		`throttle_next_run_timestamp_seconds{throttle="write"} 9.46684802e+08`,
@@ -125,17 +123,17 @@ func TestScrapeShowsWhatHappened(t *testing.T) {
 		`throttle_runs_total{cause="call",result="success",throttle="reload"} 1`,
 		`throttle_runs_total{cause="flush",result="success",throttle="write"} 1`,
 	}, without(target.lines(t), func(line string) bool {
-		return isOfNoRun(line) || strings.Contains(line, `le="+Inf"`) // is its histogram's count
+		return isOfNoRun(line) || strings.Contains(line, `le="+Inf"`) // repeats the histogram's count
 	}))
 }
 
-// isOfNoRun chooses lines of causes and results that have not been.
+// isOfNoRun reports whether line counts runs of which there were none.
 func isOfNoRun(line string) bool {
 	ofRuns := strings.HasPrefix(line, "throttle_runs_total") || strings.HasPrefix(line, "throttle_run_duration_seconds")
 	return ofRuns && strings.HasSuffix(line, " 0")
 }
 
-func TestHistogramsAreNative(t *testing.T) {
+func TestMetrics_NativeHistograms(t *testing.T) {
 	metrics, target := newMetrics(t)
 	play(t, metrics)
 	families := target.families(t)
@@ -158,7 +156,7 @@ func TestHistogramsAreNative(t *testing.T) {
 				got := metric.GetHistogram()
 				require.Equal(t, want, nativeOf(got), "%s of %s", name, of)
 				require.EqualValues(t, 3, got.GetSchema(), "8 buckets from one power of two to the next")
-				require.Empty(t, got.GetBucket(), "no classic ones unless asked for")
+				require.Empty(t, got.GetBucket(), "classic buckets without WithClassicBuckets")
 				delete(wants, of)
 			}
 		}
@@ -166,8 +164,8 @@ func TestHistogramsAreNative(t *testing.T) {
 	}
 }
 
-// A native is what a native histogram holds: counts in adjacent buckets, of which bucket
-// i reaches, with schema 3, from 2^((i-1)/8) to 2^(i/8).
+// A native is the content of a native histogram: counts in adjacent buckets. With schema 3,
+// bucket i ranges from 2^((i-1)/8) to 2^(i/8).
 type native struct {
 	sum    float64
 	zero   uint64
@@ -188,14 +186,15 @@ func nativeOf(h *dto.Histogram) native {
 	return n
 }
 
-func TestHistogramsStaySmallWhateverIsMeasured(t *testing.T) {
+// However widely the values are spread, a histogram has at most 160 buckets.
+func TestMetrics_HistogramSize(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		after time.Duration
 		wider bool // buckets
 	}{
-		{"by wider buckets", time.Hour - time.Second, true},
-		{"by a new start once an hour", time.Hour, false},
+		{"wider buckets", time.Hour - time.Second, true},
+		{"new start after an hour", time.Hour, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			metrics, target := newMetrics(t)
@@ -214,7 +213,7 @@ func TestHistogramsStaySmallWhateverIsMeasured(t *testing.T) {
 	}
 }
 
-func TestClassicBucketsAreBesideTheNative(t *testing.T) {
+func TestWithClassicBuckets(t *testing.T) {
 	metrics, target := newMetrics(t, throttleprom.WithClassicBuckets(0.1, 0.25, 1))
 	play(t, metrics)
 	const name = "throttle_run_duration_seconds"
@@ -228,7 +227,7 @@ func TestClassicBucketsAreBesideTheNative(t *testing.T) {
 	}
 }
 
-func TestClassicBucketsHaveDefaults(t *testing.T) {
+func TestWithClassicBuckets_Defaults(t *testing.T) {
 	metrics, target := newMetrics(t, throttleprom.WithClassicBuckets())
 	play(t, metrics)
 	for _, metric := range target.families(t)["throttle_run_lateness_seconds"].GetMetric() {
@@ -239,7 +238,7 @@ func TestClassicBucketsHaveDefaults(t *testing.T) {
 	}
 }
 
-func TestNoKeyIsShownUnlessAskedFor(t *testing.T) {
+func TestMetrics_KeysAreHidden(t *testing.T) {
 	metrics, target := newMetrics(t)
 	play(t, metrics)
 	_, body, err := target.get(text)
@@ -249,8 +248,8 @@ func TestNoKeyIsShownUnlessAskedFor(t *testing.T) {
 	require.NotContains(t, body, "key=")
 }
 
-func TestKeysAreShownAsTheirClass(t *testing.T) {
-	class := func(key any) string { return fmt.Sprint("class of ", key) } // not that of nil, for who has no key
+func TestWithKeyLabel(t *testing.T) {
+	class := func(key any) string { return fmt.Sprint("class of ", key) } // not called for runs without a key
 	metrics, target := newMetrics(t, throttleprom.WithKeyLabel(class))
 	play(t, metrics)
 	lines := target.lines(t)
@@ -271,7 +270,7 @@ func TestKeysAreShownAsTheirClass(t *testing.T) {
 	require.Equal(t, []string{`throttle_keys{throttle="refresh"} 1`}, only(lines, "throttle_keys"))
 }
 
-func TestARunThatCoversNoCallHasNoWait(t *testing.T) {
+func TestMetrics_NoWaitWithoutCall(t *testing.T) {
 	metrics, target := newMetrics(t)
 	synctest.Test(t, func(t *testing.T) {
 		poll, err := throttle.New(throttle.Policy{MaxInterval: time.Second}, func() {},
@@ -288,7 +287,7 @@ func TestARunThatCoversNoCallHasNoWait(t *testing.T) {
 	require.Contains(t, lines, `throttle_run_wait_seconds_count{throttle="poll"} 0`)
 }
 
-func TestRunsShowInRealTime(t *testing.T) {
+func TestMetrics_RealTime(t *testing.T) {
 	metrics, target := newMetrics(t)
 	var running string
 	save, err := throttle.New(throttle.Every(time.Hour), func() (err error) {
@@ -301,7 +300,7 @@ func TestRunsShowInRealTime(t *testing.T) {
 	require.Contains(t, running, `throttle_running{throttle="save"} 1`)
 	save.Call()
 	require.Contains(t, target.lines(t), `throttle_pending{throttle="save"} 1`)
-	require.NoError(t, save.Shutdown(t.Context())) // which waits for the observers, too
+	require.NoError(t, save.Shutdown(t.Context())) // also waits for the observers
 	lines := target.lines(t)
 	require.Contains(t, lines, `throttle_runs_total{cause="call",result="success",throttle="save"} 1`)
 	require.Contains(t, lines, `throttle_runs_total{cause="flush",result="success",throttle="save"} 1`)
@@ -311,7 +310,7 @@ func TestRunsShowInRealTime(t *testing.T) {
 	require.Empty(t, only(lines, "throttle_next_run_timestamp_seconds"))
 }
 
-func TestMetricsAreNamedAsIsUsual(t *testing.T) {
+func TestMetrics_Lint(t *testing.T) {
 	for _, opts := range [][]throttleprom.Option{nil, {throttleprom.WithClassicBuckets()}} {
 		metrics, target := newMetrics(t, opts...)
 		play(t, metrics)
@@ -321,7 +320,7 @@ func TestMetricsAreNamedAsIsUsual(t *testing.T) {
 	}
 }
 
-func TestLabelsAreValidWhateverTheNames(t *testing.T) {
+func TestMetrics_InvalidUTF8(t *testing.T) {
 	metrics, target := newMetrics(t, throttleprom.WithKeyLabel(func(key any) string { return fmt.Sprint(key) }))
 	hostile, err := throttle.NewGroup(throttle.Every(time.Hour), func(context.Context, string) error { return nil },
 		throttle.WithName("re\xffload\"\n"), throttle.WithObserver(metrics.Observe))
@@ -337,7 +336,8 @@ func TestLabelsAreValidWhateverTheNames(t *testing.T) {
 	require.Contains(t, lines, `throttle_runs_total{cause="�",key="",result="�",throttle="made up"} 1`)
 }
 
-func TestBoundsMayBeUsedForSomethingElse(t *testing.T) {
+// The caller may change the bounds after the call.
+func TestWithClassicBuckets_CopiesBounds(t *testing.T) {
 	bounds := []float64{0.1, 1}
 	option := throttleprom.WithClassicBuckets(bounds...)
 	bounds[0] = 0.2
@@ -351,7 +351,7 @@ func TestBoundsMayBeUsedForSomethingElse(t *testing.T) {
 	}
 }
 
-func TestNewReportsEveryProblem(t *testing.T) {
+func TestNew_Problems(t *testing.T) {
 	metrics, err := throttleprom.New(
 		nil,
 		throttleprom.WithClassicBuckets(1, 1),
@@ -367,6 +367,6 @@ throttle: WithClassicBuckets [2 1]: must be finite, and increase
 throttle: WithClassicBuckets [NaN]: must be finite, and increase
 throttle: WithClassicBuckets [1 +Inf]: must be finite, and increase
 throttle: WithKeyLabel <nil>: must not be nil`)
-	_, ok := errors.AsType[*throttle.PolicyError](err)
-	require.True(t, ok)
+	var problem *throttle.PolicyError
+	require.ErrorAs(t, err, &problem)
 }

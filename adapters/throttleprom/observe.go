@@ -9,27 +9,26 @@ import (
 	"github.com/throttle-go/throttle/adapters/internal/sources"
 )
 
-// This file holds the metrics of runs, each of which is observed as it ends.
-
-// An origin is what decides in which series a run is counted.
+// An origin identifies the series in which a run is counted.
 type origin struct {
 	name   string
-	key    string // its class; empty if there is no label for it
+	key    string // the class of the key; empty without a key or a label for it
 	cause  throttle.Cause
 	result throttle.Result
 }
 
-// A series is where the runs of one origin are counted. The histograms are shared with
-// other origins: duration with other causes, the rest with other results, too.
+// A series counts the runs of one origin. Origins share histograms: duration is the same
+// for all causes, and lateness and wait are the same for all causes and results.
 type series struct {
 	runs                     prometheus.Counter
 	duration, lateness, wait prometheus.Observer
 }
 
-// Observe records a finished run: it is for [throttle.WithObserver], of any number of
-// throttlers. Those of the same name, or of none, are counted together, for as long as
-// the program runs: so throttlers that come and go should share a name. A run that covers
-// no call has no wait. Observe allocates for the first run of its kind only.
+// Observe records a finished run. Pass it to [throttle.WithObserver], for any number of
+// throttles. Throttles with the same name, or with none, are counted together. The counts
+// of a name stay for as long as the program runs, so throttles that come and go should
+// share one. A run that covers no call has no wait. Observe allocates only for the first
+// run of each kind.
 func (m *Metrics) Observe(run throttle.Run) {
 	of := origin{name: run.Name, cause: run.Cause, result: run.Result}
 	if m.class != nil && run.Key != nil {
@@ -44,8 +43,9 @@ func (m *Metrics) Observe(run throttle.Run) {
 	}
 }
 
-// seriesOf returns the series for of, made if it is the first of its kind. To look all
-// four up by their labels costs more than to count and measure.
+// seriesOf returns the series of an origin, and makes it if there is none. It keeps the
+// series because looking up all four metrics by their labels costs more than recording
+// the run.
 func (m *Metrics) seriesOf(of origin) *series {
 	m.mu.RLock()
 	s := m.series[of]
@@ -53,7 +53,7 @@ func (m *Metrics) seriesOf(of origin) *series {
 	if s != nil {
 		return s
 	}
-	s = m.newSeries(of) // of others who do the same now, theirs has the same metrics
+	s = m.newSeries(of) // if another goroutine does the same, both hold the same metrics
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.series[of] = s

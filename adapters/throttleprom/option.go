@@ -8,19 +8,17 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file holds the options.
-
-// An Option changes what [New] builds. Options are made by the With functions; of
-// two that set the same thing the later one holds.
+// An Option configures [New]. The With functions return Options. If two set the same
+// thing, the later one wins.
 type Option func(*options) *throttle.PolicyError
 
-// options is what they set.
+// options is the configuration that Options set.
 type options struct {
-	bounds []float64            // of classic buckets; nil: there are none
+	bounds []float64            // of classic buckets; nil: no classic buckets
 	class  func(key any) string // nil: runs have no label for their key
 }
 
-// newOptions returns what opts set, or what is wrong with them.
+// newOptions applies opts. Its error joins all problems.
 func newOptions(opts []Option) (options, error) {
 	var o options
 	var problems []error
@@ -38,14 +36,14 @@ func newOptions(opts []Option) (options, error) {
 
 const mustNotBeNil = "must not be nil"
 
-// WithClassicBuckets adds classic buckets to the histograms, beside the native ones:
-// for servers that scrape the text format, or do not store native histograms. Those
-// that do leave the classic ones aside, unless told otherwise.
+// WithClassicBuckets adds classic buckets to the histograms, beside the native ones. They
+// are for servers that scrape the text format or do not store native histograms. Other
+// servers ignore them by default.
 //
-// bounds are the upper bounds of the buckets in seconds, finite and in increasing order.
-// If there are none, it is 22 from 100 µs to 1000 s, in steps of 1, 2.5 and 5. Each is six
-// time series for each name: lateness, wait, and the durations of four results; times
-// the values of the label of [WithKeyLabel].
+// bounds are the upper bounds of the buckets in seconds, finite and increasing. Without
+// bounds there are 22, from 100 µs to 1000 s in steps of 1, 2.5 and 5. Each bucket adds six
+// time series for each name: one for lateness, one for wait, and one for the duration of
+// each of the four results. With [WithKeyLabel], multiply by the number of label values.
 func WithClassicBuckets(bounds ...float64) Option {
 	bounds = slices.Clone(bounds)
 	return func(o *options) *throttle.PolicyError {
@@ -62,7 +60,7 @@ func WithClassicBuckets(bounds ...float64) Option {
 	}
 }
 
-// defaultBounds reach from the lateness of a timer to the longest of runs.
+// defaultBounds range from the lateness of a timer to the longest runs.
 func defaultBounds() []float64 {
 	return []float64{
 		0.0001, 0.00025, 0.0005,
@@ -76,12 +74,13 @@ func defaultBounds() []float64 {
 	}
 }
 
-// WithKeyLabel gives all metrics of runs a label "key": for a run of a Group, class of
-// its key; for others it is empty. class is called by [Metrics.Observe], concurrently.
+// WithKeyLabel adds the label "key" to all metrics of runs. For a run of a Group its value
+// is class of the key; for other runs it is empty. [Metrics.Observe] calls class, and may
+// do so concurrently.
 //
-// Every value of a label is a time series of its own in every metric, here and in the
-// server, for as long as the program runs. So class must map the keys to few values,
-// whoever chooses them: the tenant's plan, not the tenant.
+// Each value of a label is a time series of its own in every metric, here and in the
+// server, for as long as the program runs. So class must return few different values,
+// whatever keys others choose: the tenant's plan, not the tenant.
 func WithKeyLabel(class func(key any) string) Option {
 	return func(o *options) *throttle.PolicyError {
 		if class == nil {

@@ -1,6 +1,6 @@
 package throttleprom_test
 
-// This file holds how tests see metrics: as a server does, over HTTP.
+// Tests read metrics as a server does, over HTTP.
 
 import (
 	"errors"
@@ -22,7 +22,7 @@ import (
 	"github.com/throttle-go/throttle/adapters/throttleprom"
 )
 
-// newMetrics returns what opts build, served by a real registry.
+// newMetrics returns a Metrics in a real registry, and the server that serves it.
 func newMetrics(t *testing.T, opts ...throttleprom.Option) (*throttleprom.Metrics, *target) {
 	t.Helper()
 	metrics, err := throttleprom.New(opts...)
@@ -35,19 +35,19 @@ func newMetrics(t *testing.T, opts ...throttleprom.Option) (*throttleprom.Metric
 	return metrics, &target{server, registry}
 }
 
-// A target is what a server scrapes.
+// A target is an HTTP server to scrape.
 type target struct {
 	server   *httptest.Server
 	registry *prometheus.Registry
 }
 
-// Formats that a server may ask for.
+// Formats to ask for.
 const (
 	text     = "text/plain;version=0.0.4"
 	protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 )
 
-// get scrapes s in the given format, and returns the format of the answer and its body.
+// get scrapes s in the given format and returns the response's format and body.
 func (s *target) get(format string) (expfmt.Format, string, error) {
 	request, err := http.NewRequest(http.MethodGet, s.server.URL, nil)
 	if err != nil {
@@ -66,7 +66,7 @@ func (s *target) get(format string) (expfmt.Format, string, error) {
 	return expfmt.ResponseFormat(response.Header), string(body), err
 }
 
-// lines returns what a scrape of s in text says, without comments and in order.
+// lines scrapes s as text and returns the sorted lines, without comments.
 func (s *target) lines(t *testing.T) []string {
 	t.Helper()
 	format, body, err := s.get(text)
@@ -79,17 +79,17 @@ func (s *target) lines(t *testing.T) []string {
 	return lines
 }
 
-// only returns those of lines that start with prefix.
+// only returns the lines that start with prefix.
 func only(lines []string, prefix string) []string {
 	return without(lines, func(line string) bool { return !strings.HasPrefix(line, prefix) })
 }
 
-// without returns those of lines that leave does not choose.
-func without(lines []string, leave func(line string) bool) []string {
-	return slices.DeleteFunc(slices.Clone(lines), leave)
+// without returns the lines for which drop is false.
+func without(lines []string, drop func(line string) bool) []string {
+	return slices.DeleteFunc(slices.Clone(lines), drop)
 }
 
-// families returns what a scrape of s in protobuf says, by name.
+// families scrapes s as protobuf and returns the metric families by name.
 func (s *target) families(t *testing.T) map[string]*dto.MetricFamily {
 	t.Helper()
 	format, body, err := s.get(protobuf)
@@ -108,7 +108,7 @@ func (s *target) families(t *testing.T) map[string]*dto.MetricFamily {
 	}
 }
 
-// A fake is a source that says what it is told to.
+// A fake is a source with given Stats.
 type fake struct {
 	name  string
 	stats throttle.Stats
@@ -117,7 +117,7 @@ type fake struct {
 func (f fake) Name() string          { return f.name }
 func (f fake) Stats() throttle.Stats { return f.stats }
 
-// A fakeGroup is one that holds three keys.
+// A fakeGroup is a fake that holds three keys.
 type fakeGroup struct{ fake }
 
 func (fakeGroup) Len() int { return 3 }

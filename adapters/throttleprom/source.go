@@ -7,30 +7,28 @@ import (
 	"github.com/throttle-go/throttle/adapters/internal/sources"
 )
 
-// This file holds the metrics of what throttlers say of themselves, read at each scrape.
-
-// A Source is what [Metrics.Add] takes: a [*throttle.Throttler], a [*throttle.Coalescer]
-// or a [*throttle.Group], whose method Len tells how many keys it holds; whatever else has
-// that method counts as a Group. Its methods are called concurrently, with no lock held.
+// A Source is an argument of [Metrics.Add]: a [*throttle.Throttler], a
+// [*throttle.Coalescer] or a [*throttle.Group]. A Source with a Len() int method counts as
+// a Group; Len is its number of keys. The methods of a Source are called concurrently, and
+// with no lock held.
 type Source interface {
 	Name() string
 	Stats() throttle.Stats
 }
 
-// Add has every scrape show what source.Stats says, until remove is called, under the
-// name that source has now. Those of one name are shown as their sum. The counts of those
-// that were removed stay in it for as long as the program runs: to count to the end, close
-// source first. A source that is added again is counted again. A nil source, or a nil
-// pointer, counts for nothing.
+// Add exports source.Stats at every scrape, under the current name of source, until you
+// call remove. Sources of one name are added up. The counts of a removed source stay in the
+// sum for as long as the program runs. To include its last calls, close source before you
+// remove it. A source that is added twice is counted twice. Add ignores a nil source and a
+// nil pointer.
 //
-// Add does not see runs: for those, source needs [Metrics.Observe] as observer. But it
-// shows the runs of that name from zero on, by every cause and result, so that the first
-// failure shows as an increase. Those of a source without the observer stay at zero. Those
-// of a Group under [WithKeyLabel] show from the first on, since the label is not known
-// before.
+// Add does not see runs: pass [Metrics.Observe] to source as its observer. But Add starts
+// the run counters of that name at zero, for every cause and result, so that the first
+// failure shows as an increase. Without the observer they stay at zero. For a Group under
+// [WithKeyLabel] they start with the first run, because the label is unknown before.
 //
-// Metrics keeps source from being garbage collected until it is removed. remove may be
-// called several times, and concurrently.
+// Until it is removed, source cannot be garbage collected. remove may be called several
+// times, and concurrently.
 func (m *Metrics) Add(source Source) (remove func()) {
 	if !sources.IsNil(source) {
 		m.showRuns(source)
@@ -38,7 +36,7 @@ func (m *Metrics) Add(source Source) (remove func()) {
 	return m.sources.Add(source)
 }
 
-// showRuns shows the runs of source before there are any, if their labels are known.
+// showRuns starts the run counters of source at zero, if their labels are known.
 func (m *Metrics) showRuns(source Source) {
 	if _, keyed := source.(sources.Keyed); keyed && m.class != nil {
 		return
@@ -55,7 +53,7 @@ func (m *Metrics) showRuns(source Source) {
 	}
 }
 
-// A readings is what describes the metrics that are read from sources.
+// readings describes the metrics that are read from sources.
 type readings struct {
 	calls, dropped, pending, running, next, keys *prometheus.Desc
 }
@@ -74,19 +72,19 @@ func newReadings() readings {
 	}
 }
 
-// describe hands over what describes the readings.
+// describe sends the descriptions.
 func (r readings) describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{r.calls, r.dropped, r.pending, r.running, r.next, r.keys} {
 		ch <- desc
 	}
 }
 
-// collect hands over the readings of sum.
+// collect sends the metrics of sum.
 func (r readings) collect(ch chan<- prometheus.Metric, sum sources.Sum) {
 	show := func(desc *prometheus.Desc, kind prometheus.ValueType, value float64) {
 		ch <- prometheus.MustNewConstMetric(desc, kind, value, sum.Name)
 	}
-	if sum.Calls > 0 { // else it may be that nobody counts
+	if sum.Calls > 0 { // 0 may mean that calls are not counted
 		show(r.calls, prometheus.CounterValue, float64(sum.Calls))
 	}
 	show(r.dropped, prometheus.CounterValue, float64(sum.Dropped))

@@ -1,7 +1,5 @@
 package throttleprom_test
 
-// This file holds how sources come and go, and what may happen meanwhile.
-
 import (
 	"context"
 	"fmt"
@@ -16,7 +14,7 @@ import (
 	"github.com/throttle-go/throttle/adapters/throttleprom"
 )
 
-func TestSourcesOfOneNameAreShownAsTheirSum(t *testing.T) {
+func TestMetrics_AddSameName(t *testing.T) {
 	metrics, target := newMetrics(t)
 	next := time.Unix(1000, 0)
 	for _, stats := range []throttle.Stats{
@@ -39,12 +37,12 @@ func TestSourcesOfOneNameAreShownAsTheirSum(t *testing.T) {
 	}, without(target.lines(t), isOfRuns))
 }
 
-// isOfRuns chooses lines of runs.
+// isOfRuns reports whether line is of a metric of runs.
 func isOfRuns(line string) bool {
 	return strings.HasPrefix(line, "throttle_run_") || strings.HasPrefix(line, "throttle_runs_")
 }
 
-func TestCountsOutliveTheirSources(t *testing.T) {
+func TestMetrics_Remove(t *testing.T) {
 	metrics, target := newMetrics(t)
 	leaves, err := throttle.New(throttle.Policy{Interval: time.Hour, Edges: throttle.Leading}, func() {},
 		throttle.WithName("leaves"), throttle.WithCallCount(), throttle.WithObserver(metrics.Observe))
@@ -64,7 +62,7 @@ func TestCountsOutliveTheirSources(t *testing.T) {
 	require.Contains(t, target.lines(t), `throttle_runs_total{cause="call",result="success",throttle="leaves"} 1`)
 }
 
-func TestNilShowsNothing(t *testing.T) {
+func TestMetrics_AddNil(t *testing.T) {
 	metrics, target := newMetrics(t)
 	none, err := throttle.New(throttle.Policy{Interval: -1}, func() {})
 	require.Error(t, err)
@@ -73,7 +71,7 @@ func TestNilShowsNothing(t *testing.T) {
 	require.Empty(t, target.lines(t))
 }
 
-func TestRunsShowFromZeroOn(t *testing.T) {
+func TestMetrics_AddStartsAtZero(t *testing.T) {
 	for _, source := range []throttleprom.Source{fake{name: "reload"}, fakeGroup{fake{name: "reload"}}} {
 		metrics, target := newMetrics(t)
 		metrics.Add(source)
@@ -88,7 +86,8 @@ func TestRunsShowFromZeroOn(t *testing.T) {
 	}
 }
 
-func TestRunsShowFromZeroOnIfTheirKeyIsKnown(t *testing.T) {
+// The runs of a Group start at zero only if their key label is known.
+func TestWithKeyLabel_AddStartsAtZero(t *testing.T) {
 	metrics, target := newMetrics(t, throttleprom.WithKeyLabel(evenOrOdd))
 	metrics.Add(fake{name: "reload"})
 	metrics.Add(fakeGroup{fake{name: "refresh"}})
@@ -97,7 +96,7 @@ func TestRunsShowFromZeroOnIfTheirKeyIsKnown(t *testing.T) {
 	require.Contains(t, lines, `throttle_runs_total{cause="call",key="",result="failure",throttle="reload"} 0`)
 }
 
-func TestThrottlersWithoutANameAreShownTogether(t *testing.T) {
+func TestMetrics_NoName(t *testing.T) {
 	metrics, target := newMetrics(t)
 	for range 2 {
 		nameless, err := throttle.New(throttle.Every(time.Hour), func() {}, throttle.WithObserver(metrics.Observe), throttle.WithCallCount())
@@ -117,7 +116,7 @@ func TestThrottlersWithoutANameAreShownTogether(t *testing.T) {
 	}))
 }
 
-func TestSourcesAreReadWithNoLockHeld(t *testing.T) {
+func TestMetrics_NoLockHeld(t *testing.T) {
 	metrics, target := newMetrics(t)
 	metrics.Add(&meddler{metrics: metrics})
 	done := make(chan error, 1)
@@ -129,12 +128,12 @@ func TestSourcesAreReadWithNoLockHeld(t *testing.T) {
 	case err := <-done:
 		require.NoError(t, err)
 	case <-time.After(10 * time.Second):
-		require.Fail(t, "the scrape waits for itself")
+		require.Fail(t, "the scrape deadlocks")
 	}
 	require.Contains(t, target.lines(t), `throttle_runs_total{cause="",result="",throttle="new"} 1`)
 }
 
-// A meddler is a source that changes metrics when it is read.
+// A meddler is a source that changes metrics while it is read.
 type meddler struct {
 	metrics *throttleprom.Metrics
 	once    sync.Once
@@ -150,7 +149,7 @@ func (m *meddler) Stats() throttle.Stats {
 	return throttle.Stats{}
 }
 
-func TestScrapesNeverFailWhateverHappensMeanwhile(t *testing.T) {
+func TestMetrics_Concurrent(t *testing.T) {
 	metrics, target := newMetrics(t, throttleprom.WithKeyLabel(evenOrOdd))
 	const workers, turns = 4, 100
 	stays, err := throttle.NewGroup(throttle.Policy{}, func(context.Context, int) error { return nil },
@@ -166,7 +165,7 @@ func TestScrapesNeverFailWhateverHappensMeanwhile(t *testing.T) {
 				errs <- stays.Do(t.Context(), worker*turns+turn)
 			}
 		})
-		group.Go(func() { // throttlers that come and go, two for each name
+		group.Go(func() { // throttles that come and go, two for each name
 			for range turns {
 				name := fmt.Sprint("goes", worker/2)
 				goes, err := throttle.New(throttle.Policy{}, func() {}, throttle.WithName(name), throttle.WithObserver(metrics.Observe))
@@ -178,7 +177,7 @@ func TestScrapesNeverFailWhateverHappensMeanwhile(t *testing.T) {
 				errs <- err
 			}
 		})
-		group.Go(func() { // others at a pace that a run cannot keep
+		group.Go(func() { // sources that come and go faster than a run can
 			for range 5 * turns {
 				metrics.Add(fake{name: fmt.Sprint("fake", worker)})()
 			}
