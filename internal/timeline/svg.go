@@ -6,38 +6,36 @@ import (
 	"time"
 )
 
-// This file draws for a browser. Colours are in svg_style.go. No element has an id,
-// so that a page can hold many drawings.
+// No element of a drawing has an id, so that a page can hold many drawings.
 
-// The sizes of the drawings, in pixels as long as nothing scales them.
+// The sizes of the drawings, in pixels before scaling.
 const (
-	pictureWidth = 640 // so that its letters are legible when a telephone shrinks it
+	pictureWidth = 640 // so that letters stay legible on a phone
 	stripWidth   = 560
 
 	margin        = 16
-	laneNames     = 84 // room for them, left of the axis
-	letter        = 9  // width, as textWidth assumes it
+	laneNames     = 84 // width of the lane names, left of the axis
+	letter        = 9  // width of a letter that textWidth assumes
 	lineHeight    = 22
 	gap           = 6 // between things that must not touch
-	inset         = 4 // of a run's label from its begin
+	inset         = 4 // from the start of a run to its label
 	callHeight    = 26
-	stemHeight    = 8  // of a wait's begin, where there are no calls
-	waitHeight    = 16 // from where calls end to where runs begin
+	stemHeight    = 8  // of the start of a wait, if there are no calls
+	waitHeight    = 16 // from the calls down to the runs
 	barHeight     = 28
 	measureHeight = lineHeight + 10
 	tickLength    = 5
 	hatch         = 7  // distance of the lines of a failed run
-	leastWidth    = 4  // of a run, so that it is seen
-	leastHatch    = 12 // of a failed run to be hatched; a narrower one is a cross
+	leastWidth    = 4  // of a run, so that it is visible
+	leastHatch    = 12 // narrowest failed run with a hatch; narrower ones are a cross
 )
 
-// SVG draws e as a picture that stands alone: with colours for light and dark
-// screens, and a background of its own. Those who cannot see it are told title and
-// description.
+// SVG draws e as a picture of its own, with a background and colours for light and dark
+// screens. Screen readers read title and description.
 //
-// Calls stand on the line of their wait, which leads down into the run that covers
-// them; one that was dropped ends in a cross. A failed run is hatched, or a cross
-// if it is too short for that. A window is shaded.
+// Calls stand on the line of their wait. The line leads down into the run that covers the
+// calls, or ends in a cross if they were dropped. A failed run is hatched, or a cross if it
+// is too short. Windows are shaded.
 func SVG(e Events, title, description string) string {
 	s := newSketch(e, pictureWidth, laneNames, margin*3/2)
 	s.row(margin)
@@ -52,14 +50,13 @@ func SVG(e Events, title, description string) string {
 `, pictureWidth, int(s.y+margin/2), escape(title), escape(description), Style, s.String())
 }
 
-// Strip draws e as an svg element for a page whose style sheet holds [Style], or
-// rules of its own for the same classes. label is for those who cannot see it.
+// Strip draws e as an svg element of a page. The page's style sheet must include [Style], or
+// rules of its own for the same classes. Screen readers read label.
 //
-// The labels of its axis count from now: -60s at its begin, if now is 60 s. A wait
-// that ends later than now is pending, with a ring where its run is due if that is
-// on the axis. A run's label is shown when it is pointed at. Without Calls, a wait
-// alone tells when its run was asked for, unless it starts at now, by which is said
-// that this is not known.
+// The labels of the axis count from now: if now is 60 s, the axis starts at -60s. A wait that
+// ends after now is pending, and a ring shows where its run is due, if that is on the axis.
+// The label of a run appears on hover. If e has no Calls, the start of each wait is marked,
+// except for a wait that starts at now, which means that its start is unknown.
 func Strip(e Events, now time.Duration, label string) string {
 	s := newSketch(e, stripWidth, gap, gap)
 	s.row(gap / 2)
@@ -77,17 +74,17 @@ type sketch struct {
 	events      Events
 	end         time.Duration // of the axis
 	left, right float64       // ends of the axis
-	width       float64       // of the whole
+	width       float64       // of the whole drawing
 	strip       bool
-	now         time.Duration // of a strip
-	y           float64       // where the next row begins
+	now         time.Duration // for a strip
+	y           float64       // top of the next row
 }
 
 func newSketch(e Events, width, left, right float64) *sketch {
 	return &sketch{events: e, end: e.end(), left: left, right: width - right, width: width}
 }
 
-// row returns where a row begins that is so high.
+// row adds a row of that height and returns its top.
 func (s *sketch) row(height float64) (top float64) {
 	top = s.y
 	s.y += height
@@ -97,21 +94,21 @@ func (s *sketch) row(height float64) (top float64) {
 // contains reports whether t is on the axis.
 func (s *sketch) contains(t time.Duration) bool { return 0 <= t && t <= s.end }
 
-// at returns where t is, or the end of the axis that is nearer to it.
+// at returns the x of t, or of the nearer end of the axis.
 func (s *sketch) at(t time.Duration) float64 {
 	share := min(max(float64(t)/float64(s.end), 0), 1)
-	// The conversion keeps processors from rounding both operations as one, which
-	// some do: a drawing is the same everywhere.
+	// The conversion prevents a fused multiply-add, which some processors have. So a drawing
+	// is the same everywhere.
 	return s.left + float64(share*(s.right-s.left))
 }
 
-// cut returns from where to where span is, and whether any of it is on the axis.
-func (s *sketch) cut(span Span) (from, to float64, seen bool) {
-	seen = span.Start <= s.end && span.End >= 0 && span.Start <= span.End
-	return s.at(span.Start), s.at(span.End), seen
+// cut returns the ends of span on the axis, and whether any of it is visible.
+func (s *sketch) cut(span Span) (from, to float64, visible bool) {
+	visible = span.Start <= s.end && span.End >= 0 && span.Start <= span.End
+	return s.at(span.Start), s.at(span.End), visible
 }
 
-// draw draws all events, from top to bottom but for what lies behind the rest.
+// draw draws the background first, then all events from top to bottom.
 func (s *sketch) draw() {
 	e := s.events
 	labels, labelRows := s.stack(s.runLabels())
@@ -139,7 +136,7 @@ func (s *sketch) draw() {
 	measured := s.row(float64(measureRows) * measureHeight)
 	axis := s.row(tickLength + lineHeight)
 
-	// The measures are below what they measure, and nothing crosses their labels.
+	// The measures are below everything else, so that nothing crosses their labels.
 	s.windows(runs-gap, measured)
 	s.axis(axis)
 	s.marks(notes, measured)
@@ -155,8 +152,8 @@ func (s *sketch) draw() {
 	s.laneNames(calls, runs, measured, axis)
 }
 
-// laneNames writes what rows are, left of the axis; what is shaded, just above
-// windowsEnd.
+// laneNames writes the names of the rows, left of the axis. The name of the windows is just
+// above windowsEnd.
 func (s *sketch) laneNames(calls, runs, windowsEnd, axis float64) {
 	if s.strip {
 		return
@@ -174,7 +171,7 @@ func (s *sketch) laneNames(calls, runs, windowsEnd, axis float64) {
 
 func (s *sketch) windows(top, bottom float64) {
 	for _, window := range s.events.Windows {
-		if from, to, seen := s.cut(window); seen {
+		if from, to, visible := s.cut(window); visible {
 			s.rect("window", from, top, to-from, bottom-top)
 			if s.contains(window.End) {
 				s.path("edge", line(to, top, to, bottom))
@@ -183,7 +180,7 @@ func (s *sketch) windows(top, bottom float64) {
 	}
 }
 
-// calls draws calls that stand on base.
+// calls draws the calls and their values. The calls stand on base.
 func (s *sketch) calls(notes, top, base float64) {
 	for _, call := range s.events.Calls {
 		if s.contains(call) {
@@ -203,11 +200,11 @@ func (s *sketch) calls(notes, top, base float64) {
 	}
 }
 
-// waits draws lines at level, which lead down to bottom.
+// waits draws waits as lines at level, which lead down to bottom.
 func (s *sketch) waits(level, bottom float64) {
 	for _, wait := range s.events.Waits {
-		from, to, seen := s.cut(wait.Span)
-		if !seen {
+		from, to, visible := s.cut(wait.Span)
+		if !visible {
 			continue
 		}
 		begin := line(from, level, to, level)
@@ -232,11 +229,11 @@ func (s *sketch) waits(level, bottom float64) {
 	}
 }
 
-// runs draws runs; failed ones last, so that nothing hides them.
+// runs draws failed runs last, so that nothing hides them.
 func (s *sketch) runs(top float64) {
 	for _, failed := range []bool{false, true} {
 		for _, run := range s.events.Runs {
-			if from, to, seen := s.cut(run.Span); seen && run.Failed == failed {
+			if from, to, visible := s.cut(run.Span); visible && run.Failed == failed {
 				width := max(to-from, leastWidth)
 				s.run(run, min(from, s.right-width), top, width)
 			}
@@ -271,7 +268,7 @@ func (s *sketch) run(run Run, left, top, width float64) {
 	s.WriteString("</g>\n")
 }
 
-// marks draws lines through all rows, each below its name.
+// marks draws marks as lines through all rows, each below its name.
 func (s *sketch) marks(notes, bottom float64) {
 	for _, mark := range s.events.Marks {
 		if !s.contains(mark.At) {
@@ -284,9 +281,9 @@ func (s *sketch) marks(notes, bottom float64) {
 	}
 }
 
-// measure draws a line with an end at each end, and below it its label.
+// measure draws a line with a bar at each end, and the label below it.
 func (s *sketch) measure(label placed, top float64) {
-	if from, to, seen := s.cut(label.of); seen {
+	if from, to, visible := s.cut(label.of); visible {
 		level := top + gap
 		s.path("measure", line(from, level-4, from, level+4)+line(from, level, to, level)+line(to, level-4, to, level+4))
 		s.text("length", label.middle(), level+lineHeight-gap/2, "middle", label.text)

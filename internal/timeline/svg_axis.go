@@ -5,12 +5,10 @@ import (
 	"time"
 )
 
-// This file draws the time axis of an SVG.
-
-// axis draws the axis, whose labels are in its lane's unit.
+// axis draws the time axis. In a picture, the lane name gives the unit of its labels.
 func (s *sketch) axis(top float64) {
 	step := s.tickStep()
-	// A strip's ticks count from now, wherever its axis begins.
+	// The ticks of a strip count from now, wherever its axis starts.
 	tick := time.Duration(0)
 	if s.strip {
 		if tick = s.now % step; tick < 0 {
@@ -18,9 +16,9 @@ func (s *sketch) axis(top float64) {
 		}
 	}
 	path := []byte(line(s.left, top, s.right, top))
-	free := math.Inf(-1) // where a label may begin
+	free := math.Inf(-1) // where the next label may start
 
-	// A tick that overflows is negative, and so not on the axis.
+	// A tick that overflows is negative, so it is not on the axis.
 	for ; s.contains(tick); tick += step {
 		x := s.at(tick)
 		path = append(path, line(x, top, x, top+tickLength)...)
@@ -54,7 +52,7 @@ func (s *sketch) tickStep() time.Duration {
 	})
 }
 
-// sinceNow returns the label of what is so long after now.
+// sinceNow returns the label of a tick at d after now.
 func sinceNow(d, step time.Duration) string {
 	switch {
 	case d == 0:

@@ -6,8 +6,6 @@ import (
 	"strings"
 )
 
-// This file writes elements of an SVG.
-
 func (s *sketch) text(class string, x, y float64, anchor, text string) {
 	fmt.Fprintf(s, `<text class="%s" x="%.1f" y="%.1f" text-anchor="%s">%s</text>`+"\n", class, x, y, anchor, escape(text))
 }
@@ -20,18 +18,18 @@ func (s *sketch) path(class, path string) {
 	fmt.Fprintf(s, `<path class="%s" d="%s"/>`+"\n", class, path)
 }
 
-// line returns the part of a path that is a line.
+// line returns a line as part of a path.
 func line(x1, y1, x2, y2 float64) string {
 	return fmt.Sprintf("M%.1f %.1fL%.1f %.1f", x1, y1, x2, y2)
 }
 
-// cross returns the part of a path that is a cross around x and y.
+// cross returns a cross around x and y as part of a path.
 func cross(x, y, half float64) string {
 	return line(x-half, y-half, x+half, y+half) + line(x-half, y+half, x+half, y-half)
 }
 
-// hatched returns the part of a path that are lines from the lower left to the
-// upper right, cut to a box that is at least as wide as they are apart.
+// hatched returns lines from the lower left to the upper right of a box, as part of a path.
+// The box must be at least as wide as the distance of the lines.
 func hatched(left, top, right, bottom float64) string {
 	var path strings.Builder
 	height := bottom - top
@@ -43,9 +41,9 @@ func hatched(left, top, right, bottom float64) string {
 	return path.String()
 }
 
-// escape returns text as it is written in a document and in an attribute.
+// escape returns text for use in an element or an attribute.
 func escape(text string) string {
 	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(text)) // a Builder's writes do not fail
+	_ = xml.EscapeText(&b, []byte(text)) // writes to a Builder do not fail
 	return b.String()
 }

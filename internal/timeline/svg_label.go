@@ -7,11 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// This file finds places for the texts of an SVG.
-
-// A placed is a text that has found its place.
+// A placed is a label with its place.
 type placed struct {
-	of       Span // what it is the label of
+	of       Span // the span that it labels
 	text     string
 	from, to float64
 	row      int
@@ -40,25 +38,24 @@ func (s *sketch) measureLabels() []placed {
 	return labels
 }
 
-// place returns text, which begins at from, or where it has to so as not to leave
-// the drawing.
+// place returns text at from, moved if necessary so that it does not leave the drawing.
 func (s *sketch) place(of Span, text string, from float64) placed {
 	width := textWidth(text)
 	from = max(margin/2, min(from, s.width-margin/2-width))
 	return placed{of: of, text: text, from: from, to: from + width}
 }
 
-// stack gives each label, in the order of time, the first row in which it meets no
-// other, and returns how many rows there are.
+// stack sorts labels by time and gives each the first row in which it overlaps no other. It
+// returns the labels and the number of rows.
 func (s *sketch) stack(labels []placed) (stacked []placed, rows int) {
 	slices.SortFunc(labels, func(a, b placed) int {
 		return cmp.Or(cmp.Compare(a.of.Start, b.of.Start), cmp.Compare(a.of.End, b.of.End), cmp.Compare(a.text, b.text))
 	})
 	for i := range labels {
-		meets := func(other placed) bool {
+		overlaps := func(other placed) bool {
 			return other.row == labels[i].row && other.from < labels[i].to && labels[i].from < other.to
 		}
-		for slices.ContainsFunc(labels[:i], meets) {
+		for slices.ContainsFunc(labels[:i], overlaps) {
 			labels[i].row++
 		}
 		rows = max(rows, labels[i].row+1)
@@ -66,10 +63,10 @@ func (s *sketch) stack(labels []placed) (stacked []placed, rows int) {
 	return labels, rows
 }
 
-// textWidth returns how much room text is given: its width and a gap to the next.
+// textWidth returns the width of text plus a gap to the next text.
 //
-// The width is a guess, as the font is the reader's. In DejaVu Sans, the widest of
-// those that Style names, the letters of our labels are 7 to 9 pixels wide on
-// average, and digits 10; the gap makes up for some of them. A text in capitals
-// may need more, and then touch its neighbour.
+// The width is an estimate, because the font depends on the reader's system. In DejaVu Sans,
+// the widest font that Style names, the letters of our labels are 7 to 9 pixels wide on
+// average, and digits are 10; the gap makes up for a few of them. A text in capitals may
+// need more, and then touch its neighbour.
 func textWidth(text string) float64 { return letter*float64(utf8.RuneCountInString(text)) + gap }

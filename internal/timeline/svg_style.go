@@ -1,7 +1,6 @@
 package timeline
 
-// Style is the style sheet of the drawings. Its rules are for what is within the
-// class timeline.
+// Style is the style sheet of the drawings. Its rules apply only within the class timeline.
 const Style = `.timeline text { font: 16px ui-sans-serif, system-ui, "Segoe UI", "DejaVu Sans", Verdana, sans-serif; fill: #1f2328 }
 .timeline .lane, .timeline .time, .timeline .length { fill: #59636e }
 .timeline path { fill: none }

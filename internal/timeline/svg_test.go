@@ -19,15 +19,15 @@ import (
 	"github.com/throttle-go/throttle/internal/timeline"
 )
 
-// An element is one of an SVG.
+// An element is an element of an SVG.
 type element struct {
 	name       string
 	attributes map[string]string
-	group      string // class of the g around it
+	group      string // class of the g element around it
 	text       string
 }
 
-// elements returns those of drawing, which must be well-formed, by their class.
+// elements returns the elements of drawing by class. The drawing must be well-formed.
 func elements(t *testing.T, drawing string) map[string][]element {
 	t.Helper()
 	byClass := map[string][]element{}
@@ -69,7 +69,7 @@ func elements(t *testing.T, drawing string) map[string][]element {
 	}
 }
 
-// number returns e's attribute of that name.
+// number returns the value of an attribute of e.
 func (e element) number(t *testing.T, name string) float64 {
 	t.Helper()
 	n, err := strconv.ParseFloat(e.attributes[name], 64)
@@ -77,7 +77,7 @@ func (e element) number(t *testing.T, name string) float64 {
 	return n
 }
 
-// points returns the ends of the lines of e, a path.
+// points returns the end points of the lines of e, a path.
 func (e element) points(t *testing.T) (points [][2]float64) {
 	t.Helper()
 	for _, point := range strings.FieldsFunc(e.attributes["d"], func(r rune) bool { return r == 'M' || r == 'L' }) {
@@ -89,7 +89,7 @@ func (e element) points(t *testing.T) (points [][2]float64) {
 	return points
 }
 
-// extent returns from where to where e, a text, goes at least.
+// extent returns the least extent of e, a text.
 func (e element) extent(t *testing.T) (from, to float64) {
 	t.Helper()
 	const letter = 7.5
@@ -111,7 +111,7 @@ func texts(elements []element) (texts []string) {
 	return texts
 }
 
-// everything is events with one of each kind.
+// everything returns events of every kind.
 func everything() timeline.Events {
 	return timeline.Events{
 		Calls:    []time.Duration{0, 30 * ms, 60 * ms, 110 * ms},
@@ -126,8 +126,8 @@ func everything() timeline.Events {
 	}
 }
 
-// The axis goes from 84 to 616, so that 100 ms are 133.
-func TestSVGDrawsEventsWhereTheyWere(t *testing.T) {
+// The axis ranges from 84 to 616, so that 100 ms are 133.
+func TestSVG(t *testing.T) {
 	drawn := elements(t, timeline.SVG(everything(), "", ""))
 	bars := drawn["bar"]
 	require.Len(t, bars, 2)
@@ -136,7 +136,7 @@ func TestSVGDrawsEventsWhereTheyWere(t *testing.T) {
 	assert.Equal(t, "run", bars[0].group)
 	assert.InDelta(t, 217, bars[1].number(t, "x"), 0.1)
 	assert.Equal(t, "run failed", bars[1].group)
-	require.Len(t, drawn["hatch"], 1, "a failed run is told by more than its colour")
+	require.Len(t, drawn["hatch"], 1, "a failed run differs by more than its colour")
 	require.NotEmpty(t, drawn["hatch"][0].points(t))
 	for _, point := range drawn["hatch"][0].points(t) {
 		assert.GreaterOrEqual(t, point[0], bars[1].number(t, "x")-0.1)
@@ -144,7 +144,7 @@ func TestSVGDrawsEventsWhereTheyWere(t *testing.T) {
 		assert.GreaterOrEqual(t, point[1], bars[1].number(t, "y")-0.1)
 		assert.LessOrEqual(t, point[1], bars[1].number(t, "y")+bars[1].number(t, "height")+0.1)
 	}
-	require.Len(t, drawn["cross"], 1, "what is too narrow for a hatch is a cross")
+	require.Len(t, drawn["cross"], 1, "a run too narrow for a hatch is a cross")
 	middle := bars[0].number(t, "y") + bars[0].number(t, "height")/2
 	assert.Equal(t, [][2]float64{
 		{352 - 6, middle - 6}, {352 + 6, middle + 6}, {352 - 6, middle + 6}, {352 + 6, middle - 6},
@@ -160,7 +160,7 @@ func TestSVGDrawsEventsWhereTheyWere(t *testing.T) {
 	assert.InDelta(t, 84+133*0.3, covered[0][0], 0.1)
 	assert.Equal(t, [2]float64{217, bars[1].number(t, "y")}, covered[len(covered)-1], "the wait leads to its run")
 	dropped := drawn["wait"][2].points(t)
-	assert.InDelta(t, covered[0][1], dropped[len(dropped)-1][1], 0.1, "that of dropped calls leads nowhere")
+	assert.InDelta(t, covered[0][1], dropped[len(dropped)-1][1], 0.1, "the wait of dropped calls leads nowhere")
 
 	require.Len(t, drawn["window"], 2)
 	assert.InDelta(t, 217, drawn["window"][1].number(t, "x"), 0.1)
@@ -177,8 +177,8 @@ func TestSVGDrawsEventsWhereTheyWere(t *testing.T) {
 	assert.Equal(t, []string{"0", "50", "100", "150", "200", "250", "300", "350", "400"}, texts(drawn["time"]))
 }
 
-// Without an End the axis ends at the last event, of whatever kind.
-func TestSVGAxisEndsAtTheLastEvent(t *testing.T) {
+// Without an End the axis ends at the last event of any kind.
+func TestSVG_AxisEnd(t *testing.T) {
 	const last = 100 * ms
 	for name, e := range map[string]timeline.Events{
 		"call":    {Calls: []time.Duration{0, last}},
@@ -195,14 +195,14 @@ func TestSVGAxisEndsAtTheLastEvent(t *testing.T) {
 	}
 }
 
-// Looking for the last event must not write behind the caller's slices.
-func TestSVGLeavesItsEventsAlone(t *testing.T) {
+// The search for the last event must not write beyond the caller's slices.
+func TestSVG_EventsUnchanged(t *testing.T) {
 	windows := []timeline.Span{span(0, ms), span(2*ms, 3*ms)}
 	timeline.SVG(timeline.Events{Windows: windows[:1], Runs: []timeline.Run{run(5*ms, 6*ms)}}, "", "")
 	assert.Equal(t, []timeline.Span{span(0, ms), span(2*ms, 3*ms)}, windows)
 }
 
-func TestSVGCutsOffWhatIsOffTheAxis(t *testing.T) {
+func TestSVG_OffTheAxis(t *testing.T) {
 	const left, right = 84, 616
 	spans := []timeline.Span{
 		span(-20*ms, -10*ms), span(-50*ms, 50*ms), span(80*ms, time.Hour), span(101*ms, 102*ms), span(60*ms, 40*ms),
@@ -224,7 +224,7 @@ func TestSVGCutsOffWhatIsOffTheAxis(t *testing.T) {
 	assert.Equal(t, []string{"mark"}, texts(drawn["name"]))
 	assert.Equal(t, []string{"value"}, texts(drawn["label"]))
 	assert.Len(t, drawn["wait"], 2)
-	assert.Len(t, drawn["edge"], 1, "of the window that ends on the axis")
+	assert.Len(t, drawn["edge"], 1, "only one window ends on the axis")
 	for _, class := range []string{"bar", "window"} {
 		require.Len(t, drawn[class], 2)
 		assert.InDelta(t, left, drawn[class][0].number(t, "x"), 0.1)
@@ -232,18 +232,18 @@ func TestSVGCutsOffWhatIsOffTheAxis(t *testing.T) {
 		assert.InDelta(t, right, drawn[class][1].number(t, "x")+drawn[class][1].number(t, "width"), 0.1)
 	}
 
-	// What is too short to be seen is made wider, but not beyond the end.
+	// A run that is too short to be seen is made wider, but not beyond the end.
 	e = timeline.Events{Runs: []timeline.Run{run(100*ms, 100*ms)}, End: 100 * ms}
 	bar := elements(t, timeline.SVG(e, "", ""))["bar"][0]
 	assert.Greater(t, bar.number(t, "width"), 1.0)
 	assert.InDelta(t, right, bar.number(t, "x")+bar.number(t, "width"), 0.1)
 }
 
-func TestSVGStandsAlone(t *testing.T) {
-	drawing := timeline.SVG(everything(), "A title", "What is seen")
+func TestSVG_Document(t *testing.T) {
+	drawing := timeline.SVG(everything(), "A title", "A description")
 	drawn := elements(t, drawing)
 	assert.Equal(t, []string{"A title"}, texts(drawn["title"]))
-	assert.Equal(t, []string{"What is seen"}, texts(drawn["desc"]))
+	assert.Equal(t, []string{"A description"}, texts(drawn["desc"]))
 	assert.Len(t, drawn["paper"], 1)
 	assert.Contains(t, drawn["style"][0].text, "prefers-color-scheme: dark")
 	assert.Equal(t, "img", drawn["timeline"][0].attributes["role"])
@@ -252,7 +252,7 @@ func TestSVGStandsAlone(t *testing.T) {
 // A pixel of this axis is a millisecond.
 const pixels = 532 * ms
 
-func TestSVGCrossesAFailedRunThatIsTooNarrowForAHatch(t *testing.T) {
+func TestSVG_NarrowFailedRun(t *testing.T) {
 	draw := func(width time.Duration) map[string][]element {
 		return elements(t, timeline.SVG(timeline.Events{Runs: []timeline.Run{failed(0, width)}, End: pixels}, "", ""))
 	}
@@ -263,28 +263,29 @@ func TestSVGCrossesAFailedRunThatIsTooNarrowForAHatch(t *testing.T) {
 	assert.Len(t, wide["hatch"], 1)
 }
 
-// A cross is wider than its run, so that the next run's bar could lie on it.
-func TestSVGDrawsFailedRunsOverOthers(t *testing.T) {
+// Failed runs are drawn over others: a cross is wider than its run, so the bar of the next
+// run could cover it.
+func TestSVG_FailedRunsOnTop(t *testing.T) {
 	e := timeline.Events{Runs: []timeline.Run{failed(100*ms, 101*ms), run(104*ms, 120*ms)}, End: pixels}
 	drawing := timeline.SVG(e, "", "")
 	assert.Less(t, strings.Index(drawing, `class="bar"`), strings.Index(drawing, `class="cross"`))
 }
 
-// The name stands in the row of the runs' labels, also if there are none.
-func TestSVGNamesWindowsBelowTheRuns(t *testing.T) {
+// The name of the windows is in the row of the runs' labels, even if there are none.
+func TestSVG_WindowName(t *testing.T) {
 	lanes := elements(t, timeline.SVG(timeline.Events{Windows: []timeline.Span{span(0, ms)}}, "", ""))["lane"]
 	require.Equal(t, []string{"runs", "window", "ms"}, texts(lanes))
-	assert.Greater(t, lanes[1].number(t, "y"), lanes[0].number(t, "y")+16, "a line of text is so high")
+	assert.Greater(t, lanes[1].number(t, "y"), lanes[0].number(t, "y")+16, "a line of text is 16 high")
 
 	lanes = elements(t, timeline.SVG(timeline.Events{Runs: []timeline.Run{run(0, ms)}}, "", ""))["lane"]
 	assert.Equal(t, []string{"runs", "ms"}, texts(lanes))
 }
 
-// Strips are parts of a page, many of them.
-func TestStripLeavesThePageAlone(t *testing.T) {
-	drawing := timeline.Strip(everything(), 400*ms, "What is seen")
+// A page has many strips, so a strip has no ids and no styles of its own.
+func TestStrip(t *testing.T) {
+	drawing := timeline.Strip(everything(), 400*ms, "A description")
 	drawn := elements(t, drawing)
-	assert.Equal(t, "What is seen", drawn["timeline"][0].attributes["aria-label"])
+	assert.Equal(t, "A description", drawn["timeline"][0].attributes["aria-label"])
 	for _, alien := range []string{"<style", " style=", " id=", "<script", "<title>W", "paper", "href", "url("} {
 		assert.NotContains(t, drawing, alien)
 	}
@@ -295,7 +296,7 @@ func TestStripLeavesThePageAlone(t *testing.T) {
 	}
 }
 
-func TestStripCountsFromNow(t *testing.T) {
+func TestStrip_Now(t *testing.T) {
 	const now = 60 * time.Second
 	e := timeline.Events{
 		Waits: []timeline.Wait{{Span: span(10*time.Second, 20*time.Second)}, {Span: span(50*time.Second, 63*time.Second)}},
@@ -311,9 +312,9 @@ func TestStripCountsFromNow(t *testing.T) {
 	assert.Equal(t, []string{"took a second"}, texts(drawn["title"]))
 	require.Len(t, drawn["wait"], 1)
 	covered := drawn["wait"][0].points(t)
-	assert.Less(t, covered[0][1], covered[1][1], "without calls its begin is marked")
+	assert.Less(t, covered[0][1], covered[1][1], "without calls the start of a wait is marked")
 	assert.Len(t, drawn["wait pending"], 1)
-	assert.Empty(t, drawn["due"], "it is not on the axis")
+	assert.Empty(t, drawn["due"], "the due time is not on the axis")
 	require.Len(t, drawn["open"], 1)
 	assert.Equal(t, "run active", drawn["open"][0].group)
 	bar := drawn["bar"][1]
@@ -329,7 +330,7 @@ func TestStripCountsFromNow(t *testing.T) {
 	assert.InDelta(t, pending[len(pending)-1][0], drawn["due"][0].number(t, "cx"), 0.1)
 	assert.Contains(t, texts(drawn["time"]), "now")
 
-	// Half a second later the ticks have moved with what they are of.
+	// Half a second later the ticks have moved along with the events.
 	before := drawn["axis"][0].points(t)
 	for i := range e.Runs {
 		e.Runs[i].Start -= time.Second / 2
@@ -340,7 +341,7 @@ func TestStripCountsFromNow(t *testing.T) {
 	assert.Greater(t, after[2][0], before[2][0])
 }
 
-func TestStripKnowsWhatIsPending(t *testing.T) {
+func TestStrip_PendingWait(t *testing.T) {
 	const now = 100 * ms
 	for _, end := range []time.Duration{now - 1, now, now + 1} {
 		e := timeline.Events{Waits: []timeline.Wait{{Span: span(0, end)}}, End: 200 * ms}
@@ -350,17 +351,18 @@ func TestStripKnowsWhatIsPending(t *testing.T) {
 	}
 }
 
-func TestStripMarksNoBeginThatIsNotKnown(t *testing.T) {
+// A wait that starts at now has an unknown start, which is not marked.
+func TestStrip_UnknownStart(t *testing.T) {
 	e := timeline.Events{Waits: []timeline.Wait{{Span: span(100*ms, 150*ms)}}, End: 200 * ms}
-	begin := func(now time.Duration) float64 {
+	stem := func(now time.Duration) float64 {
 		points := elements(t, timeline.Strip(e, now, ""))["wait pending"][0].points(t)
 		return points[len(points)-1][1] - points[0][1]
 	}
-	assert.InDelta(t, 8, begin(99*ms), 0.1)
-	assert.InDelta(t, 0, begin(100*ms), 0.1)
+	assert.InDelta(t, 8, stem(99*ms), 0.1)
+	assert.InDelta(t, 0, stem(100*ms), 0.1)
 }
 
-func TestStripCountsInMinutesAndHours(t *testing.T) {
+func TestStrip_MinutesAndHours(t *testing.T) {
 	for _, test := range []struct {
 		now    time.Duration
 		labels []string
@@ -378,8 +380,8 @@ func TestStripCountsInMinutesAndHours(t *testing.T) {
 	}
 }
 
-// An axis may begin after now, and end before it.
-func TestStripCountsFromANowThatIsOffItsAxis(t *testing.T) {
+// An axis may start after now or end before it.
+func TestStrip_NowOffTheAxis(t *testing.T) {
 	labels := func(now time.Duration) []string {
 		return texts(elements(t, timeline.Strip(timeline.Events{End: time.Minute}, now, ""))["time"])
 	}
@@ -388,8 +390,8 @@ func TestStripCountsFromANowThatIsOffItsAxis(t *testing.T) {
 	assert.Equal(t, []string{"-90s", "-80s", "-70s", "-60s", "-50s", "-40s", "-30s"}, labels(90*time.Second))
 }
 
-// What others chose is text, never markup.
-func TestSVGEscapesText(t *testing.T) {
+// Text that others choose is never markup.
+func TestSVG_EscapesText(t *testing.T) {
 	const hostile = `"'><script>&</script>` + "\x00\xff"
 	const shown = `"'><script>&</script>` + "\uFFFD\uFFFD"
 	e := timeline.Events{
@@ -412,7 +414,7 @@ func TestSVGEscapesText(t *testing.T) {
 	assert.Equal(t, []string{shown}, texts(drawn["title"]))
 }
 
-func TestSVGLabelsDoNotMeet(t *testing.T) {
+func TestSVG_LabelsDoNotOverlap(t *testing.T) {
 	var e timeline.Events
 	for i := range 12 {
 		at := time.Duration(i) * 10 * ms
@@ -427,13 +429,13 @@ func TestSVGLabelsDoNotMeet(t *testing.T) {
 				from, to := one.extent(t)
 				otherFrom, otherTo := other.extent(t)
 				sameRow := one.attributes["y"] == other.attributes["y"]
-				assert.False(t, sameRow && from < otherTo && otherFrom < to, "%v meets %v", one, other)
+				assert.False(t, sameRow && from < otherTo && otherFrom < to, "%v overlaps %v", one, other)
 			}
 		}
 	}
 }
 
-func TestSVGTextsDoNotMeet(t *testing.T) {
+func TestSVG_TextsDoNotOverlap(t *testing.T) {
 	const height = 16
 	for _, drawing := range []string{timeline.SVG(everything(), "", ""), timeline.Strip(everything(), 0, "")} {
 		var all []element
@@ -449,13 +451,13 @@ func TestSVGTextsDoNotMeet(t *testing.T) {
 				from, to := one.extent(t)
 				otherFrom, otherTo := other.extent(t)
 				apart := math.Abs(one.number(t, "y") - other.number(t, "y"))
-				assert.False(t, apart < height && from < otherTo && otherFrom < to, "%v meets %v", one, other)
+				assert.False(t, apart < height && from < otherTo && otherFrom < to, "%v overlaps %v", one, other)
 			}
 		}
 	}
 }
 
-func TestSVGHasNoEmptyRows(t *testing.T) {
+func TestSVG_NoEmptyRows(t *testing.T) {
 	height := func(e timeline.Events) float64 {
 		e.End = 100 * ms
 		return elements(t, timeline.SVG(e, "", ""))["timeline"][0].number(t, "height")
@@ -478,11 +480,11 @@ func TestSVGHasNoEmptyRows(t *testing.T) {
 	strip := func(e timeline.Events) string {
 		return elements(t, timeline.Strip(e, 0, ""))["timeline"][0].attributes["viewBox"]
 	}
-	assert.Equal(t, strip(timeline.Events{}), strip(timeline.Events{Windows: []timeline.Span{span(0, ms)}}), "a strip names no row")
+	assert.Equal(t, strip(timeline.Events{}), strip(timeline.Events{Windows: []timeline.Span{span(0, ms)}}), "a strip has no row names")
 }
 
-// A label of two letters is taken to be 18 pixels wide, and 6 keep the next away.
-func TestSVGLabelsDoNotTouch(t *testing.T) {
+// A label of two letters is 18 pixels wide, plus a gap of 6.
+func TestSVG_LabelsDoNotTouch(t *testing.T) {
 	inOneRow := func(distance time.Duration) bool {
 		e := timeline.Events{Runs: []timeline.Run{
 			{Span: span(0, ms), Label: "ab"}, {Span: span(distance, distance+ms), Label: "ab"},
@@ -494,7 +496,7 @@ func TestSVGLabelsDoNotTouch(t *testing.T) {
 	assert.True(t, inOneRow(25*ms))
 }
 
-func TestSVGPlacesLabelsWhateverTheOrderOfEvents(t *testing.T) {
+func TestSVG_LabelsOfUnorderedEvents(t *testing.T) {
 	var e timeline.Events
 	for i := range 4 {
 		at := time.Duration(i) * 5 * ms
@@ -511,15 +513,15 @@ func TestSVGPlacesLabelsWhateverTheOrderOfEvents(t *testing.T) {
 	}
 }
 
-// A label that has no room is cut off at its end, not at its begin.
-func TestSVGBeginsALongLabelOnTheDrawing(t *testing.T) {
+// A label without room is cut off at its end, not at its start.
+func TestSVG_LongLabel(t *testing.T) {
 	e := timeline.Events{Runs: []timeline.Run{{Span: span(50*ms, 60*ms), Label: strings.Repeat("long ", 30)}}, End: 100 * ms}
 	label := elements(t, timeline.SVG(e, "", ""))["label"][0]
 	assert.InDelta(t, 8, label.number(t, "x"), 0.1, "half a margin")
 }
 
-// Whatever the events, nothing leaves the drawing and its axis has a label.
-func TestSVGFitsItsBox(t *testing.T) {
+// For any events, nothing leaves the drawing and the axis has a label.
+func TestSVG_Bounds(t *testing.T) {
 	for _, end := range []time.Duration{0, 1, 7, 999, ms, 250 * ms, 7 * time.Second, 999 * time.Hour, math.MaxInt64} {
 		wild := []time.Duration{math.MinInt64, -1, 0, end / 2, end, math.MaxInt64}
 		e := timeline.Events{Calls: wild, Dropped: wild, End: end}
@@ -545,7 +547,7 @@ func TestSVGFitsItsBox(t *testing.T) {
 	fits(t, timeline.Strip(timeline.Events{}, 0, ""))
 }
 
-// fits holds that nothing leaves drawing.
+// fits requires that nothing leaves drawing.
 func fits(t *testing.T, drawing string) {
 	t.Helper()
 	drawn := elements(t, drawing)
@@ -583,7 +585,7 @@ func fits(t *testing.T, drawing string) {
 	end := math.Inf(-1)
 	for _, label := range drawn["time"] {
 		from, to := label.extent(t)
-		require.Greater(t, from, end, "labels of the axis meet: %v", drawn["time"])
+		require.Greater(t, from, end, "labels of the axis overlap: %v", drawn["time"])
 		end = to
 	}
 }

@@ -7,21 +7,18 @@ import (
 	"time"
 )
 
-// This file draws for a terminal.
-
 const (
-	gutter     = 8  // columns left of the axis, for the rows' names
+	gutter     = 8  // columns left of the axis, for the names of the rows
 	minColumns = 16 // of the axis
-	eighths    = 8  // of a block, by which it tells the number of calls
+	eighths    = 8  // heights of a block
 )
 
-// Text draws e in lines of up to width columns, 24 at least.
+// Text draws e in lines of at most width columns, but not less than 24.
 //
-// In the row of calls a block is as many eighths high as there are calls in its
-// column; or, if some column has more than eight, to scale, and a last line
-// tells which. A run begins with a full block, or a cross if it failed, and goes
-// on in grey. A dropped call counts like any other. What a line of text has no
-// room for is left out: waits, values, marks, measures and labels.
+// In the row of calls, a block is as many eighths high as there are calls in its column. If
+// a column has more than eight, the blocks are to scale, and a last line gives the scale. A
+// dropped call counts like any other. A run starts with a full block, or with a cross if it
+// failed, and continues in grey. Text leaves out waits, values, marks, measures and labels.
 func Text(e Events, width int) string {
 	a := axis{end: e.end(), columns: max(width, gutter+minColumns) - gutter}
 	var b strings.Builder
@@ -52,7 +49,7 @@ type axis struct {
 
 func (a axis) contains(t time.Duration) bool { return 0 <= t && t <= a.end }
 
-// column returns where t is, or the end of the axis that is nearer to it.
+// column returns the column of t, or of the nearer end of the axis.
 func (a axis) column(t time.Duration) int {
 	column := float64(t) * float64(a.columns) / float64(a.end)
 	return int(min(max(column, 0), float64(a.columns-1)))
@@ -61,7 +58,7 @@ func (a axis) column(t time.Duration) int {
 // row returns an empty row.
 func (a axis) row(cell string) []rune { return []rune(strings.Repeat(cell, a.columns)) }
 
-// calls returns the row of calls, and how many of them a full block is.
+// calls returns the row of calls, and the number of calls in a full block.
 func (a axis) calls(calls []time.Duration) (row []rune, scale int) {
 	counts := make([]int, a.columns)
 	scale = eighths
@@ -82,8 +79,8 @@ func (a axis) calls(calls []time.Duration) (row []rune, scale int) {
 	return row, scale
 }
 
-// runs returns the row of runs. What marks a start is drawn over the rest, and a
-// failure over all, so that nothing hides it.
+// runs returns the row of runs. Starts are drawn over the rest, and failures over everything,
+// so that nothing hides them.
 func (a axis) runs(runs []Run) []rune {
 	row := a.row(" ")
 	for _, run := range runs {
@@ -114,7 +111,7 @@ func (a axis) windows(windows []Span) []rune {
 	return row
 }
 
-// fill fills what of s is on the axis: up to its end, not with it.
+// fill fills the part of s that is on the axis, up to but not including its end.
 func (a axis) fill(row []rune, s Span, cell rune) {
 	if s.End <= max(s.Start, 0) || s.Start > a.end {
 		return
@@ -125,14 +122,14 @@ func (a axis) fill(row []rune, s Span, cell rune) {
 	}
 }
 
-// mark puts cell where t is, if it is on the axis.
+// mark sets the cell at t, if t is on the axis.
 func (a axis) mark(row []rune, t time.Duration, cell rune) {
 	if a.contains(t) {
 		row[a.column(t)] = cell
 	}
 }
 
-// ticks returns the axis itself and the row of labels under it.
+// ticks returns the row of the axis and the row of labels below it.
 func (a axis) ticks() (marks, labels []rune) {
 	step := tickStep(a.end, func(step time.Duration) bool {
 		widest := tickLabel(a.end-a.end%step, step)
@@ -140,12 +137,12 @@ func (a axis) ticks() (marks, labels []rune) {
 	})
 	marks, labels = a.row("─"), a.row(" ")
 	var tick time.Duration
-	free := 0 // the first column where a label may begin
+	free := 0 // the first column where the next label may start
 	for range a.end/step + 1 {
 		column := a.column(tick)
 		marks[column] = '┬'
 		label := []rune(tickLabel(tick, step))
-		// The last label may have to move to the left, or else has no room.
+		// The last label may move to the left. If it still has no room, it is left out.
 		if start := min(column, a.columns-len(label)); start >= free {
 			copy(labels[start:], label)
 			free = start + len(label) + 1

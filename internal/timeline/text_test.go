@@ -59,7 +59,7 @@ windows ├───────────────────├───
         0ms       50ms      100ms     150ms     200ms     250ms
 `,
 		},
-		"a block grows by an eighth with each call in its column": {
+		"a block of one eighth for each call": {
 			events: timeline.Events{
 				Calls: append(append(repeat(1, 0), repeat(4, 50*ms)...), repeat(8, 100*ms)...),
 			},
@@ -71,7 +71,7 @@ runs
         0ms       50ms 100ms
 `,
 		},
-		"more than eight calls in a column are drawn to scale": {
+		"more than eight calls in a column": {
 			events: timeline.Events{
 				Calls: append(append(repeat(1, 0), repeat(50, 50*ms)...), repeat(100, 100*ms)...),
 			},
@@ -84,7 +84,7 @@ runs
         a full block is 100 calls
 `,
 		},
-		"a dropped call is a call": {
+		"dropped calls": {
 			events: timeline.Events{Calls: []time.Duration{0, 50 * ms}, Dropped: []time.Duration{50 * ms, 100 * ms}},
 			width:  28,
 			want: `
@@ -94,7 +94,7 @@ runs
         0ms       50ms 100ms
 `,
 		},
-		"order is of no matter": {
+		"events in any order": {
 			events: timeline.Events{
 				Calls: []time.Duration{100 * ms, 0, 50 * ms},
 				Runs:  []timeline.Run{run(50*ms, 100*ms), run(0, 50*ms)},
@@ -107,7 +107,7 @@ runs    █▒▒▒▒▒▒▒▒▒█▒▒▒▒▒▒▒▒▒
         0ms       50ms 100ms
 `,
 		},
-		"a run shorter than a column is one block": {
+		"a run shorter than a column": {
 			events: timeline.Events{Runs: []timeline.Run{run(25*ms, 25*ms), run(50*ms, 51*ms)}, End: 100 * ms},
 			width:  28,
 			want: `
@@ -117,7 +117,7 @@ runs         █    █
         0ms       50ms 100ms
 `,
 		},
-		"a failed run has a cross, which no other run hides": {
+		"failed runs": {
 			events: timeline.Events{
 				Runs: []timeline.Run{failed(0, 25*ms), failed(50*ms, 51*ms), run(52*ms, 70*ms)},
 				End:  100 * ms,
@@ -130,7 +130,7 @@ runs    ✗▒▒▒▒     ✗▒▒▒
         0ms       50ms 100ms
 `,
 		},
-		"what is off the axis is cut off": {
+		"events off the axis": {
 			events: timeline.Events{
 				Calls: []time.Duration{-ms, 101 * ms, time.Hour},
 				Runs: []timeline.Run{
@@ -148,7 +148,7 @@ windows ───┤            ├───
         0ms       50ms 100ms
 `,
 		},
-		"a label that has no room is left out": {
+		"a label without room": {
 			events: timeline.Events{End: 3 * time.Second},
 			width:  56,
 			want: `
@@ -179,9 +179,8 @@ runs                        █▒▒▒▒▒▒▒▒▒
 	}
 }
 
-// Whatever the length of the axis, the drawing keeps to its width and its axis
-// has a label.
-func TestTextFitsItsWidth(t *testing.T) {
+// For any length of the axis, the drawing keeps to its width and the axis has a label.
+func TestText_Width(t *testing.T) {
 	for _, end := range []time.Duration{1, 7, 999, ms, 250 * ms, 7 * time.Second, 999 * time.Hour, math.MaxInt64} {
 		for _, width := range []int{math.MinInt, 0, 24, 25, 79, 200} {
 			text := timeline.Text(timeline.Events{

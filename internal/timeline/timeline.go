@@ -1,8 +1,7 @@
-// Package timeline draws calls and runs on a time axis: what a throttler was
-// asked for, and what it did.
+// Package timeline draws the calls and runs of a throttle on a time axis.
 //
-// The data are plain values, and so are the drawings: [Text] is for a terminal,
-// [SVG] for a page that shows pictures, [Strip] for a page that is made of them.
+// The events are plain values, and the drawings are strings: [Text] is for a terminal,
+// [SVG] is a picture in a file of its own, and [Strip] is an element of a page.
 package timeline
 
 import (
@@ -12,19 +11,19 @@ import (
 	"time"
 )
 
-// Events is what is drawn. All times count from the same origin, which is where
-// the axis begins. Their order decides nothing but which of two things that overlap
-// lies on the other. Everything may be left out.
+// Events are the events to draw. All times count from the start of the axis. The order of
+// events matters only where two overlap: the later one covers the earlier one. All fields
+// are optional.
 type Events struct {
-	Calls    []time.Duration // when a run was asked for
-	Dropped  []time.Duration // when one was asked for in vain: calls that are not among Calls
-	Values   []Mark          // what calls handed over
-	Waits    []Wait          // what lies between a call and its run
-	Runs     []Run           // when the callback ran
-	Windows  []Span          // when spacing kept the next run away
-	Marks    []Mark          // what else happened
-	Measures []Measure       // distances worth showing
-	End      time.Duration   // where the axis ends, and what is later is cut off; 0: at the last event
+	Calls    []time.Duration // calls, except those in Dropped
+	Dropped  []time.Duration // calls that were dropped
+	Values   []Mark          // values that calls passed
+	Waits    []Wait          // from a call to its run
+	Runs     []Run           // executions of the callback
+	Windows  []Span          // when spacing held off the next run
+	Marks    []Mark          // other events
+	Measures []Measure       // lengths of time to show
+	End      time.Duration   // end of the axis; what is later is cut off; 0: at the last event
 }
 
 // A Span is the time from Start up to End.
@@ -35,16 +34,16 @@ type Span struct{ Start, End time.Duration }
 type Wait struct {
 	Span
 
-	Dropped bool // at its end the calls were dropped instead
+	Dropped bool // it ended because the calls were dropped
 }
 
 // A Run is one execution of the callback.
 type Run struct {
 	Span
 
-	Label  string // what to say of it
+	Label  string
 	Failed bool
-	Active bool // it has not ended: End is as far as is known
+	Active bool // it has not ended; End is the present
 }
 
 // A Mark is something that happened at an instant.
@@ -53,14 +52,14 @@ type Mark struct {
 	Label string
 }
 
-// A Measure is a distance in time.
+// A Measure is a length of time.
 type Measure struct {
 	Span
 
-	Label string // what it is the length of
+	Label string // what it measures
 }
 
-// end returns where the axis ends, which is more than 0.
+// end returns the end of the axis, which is more than 0.
 func (e Events) end() time.Duration {
 	if e.End > 0 {
 		return e.End
@@ -75,7 +74,7 @@ func (e Events) end() time.Duration {
 	return slices.Max(append(times, 1))
 }
 
-// spans returns all that has a length.
+// spans returns the spans of all events that have one.
 func (e Events) spans() []Span {
 	spans := slices.Clip(e.Windows)
 	for _, run := range e.Runs {
@@ -90,11 +89,11 @@ func (e Events) spans() []Span {
 	return spans
 }
 
-// tickStep returns the least distance of axis ticks, a round number of ms, s, min or
-// h, for which fits holds; end if no tick but the first fits.
+// tickStep returns the smallest distance of axis ticks for which fits is true: a round
+// number of ms, s, min or h. It returns end if only the first tick fits.
 func tickStep(end time.Duration, fits func(step time.Duration) bool) time.Duration {
 	for _, unit := range []Span{{1, time.Minute}, {time.Minute, time.Hour}, {time.Hour, math.MaxInt64}} {
-		// What overflows is negative.
+		// A decade that overflows is negative.
 		for decade := unit.Start; 0 < decade && decade <= min(end, unit.End); decade *= 10 {
 			for _, step := range []time.Duration{decade, 2 * decade, 5 * decade} {
 				if step <= unit.End/2 && fits(step) {
