@@ -1,4 +1,4 @@
-// Package tracing checks what the execution tracer of runtime/trace shows of runs.
+// Package tracing tests how runs appear in an execution trace of runtime/trace.
 package tracing_test
 
 import (
@@ -16,19 +16,16 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file holds that a run is a task, with a region of its goroutine, and what the
-// callback logs in it.
-
-// A task is what a trace says of one.
+// A task is a task in a trace.
 type task struct {
 	kind    string
-	parent  string   // kind of the task that it is part of
-	regions []string // those that begin and end in it
+	parent  string   // kind of the parent task
+	regions []string // regions that start and end in it
 	logs    []string
 	ended   bool
 }
 
-// record returns the tasks of what happens in during, in order.
+// record traces a call of during and returns its tasks, in order.
 func record(t *testing.T, during func()) []task {
 	t.Helper()
 	var recorded bytes.Buffer
@@ -46,7 +43,7 @@ func record(t *testing.T, during func()) []task {
 			return tasks
 		}
 		require.NoError(t, err)
-		switch event.Kind() { //nolint:exhaustive // nothing else is about tasks
+		switch event.Kind() { //nolint:exhaustive // other events do not concern tasks
 		case trace.EventTaskBegin:
 			began := task{kind: event.Task().Type}
 			if parent, ok := indices[event.Task().Parent]; ok {
@@ -66,7 +63,8 @@ func record(t *testing.T, during func()) []task {
 	}
 }
 
-func TestEachRunIsATask(t *testing.T) {
+// Each run is a task with a region of its goroutine, which includes the logs of the callback.
+func TestTask(t *testing.T) {
 	build := func(callback func(context.Context) error, opts ...throttle.Option) *throttle.Throttler {
 		return throttle.Must(throttle.New(throttle.Policy{}, callback, opts...))
 	}
@@ -108,7 +106,8 @@ func TestEachRunIsATask(t *testing.T) {
 	}
 }
 
-func TestRunIsPartOfTheTaskOfItsParentContext(t *testing.T) {
+// The task of a run is a child of the task in the throttler's parent context.
+func TestTask_Parent(t *testing.T) {
 	tasks := record(t, func() {
 		ctx, outer := runtimetrace.NewTask(t.Context(), "outer")
 		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, throttle.WithContext(ctx)))
