@@ -1,5 +1,5 @@
-// Package throttledebug serves a live page of throttles for a browser: what each is up
-// to, when its next run is due, and how its last runs went.
+// Package throttledebug serves a live web page of throttles: what each one is doing, when
+// its next run is due, and how its recent runs went.
 //
 //	var recorder throttledebug.Recorder
 //	reload, err := throttle.New(policy, load,
@@ -8,32 +8,31 @@
 //	http.Handle("/debug/throttle", throttledebug.Handler(
 //		throttledebug.Throttler(reload), throttledebug.Runs(&recorder)))
 //
-// There is no registry: the page shows what [Handler] was given, in that order. What a
-// throttle itself does not keep, its recent runs, comes from a [Recorder].
+// There is no registry: the page shows the options of [Handler], in their order. A throttle
+// does not keep its recent runs; they come from a [Recorder].
 //
 // # Requests
 //
-// The page is one resource. The path of a request is not looked at, and all links are
-// relative, so that it can be mounted anywhere. Its parameters are
+// The page is one resource. It ignores the path of a request, and all its links are
+// relative, so you can mount it anywhere. Its parameters are
 //
-//	format     json: a Page; events: a stream of changes, for the page's own use
-//	q0, q1, …  of the part with that place on the page, a Group: only keys that contain this
+//	format     json: a Page; events: a stream of changes, for the page itself
+//	q0, q1, …  for the Group at that position on the page: only keys that contain this text
 //
-// GET and HEAD are allowed, and POST by [Actions] only. The page loads nothing from
-// elsewhere, and is readable without script too: then it is read anew every few
-// seconds.
+// GET and HEAD are allowed, and POST with [Actions]. The page loads nothing from other
+// places. It also works without JavaScript; it then reloads every five seconds.
 //
-// # Who may see it
+// # Access
 //
-// Names, keys and errors are shown as text, whatever they hold, to whoever can reach
-// the page. It knows no users: who may see it is for what is around it to decide, as
-// for net/http/pprof.
+// The page shows names, keys and errors as plain text, whatever they contain, to everyone
+// who can reach it. It knows no users. As with net/http/pprof, restrict access with the
+// server or handler around it.
 //
-// # What it costs
+// # Cost
 //
-// Without an open page nothing runs and no timer is set. An open page is one request,
-// which looks once a second, and more seldom if a look takes long: it takes no more
-// than a twentieth of one processor's time; without script, a look each five seconds.
-// A look at a Group takes time in proportion to its keys, with no lock held for all of
-// it. An open page does not hold up http.Server.Shutdown.
+// Without an open page nothing runs and no timer is set. An open page is one request. It
+// reads the throttles once a second, or less often if that takes long, so that it uses at
+// most a twentieth of one processor. Without JavaScript, it reads them every five seconds.
+// Reading a Group takes time in proportion to its keys, and holds no lock for all of that
+// time. An open page does not delay http.Server.Shutdown.
 package throttledebug

@@ -1,7 +1,5 @@
 package throttledebug_test
 
-// This file shows how the package is used.
-
 import (
 	"context"
 	"encoding/json"
@@ -17,7 +15,7 @@ import (
 	"github.com/throttle-go/throttle/throttledebug"
 )
 
-// fetch returns what handler answers to a GET request for target.
+// fetch returns the response of handler to a GET request for target.
 func fetch(handler http.Handler, target string) io.Reader {
 	answer := httptest.NewRecorder()
 	handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, target, http.NoBody))
@@ -31,14 +29,14 @@ func Example() {
 	mux := http.NewServeMux()
 	mux.Handle("/debug/throttle", throttledebug.Handler(
 		throttledebug.Throttler(reload), throttledebug.Runs(&recorder)))
-	// The program would go on by http.ListenAndServe("localhost:8080", mux).
+	// A real program continues with http.ListenAndServe("localhost:8080", mux).
 
 	page, _ := io.ReadAll(fetch(mux, "/debug/throttle"))
 	fmt.Println(strings.Contains(string(page), "reload"))
 	// Output: true
 }
 
-// A program reads what the page shows as JSON.
+// A program can read the page as JSON.
 func ExampleHandler_json() {
 	reload := throttle.Must(throttle.New(throttle.Every(time.Hour), func() error { return io.ErrUnexpectedEOF },
 		throttle.WithName("reload"), throttle.WithErrorHandler(func(error) {})))
@@ -58,7 +56,7 @@ func ExampleHandler_json() {
 	// Output: waiting reload, after: unexpected EOF
 }
 
-// The keys of a Group can be searched.
+// The page can search the keys of a Group.
 func ExampleGroup() {
 	tenants := throttle.Must(throttle.NewGroup(throttle.Every(time.Minute), func(context.Context, string) error { return nil }))
 	defer tenants.Close()
@@ -75,7 +73,7 @@ func ExampleGroup() {
 	// Output: 1 of 3: globex
 }
 
-// A Coalescer is shown like a Throttler.
+// The page shows a Coalescer like a Throttler.
 func ExampleCoalescer() {
 	rows := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Second, time.Second), throttle.Append,
 		func(context.Context, []string) error { return nil }, throttle.WithName("rows")))
@@ -84,14 +82,14 @@ func ExampleCoalescer() {
 	// Output: true
 }
 
-// Those who know the password may cancel and flush.
+// A password restricts who can cancel and flush.
 func ExampleActions() {
 	reload := throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() { fmt.Println("reloaded") }))
 	page := throttledebug.Handler(throttledebug.Throttler(reload), throttledebug.Actions())
 	guarded := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, password, _ := r.BasicAuth(); password != "secret" {
 			w.Header().Set("WWW-Authenticate", "Basic")
-			http.Error(w, "who are you?", http.StatusUnauthorized)
+			http.Error(w, "password required", http.StatusUnauthorized)
 			return
 		}
 		page.ServeHTTP(w, r)
@@ -113,7 +111,7 @@ func ExampleActions() {
 	// 303
 }
 
-// One Recorder is for any number of throttles that have different names.
+// One Recorder serves any number of throttles with different names.
 func ExampleRecorder() {
 	var recorder throttledebug.Recorder
 	options := []throttledebug.Option{throttledebug.Runs(&recorder)}

@@ -15,12 +15,10 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file answers requests.
-
-// An Option is something that the page shows or can do.
+// An Option adds something that the page shows or can do.
 type Option func(*handler)
 
-// Throttler shows t.
+// Throttler shows t. A nil t shows nothing.
 func Throttler(t *throttle.Throttler) Option {
 	return func(h *handler) {
 		if t != nil {
@@ -29,8 +27,8 @@ func Throttler(t *throttle.Throttler) Option {
 	}
 }
 
-// Coalescer shows c. The value that is dropped when c is cancelled from the page is
-// lost.
+// Coalescer shows c. If c is cancelled from the page, the pending value is lost. A nil c
+// shows nothing.
 func Coalescer[T any](c *throttle.Coalescer[T]) Option {
 	return func(h *handler) {
 		if c != nil {
@@ -39,9 +37,9 @@ func Coalescer[T any](c *throttle.Coalescer[T]) Option {
 	}
 }
 
-// Group shows g and its keys, as fmt.Sprint has them: of those that contain what is
-// searched for, the first 50 in order. A look at a million keys takes about a third
-// of a second of a processor.
+// Group shows g and its keys, as fmt.Sprint prints them: the first 50 in order that contain
+// the search text. Reading a million keys takes about a third of a second of processor time.
+// A nil g shows nothing.
 func Group[K comparable](g *throttle.Group[K]) Option {
 	return func(h *handler) {
 		if g != nil {
@@ -50,9 +48,9 @@ func Group[K comparable](g *throttle.Group[K]) Option {
 	}
 }
 
-// Runs shows what r has seen, beside the throttles of the same names: runs on a
-// timeline and in a list, and the last failure even if later runs did not fail. A nil r
-// has seen nothing. Of several recorders, the last that knows a name is told.
+// Runs adds the runs that r recorded to the throttles of the same names: on a timeline and
+// in a list. It also shows the last failure, even if later runs did not fail. A nil r adds
+// nothing. With several recorders, the last one that knows a name is used for it.
 func Runs(r *Recorder) Option {
 	return func(h *handler) {
 		if r != nil {
@@ -61,18 +59,19 @@ func Runs(r *Recorder) Option {
 	}
 }
 
-// Actions lets those who see the page flush what is pending, and cancel it, which
-// drops calls: of a Group, those of one key. Other sites cannot do so through the
-// browser of somebody who may ([http.CrossOriginProtection]). The POST request for it
-// has the form values
+// Actions lets everyone who can reach the page flush pending calls, and cancel them, which
+// drops the calls. In a Group it does so for one key. Other sites cannot do this through
+// the browser of a user of the page, because of [http.CrossOriginProtection]. The POST
+// request has the form values
 //
 //	action  flush or cancel
-//	part    of what: its place on the page, from 0
-//	key     of a Group: the key, as the page shows it
+//	part    position of the throttle on the page, from 0
+//	key     for a Group: the key, as the page shows it
 //
-// It is answered when the action is done, for a flush when its run has ended, by a
-// redirection to the page. A part or key that is not there is 404, a key whose text
-// others have too, or a part that is closed, 409, and the error of the run 500.
+// The response comes when the action is done; for a flush, when its run has ended. It
+// redirects to the page. If there is no such part or key, the status is 404. If several
+// keys have this text, or the throttle is closed, or the calls are cancelled, it is 409. If
+// the run fails, it is 500.
 func Actions() Option { return func(h *handler) { h.actions = true } }
 
 // A handler answers requests.
@@ -85,13 +84,13 @@ type handler struct {
 	mu sync.Mutex // guards the field below
 
 	// +checklocks:mu
-	over map[*http.Server]chan struct{} // closed when the server shuts down
+	shutdown map[*http.Server]chan struct{} // closed when the server shuts down
 }
 
-// Handler returns a handler of the page, made of what the options say. An Option for
-// nil shows nothing. The package comment says what requests it answers.
+// Handler returns a handler that serves a page with the given options. It ignores nil
+// options. See the package documentation for the requests it answers.
 func Handler(options ...Option) http.Handler {
-	h := &handler{templates: newTemplates(), over: make(map[*http.Server]chan struct{})}
+	h := &handler{templates: newTemplates(), shutdown: make(map[*http.Server]chan struct{})}
 	for _, option := range options {
 		if option != nil {
 			option(h)
@@ -122,16 +121,16 @@ func (h *handler) get(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	switch query.Get("format") {
 	case "":
-		h.serverOver(r) // before a stream that the page opens as the server shuts down
+		h.shutdownOf(r) // now, in case the server shuts down before the page opens its stream
 		h.page(w, query)
 	case "json":
 		w.Header().Set("Content-Type", "application/json")
 		encoder := json.NewEncoder(w)
 		encoder.SetIndent("", "  ")
-		_ = encoder.Encode(h.look(query)) // nobody is left to be told
+		_ = encoder.Encode(h.look(query)) // an error means that the client is gone
 	case "events":
 		w.Header().Set("Content-Type", "text/event-stream")
-		w.Header().Set("X-Accel-Buffering", "no") // proxies must hand on each event
+		w.Header().Set("X-Accel-Buffering", "no") // proxies must not buffer events
 		if r.Method != http.MethodHead {
 			h.stream(w, r, query)
 		}
@@ -140,7 +139,7 @@ func (h *handler) get(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// look looks at all parts.
+// look returns the current state of all parts.
 func (h *handler) look(query url.Values) Page {
 	page := Page{Now: rounded(time.Now()), Throttles: []Throttle{}}
 	for i, part := range h.parts {
@@ -152,7 +151,8 @@ func (h *handler) look(query url.Values) Page {
 	return page
 }
 
-// recorded returns what the last Recorder that knows name has seen.
+// recorded returns the runs and the last failure of name, from the last Recorder that knows
+// the name.
 func (h *handler) recorded(name string) ([]Run, *Failure) {
 	for _, r := range slices.Backward(h.recorders) {
 		if runs, failure := r.recent(name); runs != nil {
@@ -162,31 +162,31 @@ func (h *handler) recorded(name string) ([]Run, *Failure) {
 	return nil, nil
 }
 
-// queryName returns what, in a request's query, is searched for among the keys of the
-// part with that index.
+// queryName returns the name of the request parameter with the search text for the part
+// with that index.
 func queryName(index int) string { return "q" + strconv.Itoa(index) }
 
-// The pace of a stream: a look each second, but looking takes no more than a twentieth
-// of the time.
+// The pace of a stream. It looks at the parts once a second, and rests 19 times as long as a
+// look takes, so that looking takes at most a twentieth of the time.
 const (
 	pace  = time.Second
 	rests = 19
-	retry = 2 * time.Second  // until a browser asks again, at the least
+	retry = 2 * time.Second  // shortest time until a browser reconnects
 	grace = 10 * time.Second // for a write
 )
 
 // An event keeps a page up to date.
 type event struct {
 	Now  int64  `json:"now"`            // in ms since 1970
-	Rest int64  `json:"rest"`           // until the next event, which may come a little later, in ms
-	HTML string `json:"html,omitempty"` // main; unless it is as it was
+	Rest int64  `json:"rest"`           // ms until the next event, which may come a little later
+	HTML string `json:"html,omitempty"` // the main element, if it changed
 }
 
-// stream sends events until the request's context ends or the server shuts down,
-// which waits for requests; or, where what is written cannot be sent at once, a
-// single one. Browsers ask again by themselves.
+// stream sends events until the request's context ends or the server shuts down. It must
+// end then, because Shutdown waits for requests. If w cannot flush, it sends a single event;
+// browsers reconnect by themselves.
 func (h *handler) stream(w http.ResponseWriter, r *http.Request, query url.Values) {
-	control, over := http.NewResponseController(w), h.serverOver(r)
+	control, shutdown := http.NewResponseController(w), h.shutdownOf(r)
 	for shown := ""; ; {
 		began := time.Now()
 		html := h.main(query)
@@ -197,9 +197,9 @@ func (h *handler) stream(w http.ResponseWriter, r *http.Request, query url.Value
 		if html != shown {
 			e.HTML, shown = html, html
 		}
-		data, _ := json.Marshal(e) //nolint:errchkjson // what it holds cannot fail
-		// The server may have a WriteTimeout, which is for the whole of an answer. With
-		// HTTP/2, a deadline ends the stream even if nothing is being written.
+		data, _ := json.Marshal(e) //nolint:errchkjson // an event always encodes
+		// The server's WriteTimeout, if any, covers the whole response, so each write gets its
+		// own deadline. With HTTP/2, a deadline that passes between writes ends the stream.
 		_ = control.SetWriteDeadline(now.Add(grace))
 		if _, err := fmt.Fprintf(w, "retry: %d\ndata: %s\n\n", max(retry, rest).Milliseconds(), data); err != nil {
 			return
@@ -212,31 +212,31 @@ func (h *handler) stream(w http.ResponseWriter, r *http.Request, query url.Value
 		case <-time.After(rest):
 		case <-r.Context().Done():
 			return
-		case <-over:
+		case <-shutdown:
 			return
 		}
 	}
 }
 
-// serverOver returns a channel that is closed when r's server begins to shut down,
-// nil if the server is not net/http's.
-func (h *handler) serverOver(r *http.Request) <-chan struct{} {
+// shutdownOf returns a channel that is closed when r's server starts to shut down. It is nil
+// if the server is not an [http.Server].
+func (h *handler) shutdownOf(r *http.Request) <-chan struct{} {
 	server, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
 	if !ok {
 		return nil
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	over := h.over[server]
-	if over == nil {
-		over = make(chan struct{})
-		h.over[server] = over
-		server.RegisterOnShutdown(sync.OnceFunc(func() { close(over) }))
+	shutdown := h.shutdown[server]
+	if shutdown == nil {
+		shutdown = make(chan struct{})
+		h.shutdown[server] = shutdown
+		server.RegisterOnShutdown(sync.OnceFunc(func() { close(shutdown) }))
 	}
-	return over
+	return shutdown
 }
 
-// maxForm is how long a POST request may be.
+// maxForm is the greatest size of a POST request, in bytes.
 const maxForm = 64 << 10
 
 func (h *handler) post(w http.ResponseWriter, r *http.Request) {
@@ -263,12 +263,13 @@ func (h *handler) post(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, text(err), codeOf(err))
 		return
 	}
-	// Back to the page, wherever it is: http.Redirect would need to know.
+	// The relative URL leads back to the page wherever it is mounted. http.Redirect would
+	// need the path.
 	w.Header().Set("Location", "?"+r.URL.RawQuery)
 	w.WriteHeader(http.StatusSeeOther)
 }
 
-// codeOf returns what answers to an action that ended in err.
+// codeOf returns the status for an action that failed with err.
 func codeOf(err error) int {
 	switch {
 	case errors.Is(err, errNoKey):

@@ -1,7 +1,5 @@
 package throttledebug_test
 
-// This file holds which requests are answered, and how.
-
 import (
 	"context"
 	"crypto/sha256"
@@ -22,7 +20,7 @@ import (
 	"github.com/throttle-go/throttle/throttledebug"
 )
 
-func TestOnlyLookingIsAllowed(t *testing.T) {
+func TestHandler_Methods(t *testing.T) {
 	reload := newThrottler(t, throttle.Debounce(time.Hour, 0), func() {})
 	reload.Call()
 	for allow, handler := range map[string]http.Handler{
@@ -46,7 +44,7 @@ func TestOnlyLookingIsAllowed(t *testing.T) {
 	assert.NotContains(t, html(t, throttledebug.Throttler(reload)), `method="post"`)
 }
 
-func TestFormats(t *testing.T) {
+func TestHandler_Formats(t *testing.T) {
 	server := httptest.NewServer(throttledebug.Handler())
 	defer server.Close()
 	for format, kind := range map[string]string{"": "text/html; charset=utf-8", "json": "application/json"} {
@@ -68,8 +66,8 @@ func TestFormats(t *testing.T) {
 	assert.Equal(t, http.StatusBadRequest, response.StatusCode)
 }
 
-// The page may load nothing, and runs what it brings along alone.
-func TestPageMayDoNothingElse(t *testing.T) {
+// The page may load nothing, and runs only its own script.
+func TestHandler_ContentSecurityPolicy(t *testing.T) {
 	answer := get(t, throttledebug.Handler(), "")
 	policy := answer.Header().Get("Content-Security-Policy")
 	for _, kind := range []string{"style", "script"} {
@@ -86,7 +84,7 @@ func TestPageMayDoNothingElse(t *testing.T) {
 	assert.NotRegexp(t, `(?i)(src|href|action)="(/|http)`, answer.Body.String())
 }
 
-func TestKeysAreSearched(t *testing.T) {
+func TestGroup_Search(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		group := newGroup[string](t, throttle.Every(time.Hour))
 		begin := time.Now().UTC()
@@ -121,7 +119,7 @@ func TestKeysAreSearched(t *testing.T) {
 	})
 }
 
-func TestOfManyKeysTheFirstAreShown(t *testing.T) {
+func TestGroup_ManyKeys(t *testing.T) {
 	group := newGroup[int](t, throttle.Every(time.Hour))
 	for key := range 120 {
 		require.NoError(t, group.Do(t.Context(), 199-key))
@@ -136,7 +134,7 @@ func TestOfManyKeysTheFirstAreShown(t *testing.T) {
 	assert.Contains(t, html(t, show), `<p data-field="matching">the first 50 are shown</p>`)
 }
 
-func TestActions(t *testing.T) {
+func TestHandler_Actions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		runs := 0
 		reload := newThrottler(t, throttle.Debounce(time.Hour, 0), func() error {
@@ -212,12 +210,12 @@ func TestActions(t *testing.T) {
 	})
 }
 
-// A twin has the text of every other.
+// All twins have the same text.
 type twin int
 
 func (twin) String() string { return "twin" }
 
-func TestActionsOnAKeyThatCannotBeTold(t *testing.T) {
+func TestHandler_ActionOnAmbiguousKey(t *testing.T) {
 	group := newGroup[twin](t, throttle.Every(time.Hour))
 	require.NoError(t, group.Do(t.Context(), 1))
 	require.NoError(t, group.Do(t.Context(), 2))
@@ -227,7 +225,7 @@ func TestActionsOnAKeyThatCannotBeTold(t *testing.T) {
 	assert.Equal(t, "several keys have this text\n", answer.Body.String())
 }
 
-func TestAFlushEndsWithItsRequest(t *testing.T) {
+func TestHandler_FlushEndsWithItsRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		reload := newThrottler(t, throttle.Every(time.Hour), func() { <-release })
@@ -245,7 +243,7 @@ func TestAFlushEndsWithItsRequest(t *testing.T) {
 	})
 }
 
-func TestACanceledFlushIsToldSo(t *testing.T) {
+func TestHandler_FlushIsCanceled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reload := newThrottler(t, throttle.Policy{Retry: throttle.Backoff{Initial: time.Hour}}, func() error {
 			time.Sleep(time.Second)
@@ -264,7 +262,7 @@ func TestACanceledFlushIsToldSo(t *testing.T) {
 	})
 }
 
-func TestOtherSitesCannotAct(t *testing.T) {
+func TestHandler_CrossOriginAction(t *testing.T) {
 	reload := newThrottler(t, throttle.Debounce(time.Hour, 0), func() {})
 	handler := throttledebug.Handler(throttledebug.Throttler(reload), throttledebug.Actions())
 	cancel := url.Values{"part": {"0"}, "action": {"cancel"}}
@@ -289,7 +287,7 @@ func TestOtherSitesCannotAct(t *testing.T) {
 	}
 }
 
-func TestActionsHaveButtons(t *testing.T) {
+func TestHandler_ActionButtons(t *testing.T) {
 	group := newGroup[string](t, throttle.Every(time.Hour))
 	require.NoError(t, group.Do(t.Context(), "a&b"))
 	page := html(t, throttledebug.Throttler(newThrottler(t, throttle.Policy{}, func() {})), throttledebug.Group(group), throttledebug.Actions())
@@ -303,8 +301,8 @@ func TestActionsHaveButtons(t *testing.T) {
 	assert.NotContains(t, html(t, throttledebug.Throttler(closed), throttledebug.Actions()), "<button name=")
 }
 
-// The page is found below any path, with what redirects to it.
-func TestPageCanBeAnywhere(t *testing.T) {
+// The page works below any path, and so does the redirect after an action.
+func TestHandler_AnyPath(t *testing.T) {
 	reload := newThrottler(t, throttle.Every(time.Hour), func() {})
 	mux := http.NewServeMux()
 	mux.Handle("/a/", http.StripPrefix("/a", throttledebug.Handler(throttledebug.Throttler(reload), throttledebug.Actions())))

@@ -2,48 +2,46 @@ package throttledebug
 
 import "time"
 
-// This file holds what a look at throttles tells: as JSON, and to the page.
-
-// A Page is what the Handler tells with format=json. Its times are in RFC 3339, UTC to
-// the millisecond, and left out if there is none; its durations are in seconds. Texts
-// are UTF-8, and cut off where they are long.
+// A Page is the Handler's response to format=json. Times are in RFC 3339, in UTC and rounded
+// to the millisecond; a zero time is left out. Durations are in seconds. Texts are UTF-8,
+// and long ones are cut off.
 type Page struct {
-	Now       time.Time  `json:"now"`       // when the look was begun
-	Throttles []Throttle `json:"throttles"` // in the order in which Handler was given them
+	Now       time.Time  `json:"now"`       // when the Handler started to read the throttles
+	Throttles []Throttle `json:"throttles"` // in the order of the Handler's options
 }
 
 // A Throttle is a Throttler, a Group or a Coalescer.
 type Throttle struct {
 	Kind   string `json:"kind"`           // throttler, group or coalescer
-	Name   string `json:"name,omitempty"` // what throttle.WithName gave
+	Name   string `json:"name,omitempty"` // as given with throttle.WithName
 	Policy string `json:"policy"`         // in words
 	Status
 
 	Runs     uint64   `json:"runs"`
 	Failures uint64   `json:"failures"` // panics included
 	Panics   uint64   `json:"panics"`
-	Dropped  uint64   `json:"dropped"`           // calls, for want of a trailing edge
-	Calls    uint64   `json:"calls"`             // 0 unless they are counted
-	Duration float64  `json:"duration"`          // of the last run that has finished
-	Failure  *Failure `json:"failure,omitempty"` // the last that is known
+	Dropped  uint64   `json:"dropped"`           // calls dropped because there is no trailing edge
+	Calls    uint64   `json:"calls"`             // 0 unless calls are counted
+	Duration float64  `json:"duration"`          // of the last finished run
+	Failure  *Failure `json:"failure,omitempty"` // the last known failure
 
-	Recent []Run `json:"recent,omitempty"` // what a Recorder has seen, the latest last
+	Recent []Run `json:"recent,omitempty"` // from a Recorder, the latest last
 	Keys   *Keys `json:"keys,omitempty"`   // of a Group
 
-	strip time.Duration // how much of the past is drawn
+	strip time.Duration // how much of the past to draw
 }
 
-// A Status says what a throttle, or a key of a Group, is up to.
+// A Status is the current state of a throttle, or of a key of a Group.
 type Status struct {
 	State     State     `json:"state"`
-	Next      time.Time `json:"next,omitzero"`       // when the next run is due; while one is active, at the earliest
-	LastStart time.Time `json:"last_start,omitzero"` // of the last run, the active one included
+	Next      time.Time `json:"next,omitzero"`       // when the next run is due; while a run is active, the earliest possible time
+	LastStart time.Time `json:"last_start,omitzero"` // start of the last run, or of the active one
 }
 
-// A State is what a throttle is up to. Of a Group it is that of the busiest key.
+// A State says what a throttle is doing. The State of a Group is that of its busiest key.
 type State string
 
-// The states. Where several hold, the first is told.
+// The states. If several apply, the first one wins.
 const (
 	Running State = "running" // a run is active
 	Waiting State = "waiting" // a call waits for its run, or a failed run for its retry
@@ -51,21 +49,21 @@ const (
 	Idle    State = "idle"
 )
 
-// Keys is what a Group holds.
+// Keys describes the keys of a Group.
 type Keys struct {
-	Held     int    `json:"held"`     // how many keys
-	Query    string `json:"query"`    // what is searched for, in upper or lower case
-	Matching int    `json:"matching"` // how many keys contain it
-	First    []Key  `json:"first"`    // of these the first, in the order of their text: 50 at most
+	Held     int    `json:"held"`     // number of keys in the Group
+	Query    string `json:"query"`    // search text; upper and lower case are the same
+	Matching int    `json:"matching"` // number of keys that contain the search text
+	First    []Key  `json:"first"`    // the first 50 matching keys, in the order of their text
 }
 
 // A Key is a key of a Group.
 type Key struct {
-	Key string `json:"key"` // as fmt.Sprint has it; a pointer without a String method as an address
+	Key string `json:"key"` // as fmt.Sprint prints it; an address for a pointer without a String method
 	Status
 }
 
-// A Run is a run that has finished. What it does not explain is as in [throttle.Run].
+// A Run is a finished run. Its fields have the same meaning as in [throttle.Run].
 type Run struct {
 	Key      string    `json:"key,omitempty"` // in a Group
 	Cause    string    `json:"cause"`
@@ -83,11 +81,11 @@ type Run struct {
 // A Failure is the error of a run.
 type Failure struct {
 	Message   string    `json:"message"`
-	Type      string    `json:"type"`             // in Go
-	Causes    []Cause   `json:"causes,omitempty"` // the errors that it wraps, the outer ones first: 16 at most
+	Type      string    `json:"type"`             // the Go type
+	Causes    []Cause   `json:"causes,omitempty"` // wrapped errors, the outer ones first: at most 16
 	Stack     string    `json:"stack,omitempty"`  // of a panic
-	At        time.Time `json:"at,omitzero"`      // when the run ended, if a Recorder knows
-	Key       string    `json:"key,omitempty"`    // in a Group, if a Recorder knows
+	At        time.Time `json:"at,omitzero"`      // when the run ended, if a Recorder saw it
+	Key       string    `json:"key,omitempty"`    // in a Group, if a Recorder saw the run
 	Recovered bool      `json:"recovered"`        // the last run did not fail
 }
 

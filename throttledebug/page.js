@@ -1,13 +1,13 @@
 "use strict";
 (() => {
   const status = document.getElementById("status");
-  let behind = Date.now() - Number(document.body.dataset.now); // this clock, against the server's
-  let stale = Infinity; // when there should have been news
-  let again = 0; // when a connection that has fallen silent is given up
+  let behind = Date.now() - Number(document.body.dataset.now); // this clock minus the server's, in ms
+  let stale = Infinity; // when the next event is overdue
+  let again = 0; // when to give up a silent connection
   let source, retry, typing;
 
-  // morph makes old what fresh is, and keeps what is the same: the focus, what is
-  // selected, what is typed, and what was opened.
+  // morph changes old into fresh and keeps the nodes that are equal. So the focus, the
+  // selection, typed text and open details survive.
   function morph(old, fresh) {
     if (old.nodeName !== fresh.nodeName) {
       old.replaceWith(document.importNode(fresh, true));
@@ -29,9 +29,9 @@
     });
   }
 
-  // align has the rows of old begin like those of fresh, by adding and removing: a row
-  // stays its key's. Otherwise a button that has the focus would be another key's as
-  // soon as a key before it comes or goes.
+  // align adds and removes rows, so that the rows of old have the same keys as those of
+  // fresh, in the same order. Otherwise a focused button would belong to another key as
+  // soon as a key before it came or went.
   function align(old, fresh) {
     const keys = new Set(Array.from(fresh.children, (row) => row.dataset.key));
     for (const row of [...old.children]) if (!keys.has(row.dataset.key)) row.remove();
@@ -41,7 +41,7 @@
     });
   }
 
-  // show shows the main of html. A document that is parsed like this runs no scripts.
+  // show shows the main element of html. DOMParser runs no scripts.
   function show(html) {
     morph(document.querySelector("main"), new DOMParser().parseFromString(html, "text/html").querySelector("main"));
     tick();
@@ -50,7 +50,7 @@
   function connect() {
     clearTimeout(retry);
     source?.close();
-    if (document.hidden) return; // nobody looks, and browsers allow a site few connections
+    if (document.hidden) return; // browsers allow only a few connections to a site
     again = Date.now() + 30000;
     const query = new URLSearchParams(location.search);
     query.set("format", "events");
@@ -64,7 +64,7 @@
     };
     source.onerror = () => {
       stale = Math.min(stale, Date.now() + 3000);
-      // Otherwise the browser tries again by itself.
+      // In other states the browser reconnects by itself.
       if (source.readyState === EventSource.CLOSED) retry = setTimeout(connect, 2000);
     };
   }
@@ -76,12 +76,12 @@
     return Math.floor(s / 3600) + " h " + Math.floor((s % 3600) / 60) + " min";
   }
 
-  // say sets a text, if it is another: readers are told of each change.
+  // say sets a text if it differs. Screen readers announce each change.
   function say(node, text) {
     if (node.textContent !== text) node.textContent = text;
   }
 
-  // tick says what changes with time alone.
+  // tick updates the texts that depend only on the time.
   function tick() {
     const now = Date.now();
     for (const time of document.querySelectorAll("[data-at]")) {
@@ -89,7 +89,7 @@
       say(time, left > 0 ? "in " + seconds(left) : "now");
     }
     const late = now > stale;
-    say(status, late ? "no connection: this is how it was" : stale < Infinity ? "live" : "connecting");
+    say(status, late ? "no connection: the page is out of date" : stale < Infinity ? "live" : "connecting");
     status.classList.toggle("stale", late);
     if (late && now > again) connect();
   }
@@ -115,7 +115,7 @@
     const body = new URLSearchParams(new FormData(event.target, event.submitter));
     try {
       const response = await fetch(location.href, { method: "POST", body, redirect: "manual" });
-      if (response.type === "opaqueredirect") connect(); // for news
+      if (response.type === "opaqueredirect") connect(); // to get an event at once
       else alert(await response.text());
     } catch (error) {
       alert(error);

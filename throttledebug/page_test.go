@@ -1,7 +1,5 @@
 package throttledebug_test
 
-// This file holds that the page tells what throttles do.
-
 import (
 	"context"
 	"fmt"
@@ -18,7 +16,7 @@ import (
 	"github.com/throttle-go/throttle/throttledebug"
 )
 
-func TestPageTellsWhatAThrottlerDoes(t *testing.T) {
+func TestThrottler_Life(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var recorder throttledebug.Recorder
 		results := []error{nil, fmt.Errorf("load: %w", errFailed), nil}
@@ -36,43 +34,43 @@ func TestPageTellsWhatAThrottlerDoes(t *testing.T) {
 			return lookAt(t, show...)
 		}
 
-		told := throttledebug.Throttle{
+		want := throttledebug.Throttle{
 			Kind: "throttler", Name: "reload", Policy: "at most every 1s; leading and trailing edge",
 			Status: throttledebug.Status{State: throttledebug.Idle},
 		}
-		assert.Equal(t, told, lookAt(t, show...))
+		assert.Equal(t, want, lookAt(t, show...))
 
 		reload.Call()
-		told.Status = throttledebug.Status{State: throttledebug.Running, LastStart: begin}
-		told.Runs, told.Calls = 1, 1
-		assert.Equal(t, told, pass(50*ms))
+		want.Status = throttledebug.Status{State: throttledebug.Running, LastStart: begin}
+		want.Runs, want.Calls = 1, 1
+		assert.Equal(t, want, pass(50*ms))
 
 		reload.Call()
 		first := throttledebug.Run{
 			Cause: "call", Attempt: 1, Asked: begin, Due: begin, Started: begin, Ended: begin.Add(100 * ms),
 			Duration: 0.1, Calls: 1, Result: "success",
 		}
-		told.Status = throttledebug.Status{State: throttledebug.Waiting, LastStart: begin, Next: begin.Add(time.Second)}
-		told.Calls, told.Duration, told.Recent = 2, 0.1, []throttledebug.Run{first}
-		assert.Equal(t, told, pass(50*ms))
+		want.Status = throttledebug.Status{State: throttledebug.Waiting, LastStart: begin, Next: begin.Add(time.Second)}
+		want.Calls, want.Duration, want.Recent = 2, 0.1, []throttledebug.Run{first}
+		assert.Equal(t, want, pass(50*ms))
 
 		second := begin.Add(time.Second)
-		told.Status = throttledebug.Status{State: throttledebug.Idle, LastStart: second}
-		told.Runs, told.Failures = 2, 1
-		told.Recent = append(told.Recent, throttledebug.Run{
+		want.Status = throttledebug.Status{State: throttledebug.Idle, LastStart: second}
+		want.Runs, want.Failures = 2, 1
+		want.Recent = append(want.Recent, throttledebug.Run{
 			Cause: "call", Attempt: 1, Asked: begin.Add(50 * ms), Due: second, Started: second, Ended: second.Add(100 * ms),
 			Duration: 0.1, Calls: 1, Result: "failure", Error: "load: failed",
 		})
-		told.Failure = &throttledebug.Failure{
+		want.Failure = &throttledebug.Failure{
 			Message: "load: failed", Type: "*fmt.wrapError", At: second.Add(100 * ms),
 			Causes: []throttledebug.Cause{{Message: "failed", Type: "*errors.errorString"}},
 		}
-		assert.Equal(t, told, pass(time.Second))
+		assert.Equal(t, want, pass(time.Second))
 
 		reload.Call()
 		got := pass(time.Second)
-		told.Failure.Recovered = true
-		assert.Equal(t, told.Failure, got.Failure, "it stays known")
+		want.Failure.Recovered = true
+		assert.Equal(t, want.Failure, got.Failure, "a later run that does not fail")
 		assert.Len(t, got.Recent, 3)
 
 		require.NoError(t, reload.Close())
@@ -80,19 +78,19 @@ func TestPageTellsWhatAThrottlerDoes(t *testing.T) {
 	})
 }
 
-func TestPageTellsTheTimeOfTheLook(t *testing.T) {
+func TestHandler_Now(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(1234567 * time.Nanosecond)
 		page := look(t, "")
 		assert.Equal(t, time.Now().Round(ms).UTC(), page.Now)
-		assert.NotNil(t, page.Throttles, "in JSON it is a list")
+		assert.NotNil(t, page.Throttles, "an empty list in JSON")
 		assert.Contains(t, html(t), "There is nothing to show")
 	})
 }
 
 // The time of the next run is what has passed from one reading of the clock to
 // another, which differs by less than a ms.
-func TestTimesAreTheSameFromLookToLook(t *testing.T) {
+func TestThrottler_TimesAreStable(t *testing.T) {
 	reload := newThrottler(t, throttle.Every(time.Hour), func() {})
 	require.NoError(t, reload.Do(t.Context()))
 	reload.Call()
@@ -105,7 +103,7 @@ func TestTimesAreTheSameFromLookToLook(t *testing.T) {
 	}
 }
 
-func TestStates(t *testing.T) {
+func TestThrottler_States(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		reload := newThrottler(t, throttle.Debounce(time.Second, 0), func() { <-release })
@@ -119,7 +117,7 @@ func TestStates(t *testing.T) {
 		time.Sleep(time.Second)
 		assert.Equal(t, throttledebug.Running, state())
 		reload.Call()
-		assert.Equal(t, throttledebug.Running, state(), "a call waits, too")
+		assert.Equal(t, throttledebug.Running, state(), "a call waits as well")
 		require.NoError(t, reload.Close())
 		assert.Equal(t, throttledebug.Running, state(), "its last run is active")
 		close(release)
@@ -127,7 +125,7 @@ func TestStates(t *testing.T) {
 	})
 }
 
-func TestPageShowsAllKindsInTheirOrder(t *testing.T) {
+func TestHandler_Kinds(t *testing.T) {
 	throttler := newThrottler(t, throttle.Every(time.Hour), func() {}, throttle.WithName("one"))
 	group := newGroup[int](t, throttle.Every(time.Hour), throttle.WithName("many"))
 	coalescer := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Latest,
@@ -136,21 +134,21 @@ func TestPageShowsAllKindsInTheirOrder(t *testing.T) {
 	require.NoError(t, coalescer.Call(1))
 
 	page := look(t, "", throttledebug.Coalescer(coalescer), throttledebug.Group(group), throttledebug.Throttler(throttler), throttledebug.Throttler(throttler))
-	var told []string
+	var got []string
 	for _, throttle := range page.Throttles {
-		told = append(told, throttle.Kind+" "+throttle.Name+" "+string(throttle.State))
+		got = append(got, throttle.Kind+" "+throttle.Name+" "+string(throttle.State))
 		assert.Equal(t, throttle.Kind == "group", throttle.Keys != nil)
 	}
-	assert.Equal(t, []string{"coalescer values waiting", "group many idle", "throttler one idle", "throttler one idle"}, told)
+	assert.Equal(t, []string{"coalescer values waiting", "group many idle", "throttler one idle", "throttler one idle"}, got)
 }
 
-func TestNilShowsNothing(t *testing.T) {
+func TestHandler_Nil(t *testing.T) {
 	page := look(t, "", nil, throttledebug.Throttler(nil), throttledebug.Group[int](nil), throttledebug.Coalescer[int](nil))
 	assert.Empty(t, page.Throttles)
 	assert.Empty(t, lookAt(t, throttledebug.Throttler(newThrottler(t, throttle.Policy{}, func() {})), throttledebug.Runs(nil)).Recent)
 }
 
-func TestRunsAreToldByTheirName(t *testing.T) {
+func TestRuns_Names(t *testing.T) {
 	var one, other throttledebug.Recorder
 	show := []throttledebug.Option{throttledebug.Runs(&one), throttledebug.Runs(&other)}
 	for i, name := range []string{"a", "b", ""} {
@@ -170,7 +168,8 @@ func TestRunsAreToldByTheirName(t *testing.T) {
 	}
 }
 
-func TestOfRecordersTheLastThatKnowsANameIsTold(t *testing.T) {
+// With several Recorders, the last one that knows a name is used for it.
+func TestRuns_SeveralRecorders(t *testing.T) {
 	var failing, fine throttledebug.Recorder
 	failing.Observe(finished("", errFailed))
 	fine.Observe(finished("", nil))
@@ -178,13 +177,13 @@ func TestOfRecordersTheLastThatKnowsANameIsTold(t *testing.T) {
 	twice := lookAt(t, part, throttledebug.Runs(&failing), throttledebug.Runs(&failing))
 	assert.True(t, twice.Failure.Recovered)
 	assert.NotNil(t, lookAt(t, part, throttledebug.Runs(&fine), throttledebug.Runs(&failing)).Failure)
-	told := lookAt(t, part, throttledebug.Runs(&failing), throttledebug.Runs(&fine))
-	assert.Nil(t, told.Failure)
-	assert.Equal(t, "success", told.Recent[0].Result)
+	both := lookAt(t, part, throttledebug.Runs(&failing), throttledebug.Runs(&fine))
+	assert.Nil(t, both.Failure)
+	assert.Equal(t, "success", both.Recent[0].Result)
 }
 
-// A Recorder is told of a run before the run counts as ended.
-func TestARunThatAnObserverHoldsUpIsShownOnce(t *testing.T) {
+// A Recorder gets a run before the run counts as ended. The page shows such a run once.
+func TestRuns_SlowObserver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var recorder throttledebug.Recorder
 		reload := newThrottler(t, throttle.Policy{}, func() error {
@@ -193,19 +192,19 @@ func TestARunThatAnObserverHoldsUpIsShownOnce(t *testing.T) {
 		}, throttle.WithObserver(recorder.Observe), throttle.WithObserver(func(throttle.Run) { time.Sleep(time.Hour) }))
 		reload.Call()
 		time.Sleep(time.Minute)
-		told := lookAt(t, throttledebug.Throttler(reload), throttledebug.Runs(&recorder))
-		assert.Equal(t, throttledebug.Running, told.State)
-		assert.Empty(t, told.Recent)
-		assert.False(t, told.Failure.Recovered)
+		got := lookAt(t, throttledebug.Throttler(reload), throttledebug.Runs(&recorder))
+		assert.Equal(t, throttledebug.Running, got.State)
+		assert.Empty(t, got.Recent)
+		assert.False(t, got.Failure.Recovered)
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		told = lookAt(t, throttledebug.Throttler(reload), throttledebug.Runs(&recorder))
-		assert.Len(t, told.Recent, 1)
-		assert.False(t, told.Failure.Recovered)
+		got = lookAt(t, throttledebug.Throttler(reload), throttledebug.Runs(&recorder))
+		assert.Len(t, got.Recent, 1)
+		assert.False(t, got.Failure.Recovered)
 	})
 }
 
-func TestPageSaysWhatItIs(t *testing.T) {
+func TestThrottler_HTML(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var recorder throttledebug.Recorder
 		reload := newThrottler(t, throttle.Policy{Interval: time.Second, Edges: throttle.Leading}, func() {
@@ -239,7 +238,7 @@ func TestPageSaysWhatItIs(t *testing.T) {
 	})
 }
 
-func TestPageTellsWhenTheNextRunIsDue(t *testing.T) {
+func TestThrottler_NextRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reload := newThrottler(t, throttle.Every(time.Minute), func() { time.Sleep(time.Second) })
 		reload.Call()
@@ -254,7 +253,7 @@ func TestPageTellsWhenTheNextRunIsDue(t *testing.T) {
 	})
 }
 
-func TestPageListsTheLatestRunsFirst(t *testing.T) {
+func TestRuns_LatestFirst(t *testing.T) {
 	var recorder throttledebug.Recorder
 	for i := range 12 {
 		run := throttle.Run{Cause: throttle.CauseCall, Attempt: i + 1, Started: time.Unix(int64(i), 0), Ended: time.Unix(int64(i), 0)}
@@ -268,7 +267,7 @@ func TestPageListsTheLatestRunsFirst(t *testing.T) {
 	assert.Equal(t, []string{"12", "11", "10", "9", "8", "7", "6", "5", "4", "3"}, attempts)
 }
 
-func TestPoliciesAreSaidInWords(t *testing.T) {
+func TestThrottler_Policy(t *testing.T) {
 	for _, test := range []struct {
 		policy throttle.Policy
 		words  string
@@ -297,7 +296,7 @@ func TestPoliciesAreSaidInWords(t *testing.T) {
 	}
 }
 
-func TestDurationsHaveAboutThreeDigits(t *testing.T) {
+func TestRuns_DurationsHaveThreeDigits(t *testing.T) {
 	var recorder throttledebug.Recorder
 	throttler := newThrottler(t, throttle.Policy{}, func() {})
 	for took, text := range map[string]string{
@@ -312,8 +311,8 @@ func TestDurationsHaveAboutThreeDigits(t *testing.T) {
 	}
 }
 
-// What others chose is text, never markup, and always UTF-8.
-func TestPageEscapesEverything(t *testing.T) {
+// Text that others choose is never markup, and always UTF-8.
+func TestHandler_Escapes(t *testing.T) {
 	const hostile = `"'><script>alert(1)</script><img src=x onerror=alert(1)>` + "\xff\x00\u2028"
 	var recorder throttledebug.Recorder
 	group := throttle.Must(throttle.NewGroup(throttle.Every(time.Hour), func(context.Context, string) error {
@@ -321,16 +320,16 @@ func TestPageEscapesEverything(t *testing.T) {
 	}, throttle.WithName(hostile), throttle.WithObserver(recorder.Observe), quietly()))
 	t.Cleanup(func() { group.Close() })
 	require.Error(t, group.Do(t.Context(), hostile))
-	require.NoError(t, group.Flush(t.Context(), hostile)) // when it returns the run was observed
+	require.NoError(t, group.Flush(t.Context(), hostile)) // returns after the run was observed
 	show := []throttledebug.Option{throttledebug.Group(group), throttledebug.Runs(&recorder), throttledebug.Actions()}
 
-	told := look(t, "&q0=%3Cscript", show...).Throttles[0]
+	got := look(t, "&q0=%3Cscript", show...).Throttles[0]
 	shown := strings.ToValidUTF8(hostile, "\uFFFD")
-	assert.Equal(t, shown, told.Name)
-	assert.Equal(t, shown, told.Keys.First[0].Key)
-	require.Len(t, told.Recent, 1)
-	assert.Equal(t, shown, told.Recent[0].Key)
-	assert.Equal(t, shown+": failed", told.Failure.Message)
+	assert.Equal(t, shown, got.Name)
+	assert.Equal(t, shown, got.Keys.First[0].Key)
+	require.Len(t, got.Recent, 1)
+	assert.Equal(t, shown, got.Recent[0].Key)
+	assert.Equal(t, shown+": failed", got.Failure.Message)
 
 	page := get(t, throttledebug.Handler(show...), "?q0=%3Cscript").Body.String()
 	assert.Equal(t, 1, strings.Count(page, "<script"))

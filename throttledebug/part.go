@@ -10,18 +10,16 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file looks at what the Handler was handed, and acts on it.
-
-// A part is something that the page shows.
+// A part is a throttle on the page.
 type part interface {
-	// look returns what there is to tell; of keys, of those that contain query.
+	// look returns the current state. Of a Group's keys it includes those that contain query.
 	look(query string) Throttle
 
-	// act cancels or flushes; in a Group, the key of that text.
+	// act cancels or flushes. In a Group, it does so for the key with that text.
 	act(ctx context.Context, action action, key string) error
 }
 
-// An action is what can be done from the page.
+// An action is something that a user of the page can do to a part.
 type action string
 
 const (
@@ -29,8 +27,8 @@ const (
 	flush  action = "flush"
 )
 
-// A one is a Throttler or a Coalescer.
-type one interface {
+// A source is a Throttler or a Coalescer.
+type source interface {
 	Name() string
 	Policy() throttle.Policy
 	Stats() throttle.Stats
@@ -39,13 +37,13 @@ type one interface {
 
 // A single is a part without keys.
 type single struct {
-	one
+	source
 
 	kind   string
 	cancel func()
 }
 
-func (s single) look(string) Throttle { return tell(s.kind, s.Name(), s.Policy(), s.Stats()) }
+func (s single) look(string) Throttle { return newThrottle(s.kind, s.Name(), s.Policy(), s.Stats()) }
 
 func (s single) act(ctx context.Context, action action, _ string) error {
 	if action == cancel {
@@ -58,16 +56,16 @@ func (s single) act(ctx context.Context, action action, _ string) error {
 // A group is a part with keys.
 type group[K comparable] struct{ *throttle.Group[K] }
 
-// shownKeys is how many keys of a Group are shown.
+// shownKeys is the greatest number of keys shown of a Group.
 const shownKeys = 50
 
 func (g group[K]) look(query string) Throttle {
-	told := tell("group", g.Name(), g.Policy(), g.Stats())
-	told.Keys = g.keys(query)
-	return told
+	t := newThrottle("group", g.Name(), g.Policy(), g.Stats())
+	t.Keys = g.keys(query)
+	return t
 }
 
-// keys returns those that contain query, in either case.
+// keys returns the keys that contain query. Upper and lower case are the same.
 func (g group[K]) keys(query string) *Keys {
 	type named struct {
 		text string
@@ -76,7 +74,7 @@ func (g group[K]) keys(query string) *Keys {
 	byText := func(a, b named) int { return cmp.Compare(a.text, b.text) }
 	found := &Keys{Held: g.Len(), Query: text(query), First: []Key{}}
 	query = strings.ToLower(query)
-	var first []named // in order, so that keys keep their places from look to look
+	var first []named // sorted, so that keys keep their places from look to look
 	for key := range g.Keys() {
 		n := named{keyText(key), key}
 		if query != "" && !strings.Contains(strings.ToLower(n.text), query) {
@@ -100,7 +98,7 @@ func (g group[K]) keys(query string) *Keys {
 	return found
 }
 
-// What is answered to an action on a key that cannot be told.
+// Errors of an action on a key whose text does not identify one key.
 var (
 	errNoKey    = errors.New("no such key is held")
 	errManyKeys = errors.New("several keys have this text")
@@ -119,7 +117,7 @@ func (g group[K]) act(ctx context.Context, action action, text string) error {
 	}
 }
 
-// find returns the key whose text that is.
+// find returns the only key with that text.
 func (g group[K]) find(text string) (found K, err error) {
 	err = errNoKey
 	for key := range g.Keys() {
@@ -134,9 +132,9 @@ func (g group[K]) find(text string) (found K, err error) {
 	return found, err
 }
 
-// tell returns what the three have in common.
-func tell(kind, name string, policy throttle.Policy, stats throttle.Stats) Throttle {
-	told := Throttle{
+// newThrottle returns the fields that all kinds of throttles have in common.
+func newThrottle(kind, name string, policy throttle.Policy, stats throttle.Stats) Throttle {
+	t := Throttle{
 		Kind:     kind,
 		Name:     name,
 		Policy:   inWords(policy),
@@ -150,9 +148,9 @@ func tell(kind, name string, policy throttle.Policy, stats throttle.Stats) Throt
 		strip:    stripOf(policy),
 	}
 	if !isRetryIn(stats.LastError) {
-		told.Failure = describe(stats.LastError)
+		t.Failure = describe(stats.LastError)
 	}
-	return told
+	return t
 }
 
 func status(stats throttle.Stats) Status {
@@ -168,8 +166,8 @@ func status(stats throttle.Stats) Status {
 	return s
 }
 
-// add adds what a Recorder has seen. That may be more than Stats tells: observers are
-// told of a run while it still counts as active.
+// add adds the runs and the last failure that a Recorder has seen. A Recorder may be ahead
+// of Stats, because observers get a run while it still counts as active.
 func (t *Throttle) add(runs []Run, failed *Failure) {
 	active := t.State == Running && t.Keys == nil
 	if active {
@@ -178,10 +176,10 @@ func (t *Throttle) add(runs []Run, failed *Failure) {
 	t.Recent = runs
 	switch {
 	case failed == nil:
-	case t.Failure == nil: // or Stats would tell it
+	case t.Failure == nil: // the last run in Stats did not fail
 		failed.Recovered = !active || !failed.At.After(t.LastStart)
 		t.Failure = failed
-	case t.Failure.Message == failed.Message: // or Stats tells one that the Recorder was not told
+	case t.Failure.Message == failed.Message: // otherwise the Recorder did not get the failure in Stats
 		t.Failure = failed
 	}
 }

@@ -8,38 +8,37 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file keeps what Stats does not tell.
-
 // How much a Recorder keeps.
 const (
-	keptRuns  = 64  // of a name
-	keptNames = 128 // of those that ran last
+	keptRuns  = 64  // runs of each name
+	keptNames = 128 // names, those with the latest runs
 )
 
-// A Recorder keeps recent runs for [Runs]: the last 64 of each name, and the last that
-// failed, for the 128 names that ran last. It keeps texts, of 1 KiB at most, a stack of
-// 16 KiB, and no errors or keys, which might keep anything else; they are made in the
-// run's own goroutine. All keys of a Group share its name, and throttles that were given the
-// same name, or none, are told as one.
+// A Recorder keeps recent runs for [Runs]: for each name, the last 64 runs and the last
+// failure. It keeps the 128 names with the latest runs. All keys of a Group share its name.
+// Throttles with the same name, or without one, share their runs.
 //
-// The zero Recorder is ready for use, and must not be copied. Its methods may be
-// called concurrently.
+// A Recorder keeps errors and keys as text, which it makes in the goroutine of the run, so
+// that it does not keep other memory alive. A text has at most 1 KiB, a stack 16 KiB.
+//
+// The zero Recorder is ready to use. It must not be copied. Its methods may be called
+// concurrently.
 type Recorder struct {
-	mu sync.Mutex // guards the field below, and what it refers to
+	mu sync.Mutex // guards the field below, and the records in it
 
 	// +checklocks:mu
 	records map[string]*record
 }
 
-// A record is what is known of one name.
+// A record is what a Recorder keeps of one name.
 type record struct {
-	runs    []Run // a ring, once it is full
-	oldest  int   // where it begins
-	latest  time.Time
-	failure *Failure // the last
+	runs    []Run     // a ring, once it is full
+	oldest  int       // index of the oldest run
+	latest  time.Time // end of the latest run
+	failure *Failure  // the last one
 }
 
-// Observe keeps a run: it is what throttle.WithObserver wants, of any number of
+// Observe records a finished run. Pass it to [throttle.WithObserver], for any number of
 // throttles.
 func (r *Recorder) Observe(run throttle.Run) {
 	seen := Run{
@@ -56,7 +55,7 @@ func (r *Recorder) Observe(run throttle.Run) {
 	if run.Key != nil {
 		seen.Key = keyText(run.Key)
 	}
-	// The methods of keys and errors are foreign code, so this is before the lock.
+	// The methods of keys and errors are foreign code, so call them before taking the lock.
 	failure := describe(run.Err)
 	if failure != nil {
 		seen.Error = failure.Message
@@ -78,8 +77,8 @@ func (r *Recorder) Observe(run throttle.Run) {
 	record.oldest = (record.oldest + 1) % keptRuns
 }
 
-// recordLocked returns the record of name, which takes the place of another if there
-// are too many.
+// recordLocked returns the record of name. If there is none, it makes one, and drops the
+// record with the oldest latest run if there are too many.
 //
 // +checklocks:r.mu
 func (r *Recorder) recordLocked(name string) *record {
@@ -104,8 +103,8 @@ func (r *Recorder) recordLocked(name string) *record {
 	return added
 }
 
-// recent returns the runs of name, the latest last, and its last failure; nil if
-// there is none. They are the caller's.
+// recent returns copies of the runs of name, the latest last, and of its last failure. They
+// are nil if there are none.
 func (r *Recorder) recent(name string) (runs []Run, failure *Failure) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -120,6 +119,6 @@ func (r *Recorder) recent(name string) (runs []Run, failure *Failure) {
 	return slices.Concat(known.runs[known.oldest:], known.runs[:known.oldest]), failure
 }
 
-// rounded returns t as it is told, in UTC. What is computed from two readings of the clock
-// differs from look to look by less.
+// rounded returns t in UTC, rounded to the millisecond. A time computed from two clock
+// readings differs from look to look, usually by less than that.
 func rounded(t time.Time) time.Time { return t.UTC().Round(time.Millisecond) }

@@ -1,7 +1,5 @@
 package throttledebug_test
 
-// This file holds what a Recorder keeps, and how errors are told.
-
 import (
 	"errors"
 	"fmt"
@@ -21,7 +19,7 @@ import (
 	"github.com/throttle-go/throttle/throttledebug"
 )
 
-// finished returns a run of name that has ended in err.
+// finished returns a finished run of name with the error err.
 func finished(name string, err error) throttle.Run {
 	result := throttle.ResultSuccess
 	if err != nil {
@@ -31,13 +29,13 @@ func finished(name string, err error) throttle.Run {
 	return throttle.Run{Name: name, Cause: throttle.CauseCall, Attempt: 1, Due: now, Started: now, Ended: now, Result: result, Err: err}
 }
 
-// recorded returns what recorder tells of name.
+// recorded returns what the page shows of name with recorder.
 func recorded(t *testing.T, recorder *throttledebug.Recorder, name string) throttledebug.Throttle {
 	t.Helper()
 	return lookAt(t, throttledebug.Throttler(newThrottler(t, throttle.Policy{}, func() {}, throttle.WithName(name))), throttledebug.Runs(recorder))
 }
 
-// failureOf returns how err is told.
+// failureOf returns the Failure that the page shows for err.
 func failureOf(t *testing.T, err error) *throttledebug.Failure {
 	t.Helper()
 	var recorder throttledebug.Recorder
@@ -45,14 +43,16 @@ func failureOf(t *testing.T, err error) *throttledebug.Failure {
 	return recorded(t, &recorder, "").Failure
 }
 
-func TestRecorderKeepsTheLatestRuns(t *testing.T) {
+func TestRecorder(t *testing.T) {
 	var recorder throttledebug.Recorder
 	assert.Empty(t, recorded(t, &recorder, "a").Recent)
+	named := newThrottler(t, throttle.Policy{}, func() {}, throttle.WithName("a"))
+	handler := throttledebug.Handler(throttledebug.Throttler(named), throttledebug.Runs(&recorder))
 	for attempt := 1; attempt <= 200; attempt++ {
 		run := finished("a", nil)
 		run.Attempt = attempt
 		recorder.Observe(run)
-		recent := recorded(t, &recorder, "a").Recent
+		recent := decode(t, handler, "").Throttles[0].Recent
 		require.Len(t, recent, min(attempt, 64))
 		for i, run := range recent {
 			require.Equal(t, attempt-len(recent)+1+i, run.Attempt)
@@ -60,21 +60,22 @@ func TestRecorderKeepsTheLatestRuns(t *testing.T) {
 	}
 }
 
-func TestRecordedTimesAreToTheMillisecond(t *testing.T) {
+func TestRecorder_Times(t *testing.T) {
 	var recorder throttledebug.Recorder
 	at := func(i int) time.Time { return time.Unix(1, int64(i)*1e6+499_999) }
 	run := finished("", errFailed)
 	run.Asked, run.Due, run.Started, run.Ended = at(1), at(2), at(3), at(4)
 	recorder.Observe(run)
-	told := recorded(t, &recorder, "")
-	for i, got := range []time.Time{told.Recent[0].Asked, told.Recent[0].Due, told.Recent[0].Started, told.Recent[0].Ended} {
+	got := recorded(t, &recorder, "")
+	recent := got.Recent[0]
+	for i, got := range []time.Time{recent.Asked, recent.Due, recent.Started, recent.Ended} {
 		assert.Equal(t, time.Unix(1, int64(i+1)*1e6).UTC(), got.UTC())
 	}
-	assert.Equal(t, told.Recent[0].Ended, told.Failure.At)
-	assert.InDelta(t, 0.001, told.Recent[0].Duration, 0)
+	assert.Equal(t, recent.Ended, got.Failure.At)
+	assert.InDelta(t, 0.001, recent.Duration, 0)
 }
 
-func TestRecorderKeepsTheNamesThatRanLast(t *testing.T) {
+func TestRecorder_Names(t *testing.T) {
 	var recorder throttledebug.Recorder
 	begin := time.Now()
 	observe := func(second int, name string) {
@@ -94,7 +95,7 @@ func TestRecorderKeepsTheNamesThatRanLast(t *testing.T) {
 	assert.Len(t, recorded(t, &recorder, "new").Recent, 1)
 }
 
-func TestTheLastFailureStaysKnown(t *testing.T) {
+func TestRecorder_LastFailure(t *testing.T) {
 	var recorder throttledebug.Recorder
 	recorder.Observe(finished("a", errors.New("first")))
 	recorder.Observe(finished("a", errors.New("second")))
@@ -110,8 +111,8 @@ func TestTheLastFailureStaysKnown(t *testing.T) {
 	assert.True(t, failure.Recovered)
 }
 
-// A Recorder need not have been told of every run.
-func TestTheLatestFailureIsTold(t *testing.T) {
+// A Recorder may not have seen the last failure in Stats. The page then shows that failure.
+func TestRecorder_MissedFailure(t *testing.T) {
 	var recorder throttledebug.Recorder
 	recorder.Observe(finished("", errors.New("before")))
 	reload := newThrottler(t, throttle.Policy{}, func() error { return errFailed })
@@ -121,7 +122,7 @@ func TestTheLatestFailureIsTold(t *testing.T) {
 	assert.Equal(t, "failed", lookAt(t, throttledebug.Throttler(reload)).Failure.Message)
 }
 
-func TestToComeAgainIsNoFailure(t *testing.T) {
+func TestThrottler_RetryInIsNotAFailure(t *testing.T) {
 	failure := func(callback func() error) *throttledebug.Failure {
 		reload := newThrottler(t, throttle.Policy{}, callback)
 		require.Error(t, reload.Do(t.Context()))
@@ -133,8 +134,7 @@ func TestToComeAgainIsNoFailure(t *testing.T) {
 	assert.NotNil(t, failure(func() error { panic(again) }))
 }
 
-// A worst is an error with an As method that panics the second time: the first is the
-// Throttler's.
+// A worst is an error whose As method panics the second time. The Throttler calls it first.
 type worst struct{ asked bool }
 
 func (*worst) Error() string { return "worst" }
@@ -147,7 +147,7 @@ func (w *worst) As(any) bool {
 	return false
 }
 
-func TestFailuresAreToldWithTheirCauses(t *testing.T) {
+func TestFailure_Causes(t *testing.T) {
 	inner := fmt.Errorf("read: %w", errFailed)
 	failure := failureOf(t, fmt.Errorf("load: %w", errors.Join(inner, nil, &throttle.PanicError{Value: "boom", Stack: []byte("at \xff")})))
 	assert.Equal(t, "load: read: failed\nthrottle: callback panicked: boom", failure.Message)
@@ -164,18 +164,18 @@ func TestFailuresAreToldWithTheirCauses(t *testing.T) {
 	}, causes)
 }
 
-// An odd is an error whose methods do what they should not.
+// An odd is an error whose methods may panic or run in circles.
 type odd struct{ wrapped []error }
 
 func (o *odd) Error() string   { return o.wrapped[0].Error() }
 func (o *odd) Unwrap() []error { return o.wrapped }
 
-// A worse is an error whose panic panics when it is told.
+// A worse is an error that panics with a value that also panics when it is printed.
 type worse struct{}
 
 func (worse) Error() string { panic(worse{}) }
 
-func TestErrorsMayMisbehave(t *testing.T) {
+func TestFailure_MisbehavingErrors(t *testing.T) {
 	assert.Equal(t, &throttledebug.Failure{Message: "<nil>", Type: "*throttledebug_test.odd"}, withoutTime(failureOf(t, (*odd)(nil))))
 	assert.Contains(t, failureOf(t, &odd{}).Message, "PANIC=Error method: runtime error: index out of range")
 	assert.Equal(t, "throttledebug_test.worse", failureOf(t, worse{}).Type)
@@ -201,7 +201,7 @@ func withoutTime(f *throttledebug.Failure) *throttledebug.Failure {
 	return f
 }
 
-func TestLongTextsAreCutOff(t *testing.T) {
+func TestFailure_LongTexts(t *testing.T) {
 	for lead := range 4 {
 		long := strings.Repeat("x", lead) + strings.Repeat("€", 1000)
 		message := failureOf(t, errors.New(long)).Message
@@ -218,7 +218,7 @@ func TestLongTextsAreCutOff(t *testing.T) {
 	assert.Len(t, stack, 16<<10+len("…"))
 }
 
-func TestKeysAreToldAsText(t *testing.T) {
+func TestRecorder_Keys(t *testing.T) {
 	number, three := 3, twin(3)
 	for _, test := range []struct {
 		key  any
@@ -232,20 +232,20 @@ func TestKeysAreToldAsText(t *testing.T) {
 		{&net.AddrError{Err: "bad", Addr: "x"}, "address x: bad"},
 		{big.NewRat(1, 2), "1/2"},
 		{big.NewFloat(1.5), "1.5"},
-		{&number, fmt.Sprintf("%p", &number)}, // what is there may be changing
+		{&number, fmt.Sprintf("%p", &number)}, // the number may be changing
 		{struct{}{}, "{}"},
 	} {
 		var recorder throttledebug.Recorder
 		run := finished("", errFailed)
 		run.Key = test.key
 		recorder.Observe(run)
-		told := recorded(t, &recorder, "")
-		assert.Equal(t, test.text, told.Recent[0].Key)
-		assert.Equal(t, test.text, told.Failure.Key)
+		got := recorded(t, &recorder, "")
+		assert.Equal(t, test.text, got.Recent[0].Key)
+		assert.Equal(t, test.text, got.Failure.Key)
 	}
 }
 
-func TestRecorderIsForManyGoroutines(t *testing.T) {
+func TestRecorder_Concurrent(t *testing.T) {
 	var recorder throttledebug.Recorder
 	show := []throttledebug.Option{throttledebug.Runs(&recorder)}
 	group := newGroup[int](t, throttle.Policy{}, throttle.WithName("g"), throttle.WithObserver(recorder.Observe))
@@ -259,7 +259,7 @@ func TestRecorderIsForManyGoroutines(t *testing.T) {
 				recorder.Observe(finished(strconv.Itoa(g*200+i), errFailed))
 			}
 		})
-		recorder.Observe(finished("g", errFailed)) // from which others recover
+		recorder.Observe(finished("g", errFailed)) // later runs recover from it
 		all.Go(func() {
 			for range 20 {
 				get(t, handler, []string{"", "?format=json"}[g%2])

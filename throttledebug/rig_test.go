@@ -1,7 +1,5 @@
 package throttledebug_test
 
-// This file holds what the tests of the page have in common.
-
 import (
 	"context"
 	"encoding/json"
@@ -24,7 +22,7 @@ const ms = time.Millisecond
 
 var errFailed = errors.New("failed")
 
-// get returns what handler answers to a GET request with query.
+// get returns the response of handler to a GET request with query.
 func get(t *testing.T, handler http.Handler, query string) *httptest.ResponseRecorder {
 	t.Helper()
 	answer := httptest.NewRecorder()
@@ -39,10 +37,16 @@ func html(t *testing.T, options ...throttledebug.Option) string {
 	return get(t, throttledebug.Handler(options...), "").Body.String()
 }
 
-// look returns what the page tells.
+// look returns the page as decoded JSON.
 func look(t *testing.T, query string, options ...throttledebug.Option) throttledebug.Page {
 	t.Helper()
-	answer := get(t, throttledebug.Handler(options...), "?format=json"+query)
+	return decode(t, throttledebug.Handler(options...), query)
+}
+
+// decode returns the page that handler serves as JSON.
+func decode(t *testing.T, handler http.Handler, query string) throttledebug.Page {
+	t.Helper()
+	answer := get(t, handler, "?format=json"+query)
 	require.Equal(t, "application/json", answer.Header().Get("Content-Type"))
 	var page throttledebug.Page
 	decoder := json.NewDecoder(answer.Body)
@@ -51,7 +55,7 @@ func look(t *testing.T, query string, options ...throttledebug.Option) throttled
 	return page
 }
 
-// lookAt returns what the page tells of its only throttle.
+// lookAt returns the only throttle of the page.
 func lookAt(t *testing.T, options ...throttledebug.Option) throttledebug.Throttle {
 	t.Helper()
 	page := look(t, "", options...)
@@ -59,7 +63,7 @@ func lookAt(t *testing.T, options ...throttledebug.Option) throttledebug.Throttl
 	return page.Throttles[0]
 }
 
-// post returns what handler answers to a POST request with form.
+// post returns the response of handler to a POST request with form.
 func post(handler http.Handler, form url.Values, header http.Header) *httptest.ResponseRecorder {
 	request := httptest.NewRequest(http.MethodPost, "/debug/throttle?q0=a", strings.NewReader(form.Encode()))
 	request.Header = header.Clone()
@@ -72,10 +76,11 @@ func post(handler http.Handler, form url.Values, header http.Header) *httptest.R
 	return answer
 }
 
-// quietly is for runs that fail on purpose.
+// quietly returns the option that discards the errors of runs.
 func quietly() throttle.Option { return throttle.WithErrorHandler(func(error) {}) }
 
-// newThrottler returns a Throttler that a bubble can end with.
+// newThrottler returns a Throttler that is closed at the end of the test. It discards the
+// errors of its runs.
 func newThrottler[F throttle.Callback](t *testing.T, p throttle.Policy, fn F, options ...throttle.Option) *throttle.Throttler {
 	t.Helper()
 	throttler, err := throttle.New(p, fn, append(options, quietly())...)
@@ -84,7 +89,7 @@ func newThrottler[F throttle.Callback](t *testing.T, p throttle.Policy, fn F, op
 	return throttler
 }
 
-// newGroup returns a Group that runs nothing.
+// newGroup returns a Group whose callback does nothing. It is closed at the end of the test.
 func newGroup[K comparable](t *testing.T, p throttle.Policy, options ...throttle.Option) *throttle.Group[K] {
 	t.Helper()
 	group, err := throttle.NewGroup(p, func(context.Context, K) error { return nil }, options...)
@@ -93,7 +98,7 @@ func newGroup[K comparable](t *testing.T, p throttle.Policy, options ...throttle
 	return group
 }
 
-// body reads response to its end.
+// body reads the body of response and closes it.
 func body(t *testing.T, response *http.Response) string {
 	t.Helper()
 	read, err := io.ReadAll(response.Body)

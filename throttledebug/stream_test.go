@@ -1,7 +1,5 @@
 package throttledebug_test
 
-// This file holds that an open page is kept up to date, and what that costs.
-
 import (
 	"bufio"
 	"context"
@@ -23,7 +21,7 @@ import (
 	"github.com/throttle-go/throttle/throttledebug"
 )
 
-// An event is what the page is sent.
+// An event is an event of the stream.
 type event struct {
 	Retry, Now, Rest int64 // in ms
 	HTML             string
@@ -45,7 +43,7 @@ func parse(t *testing.T, stream string) []event {
 	return events
 }
 
-// watch returns the events of an open page during d.
+// watch returns the events that an open page receives during d.
 func watch(t *testing.T, handler http.Handler, d time.Duration) []event {
 	t.Helper()
 	ctx, closePage := context.WithCancel(t.Context())
@@ -62,7 +60,7 @@ func watch(t *testing.T, handler http.Handler, d time.Duration) []event {
 	return parse(t, answer.Body.String())
 }
 
-func TestAnOpenPageIsKeptUpToDate(t *testing.T) {
+func TestStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reload := newThrottler(t, throttle.Debounce(90*time.Minute, 0), func() {})
 		handler := throttledebug.Handler(throttledebug.Throttler(reload))
@@ -77,7 +75,7 @@ func TestAnOpenPageIsKeptUpToDate(t *testing.T) {
 			assert.EqualValues(t, 2000, e.Retry)
 			changed = append(changed, e.HTML != "")
 		}
-		// What is due in more than the strip shows does not move.
+		// The run is due later than the strip shows, so the drawing does not change.
 		assert.Equal(t, []bool{true, false, false, true, false, false}, changed)
 		assert.Contains(t, events[0].HTML, "idle</span>")
 		assert.Contains(t, events[3].HTML, "waiting</span>")
@@ -85,7 +83,7 @@ func TestAnOpenPageIsKeptUpToDate(t *testing.T) {
 	})
 }
 
-func TestAnOpenPageIsSearched(t *testing.T) {
+func TestStream_Search(t *testing.T) {
 	group := newGroup[string](t, throttle.Every(time.Hour))
 	require.NoError(t, group.Do(t.Context(), "alice"))
 	require.NoError(t, group.Do(t.Context(), "bob"))
@@ -103,7 +101,7 @@ func TestAnOpenPageIsSearched(t *testing.T) {
 	assert.NotContains(t, data, "alice")
 }
 
-// A slow part is one whose look takes a while: here, by a key's String method.
+// A slow is a key whose String method takes a while.
 type slow struct{}
 
 func (slow) String() string {
@@ -111,7 +109,8 @@ func (slow) String() string {
 	return "slow"
 }
 
-func TestALookThatTakesLongIsTakenMoreSeldom(t *testing.T) {
+// If reading the parts takes long, the stream reads them less often.
+func TestStream_SlowPart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		group := newGroup[slow](t, throttle.Every(time.Hour))
 		require.NoError(t, group.Do(t.Context(), slow{}))
@@ -120,12 +119,12 @@ func TestALookThatTakesLongIsTakenMoreSeldom(t *testing.T) {
 		for i, e := range events[1:] {
 			assert.EqualValues(t, 10_000, e.Now-events[i].Now)
 			assert.EqualValues(t, 10_000, e.Rest)
-			assert.EqualValues(t, 9500, e.Retry, "browsers that ask again look as seldom")
+			assert.EqualValues(t, 9500, e.Retry, "browsers reconnect no more often")
 		}
 	})
 }
 
-func TestAStreamSurvivesAWriteTimeout(t *testing.T) {
+func TestStream_WriteTimeout(t *testing.T) {
 	const timeout = 50 * ms
 	reload := newThrottler(t, throttle.Every(time.Hour), func() {})
 	server := httptest.NewUnstartedServer(throttledebug.Handler(throttledebug.Throttler(reload)))
@@ -144,36 +143,37 @@ func TestAStreamSurvivesAWriteTimeout(t *testing.T) {
 	assert.Equal(t, 3, events)
 }
 
-// A lined is an answer that has a deadline.
-type lined struct {
+// A deadlineRecorder is a response that records its write deadlines.
+type deadlineRecorder struct {
 	*httptest.ResponseRecorder
 
 	deadlines []time.Time
 }
 
-func (l *lined) SetWriteDeadline(t time.Time) error {
-	l.deadlines = append(l.deadlines, t)
+func (r *deadlineRecorder) SetWriteDeadline(t time.Time) error {
+	r.deadlines = append(r.deadlines, t)
 	return nil
 }
 
-// With HTTP/2, a deadline that passes between two writes would end the stream.
-func TestAStreamHasADeadlineWhileItWritesOnly(t *testing.T) {
+// A stream has a deadline only while it writes. With HTTP/2, a deadline that passes between
+// two writes ends the stream.
+func TestStream_WriteDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*ms)
 		defer cancel()
-		answer, begin := &lined{ResponseRecorder: httptest.NewRecorder()}, time.Now()
+		answer, begin := &deadlineRecorder{ResponseRecorder: httptest.NewRecorder()}, time.Now()
 		throttledebug.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/?format=events", http.NoBody).WithContext(ctx))
 		assert.Equal(t, []time.Time{begin.Add(10 * time.Second), {}, begin.Add(11 * time.Second), {}}, answer.deadlines)
 	})
 }
 
-// A mute hides that what it wraps can flush, as some middleware does.
-type mute struct{ http.ResponseWriter }
+// An unflushable hides the Flush method of a ResponseWriter, as some middleware does.
+type unflushable struct{ http.ResponseWriter }
 
-func TestWithoutFlushingAStreamIsOneEvent(t *testing.T) {
+func TestStream_WithoutFlush(t *testing.T) {
 	handler := throttledebug.Handler()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		handler.ServeHTTP(mute{w}, r)
+		handler.ServeHTTP(unflushable{w}, r)
 	}))
 	defer server.Close()
 	response, err := http.Get(server.URL + "?format=events")
@@ -181,7 +181,7 @@ func TestWithoutFlushingAStreamIsOneEvent(t *testing.T) {
 	assert.Len(t, parse(t, body(t, response)), 1)
 }
 
-func TestAnOpenPageDoesNotHoldUpShutdown(t *testing.T) {
+func TestStream_ServerShutdown(t *testing.T) {
 	handler := throttledebug.Handler()
 	for range 2 { // servers
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -203,7 +203,7 @@ func TestAnOpenPageDoesNotHoldUpShutdown(t *testing.T) {
 	}
 }
 
-func TestHeadOfAStreamEnds(t *testing.T) {
+func TestStream_Head(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answer, begin := httptest.NewRecorder(), time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

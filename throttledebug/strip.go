@@ -10,9 +10,7 @@ import (
 	"github.com/throttle-go/throttle/internal/timeline"
 )
 
-// This file draws recent runs.
-
-// strips returns how much of the past drawings can show.
+// strips returns the lengths of time that a drawing can show.
 func strips() []time.Duration {
 	return []time.Duration{
 		100 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond,
@@ -21,8 +19,8 @@ func strips() []time.Duration {
 	}
 }
 
-// stripOf returns how much of the past shows what happens under p. It depends on
-// nothing else, so that the scale of a drawing stays as it is while one looks at it.
+// stripOf returns how much of the past to draw under the policy p. It depends only on p, so
+// that the scale of a drawing does not change while you look at it.
 func stripOf(p throttle.Policy) time.Duration {
 	scale := max(p.Interval, p.Quiet, p.MaxInterval, p.Retry.Initial)
 	all := strips()
@@ -34,8 +32,8 @@ func stripOf(p throttle.Policy) time.Duration {
 	return all[len(all)-1]
 }
 
-// known returns past, or as much less as recent runs reach back, if they are not all
-// that there have been.
+// known returns past, or less if the Recorder may have dropped runs within that time. It
+// then returns the longest strip that the recent runs cover.
 func known(past time.Duration, recent []Run, now time.Time) time.Duration {
 	if len(recent) < keptRuns {
 		return past
@@ -50,13 +48,13 @@ func known(past time.Duration, recent []Run, now time.Time) time.Duration {
 	return all[0]
 }
 
-// draw draws what happened up to now, and what waits.
+// draw draws the recent runs up to now, and the next one.
 func draw(t Throttle, now time.Time) template.HTML {
 	past := known(t.strip, t.Recent, now)
 	at := func(when time.Time) time.Duration { return when.Sub(now) + past }
 	events := timeline.Events{End: past + past/5}
-	// Of a Group, whose keys wait and run side by side, there is no single run that is
-	// active, and lines of waits would run into each other.
+	// The keys of a Group wait and run side by side. So there is no single active run, and the
+	// lines of waits would overlap.
 	group := t.Keys != nil
 	for _, run := range t.Recent {
 		if at(run.Ended) < 0 {
@@ -77,16 +75,16 @@ func draw(t Throttle, now time.Time) template.HTML {
 		})
 	}
 	if !t.Next.IsZero() {
-		// Since when it waits is known to nobody outside.
+		// Stats does not say since when it waits.
 		events.Waits = append(events.Waits, timeline.Wait{
 			Span: timeline.Span{Start: past, End: max(at(t.Next), past+1)},
 		})
 	}
 	label := fmt.Sprintf("the last %s, runs: %d", exactly(past), len(events.Runs))
-	return template.HTML(timeline.Strip(events, past, label)) //nolint:gosec // it has escaped all texts
+	return template.HTML(timeline.Strip(events, past, label)) //nolint:gosec // Strip escapes all texts
 }
 
-// summary says r in a line.
+// summary describes r in one line.
 func (r Run) summary() string {
 	s := fmt.Sprintf("%s: %s, took %s", r.Cause, r.Result, took(r.Duration))
 	if r.Key != "" {

@@ -1,7 +1,7 @@
 package throttledebug_test
 
-// This file holds what is drawn of recent runs: the events, which internal/timeline
-// draws.
+// These tests compare the drawings of recent runs with drawings of the expected events,
+// made by internal/timeline.
 
 import (
 	"context"
@@ -27,7 +27,7 @@ func strip(t *testing.T, page string) string {
 	return page[begin : end+len("</svg>\n")]
 }
 
-// drawn returns the drawing of events, of 10 s up to now and 2 s more.
+// drawn returns a drawing of events that shows the last 10 s and the next 2 s.
 func drawn(e timeline.Events) string {
 	const past = 10 * time.Second
 	e.End = past + past/5
@@ -36,7 +36,7 @@ func drawn(e timeline.Events) string {
 
 func span(begin, end time.Duration) timeline.Span { return timeline.Span{Start: begin, End: end} }
 
-func TestStripShowsRunsAndWhatTheyWaitedFor(t *testing.T) {
+func TestStrip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var recorder throttledebug.Recorder
 		results := []error{nil, nil, errFailed, fmt.Errorf("busy: %w", throttle.RetryIn(time.Second)), nil}
@@ -73,7 +73,7 @@ func TestStripShowsRunsAndWhatTheyWaitedFor(t *testing.T) {
 	})
 }
 
-func TestStripShowsWhatIsGoingOn(t *testing.T) {
+func TestStrip_ActiveRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reload := newThrottler(t, throttle.Every(time.Second), func() { time.Sleep(3 * time.Second) })
 		show := throttledebug.Throttler(reload)
@@ -93,13 +93,14 @@ func TestStripShowsWhatIsGoingOn(t *testing.T) {
 		assert.Equal(t, strip(t, html(t, show)), drawn(timeline.Events{
 			Runs:  []timeline.Run{active(1500 * ms)},
 			Waits: []timeline.Wait{{Span: span(now, now+1)}},
-		}), "it waits, though only for the run to end")
+		}), "a call that waits only for the active run to end")
 		reload.Cancel()
 		time.Sleep(2 * time.Second)
 	})
 }
 
-func TestStripOfAGroupShowsFinishedRuns(t *testing.T) {
+// The strip of a Group shows only finished runs.
+func TestStrip_Group(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var recorder throttledebug.Recorder
 		group, err := throttle.NewGroup(throttle.Every(time.Second), func(context.Context, string) error {
@@ -124,7 +125,7 @@ func TestStripOfAGroupShowsFinishedRuns(t *testing.T) {
 	})
 }
 
-func TestStripIsAsLongAsThePolicyWants(t *testing.T) {
+func TestStrip_Length(t *testing.T) {
 	for _, test := range []struct {
 		policy throttle.Policy
 		past   string
@@ -143,9 +144,8 @@ func TestStripIsAsLongAsThePolicyWants(t *testing.T) {
 	}
 }
 
-// What was before the first run that a Recorder keeps is not shown, as it is not known:
-// only a Recorder that has forgotten nothing knows that there was nothing.
-func TestStripShowsOnlyWhatIsKnown(t *testing.T) {
+// If the Recorder may have dropped runs, the strip begins after the oldest run that it keeps.
+func TestStrip_FullRecorder(t *testing.T) {
 	for _, test := range []struct {
 		runs  int
 		apart time.Duration

@@ -14,8 +14,6 @@ import (
 	"github.com/throttle-go/throttle/internal/timeline"
 )
 
-// This file makes the page of page.html, page.css and page.js.
-
 var (
 	//go:embed page.html
 	pageHTML string
@@ -27,21 +25,21 @@ var (
 	pageJS string
 )
 
-// newTemplates returns what page.html defines.
+// newTemplates returns the templates in page.html.
 func newTemplates() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
 		"draw":  draw,
 		"query": queryName,
 		"took":  took,
 		"clock": func(t time.Time) string { return t.Format("15:04:05.000") },
-		"stamp": func(t time.Time) string { return t.Format("2006-01-02 15:04:05.000 MST") }, // it may be long ago
+		"stamp": func(t time.Time) string { return t.Format("2006-01-02 15:04:05.000 MST") }, // with the date, because it may be long ago
 		"since": func(from, to time.Time) string { return about(to.Sub(from)) },
 		"last":  last,
 		"key":   func(part int, key Key, actions bool) keyView { return keyView{key, part, actions} },
 	}).Parse(pageHTML))
 }
 
-// A view is what the templates show.
+// A view is the data of the templates page and main.
 type view struct {
 	Page
 
@@ -50,7 +48,7 @@ type view struct {
 	Script  template.JS
 }
 
-// A keyView is what the template of a key shows.
+// A keyView is the data of the template key.
 type keyView struct {
 	Key
 
@@ -58,25 +56,25 @@ type keyView struct {
 	Actions bool
 }
 
-// listedRuns is how many runs the page lists.
+// listedRuns is the greatest number of runs in a list on the page.
 const listedRuns = 10
 
-// last returns the latest of runs, the last one first.
+// last returns the latest runs, the last one first.
 func last(runs []Run) []Run {
 	latest := slices.Clone(runs[max(0, len(runs)-listedRuns):])
 	slices.Reverse(latest)
 	return latest
 }
 
-// page answers with the whole page.
+// page writes the whole page.
 func (h *handler) page(w http.ResponseWriter, query url.Values) {
 	style := timeline.Style + pageCSS
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Referrer-Policy", "same-origin") // or browsers send a form without its origin
+	header.Set("Referrer-Policy", "same-origin") // otherwise browsers send forms without an Origin
 	header.Set("Content-Security-Policy", "default-src 'none'; img-src data:; connect-src 'self'; form-action 'self'; "+
 		"base-uri 'none'; frame-ancestors 'none'; style-src "+digest(style)+"; script-src "+digest(pageJS))
-	_ = h.templates.ExecuteTemplate(w, "page", view{ // the browser is gone
+	_ = h.templates.ExecuteTemplate(w, "page", view{ // an error means that the browser is gone
 		Page:    h.look(query),
 		Actions: h.actions,
 		Style:   template.CSS(style), //nolint:gosec // our own
@@ -84,15 +82,15 @@ func (h *handler) page(w http.ResponseWriter, query url.Values) {
 	})
 }
 
-// main returns the part of the page that changes.
+// main returns the main element, which is the part of the page that changes.
 func (h *handler) main(query url.Values) string {
 	var html strings.Builder
-	// A Builder does not fail, nor does a template that tests have executed.
+	// Writes to a Builder do not fail, and the tests execute all of the template.
 	_ = h.templates.ExecuteTemplate(&html, "main", view{Page: h.look(query), Actions: h.actions})
 	return html.String()
 }
 
-// digest returns what allows source in a Content-Security-Policy.
+// digest returns the Content-Security-Policy source that allows exactly this text.
 func digest(source string) string {
 	sum := sha256.Sum256([]byte(source))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"

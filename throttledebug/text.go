@@ -10,20 +10,20 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file makes text from values of the program, whose methods may panic.
+// The functions in this file make text from values of the program, whose methods may panic.
 
-// The most bytes of a text.
+// The greatest sizes of texts, in bytes.
 const (
 	textLimit  = 1 << 10
 	stackLimit = 16 << 10
 )
 
-const causeLimit = 16 // causes of an error; a chain may lead back into itself
+const causeLimit = 16 // causes of an error, whose chain may have a cycle
 
-// text returns v as fmt.Sprint does.
+// text returns v as fmt.Sprint prints it, cut off if it is long.
 func text(v any) (s string) {
-	// fmt recovers the panic of a method, but not if the panic's value has such
-	// a method in turn.
+	// fmt recovers the panic of a method. It does not recover a second panic while it prints
+	// the value of the first one.
 	defer func() {
 		if recover() != nil {
 			s = fmt.Sprintf("%T, which cannot be shown", v)
@@ -32,8 +32,8 @@ func text(v any) (s string) {
 	return cut(fmt.Sprint(v), textLimit)
 }
 
-// keyText returns a key as text. A pointer without a method for that is shown as
-// the address that it is compared by: what it points at may be changing.
+// keyText returns a key as text. For a pointer without a method such as String it returns
+// the address. It does not read what the pointer points to, which may be changing.
 func keyText(key any) string {
 	switch key.(type) {
 	case fmt.Formatter, fmt.Stringer, error:
@@ -45,7 +45,8 @@ func keyText(key any) string {
 	return text(key)
 }
 
-// cut returns s as valid UTF-8 that is not much longer than limit.
+// cut returns s as valid UTF-8. If it is longer than limit bytes, the end is replaced by an
+// ellipsis.
 func cut(s string, limit int) string {
 	s = strings.ToValidUTF8(s, string(utf8.RuneError))
 	if len(s) <= limit {
@@ -57,10 +58,10 @@ func cut(s string, limit int) string {
 	return s[:limit] + "…"
 }
 
-// typeOf returns err's type in Go.
+// typeOf returns the Go type of err.
 func typeOf(err error) string { return cut(fmt.Sprintf("%T", err), textLimit) }
 
-// describe returns what is shown of err, nil for nil.
+// describe returns err as a Failure; nil for nil.
 func describe(err error) *Failure {
 	if err == nil {
 		return nil
@@ -70,23 +71,23 @@ func describe(err error) *Failure {
 	return f
 }
 
-// isRetryIn reports whether err says when to come again, which is no failure.
+// isRetryIn reports whether err is a RetryIn, which is not a failure.
 func isRetryIn(err error) (is bool) {
 	defer func() {
 		if recover() != nil {
 			is = false
 		}
 	}()
-	if _, panicked := err.(*throttle.PanicError); panicked { //nolint:errorlint // what it wraps was not returned
+	if _, panicked := err.(*throttle.PanicError); panicked { //nolint:errorlint // a panic is a failure even if its value wraps a RetryIn
 		return false
 	}
-	_, is = errors.AsType[*throttle.RetryError](err)
-	return is
+	var retry *throttle.RetryError
+	return errors.As(err, &retry)
 }
 
-// look adds err's stack and the causes below it.
+// look adds the stack of err and the errors that it wraps.
 func (f *Failure) look(err error) {
-	if panicked, ok := err.(*throttle.PanicError); ok && panicked != nil && f.Stack == "" { //nolint:errorlint // each error is looked at
+	if panicked, ok := err.(*throttle.PanicError); ok && panicked != nil && f.Stack == "" { //nolint:errorlint // look visits each wrapped error
 		f.Stack = cut(string(panicked.Stack), stackLimit)
 	}
 	for _, cause := range unwrap(err) {
@@ -98,14 +99,14 @@ func (f *Failure) look(err error) {
 	}
 }
 
-// unwrap returns what err wraps.
+// unwrap returns the errors that err wraps directly.
 func unwrap(err error) (causes []error) {
 	defer func() {
 		if recover() != nil {
 			causes = nil
 		}
 	}()
-	switch err := err.(type) { //nolint:errorlint // it is the error itself that wraps others
+	switch err := err.(type) { //nolint:errorlint // it asks this error, not those it wraps
 	case interface{ Unwrap() error }:
 		return []error{err.Unwrap()}
 	case interface{ Unwrap() []error }:

@@ -8,8 +8,6 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file puts policies and durations into words.
-
 // inWords returns p in words.
 func inWords(p throttle.Policy) string {
 	var parts []string
@@ -36,7 +34,7 @@ func inWords(p throttle.Policy) string {
 	return strings.Join(parts, "; ")
 }
 
-// edgeWords says which calls start a run at once and what the others wait for.
+// edgeWords describes which calls start a run at once, and what the others wait for.
 func edgeWords(p throttle.Policy) []string {
 	var parts []string
 	switch {
@@ -77,7 +75,7 @@ func retryWords(r throttle.Backoff) string {
 	return words
 }
 
-// exactly returns d without the zero units at its end.
+// exactly returns d without zero units at the end: 1h, not 1h0m0s.
 func exactly(d time.Duration) string {
 	words := d.String()
 	if strings.HasSuffix(words, "m0s") {
@@ -89,10 +87,10 @@ func exactly(d time.Duration) string {
 	return words
 }
 
-// took returns seconds as about does.
+// took returns a number of seconds in the format of about.
 func took(seconds float64) string { return about(time.Duration(seconds * float64(time.Second))) }
 
-// about returns d in three digits or so.
+// about returns d with about three digits.
 func about(d time.Duration) string {
 	size := d.Abs()
 	digit := time.Minute

@@ -18,10 +18,7 @@ import (
 	"github.com/throttle-go/throttle/throttledebug"
 )
 
-// This file holds what becomes of the page when what it stands on goes away: its
-// server, its tab, or its script.
-
-// says waits until the page says that of its connection.
+// says waits until the page reports that state of its connection.
 func (o *tab) says(t *testing.T, want string) {
 	t.Helper()
 	eventually(t, func(t *assert.CollectT) {
@@ -29,22 +26,23 @@ func (o *tab) says(t *testing.T, want string) {
 	})
 }
 
-func TestPageOutlivesItsServer(t *testing.T) {
+// The page survives a restart of its server without a reload.
+func TestPage_ServerRestart(t *testing.T) {
 	t.Parallel()
 	reload := throttler(t, throttle.Every(time.Hour), succeed)
 	handler := throttledebug.Handler(throttledebug.Throttler(reload))
 	first, second := httptest.NewServer(handler), httptest.NewUnstartedServer(handler)
 	t.Cleanup(first.Close)
 	t.Cleanup(second.Close)
-	shown := open(t) // which is closed before its servers, for they wait for it
+	shown := open(t) // closed before its servers, because they wait for it
 	shown.visit(t, first.URL)
 	still := shown.stays(t)
 	shown.says(t, "live")
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	require.NoError(t, first.Config.Shutdown(ctx), "held up by the page")
-	shown.says(t, "no connection: this is how it was")
+	require.NoError(t, first.Config.Shutdown(ctx), "the page must not delay Shutdown")
+	shown.says(t, "no connection: the page is out of date")
 	reload.Call()
 
 	require.NoError(t, second.Listener.Close())
@@ -55,11 +53,12 @@ func TestPageOutlivesItsServer(t *testing.T) {
 	shown.says(t, "live")
 	shown.shows(t, 0, runs, "1")
 	assert.True(t, still())
-	misdeeds, _ := shown.noted() // requests do fail
+	misdeeds, _ := shown.noted() // failed requests are expected
 	assert.Empty(t, misdeeds)
 }
 
-func TestStreamLastsWhileItsTabIsSeen(t *testing.T) {
+// The page has one stream while its tab is visible, and none otherwise.
+func TestPage_Streams(t *testing.T) {
 	t.Parallel()
 	reload := throttler(t, throttle.Every(time.Hour), succeed)
 	handler := throttledebug.Handler(throttledebug.Throttler(reload))
@@ -84,7 +83,7 @@ func TestStreamLastsWhileItsTabIsSeen(t *testing.T) {
 	shown.says(t, "live")
 	are(1)
 
-	// A browser without a window has no tabs that are hidden.
+	// A headless browser never hides its tabs, so pretend.
 	hide := func(hidden bool) {
 		evaluate[chromedp.Void](t, shown, `{
 			Object.defineProperty(document, "hidden", {value: %s, configurable: true});
@@ -96,7 +95,7 @@ func TestStreamLastsWhileItsTabIsSeen(t *testing.T) {
 	hide(false)
 	are(1)
 
-	// Its browser goes on.
+	// The browser stays open when one of its tabs is closed.
 	neighbour, cancel := chromedp.NewContext(shown.ctx)
 	defer cancel()
 	require.NoError(t, chromedp.Do(neighbour, chromedp.Navigate(server.URL)))
@@ -107,7 +106,7 @@ func TestStreamLastsWhileItsTabIsSeen(t *testing.T) {
 	are(0)
 }
 
-func TestPageCanBeReadWithoutScript(t *testing.T) {
+func TestPage_WithoutScript(t *testing.T) {
 	t.Parallel()
 	reload := throttler(t, throttle.Debounce(time.Hour, 0), succeed, throttle.WithName("reload"))
 	tenants := group(t, throttle.Every(time.Hour), func(context.Context, string) error { return nil }, "one", "other")
@@ -122,7 +121,7 @@ func TestPageCanBeReadWithoutScript(t *testing.T) {
 	assert.Equal(t, "idle", field(t, shown, 0, state))
 	assert.Regexp(t, `^as of \d\d:\d\d:\d\d\.\d{3} UTC$`, evaluate[string](t, shown, `document.getElementById("status").textContent`))
 	reload.Call()
-	shown.shows(t, 0, state, "waiting") // it is read anew
+	shown.shows(t, 0, state, "waiting") // the page reloads by itself
 	assert.Regexp(t, `^next run due \d\d:\d\d:\d\d\.\d{3} UTC$`, field(t, shown, 0, next))
 
 	_, err := chromedp.RunResponse(shown.ctx, chromedp.SendKeys(chromedp.CSS("input[type=search]"), "THE\r"))
@@ -131,5 +130,5 @@ func TestPageCanBeReadWithoutScript(t *testing.T) {
 	_, err = chromedp.RunResponse(shown.ctx, chromedp.Click(chromedp.CSS("#part-0 .actions button[value=flush]")))
 	require.NoError(t, err)
 	assert.Equal(t, "1", field(t, shown, 0, runs))
-	assert.Equal(t, []string{"other"}, rows(t, shown), "the search goes on")
+	assert.Equal(t, []string{"other"}, rows(t, shown), "the search text stays")
 }
