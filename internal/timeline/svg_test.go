@@ -523,25 +523,28 @@ func TestSVG_LongLabel(t *testing.T) {
 // For any events, nothing leaves the drawing and the axis has a label.
 func TestSVG_Bounds(t *testing.T) {
 	for _, end := range []time.Duration{0, 1, 7, 999, ms, 250 * ms, 7 * time.Second, 999 * time.Hour, math.MaxInt64} {
-		wild := []time.Duration{math.MinInt64, -1, 0, end / 2, end, math.MaxInt64}
-		e := timeline.Events{Calls: wild, Dropped: wild, End: end}
-		for _, start := range wild {
-			e.Marks = append(e.Marks, timeline.Mark{At: start, Label: "a mark"})
-			e.Values = append(e.Values, timeline.Mark{At: start, Label: "v"})
-			for _, end := range wild {
-				s := span(start, end)
-				e.Windows = append(e.Windows, s)
-				e.Runs = append(e.Runs, timeline.Run{Span: s, Label: "a run", Failed: start < 0, Active: end > 0})
-				e.Waits = append(e.Waits, timeline.Wait{Span: s, Dropped: start > 0})
-				e.Measures = append(e.Measures, timeline.Measure{Span: s, Label: "a length"})
+		t.Run(end.String(), func(t *testing.T) {
+			t.Parallel()
+			wild := []time.Duration{math.MinInt64, -1, 0, end / 2, end, math.MaxInt64}
+			e := timeline.Events{Calls: wild, Dropped: wild, End: end}
+			for _, start := range wild {
+				e.Marks = append(e.Marks, timeline.Mark{At: start, Label: "a mark"})
+				e.Values = append(e.Values, timeline.Mark{At: start, Label: "v"})
+				for _, end := range wild {
+					s := span(start, end)
+					e.Windows = append(e.Windows, s)
+					e.Runs = append(e.Runs, timeline.Run{Span: s, Label: "a run", Failed: start < 0, Active: end > 0})
+					e.Waits = append(e.Waits, timeline.Wait{Span: s, Dropped: start > 0})
+					e.Measures = append(e.Measures, timeline.Measure{Span: s, Label: "a length"})
+				}
 			}
-		}
-		fits(t, timeline.SVG(e, "", ""))
-		for _, now := range []time.Duration{math.MinInt64, -end, -1, 0, end / 2, end, math.MaxInt64} {
-			fits(t, timeline.Strip(e, now, ""))
-		}
-		e.Calls, e.Dropped = nil, nil
-		fits(t, timeline.Strip(e, end, ""))
+			fits(t, timeline.SVG(e, "", ""))
+			for _, now := range []time.Duration{math.MinInt64, -end, -1, 0, end / 2, end, math.MaxInt64} {
+				fits(t, timeline.Strip(e, now, ""))
+			}
+			e.Calls, e.Dropped = nil, nil
+			fits(t, timeline.Strip(e, end, ""))
+		})
 	}
 	fits(t, timeline.SVG(timeline.Events{}, "", ""))
 	fits(t, timeline.Strip(timeline.Events{}, 0, ""))
@@ -555,7 +558,10 @@ func fits(t *testing.T, drawing string) {
 	_, err := fmt.Sscanf(drawn["timeline"][0].attributes["viewBox"], "0 0 %f %f", &width, &height)
 	require.NoError(t, err)
 	within := func(e element, x, y float64) {
-		require.True(t, 0 <= x && x <= width && 0 <= y && y <= height, "%.1f %.1f of %v is not in %v x %v", x, y, e, width, height)
+		inside := 0 <= x && x <= width && 0 <= y && y <= height // false for NaN
+		if !inside {
+			require.Failf(t, "outside of the drawing", "%.1f %.1f of %v is not in %v x %v", x, y, e, width, height)
+		}
 	}
 	for _, all := range drawn {
 		for _, e := range all {
