@@ -18,15 +18,13 @@ import (
 	"github.com/throttle-go/throttle/throttledebug"
 )
 
-// This file holds what can be done from the page, by whom it is meant for.
-
-// click clicks the button that does action, on the part with that index.
+// click clicks the button for action on the part with that index.
 func (o *tab) click(t *testing.T, part int, action string) {
 	t.Helper()
 	require.NoError(t, chromedp.Do(o.ctx, chromedp.Click(chromedp.CSS(fmt.Sprintf("#part-%d .actions button[value=%s]", part, action)))))
 }
 
-// waiting returns a throttler with a call that has an hour to wait.
+// waiting returns a throttler with a call that waits for an hour.
 func waiting(t *testing.T, fn func(context.Context) error) *throttle.Throttler {
 	t.Helper()
 	made := throttler(t, throttle.Debounce(time.Hour, 0), fn)
@@ -34,7 +32,8 @@ func waiting(t *testing.T, fn func(context.Context) error) *throttle.Throttler {
 	return made
 }
 
-func TestNothingCanBeDoneByDefault(t *testing.T) {
+// Without Actions the page has no buttons.
+func TestActions_Off(t *testing.T) {
 	t.Parallel()
 	tenants := group(t, throttle.Every(time.Hour), func(context.Context, string) error { return nil }, "one")
 	shown, _ := visiting(t, throttledebug.Throttler(waiting(t, succeed)), throttledebug.Group(tenants))
@@ -42,7 +41,7 @@ func TestNothingCanBeDoneByDefault(t *testing.T) {
 	assert.Zero(t, evaluate[int](t, shown, `document.querySelectorAll("button, form[method=post]").length`))
 }
 
-func TestClickFlushesAndCancels(t *testing.T) {
+func TestActions_Click(t *testing.T) {
 	t.Parallel()
 	flushed, canceled := waiting(t, succeed), waiting(t, succeed)
 	shown, _ := visiting(t, throttledebug.Throttler(flushed), throttledebug.Throttler(canceled), throttledebug.Actions())
@@ -61,7 +60,7 @@ func TestClickFlushesAndCancels(t *testing.T) {
 	assert.True(t, still())
 }
 
-func TestClickFlushesTheKeyOfItsRow(t *testing.T) {
+func TestActions_ClickOnKey(t *testing.T) {
 	t.Parallel()
 	ran := make(chan string, 2)
 	tenants := group(t, throttle.Debounce(time.Hour, 0), func(_ context.Context, key string) error {
@@ -81,7 +80,8 @@ func TestClickFlushesTheKeyOfItsRow(t *testing.T) {
 	assert.True(t, stats.Pending)
 }
 
-func TestErrorOfAnActionIsTold(t *testing.T) {
+// The page shows the error of an action in a dialog.
+func TestActions_Error(t *testing.T) {
 	t.Parallel()
 	failing := waiting(t, func(context.Context) error { return errors.New("refused <b>by</b> the callback") })
 	server := serve(t, throttledebug.Handler(throttledebug.Throttler(failing), throttledebug.Actions()))
@@ -98,10 +98,10 @@ func TestErrorOfAnActionIsTold(t *testing.T) {
 	shown.shows(t, 0, "[data-field=failures]", "1")
 }
 
-func TestOtherSitesCannotAct(t *testing.T) {
+func TestActions_CrossOrigin(t *testing.T) {
 	t.Parallel()
 	pending := waiting(t, succeed)
-	// forger serves, at /forged, a page that sends a form to what /forged? says.
+	// forger serves at /forged a page with a form for the URL in the query.
 	forger := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		_, err := fmt.Fprintf(w, `<!doctype html><form method="post" action="%s">
@@ -129,15 +129,16 @@ func TestOtherSitesCannotAct(t *testing.T) {
 			assert.EqualValues(t, http.StatusForbidden, answer.Status, from.name)
 			assert.Zero(t, pending.Stats().Runs, from.name)
 		} else {
-			// Without this the two before would prove nothing.
+			// Without this case the other two would prove nothing.
 			assert.EqualValues(t, http.StatusOK, answer.Status, from.name)
 			assert.EqualValues(t, 1, pending.Stats().Runs, from.name)
 		}
 	}
 }
 
-// A page that can be put into the frame of another site can be clicked unawares.
-func TestOtherSitesCannotFrameThePage(t *testing.T) {
+// If another site could show the page in a frame, it could make users click its buttons
+// unawares.
+func TestActions_Frame(t *testing.T) {
 	t.Parallel()
 	target := serve(t, throttledebug.Handler(throttledebug.Actions()))
 	other := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -1,10 +1,10 @@
-// The value of this expression tells, for each text in sight whose contrast to what is
-// behind it is less than least, the contrast and the text. Contrast is that of WCAG 2,
-// from 1 to 21: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio
+// This function returns the visible texts whose contrast to their background is below least,
+// each preceded by its contrast. Contrast is defined by WCAG 2 and ranges from 1 to 21:
+// https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio
 (least => {
 	const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
 
-	// rgba reads every way to write a color, as the browser does.
+	// rgba parses a color in any notation that the browser knows.
 	const rgba = color => {
 		canvas.clearRect(0, 0, 1, 1);
 		canvas.fillStyle = color;
@@ -16,13 +16,13 @@
 		const alpha = above[3] * opacity;
 		return [0, 1, 2].map(i => above[i] * alpha + below[i] * (1 - alpha)).concat(1);
 	};
-	// The browser's own background, which depends on the page's color scheme.
+	// The default background of the browser, which depends on the color scheme.
 	const probe = document.createElement("i");
 	probe.style.color = "Canvas";
 	document.documentElement.append(probe);
 	const bare = rgba(getComputedStyle(probe).color);
 	probe.remove();
-	// behind is the color that the backgrounds of the element and its ancestors give.
+	// behind returns the combined background color of the element and its ancestors.
 	const behind = element => {
 		if (!element) return bare;
 		const style = getComputedStyle(element);

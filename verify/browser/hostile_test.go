@@ -15,9 +15,7 @@ import (
 	"github.com/throttle-go/throttle/throttledebug"
 )
 
-// This file holds that names, keys, errors and searches stay text, whatever they say.
-
-// A hostile text is meant to be more than text.
+// A hostile is a text that tries to be more than text, and how the page shows it.
 type hostile struct{ text, shown string }
 
 func hostiles() []hostile {
@@ -30,13 +28,13 @@ func hostiles() []hostile {
 		same(`</title><iframe srcdoc="<script>top.hacked=1</script>"></iframe>`),
 		same(`{{.}} ${hacked=1} &lt;b&gt; &#60;i&#62;`),
 		same("data: {}\n\nevent: close"),
-		same("\u202egnp.exe\u2066 \u2067"), // none of these is ended
+		same("\u202egnp.exe\u2066 \u2067"), // directional controls that are never closed
 		{"not\xff\xfeUTF-8", "not\ufffdUTF-8"},
 		{strings.Repeat("W", 2000), strings.Repeat("W", 1024) + "…"},
 	}
 }
 
-// harmless asserts that no text has become more than text.
+// harmless asserts that no text has become markup or script.
 func (o *tab) harmless(t *testing.T) {
 	t.Helper()
 	assert.False(t, evaluate[bool](t, o, `"hacked" in window`), "a script ran")
@@ -46,8 +44,8 @@ func (o *tab) harmless(t *testing.T) {
 		.filter(name => name.startsWith("on") || name === "srcdoc" || name === "autofocus")`))
 }
 
-// isolates asserts that texts of either direction leave the order of their neighbours
-// alone, as blocks do by nature.
+// isolates asserts that right-to-left texts do not change the order of the text around them.
+// Blocks are isolated anyway.
 func (o *tab) isolates(t *testing.T, texts string) {
 	t.Helper()
 	seen := evaluate[[]string](t, o, `[...document.querySelectorAll(%s)].map(e => getComputedStyle(e)).map(style =>
@@ -58,7 +56,7 @@ func (o *tab) isolates(t *testing.T, texts string) {
 	}
 }
 
-func TestHostileTextStaysText(t *testing.T) {
+func TestPage_HostileText(t *testing.T) {
 	t.Parallel()
 	var recorder throttledebug.Recorder
 	options := []throttledebug.Option{throttledebug.Runs(&recorder), throttledebug.Actions()}
@@ -75,7 +73,7 @@ func TestHostileTextStaysText(t *testing.T) {
 	}
 	shown.harmless(t)
 
-	// What is there at first has come in the page, what comes now is put into it.
+	// The texts so far came with the page. The script adds the following ones.
 	for _, failing := range throttlers {
 		failing.Call()
 	}
@@ -87,7 +85,7 @@ func TestHostileTextStaysText(t *testing.T) {
 	shown.isolates(t, "h2, .message, .recent td > div")
 }
 
-func TestHostilePanicStaysText(t *testing.T) {
+func TestPage_HostilePanic(t *testing.T) {
 	t.Parallel()
 	text := hostiles()[0].text
 	reload := throttler(t, throttle.Every(time.Hour), func(context.Context) error { panic(text) })
@@ -97,7 +95,7 @@ func TestHostilePanicStaysText(t *testing.T) {
 	shown.harmless(t)
 }
 
-func TestHostileKeysStayText(t *testing.T) {
+func TestPage_HostileKeys(t *testing.T) {
 	t.Parallel()
 	fail := func(_ context.Context, key string) error { return errors.New("of " + key) }
 	var recorder throttledebug.Recorder
@@ -115,11 +113,11 @@ func TestHostileKeysStayText(t *testing.T) {
 	eventually(t, func(t *assert.CollectT) { assert.ElementsMatch(t, want, rows(t, shown)) })
 	shown.harmless(t)
 	sent := evaluate[[]string](t, shown, `[...document.querySelectorAll("[data-key] input[name=key]")].map(input => input.value)`)
-	assert.ElementsMatch(t, want, sent, "what a form sends")
+	assert.ElementsMatch(t, want, sent, "values that the forms send")
 	shown.isolates(t, "[data-key] .name")
 }
 
-func TestHostileSearchStaysText(t *testing.T) {
+func TestPage_HostileSearch(t *testing.T) {
 	t.Parallel()
 	tenants := group(t, throttle.Every(time.Hour), func(context.Context, string) error { return nil }, "one")
 	shown, server := visiting(t, throttledebug.Group(tenants))

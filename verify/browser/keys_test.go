@@ -14,17 +14,15 @@ import (
 	"github.com/throttle-go/throttle/throttledebug"
 )
 
-// This file holds that the keys of a Group can be searched.
-
-// rows returns the keys that are shown, of all groups.
+// rows returns the keys on the page, of all groups.
 func rows(t require.TestingT, in *tab) []string {
 	return evaluate[[]string](t, in, `[...document.querySelectorAll("[data-key] .name")].map(key => key.textContent)`)
 }
 
-// searchBox is that of the first part.
+// searchBox is the search box of the first part.
 const searchBox = chromedp.CSS("#part-0 input[type=search]")
 
-func TestKeysCanBeSearched(t *testing.T) {
+func TestPage_SearchKeys(t *testing.T) {
 	t.Parallel()
 	var keys []string
 	for i := range 120 {
@@ -33,11 +31,11 @@ func TestKeysCanBeSearched(t *testing.T) {
 	tenants := group(t, throttle.Debounce(time.Hour, 0), func(context.Context, string) error { return nil }, keys...)
 	shown, _ := visiting(t, throttledebug.Group(tenants))
 	still := shown.stays(t)
-	found := func(want []string, said string) {
+	found := func(want []string, matching string) {
 		t.Helper()
 		eventually(t, func(t *assert.CollectT) {
 			assert.Equal(t, want, rows(t, shown))
-			assert.Equal(t, said, field(t, shown, 0, "[data-field=matching]"))
+			assert.Equal(t, matching, field(t, shown, 0, "[data-field=matching]"))
 		})
 	}
 

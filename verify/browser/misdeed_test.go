@@ -9,10 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// This file holds that the tests of this package notice what a page must not do, for
-// otherwise they would find every page well-behaved.
-
-func TestMisdeedsAreNoticed(t *testing.T) {
+// The tests of this package must notice misdeeds. Otherwise every page would pass.
+func TestTab_Misdeeds(t *testing.T) {
 	t.Parallel()
 	other := serve(t, http.NotFoundHandler())
 	server := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

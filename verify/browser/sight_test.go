@@ -25,8 +25,6 @@ import (
 	"github.com/throttle-go/throttle/throttledebug"
 )
 
-// This file holds what can be said of the looks of a page: it fits, and can be read.
-
 var pictures = flag.String("pictures", "", "write pictures of the page to this directory")
 
 //go:embed contrast.js
@@ -40,12 +38,12 @@ type view struct {
 
 func (v view) String() string { return fmt.Sprintf("%s-%d", v.scheme, v.width) }
 
-// views are a phone's and a desk's, by day and by night.
+// views returns the views of a phone and a desktop, each in light and dark.
 func views() []view {
 	return []view{{390, "light"}, {390, "dark"}, {1200, "light"}, {1200, "dark"}}
 }
 
-// look has the tab show its page like that.
+// look makes the tab show its page in a view.
 func (o *tab) look(t *testing.T, like view) {
 	t.Helper()
 	require.NoError(t, chromedp.Do(o.ctx, chromedp.EmulateViewport(like.width, 844)))
@@ -54,7 +52,7 @@ func (o *tab) look(t *testing.T, like view) {
 	})
 }
 
-// picture writes what the tab shows, the whole length of it, if pictures are asked for.
+// picture writes a picture of the whole page if the flag -pictures is set.
 func (o *tab) picture(t *testing.T, name string) {
 	t.Helper()
 	if *pictures == "" {
@@ -66,16 +64,17 @@ func (o *tab) picture(t *testing.T, name string) {
 	require.NoError(t, os.WriteFile(filepath.Join(*pictures, name+".png"), png, 0o600))
 }
 
-// legible is the least contrast of text that WCAG 2 asks for at its level AA.
+// legible is the least contrast of text for level AA of WCAG 2.
 const legible = 4.5
 
-// faint returns the texts that are hard to read, each after its contrast.
+// faint returns the texts that are hard to read, each preceded by its contrast.
 func (o *tab) faint(t *testing.T) []string {
 	t.Helper()
 	return evaluate[[]string](t, o, contrast+"(%s)", legible)
 }
 
-func TestFaintTextIsNoticed(t *testing.T) {
+// The tests must notice faint text. Otherwise every page would pass.
+func TestTab_FaintText(t *testing.T) {
 	t.Parallel()
 	server := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, err := io.WriteString(w, `<!doctype html><style>
@@ -103,7 +102,7 @@ func TestFaintTextIsNoticed(t *testing.T) {
 	assert.NotContains(t, night, "plain")
 }
 
-// A gallery is of a part in each state, and of what is long.
+// gallery returns options for a page with a part in each state, and with long texts.
 func gallery(t *testing.T) []throttledebug.Option {
 	t.Helper()
 	var recorder throttledebug.Recorder
@@ -139,7 +138,8 @@ func gallery(t *testing.T) []throttledebug.Option {
 	return append(options, throttledebug.Group(tenants))
 }
 
-func TestPageIsLegibleAndFits(t *testing.T) {
+// All text is legible, and nothing is wider than the screen.
+func TestPage_Layout(t *testing.T) {
 	t.Parallel()
 	shown, _ := visiting(t, gallery(t)...)
 	for part, want := range []string{"idle", "waiting", "running", "closed", "waiting"} {
@@ -160,14 +160,14 @@ func TestPageIsLegibleAndFits(t *testing.T) {
 			.map(e => e.outerHTML.slice(0, 200))`), "cut off, %s", like)
 		assert.Empty(t, evaluate[[]float64](t, shown, `[...document.querySelectorAll(".recent td:last-child")]
 			.map(e => e.getBoundingClientRect()).filter(({width, height}) => width < 150 || height > 200).map(({height}) => height)`),
-			"an error in a run's row takes too much room, %s", like)
+			"an error in the row of a run takes too much room, %s", like)
 		backgrounds[like.scheme] = evaluate[string](t, shown, `getComputedStyle(document.body).backgroundColor`)
 	}
 	assert.NotEqual(t, backgrounds["light"], backgrounds["dark"])
 }
 
-// States are told by words and signs, for those to whom colors say nothing.
-func TestControlsHaveNames(t *testing.T) {
+// Screen readers have a name for every control.
+func TestPage_Accessibility(t *testing.T) {
 	t.Parallel()
 	shown, _ := visiting(t, gallery(t)...)
 	nodes := call(t, shown, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{}).Nodes

@@ -16,15 +16,15 @@ import (
 	"github.com/throttle-go/throttle/throttledebug"
 )
 
-// This file holds that updates leave alone what the reader does with the page.
+// Updates must not disturb what the reader does with the page.
 
-// busy returns a part that changes with each look.
+// busy returns a part that changes with every update.
 func busy(t *testing.T) throttledebug.Option {
 	t.Helper()
 	return throttledebug.Throttler(throttler(t, throttle.Policy{MaxInterval: 50 * time.Millisecond}, succeed))
 }
 
-// updated waits until the page was updated twice.
+// updated waits until the page has been updated twice.
 func (o *tab) updated(t *testing.T, part int) {
 	t.Helper()
 	for range 2 {
@@ -33,7 +33,7 @@ func (o *tab) updated(t *testing.T, part int) {
 	}
 }
 
-// unfold opens what a summary of that part hides, and returns what it then shows.
+// unfold opens the details with that summary and returns the open texts of the part.
 func (o *tab) unfold(t *testing.T, part int, summary string) string {
 	t.Helper()
 	require.NoError(t, chromedp.Do(o.ctx, chromedp.Click(chromedp.JSPath(fmt.Sprintf(
@@ -41,14 +41,14 @@ func (o *tab) unfold(t *testing.T, part int, summary string) string {
 	return o.unfolded(t, part)
 }
 
-// unfolded returns what is open of a part, and in sight.
+// unfolded returns the visible texts in the open details of the part.
 func (o *tab) unfolded(t *testing.T, part int) string {
 	t.Helper()
 	return evaluate[string](t, o, `[...document.querySelectorAll("#part-" + %s + " details[open] > :not(summary)")]
 		.filter(e => e.checkVisibility()).map(e => e.textContent).join()`, part)
 }
 
-func TestCauseAndStackStayOpen(t *testing.T) {
+func TestPage_DetailsStayOpen(t *testing.T) {
 	t.Parallel()
 	wrapped := throttler(t, throttle.Every(time.Millisecond), func(context.Context) error {
 		return fmt.Errorf("load: %w", &fs.PathError{Op: "open", Path: "tenants.conf", Err: fs.ErrNotExist})
@@ -63,22 +63,22 @@ func TestCauseAndStackStayOpen(t *testing.T) {
 
 	shown.shows(t, 0, fault+" .message", "load: open tenants.conf: file does not exist")
 	shown.shows(t, 0, fault+" .type", "*fmt.wrapError")
-	assert.Empty(t, shown.unfolded(t, 0), "opened by nobody")
+	assert.Empty(t, shown.unfolded(t, 0), "closed at first")
 	cause := shown.unfold(t, 0, "caused by")
 	assert.Contains(t, cause, "open tenants.conf: file does not exist *fs.PathError")
 	assert.Contains(t, cause, "file does not exist *errors.errorString")
 	stack := shown.unfold(t, 1, "stack")
-	assert.Contains(t, stack, "TestCauseAndStackStayOpen")
+	assert.Contains(t, stack, "TestPage_DetailsStayOpen")
 
 	shown.updated(t, 2)
 	assert.Equal(t, cause, shown.unfolded(t, 0))
 	assert.Equal(t, stack, shown.unfolded(t, 1))
 	panicking.Call()
 	eventually(t, func(t *assert.CollectT) { assert.Contains(t, field(t, shown, 1, fault+" .message"), "2th time") })
-	assert.Contains(t, shown.unfolded(t, 1), "TestCauseAndStackStayOpen")
+	assert.Contains(t, shown.unfolded(t, 1), "TestPage_DetailsStayOpen")
 }
 
-func TestWhatOneTypesAndSelectsStays(t *testing.T) {
+func TestPage_InputAndSelectionStay(t *testing.T) {
 	t.Parallel()
 	tenants := group(t, throttle.Every(time.Hour), func(context.Context, string) error { return nil }, "one", "other")
 	shown, _ := visiting(t, throttledebug.Group(tenants), busy(t))
@@ -95,10 +95,10 @@ func TestWhatOneTypesAndSelectsStays(t *testing.T) {
 	assert.Equal(t, "tenants", evaluate[string](t, shown, `getSelection().toString()`))
 }
 
-// Who goes by the keyboard comes to a button, and must not find it another key's.
-func TestFocusedButtonStaysItsKeys(t *testing.T) {
+// A focused button must stay with its key when rows come and go.
+func TestPage_FocusStays(t *testing.T) {
 	t.Parallel()
-	// Of a key that is cancelled under this policy there is nothing to remember.
+	// Under this policy the Group drops a key as soon as it is cancelled.
 	policy := throttle.Policy{Interval: time.Hour, Edges: throttle.Trailing}
 	tenants := group(t, policy, func(context.Context, string) error { return nil }, "one", "other")
 	shown, _ := visiting(t, throttledebug.Group(tenants), busy(t), throttledebug.Actions())

@@ -1,5 +1,5 @@
-// Package browser looks at the page of throttledebug in a real browser, Chromium or
-// Chrome: what it shows, how it keeps up, and that nothing it shows can harm it.
+// Package browser tests the page of throttledebug in a real browser, Chromium or Chrome:
+// what it shows, how it keeps up with changes, and that no text on it can do harm.
 package browser_test
 
 import (
@@ -28,30 +28,30 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// This file opens a tab of a browser, and notes what a page in it must not do.
-
+// These bounds only keep a broken test from hanging. On a busy machine a browser may take
+// ten seconds to start.
 const (
-	lifetime = 30 * time.Second // of a browser, so that no test hangs
-	patience = 10 * time.Second // with a page that is to change
+	lifetime = 3 * time.Minute // of a browser
+	patience = time.Minute     // until the page shows a change
 	glance   = 20 * time.Millisecond
 )
 
-// A tab is the one tab of a browser with a profile of its own.
+// A tab is the only tab of a browser with its own profile.
 type tab struct {
-	ctx context.Context // chromedp finds the tab by it
+	ctx context.Context // identifies the tab for chromedp
 
 	mu sync.Mutex // guards the fields below
 
 	// +checklocks:mu
-	host string // which alone may be asked
+	host string // the only host to which the page may send requests
 	// +checklocks:mu
-	misdeeds []string // what a page did that none may do
+	misdeeds []string // forbidden things that a page did
 	// +checklocks:mu
-	failures []string // requests that went wrong
+	failures []string // requests that failed
 }
 
-// open starts a browser. Where there is none the test is skipped, but not in continuous
-// integration, which has to have one.
+// open starts a browser. If there is none, it skips the test; with CI=true it fails the test,
+// because continuous integration must have a browser.
 func open(t *testing.T) *tab {
 	t.Helper()
 	opened := &tab{}
@@ -68,48 +68,49 @@ func open(t *testing.T) *tab {
 	}
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		// chromedp waits for the browser to go, so that its profile can be deleted.
+		// This waits until the browser has exited, so that its profile can be deleted.
 		assert.NoError(t, chromedp.Cancel(opened.ctx))
 	})
 	return opened
 }
 
-// flags are for a browser that asks nothing of the network but this machine.
+// flags returns options for a browser that sends requests only to this machine.
 func flags(t *testing.T) []chromedp.ExecAllocatorOption {
 	t.Helper()
 	all := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
 		chromedp.UserDataDir(t.TempDir()),
+		chromedp.WSURLReadTimeout(lifetime),
 		chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"),
 	)
 	if os.Geteuid() == 0 {
-		// Chromium's sandbox does not work for root, as which containers run tests.
+		// Chromium's sandbox does not work for root, and containers run tests as root.
 		all = append(all, chromedp.NoSandbox)
 	}
 	return all
 }
 
-// noted returns what the page has done so far that it must not.
+// noted returns the misdeeds and failed requests so far.
 func (o *tab) noted() (misdeeds, failures []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.Clone(o.misdeeds), slices.Clone(o.failures)
 }
 
-// behaves has the test fail at its end if a page of the tab has misbehaved.
+// behaves makes the test fail at its end if a page in the tab has misbehaved.
 func (o *tab) behaves(t *testing.T) {
 	t.Helper()
 	t.Cleanup(func() {
 		misdeeds, failures := o.noted()
-		assert.Empty(t, misdeeds, "what the page must not do")
-		assert.Empty(t, failures, "requests that went wrong")
+		assert.Empty(t, misdeeds, "misdeeds of the page")
+		assert.Empty(t, failures, "failed requests")
 	})
 }
 
-// listen notes misdeeds. The browser tells of what a page does before it answers a later
-// command, so none is missed that came before a test's last look.
+// listen notes misdeeds. The browser reports what a page does before it answers a later
+// command, so listen sees everything that happened before the last command of a test.
 func (o *tab) listen(event any) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -134,7 +135,7 @@ func (o *tab) listen(event any) {
 			o.misdeeds = append(o.misdeeds, "request: "+event.Request.URL)
 		}
 	case *log.EventEntryAdded:
-		// Among these are the violations of the content security policy.
+		// These include violations of the content security policy.
 		if event.Entry.Source == log.EntrySourceNetwork {
 			o.failures = append(o.failures, event.Entry.URL+": "+event.Entry.Text)
 		} else {
@@ -143,7 +144,8 @@ func (o *tab) listen(event any) {
 	}
 }
 
-// visit opens the page at address, whose host alone may be asked from then on.
+// visit opens the page at address. From then on, its host is the only one to which the page
+// may send requests.
 func (o *tab) visit(t *testing.T, address string) {
 	t.Helper()
 	parsed, err := url.Parse(address)
@@ -154,8 +156,8 @@ func (o *tab) visit(t *testing.T, address string) {
 	require.NoError(t, chromedp.Do(o.ctx, chromedp.Navigate(address)))
 }
 
-// evaluate returns the value of a JavaScript expression in the page, whose content
-// security policy does not bind it. The values are put into the expression as JSON.
+// evaluate returns the value of a JavaScript expression in the page. The page's content
+// security policy does not apply to it. Each %s in the expression becomes a value as JSON.
 func evaluate[T any](t require.TestingT, in *tab, expression string, values ...any) T {
 	if len(values) > 0 {
 		quoted := make([]any, len(values))
@@ -171,7 +173,7 @@ func evaluate[T any](t require.TestingT, in *tab, expression string, values ...a
 	return value
 }
 
-// eventually waits until all that look asserts is so.
+// eventually waits until look makes no failed assertion.
 func eventually(t *testing.T, look func(t *assert.CollectT)) {
 	t.Helper()
 	require.EventuallyWithT(t, look, patience, glance)
@@ -185,8 +187,8 @@ func call[P, R any](t *testing.T, to *tab, command cdp.Command[P, R], params P) 
 	return result
 }
 
-// serve serves until the end of the test, where every request must have ended: those
-// of tabs that were opened after it end with their tab.
+// serve starts a server until the end of the test. By then every request must have ended.
+// Open tabs after it, so that they are closed before it.
 func serve(t *testing.T, handler http.Handler) *httptest.Server {
 	t.Helper()
 	server := httptest.NewServer(handler)
