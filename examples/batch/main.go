@@ -39,6 +39,7 @@ import (
 	"time"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/examples/internal/flags"
 	"github.com/throttle-go/throttle/internal/timeline"
 )
 
@@ -48,21 +49,20 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "batch:", err)
-		os.Exit(1)
-	}
+	flags.Exit("batch", err)
 }
 
 // run is the whole program.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
-	flags := flag.NewFlagSet("batch", flag.ContinueOnError)
-	flags.SetOutput(stdout)
-	records := flags.Int("records", 300, "how many records each writer hands over")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil
+	set := flag.NewFlagSet("batch", flag.ContinueOnError)
+	records := set.Int("records", 300, "how many records each writer hands over")
+	err := flags.Parse(set, args, stdout, func() error {
+		if *records < 1 {
+			return fmt.Errorf("-records is %d, must be at least 1", *records)
 		}
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "batch")

@@ -87,8 +87,3 @@ func TestWrongFileIsNoticed(t *testing.T) {
 		})
 	}
 }
-
-func TestInvalidFlags(t *testing.T) {
-	require.Error(t, run(t.Context(), []string{"-records", "many"}, io.Discard))
-	require.NoError(t, run(t.Context(), []string{"-help"}, io.Discard))
-}

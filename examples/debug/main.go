@@ -33,6 +33,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/throttle-go/throttle/examples/internal/flags"
 	"github.com/throttle-go/throttle/throttledebug"
 )
 
@@ -46,10 +47,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "debug:", err)
-		os.Exit(1)
-	}
+	flags.Exit("debug", err)
 }
 
 // A config is what the flags say.
@@ -62,31 +60,27 @@ type config struct {
 
 func parse(args []string, stdout io.Writer) (config, error) {
 	var c config
-	flags := flag.NewFlagSet("debug", flag.ContinueOnError)
-	flags.SetOutput(stdout)
-	flags.StringVar(&c.addr, "addr", "127.0.0.1:0", "address to listen on; port 0 is a free one")
-	flags.DurationVar(&c.duration, "duration", 0, "how long to work (default until interrupted)")
-	flags.IntVar(&c.tenants, "tenants", 20, "how many tenants the group is called for")
-	flags.BoolVar(&c.actions, "actions", false, "let the page cancel and flush")
-	if err := flags.Parse(args); err != nil {
-		return c, err
-	}
-	if flags.NArg() > 0 {
-		return c, fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	}
-	if c.tenants < 1 {
-		return c, fmt.Errorf("-tenants is %d, must be at least 1", c.tenants)
-	}
-	return c, nil
+	set := flag.NewFlagSet("debug", flag.ContinueOnError)
+	set.StringVar(&c.addr, "addr", "127.0.0.1:0", "address to listen on; port 0 is a free one")
+	set.DurationVar(&c.duration, "duration", 0, "how long to work (default until interrupted)")
+	set.IntVar(&c.tenants, "tenants", 20, "how many tenants the group is called for")
+	set.BoolVar(&c.actions, "actions", false, "let the page cancel and flush")
+	return c, flags.Parse(set, args, stdout, func() error {
+		if c.tenants < 1 {
+			return fmt.Errorf("-tenants is %d, must be at least 1", c.tenants)
+		}
+		if c.duration < 0 {
+			return fmt.Errorf("-duration is %v, must not be negative", c.duration)
+		}
+		_, err := net.ResolveTCPAddr("tcp", c.addr)
+		return err
+	})
 }
 
 // run is the whole program. It ends without an error when ctx ends.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	c, err := parse(args, stdout)
 	if err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil
-		}
 		return err
 	}
 	if c.duration > 0 {

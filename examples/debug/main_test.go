@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -224,13 +223,4 @@ func TestFaultsAreNoticed(t *testing.T) {
 			assert.ErrorContains(t, w.check(page), name)
 		})
 	}
-}
-
-func TestInvalidFlags(t *testing.T) {
-	for _, args := range [][]string{
-		{"-duration", "long"}, {"-tenants", "0"}, {"more"}, {"-addr", "no such address"}, {"-addr", "127.0.0.1:99999"},
-	} {
-		require.Error(t, run(t.Context(), args, io.Discard), fmt.Sprint(args))
-	}
-	require.NoError(t, run(t.Context(), []string{"-help"}, io.Discard))
 }

@@ -41,6 +41,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/throttle-go/throttle/examples/internal/flags"
 	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 
@@ -63,10 +64,7 @@ func main() {
 		err = run(ctx, os.Args[1:], os.Stdout)
 	}
 	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "fleet:", err)
-		os.Exit(1)
-	}
+	flags.Exit("fleet", err)
 }
 
 // replica is main of one process of the service. Its arguments are the store's URL, the
@@ -89,17 +87,14 @@ type config struct {
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	var c config
-	flags := flag.NewFlagSet("fleet", flag.ContinueOnError)
-	flags.StringVar(&c.store, "store", "redis", "`kind` of the server to start: redis or postgres")
-	flags.StringVar(&c.url, "url", "", "`address` of a server to use instead, redis://… or postgres://…")
-	flags.IntVar(&c.replicas, "replicas", 5, "`number` of processes")
-	flags.DurationVar(&c.interval, "interval", 400*time.Millisecond, "least `time` between two runs")
-	flags.DurationVar(&c.duration, "duration", 8*time.Second, "how long processes are killed")
-	if err := flags.Parse(args); err != nil {
+	set := flag.NewFlagSet("fleet", flag.ContinueOnError)
+	set.StringVar(&c.store, "store", "redis", "`kind` of the server to start: redis or postgres")
+	set.StringVar(&c.url, "url", "", "`address` of a server to use instead, redis://… or postgres://…")
+	set.IntVar(&c.replicas, "replicas", 5, "`number` of processes")
+	set.DurationVar(&c.interval, "interval", 400*time.Millisecond, "least `time` between two runs")
+	set.DurationVar(&c.duration, "duration", 8*time.Second, "how long processes are killed")
+	if err := flags.Parse(set, args, stdout, c.check); err != nil {
 		return err
-	}
-	if c.replicas < 2 {
-		return errors.New("at least two replicas make a fleet")
 	}
 	if c.url == "" {
 		stop, err := c.startServer(ctx)
@@ -111,16 +106,30 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	return c.show(ctx, stdout)
 }
 
+// check returns what is wrong with the values of the flags.
+func (c *config) check() error {
+	if c.store != "redis" && c.store != "postgres" {
+		return fmt.Errorf("-store is %q, not redis or postgres", c.store)
+	}
+	if c.replicas < 2 {
+		return fmt.Errorf("-replicas is %d, must be at least 2", c.replicas)
+	}
+	if c.interval <= 0 || c.duration <= 0 {
+		return errors.New("-interval and -duration must be more than 0")
+	}
+	if c.url == "" {
+		return nil
+	}
+	return checkURL(c.url)
+}
+
 // startServer starts a server for the example, and sets the URL to it.
 func (c *config) startServer(ctx context.Context) (stop func(), err error) {
 	var server *servers.Server
-	switch c.store {
-	case "redis":
+	if c.store == "redis" {
 		server, err = servers.Redis("redis-server")
-	case "postgres":
+	} else {
 		server, err = servers.Postgres()
-	default:
-		err = fmt.Errorf("store %q is not redis or postgres", c.store)
 	}
 	if err != nil {
 		return nil, err

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/throttle-go/throttle/examples/internal/flags/flagstest"
 	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 
@@ -56,8 +58,8 @@ func TestWhatIsWrongIsSeen(t *testing.T) {
 	require.Error(t, judge(0, good[:2]...))
 }
 
-func TestTheCommandLineIsChecked(t *testing.T) {
-	for _, args := range [][]string{{"-store", "file"}, {"-replicas", "1"}, {"-no"}, {"-url", "redis://[", "-duration", "1ms"}} {
-		require.Error(t, run(t.Context(), args, new(strings.Builder)), "%s", args)
-	}
+func TestFlags(t *testing.T) {
+	flagstest.Check(t, filepath.Join(flagstest.Build(t, "."), "fleet"),
+		"-store file", "-replicas 1", "-replicas many", "-interval 0", "-duration -1s",
+		"-url redis://[", "-url postgres://[", "-url http://localhost")
 }

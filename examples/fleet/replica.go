@@ -18,7 +18,18 @@ import (
 	"github.com/throttle-go/throttle/fleet"
 )
 
-// This file holds what one process of the service does: what to copy.
+// checkURL returns what is wrong with the URL of a store.
+func checkURL(url string) (err error) {
+	switch scheme, _, _ := strings.Cut(url, ":"); scheme {
+	case "redis", "rediss":
+		_, err = redis.ParseURL(url)
+	case "postgres", "postgresql":
+		_, err = pgxpool.ParseConfig(url)
+	default:
+		err = fmt.Errorf("-url is %q, not redis://… or postgres://…", url)
+	}
+	return err
+}
 
 // open returns an engine on the store at url, and what closes its connections.
 func open(ctx context.Context, url string) (fleet.Engine, func(), error) {

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/examples/internal/flags"
 	"github.com/throttle-go/throttle/internal/timeline"
 )
 
@@ -38,10 +39,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "progress:", err)
-		os.Exit(1)
-	}
+	flags.Exit("progress", err)
 }
 
 // A state is what is shown.
@@ -98,16 +96,16 @@ func (p *progress) state() (current state, reports []time.Time) {
 
 // run is the whole program.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
-	flags := flag.NewFlagSet("progress", flag.ContinueOnError)
-	flags.SetOutput(stdout)
-	items := flags.Int("items", 1000, "how many items each worker has")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
+	set := flag.NewFlagSet("progress", flag.ContinueOnError)
+	items := set.Int("items", 1000, "how many items each worker has")
+	err := flags.Parse(set, args, stdout, func() error {
+		if *items < 1 {
+			return fmt.Errorf("-items is %d, must be at least 1", *items)
+		}
 		return nil
-	case err != nil:
+	})
+	if err != nil {
 		return err
-	case *items < 1:
-		return fmt.Errorf("-items is %d, must be at least 1", *items)
 	}
 
 	// These are written by runs, which never overlap, and read after Shutdown.

@@ -45,7 +45,7 @@ type demonstration struct {
 	// +checklocks:mu
 	hangups int // SIGHUPs received
 	// +checklocks:mu
-	failed int // reloads in a row
+	retried bool // a retry has failed since the last reload that succeeded
 }
 
 func newDemonstration(file string, logger *log.Logger) *demonstration {
@@ -92,7 +92,7 @@ func (d *demonstration) play(ctx context.Context, r *reloader, url string) error
 	if err := os.WriteFile(d.settings.file, []byte(`{"version": `), 0o600); err != nil {
 		return err
 	}
-	if err := d.wait(ctx, "a repeated failure", func() bool { return d.failures() >= 2 }); err != nil {
+	if err := d.wait(ctx, "a failed retry", d.retryFailed); err != nil {
 		return err
 	}
 	if err := d.post(ctx, url, http.StatusInternalServerError); err != nil {
@@ -173,10 +173,7 @@ func (d *demonstration) reloaded(run throttle.Run) {
 		timeline.Run{Span: timeline.Span{Start: start, End: end}, Failed: run.Err != nil})
 	d.events.Windows = append(d.events.Windows,
 		timeline.Span{Start: start, End: start + d.settings.interval})
-	d.failed++
-	if run.Err == nil {
-		d.failed = 0
-	}
+	d.retried = run.Err != nil && (d.retried || run.Cause == throttle.CauseRetry)
 	d.tell()
 }
 
@@ -200,10 +197,10 @@ func (d *demonstration) wait(ctx context.Context, what string, reached func() bo
 	return nil
 }
 
-func (d *demonstration) failures() int {
+func (d *demonstration) retryFailed() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.failed
+	return d.retried
 }
 
 func (d *demonstration) hungUp() bool {

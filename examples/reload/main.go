@@ -49,23 +49,22 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"log"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/throttle-go/throttle/examples/internal/flags"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "reload:", err)
-		os.Exit(1)
-	}
+	flags.Exit("reload", err)
 }
 
 // settings is what the flags say.
@@ -85,32 +84,26 @@ var demonstrationSettings = settings{
 
 func parse(args []string, stdout io.Writer) (settings, error) {
 	var s settings
-	flags := flag.NewFlagSet("reload", flag.ContinueOnError)
-	flags.SetOutput(stdout)
-	flags.StringVar(&s.file, "file", "", "configuration file to watch until interrupted (default: demonstrate)")
-	flags.StringVar(&s.addr, "addr", "127.0.0.1:0", "with -file, the address to listen on")
-	flags.DurationVar(&s.interval, "interval", time.Second, "with -file, least time between the starts of two reloads")
-	flags.DurationVar(&s.poll, "poll", time.Second, "with -file, how often to look whether it has changed")
-	if err := flags.Parse(args); err != nil {
-		return s, err
-	}
-	switch {
-	case flags.NArg() > 0:
-		return s, fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	case s.file == "" && flags.NFlag() > 0:
-		return s, errors.New("the other flags need -file")
-	case s.interval <= 0 || s.poll <= 0:
-		return s, errors.New("-interval and -poll must be more than 0")
-	}
-	return s, nil
+	set := flag.NewFlagSet("reload", flag.ContinueOnError)
+	set.StringVar(&s.file, "file", "", "configuration file to watch until interrupted (default: demonstrate)")
+	set.StringVar(&s.addr, "addr", "127.0.0.1:0", "with -file, the address to listen on")
+	set.DurationVar(&s.interval, "interval", time.Second, "with -file, least time between the starts of two reloads")
+	set.DurationVar(&s.poll, "poll", time.Second, "with -file, how often to look whether it has changed")
+	return s, flags.Parse(set, args, stdout, func() error {
+		if s.file == "" && set.NFlag() > 0 {
+			return errors.New("the other flags need -file")
+		}
+		if s.interval <= 0 || s.poll <= 0 {
+			return errors.New("-interval and -poll must be more than 0")
+		}
+		_, err := net.ResolveTCPAddr("tcp", s.addr)
+		return err
+	})
 }
 
 // run is the whole program.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	s, err := parse(args, stdout)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -46,16 +45,15 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/throttle-go/throttle/examples/internal/flags"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "snapshot:", err)
-		os.Exit(1)
-	}
+	flags.Exit("snapshot", err)
 }
 
 // A config is what the flags say.
@@ -70,32 +68,28 @@ type config struct {
 
 func parse(args []string, stdout io.Writer) (config, error) {
 	var c config
-	flags := flag.NewFlagSet("snapshot", flag.ContinueOnError)
-	flags.SetOutput(stdout)
-	flags.DurationVar(&c.duration, "duration", 3*time.Second, "how long the clients work")
-	flags.DurationVar(&c.interval, "interval", 250*time.Millisecond, "least time between the starts of two snapshots")
-	flags.IntVar(&c.clients, "clients", 8, "how many clients work at the same time")
-	flags.StringVar(&c.addr, "addr", "", "address to listen on (default a free port on loopback)")
-	flags.StringVar(&c.file, "file", "", "file of the snapshots (default in a temporary folder, removed at the end)")
-	flags.BoolVar(&c.serve, "serve", false, "only serve, until interrupted")
-	if err := flags.Parse(args); err != nil {
-		return c, err
-	}
-	if flags.NArg() > 0 {
-		return c, fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	}
-	if c.clients < 1 {
-		return c, fmt.Errorf("-clients is %d, must be at least 1", c.clients)
-	}
-	return c, nil
+	set := flag.NewFlagSet("snapshot", flag.ContinueOnError)
+	set.DurationVar(&c.duration, "duration", 3*time.Second, "how long the clients work")
+	set.DurationVar(&c.interval, "interval", 250*time.Millisecond, "least time between the starts of two snapshots")
+	set.IntVar(&c.clients, "clients", 8, "how many clients work at the same time")
+	set.StringVar(&c.addr, "addr", "127.0.0.1:0", "address to listen on; port 0 is a free one")
+	set.StringVar(&c.file, "file", "", "file of the snapshots (default in a temporary folder, removed at the end)")
+	set.BoolVar(&c.serve, "serve", false, "only serve, until interrupted")
+	return c, flags.Parse(set, args, stdout, func() error {
+		if c.clients < 1 {
+			return fmt.Errorf("-clients is %d, must be at least 1", c.clients)
+		}
+		if c.duration < 0 || c.interval < 0 {
+			return errors.New("-duration and -interval must not be negative")
+		}
+		_, err := net.ResolveTCPAddr("tcp", c.addr)
+		return err
+	})
 }
 
 // run is the whole program.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	c, err := parse(args, stdout)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}
@@ -116,7 +110,7 @@ func (c config) run(ctx context.Context, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", cmp.Or(c.addr, "127.0.0.1:0"))
+	listener, err := net.Listen("tcp", c.addr)
 	if err != nil {
 		return errors.Join(err, s.stop(ctx))
 	}

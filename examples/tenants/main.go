@@ -39,6 +39,8 @@ import (
 	"os/signal"
 	"sync"
 	"time"
+
+	"github.com/throttle-go/throttle/examples/internal/flags"
 )
 
 const (
@@ -52,21 +54,20 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "tenants:", err)
-		os.Exit(1)
-	}
+	flags.Exit("tenants", err)
 }
 
 // run is the whole program.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
-	flags := flag.NewFlagSet("tenants", flag.ContinueOnError)
-	flags.SetOutput(stdout)
-	duration := flags.Duration("duration", 1500*time.Millisecond, "how long the clients work")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil
+	set := flag.NewFlagSet("tenants", flag.ContinueOnError)
+	duration := set.Duration("duration", 1500*time.Millisecond, "how long the clients work")
+	err := flags.Parse(set, args, stdout, func() error {
+		if *duration < 0 {
+			return fmt.Errorf("-duration is %v, must not be negative", *duration)
 		}
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	b := newBackend()

@@ -97,8 +97,3 @@ func TestInterrupt(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, run(ctx, nil, io.Discard), context.Canceled)
 }
-
-func TestInvalidFlags(t *testing.T) {
-	require.Error(t, run(t.Context(), []string{"-duration", "long"}, io.Discard))
-	require.NoError(t, run(t.Context(), []string{"-help"}, io.Discard))
-}

@@ -1,0 +1,34 @@
+package examples_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/throttle-go/throttle/examples/internal/flags/flagstest"
+)
+
+// Every example of this module refuses a wrong command line in the same way. The
+// example fleet, a module of its own, has the same test.
+func TestFlags(t *testing.T) {
+	programs := map[string][]string{ // the wrong command lines
+		"batch":    {"-records many", "-records 0", "-records -1", "-records"},
+		"debug":    {"-duration long", "-duration -1s", "-tenants 0", "-addr nowhere", "-addr 127.0.0.1:99999"},
+		"progress": {"-items many", "-items 0", "-items -1"},
+		"reload": {
+			"-interval 1s", "-file f -interval 0", "-file f -poll -1s", "-file f -addr nowhere", "-file f -poll soon",
+		},
+		"snapshot": {"-duration -1s", "-interval -1s", "-interval soon", "-clients 0", "-addr nowhere", "-serve=perhaps"},
+		"tenants":  {"-duration long", "-duration -1s"},
+	}
+	var folders []string
+	for name := range programs {
+		folders = append(folders, "./"+name)
+	}
+	bin := flagstest.Build(t, folders...)
+	for name, wrong := range programs {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			flagstest.Check(t, filepath.Join(bin, name), wrong...)
+		})
+	}
+}
