@@ -4,7 +4,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/throttle-go/throttle/examples/internal/flags/flagstest"
+	"github.com/throttle-go/throttle/internal/testkit/flagstest"
 )
 
 // Every example of this module refuses a wrong command line in the same way. The

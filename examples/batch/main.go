@@ -39,7 +39,7 @@ import (
 	"time"
 
 	"github.com/throttle-go/throttle"
-	"github.com/throttle-go/throttle/examples/internal/flags"
+	"github.com/throttle-go/throttle/internal/flags"
 	"github.com/throttle-go/throttle/internal/timeline"
 )
 

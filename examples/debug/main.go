@@ -33,7 +33,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/throttle-go/throttle/examples/internal/flags"
+	"github.com/throttle-go/throttle/internal/flags"
 	"github.com/throttle-go/throttle/throttledebug"
 )
 

@@ -41,7 +41,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/throttle-go/throttle/examples/internal/flags"
+	"github.com/throttle-go/throttle/internal/flags"
 	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 

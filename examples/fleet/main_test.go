@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/throttle-go/throttle/examples/internal/flags/flagstest"
+	"github.com/throttle-go/throttle/internal/testkit/flagstest"
 	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 

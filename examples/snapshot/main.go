@@ -46,7 +46,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/throttle-go/throttle/examples/internal/flags"
+	"github.com/throttle-go/throttle/internal/flags"
 )
 
 func main() {

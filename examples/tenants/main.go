@@ -40,7 +40,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/throttle-go/throttle/examples/internal/flags"
+	"github.com/throttle-go/throttle/internal/flags"
 )
 
 const (

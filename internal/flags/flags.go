@@ -1,4 +1,4 @@
-// Package flags gives all examples the same command line: a mistake in it is one
+// Package flags gives the programs of this repository the same command line: a mistake in it is one
 // line on standard error and exit status 2, before the program does anything else.
 package flags
 
@@ -40,13 +40,14 @@ func Parse(set *flag.FlagSet, args []string, stdout io.Writer, valid func() erro
 // it succeeded or printed the usage, 2 after a mistake in the command line, 1 after
 // any other error.
 func Exit(name string, err error) {
-	if err == nil || errors.Is(err, flag.ErrHelp) {
-		os.Exit(0)
+	status := 0
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		status = 1
+		var usage usageError
+		if errors.As(err, &usage) {
+			status = 2
+		}
 	}
-	fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
-	var usage usageError
-	if errors.As(err, &usage) {
-		os.Exit(2)
-	}
-	os.Exit(1)
+	os.Exit(status) //nolint:forbidigo // the last statement of a main
 }
