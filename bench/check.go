@@ -36,7 +36,7 @@ func checked() []promise {
 		{name: "interval", kept: keepsInterval},
 		{name: "at once", kept: returnsAtOnce},
 		{name: "stop", kept: stops},
-		{name: "panic", kept: outlivesPanic},
+		{name: "panic", kept: survivesPanic},
 		{name: "no goroutine", kept: ownsNoGoroutine, alone: true},
 	}
 }
@@ -241,8 +241,8 @@ func ownsNoGoroutine(c contestant, interval time.Duration) (bool, error) {
 	return owned < instances/2, nil
 }
 
-// outlivesPanic has another process try: a callback that panics may be its end.
-func outlivesPanic(c contestant, _ time.Duration) (bool, error) {
+// survivesPanic has another process try: a callback that panics may be its end.
+func survivesPanic(c contestant, _ time.Duration) (bool, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return false, err
@@ -256,14 +256,14 @@ func outlivesPanic(c contestant, _ time.Duration) (bool, error) {
 	return err == nil, err
 }
 
-// survive is the flag with which outlivesPanic calls this program.
+// survive is the flag with which survivesPanic calls this program.
 const survive = "survive"
 
 // errDidNotRun is what runAgain returns if the callback did not run again.
 var errDidNotRun = errors.New("the callback did not run again")
 
-// outlive is the process that outlivesPanic makes, for the named contestant.
-func outlive(name string) error {
+// surviveOne is the child process of survivesPanic, for the named contestant.
+func surviveOne(name string) error {
 	all := slices.Concat(contestants(), keyedContestants(), carryingContestants())
 	i := slices.IndexFunc(all, func(c contestant) bool { return c.name == name })
 	if i < 0 {

@@ -8,8 +8,7 @@
 //	go run . -json bench.json -plot bench.svg # saves the figures, and draws them
 //	go run . -from bench.json -plot bench.svg # prints and draws what was saved
 //
-// A part of the table cannot be saved: it would later be drawn as if it were all
-// of it.
+// -json and -plot need the whole table, so they refuse -run.
 //
 // # How a figure comes about
 //
@@ -56,13 +55,12 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/throttle-go/throttle/internal/flags"
 )
 
 func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
+	flags.Exit("bench", run(os.Args[1:], os.Stdout))
 }
 
 // A config is what the flags say.
@@ -77,44 +75,36 @@ type config struct {
 
 func parse(args []string, stdout io.Writer) (config, error) {
 	var c config
-	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.SetOutput(stdout)
-	only := flags.String("run", "", "measure only what has a name, subject/setting/peer, that matches this `regexp`")
-	flags.DurationVar(&c.budget, "time", 2*time.Second, "how long to compare two sides, about")
-	flags.StringVar(&c.plot, "plot", "", "draw the ratios into this SVG `file`")
-	flags.StringVar(&c.save, "json", "", "save the figures in this `file`; not with -run")
-	flags.StringVar(&c.from, "from", "", "measure nothing, take the figures from this `file`")
-	flags.StringVar(&c.survive, survive, "", "for this program's own use: whether `peer` outlives a panic")
-	if err := flags.Parse(args); err != nil {
-		return c, err
-	}
-	if flags.NArg() > 0 {
-		return c, fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	}
-	if c.budget <= 0 {
-		return c, fmt.Errorf("-time is %v, must be positive", c.budget)
-	}
-	if c.from != "" && (*only != "" || c.save != "") {
-		return c, errors.New("-from goes with -plot only")
-	}
-	if c.save != "" && *only != "" {
-		return c, errors.New("-json saves the whole table: it does not go with -run")
-	}
-	var err error
-	c.only, err = regexp.Compile(*only)
-	return c, err
+	set := flag.NewFlagSet("bench", flag.ContinueOnError)
+	only := set.String("run", "", "measure only what has a name, subject/setting/peer, that matches this `regexp`")
+	set.DurationVar(&c.budget, "time", 2*time.Second, "how long to compare two sides, about")
+	set.StringVar(&c.plot, "plot", "", "draw the chart of six ratios into this SVG `file`; not with -run")
+	set.StringVar(&c.save, "json", "", "save the figures in this `file`; not with -run")
+	set.StringVar(&c.from, "from", "", "measure nothing, take the figures from this `file`")
+	set.StringVar(&c.survive, survive, "", "for this program's own use: whether `peer` survives a panic")
+	return c, flags.Parse(set, args, stdout, func() (err error) {
+		if c.budget <= 0 {
+			return fmt.Errorf("-time is %v, must be positive", c.budget)
+		}
+		if c.from != "" && (*only != "" || c.save != "") {
+			return errors.New("-from goes with -plot only")
+		}
+		if (c.save != "" || c.plot != "") && *only != "" {
+			return errors.New("-json and -plot need the whole table: they do not go with -run")
+		}
+		c.only, err = regexp.Compile(*only)
+		return err
+	})
 }
 
 // run is the whole program.
 func run(args []string, stdout io.Writer) error {
 	c, err := parse(args, stdout)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return nil
-	case err != nil:
+	if err != nil {
 		return err
-	case c.survive != "":
-		return outlive(c.survive)
+	}
+	if c.survive != "" {
+		return surviveOne(c.survive)
 	}
 	r, err := c.figures(args, stdout)
 	if err != nil {
@@ -145,7 +135,11 @@ func (c config) keep(r report) error {
 	if c.plot == "" {
 		return nil
 	}
-	return os.WriteFile(c.plot, []byte(plot(r)), 0o644)
+	drawing, err := plot(r)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(c.plot, []byte(drawing), 0o644)
 }
 
 // command returns the command line that has args.

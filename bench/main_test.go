@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/throttle-go/throttle/internal/testkit/flagstest"
 )
 
 // TestMain is the program's main where a check calls it again as a process of its
@@ -40,7 +42,7 @@ func tiny() effort {
 }
 
 // Every experiment works, and gives figures.
-func TestEveryExperiment(t *testing.T) {
+func TestEffort_Measure(t *testing.T) {
 	var out bytes.Buffer
 	all := subjects()
 	r, err := tiny().measure(all, regexp.MustCompile(""), "go run .", &out)
@@ -63,48 +65,41 @@ func TestEveryExperiment(t *testing.T) {
 	}
 }
 
-// What the flags ask for is measured, printed and drawn.
-func TestRun(t *testing.T) {
-	drawn := filepath.Join(t.TempDir(), "bench.svg")
+// -run selects the rows that are measured and printed.
+func TestRun_Part(t *testing.T) {
 	var out bytes.Buffer
-	require.NoError(t, run([]string{"-time", "1ms", "-run", "^call/one core/atomic", "-plot", drawn}, &out))
-	assert.Regexp(t, `(?m)^go run . -time 1ms -run '\^call/one core/atomic' -plot `, out.String())
+	require.NoError(t, run([]string{"-time", "1ms", "-run", "^call/one core/atomic"}, &out))
+	assert.Regexp(t, `(?m)^go run . -time 1ms -run '\^call/one core/atomic'$`, out.String())
 	assert.Regexp(t, `(?m)^\| one core \| atomic load, branch \| +[\d.]+ \| +[\d.]+–[\d.]+ \| +[\d.]+ ns \| +[\d.]+ ns \| +0 / 0 \| +\d+ \|$`,
 		out.String())
 	assert.NotContains(t, out.String(), "all cores")
-	picture, err := os.ReadFile(drawn)
-	require.NoError(t, err)
-	assert.Contains(t, string(picture), "one core · atomic load, branch")
 }
 
-// What was saved can be printed and drawn as if it had just been measured.
-func TestRunFromSaved(t *testing.T) {
-	saved, drawn := filepath.Join(t.TempDir(), "bench.json"), filepath.Join(t.TempDir(), "bench.svg")
+// Saved figures are printed and drawn like new ones.
+func TestRun_FromSaved(t *testing.T) {
+	saved, drawing := filepath.Join(t.TempDir(), "bench.json"), filepath.Join(t.TempDir(), "bench.svg")
 	r := sample()
+	r.Sections = append(r.Sections, withRatios(0.12, 0.011, 0.2, 0.08, 0.13, 7.95).Sections...)
 	require.NoError(t, config{save: saved}.keep(r))
 	var out, again bytes.Buffer
 	require.NoError(t, printHeader(&out, r))
 	require.NoError(t, printSections(&out, r.Sections))
-	require.NoError(t, run([]string{"-from", saved, "-plot", drawn}, &again))
+	require.NoError(t, run([]string{"-from", saved, "-plot", drawing}, &again))
 	assert.Equal(t, out.String(), again.String())
-	picture, err := os.ReadFile(drawn)
+	got, err := os.ReadFile(drawing)
 	require.NoError(t, err)
-	assert.Equal(t, plot(r), string(picture))
+	want, err := plot(r)
+	require.NoError(t, err)
+	assert.Equal(t, want, string(got))
 }
 
-func TestRunRefuses(t *testing.T) {
-	for name, args := range map[string][]string{
-		"an argument":           {"all"},
-		"an unknown flag":       {"-speed"},
-		"a wrong regexp":        {"-run", "("},
-		"no time":               {"-time", "0s", "-run", "none"},
-		"to save a saved one":   {"-from", "a", "-json", "b"},
-		"to run a saved one":    {"-from", "a", "-run", "call"},
-		"to save a part":        {"-json", filepath.Join(t.TempDir(), "part"), "-run", "none"},
-		"a file that is none":   {"-from", filepath.Join(t.TempDir(), "none")},
-		"an unknown contestant": {"-survive", "nobody"},
-	} {
-		t.Run(name, func(t *testing.T) { assert.Error(t, run(args, io.Discard)) })
-	}
-	assert.NoError(t, run([]string{"-help"}, io.Discard))
+func TestFlags(t *testing.T) {
+	program := filepath.Join(flagstest.Build(t, "."), "bench")
+	flagstest.Check(t, program, "-run (", "-time 0s", "-time long", "-from a -json b", "-from a -run call",
+		"-json part -run none", "-plot part -run none")
+}
+
+func TestRun_Refuses(t *testing.T) {
+	require.ErrorIs(t, run([]string{"-from", filepath.Join(t.TempDir(), "none")}, io.Discard), os.ErrNotExist)
+	require.EqualError(t, run([]string{"-survive", "nobody"}, io.Discard), `unknown contestant "nobody"`)
 }

@@ -33,6 +33,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/throttle-go/throttle/internal/flags"
 	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 
@@ -45,10 +46,7 @@ func main() {
 		err = run(ctx, os.Args[1:], os.Stdout)
 	}
 	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "fleet:", err)
-		os.Exit(1)
-	}
+	flags.Exit("fleet", err)
 }
 
 // An effort is how thoroughly to measure.
@@ -78,28 +76,26 @@ func fullEffort(duration time.Duration) effort {
 
 // run is the whole program.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
-	flags := flag.NewFlagSet("fleet", flag.ContinueOnError)
-	flags.SetOutput(stdout)
-	duration := flags.Duration("duration", 2*time.Second, "how `long` a measurement takes, about: up to 20s")
-	only := flags.String("store", "both", "redis, postgres, or `both`")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return nil
-	case err != nil:
-		return err
-	case flags.NArg() > 0:
-		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	case *duration <= 0 || *duration > 20*time.Second: // no key is granted a second time meanwhile
-		return fmt.Errorf("-duration is %v, must be up to 20s", *duration)
-	}
+	set := flag.NewFlagSet("fleet", flag.ContinueOnError)
+	duration := set.Duration("duration", 2*time.Second, "how `long` a measurement takes, about: up to 20s")
+	only := set.String("store", "both", "redis, postgres, or `both`")
 	var chosen []kind
-	for _, k := range kinds() {
-		if *only == k.flag || *only == "both" {
-			chosen = append(chosen, k)
+	err := flags.Parse(set, args, stdout, func() error {
+		if *duration <= 0 || *duration > 20*time.Second { // in this time no key is granted twice
+			return fmt.Errorf("-duration is %v, must be more than 0 and at most 20s", *duration)
 		}
-	}
-	if len(chosen) == 0 {
-		return fmt.Errorf("-store is %q, not redis, postgres or both", *only)
+		for _, k := range kinds() {
+			if *only == k.flag || *only == "both" {
+				chosen = append(chosen, k)
+			}
+		}
+		if len(chosen) == 0 {
+			return fmt.Errorf("-store is %q, not redis, postgres or both", *only)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	return fullEffort(*duration).measure(ctx, chosen, strings.Join(append([]string{"go run ./fleet"}, args...), " "), stdout)
 }

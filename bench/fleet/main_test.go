@@ -5,8 +5,8 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,6 +18,7 @@ import (
 
 	"github.com/throttle-go/throttle/fleet"
 	"github.com/throttle-go/throttle/fleet/machine"
+	"github.com/throttle-go/throttle/internal/testkit/flagstest"
 	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 
@@ -235,11 +236,8 @@ func TestAStoreThatIsNotInstalledIsLeftOut(t *testing.T) {
 	assert.Contains(t, out.String(), "\nredis, everysec is left out: redis-server is not installed")
 }
 
-func TestTheCommandLineIsChecked(t *testing.T) {
-	for _, args := range [][]string{
-		{"all"}, {"-speed"}, {"-store", "file"}, {"-duration", "0s"}, {"-duration", "21s"},
-	} {
-		require.Error(t, run(context.Background(), args, io.Discard), "%v", args)
-	}
-	require.NoError(t, run(context.Background(), []string{"-help"}, io.Discard))
+func TestFlags(t *testing.T) {
+	t.Parallel()
+	program := filepath.Join(flagstest.Build(t, "."), "fleet")
+	flagstest.Check(t, program, "-store file", "-duration 0s", "-duration 21s", "-duration long")
 }
