@@ -16,9 +16,6 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file measures calls that find nothing to do: a run is pending already, or
-// it is too early for one.
-
 // The settings of most experiments.
 const (
 	oneCore  = "one core"
@@ -29,14 +26,14 @@ const (
 type repeater struct {
 	name string
 
-	// prepare returns what makes n calls, and what ends the use of it. It is a
-	// function by its own name, not the result of one: if that is inlined, its
-	// closures are copied, and into copies of closures the compiler inlines
-	// nothing. An atomic load then costs ten times as much as it does.
+	// prepare returns a function that makes n calls, and one that cleans up. It
+	// is a named function and not the result of another one: if the compiler
+	// inlines that one, it copies its closures, and it inlines nothing into
+	// copied closures. An atomic load then seems to cost ten times as much.
 	prepare func() (repeat func(n int), stop func(), err error)
 }
 
-// coalescedCalls measures calls during a window, with no limit on the cores.
+// coalescedCalls measures calls that find a run pending, or come too early for one.
 func coalescedCalls() subject {
 	s := subject{
 		name:  "call",
@@ -45,7 +42,7 @@ func coalescedCalls() subject {
 			"loop: a goroutine per instance behind a channel with room for one (kube-proxy's technique, written for this" +
 				" comparison). Its slot is full as long as its callback is running; while its run is deferred, calls wake it.",
 			"mutex, worker, ticker: Cilium's technique, written for this comparison.",
-			"Limiter, Sometimes, lo and failsafe refuse the call; what becomes of it, the check last call tells.",
+			"Limiter, Sometimes, lo and failsafe refuse the call; the check \"last call\" shows the consequence.",
 			"ratelimit.Take is permitted, at a rate of one call per nanosecond: what it does not permit, sleeps.",
 		},
 	}
@@ -55,7 +52,7 @@ func coalescedCalls() subject {
 	return s
 }
 
-// coalescedCallsByCores measures the same with several values of GOMAXPROCS.
+// coalescedCallsByCores measures the same calls with several values of GOMAXPROCS.
 func coalescedCallsByCores() subject {
 	s := subject{
 		name:  "procs",
@@ -87,7 +84,7 @@ func besideOurs(ours, peer repeater) []experiment {
 	}
 }
 
-// compareCalls compares calls on so many cores at once.
+// compareCalls compares calls on several cores at once.
 func compareCalls(e effort, cores int, ours, peer repeater) ([]result, error) {
 	call, stop, err := ours.prepare()
 	if err != nil {
@@ -103,7 +100,7 @@ func compareCalls(e effort, cores int, ours, peer repeater) ([]result, error) {
 	return p.compare(e), nil
 }
 
-// pendingCall is ours: a run is due in an hour.
+// pendingCall calls a Throttler whose run is due in an hour.
 func pendingCall() (repeat func(n int), stop func(), err error) {
 	t, err := pending(throttle.Every(time.Hour))
 	if err != nil {
@@ -129,7 +126,7 @@ func pending(p throttle.Policy) (*throttle.Throttler, error) {
 	return t, nil
 }
 
-// atomicLoad is the cheapest way to learn that there is nothing to do.
+// atomicLoad is the cheapest way to see that there is nothing to do.
 func atomicLoad() (repeat func(n int), stop func(), err error) {
 	word := new(atomic.Uint64)
 	word.Store(1)
@@ -143,8 +140,8 @@ func atomicLoad() (repeat func(n int), stop func(), err error) {
 	}, nothing, nil
 }
 
-// callsInWindow are the peers: the bare load, and those whose last run was just
-// now, the next in an hour.
+// callsInWindow returns the peers: the bare load, and those that have just run and
+// may run again in an hour.
 func callsInWindow() []repeater {
 	return []repeater{
 		{atomicName, atomicLoad},
@@ -159,7 +156,7 @@ func callsInWindow() []repeater {
 	}
 }
 
-// errRefused is of a peer that does not let the first call pass.
+// errRefused is the error of a peer that refuses the first call.
 var errRefused = errors.New("the first call was refused")
 
 func fullSlot() (repeat func(n int), stop func(), err error) {

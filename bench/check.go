@@ -13,22 +13,21 @@ import (
 	"time"
 )
 
-// This file checks what ours and the peers promise, by trying. Every check plays
-// a scenario with a contestant, and says whether the promise was kept. Its
-// instants are far apart, by a quarter of an interval or more, so that a slow
-// machine changes nothing.
+// Every check plays a scenario with a contestant and reports whether it kept the
+// promise. The instants of a scenario are at least a quarter of an interval apart, so
+// that a slow machine changes nothing.
 
-// A promise is what is checked.
+// A promise has a name and a check.
 type promise struct {
 	name string
 	kept func(c contestant, interval time.Duration) (bool, error)
 
-	// alone says that the check looks at the whole process, and so cannot be made
-	// for several contestants at the same time.
+	// alone says that the check looks at the whole process, so it must run for
+	// one contestant at a time.
 	alone bool
 }
 
-// checked returns the promises that are checked.
+// checked returns the promises that all contestants are checked for.
 func checked() []promise {
 	return []promise{
 		{name: "last call", kept: coversLastCall},
@@ -59,7 +58,7 @@ func promises() subject {
 	}
 }
 
-// check makes all checks for all contestants.
+// check runs all checks for all contestants.
 func check(promises []promise, all []contestant, interval time.Duration) (*matrix, error) {
 	m := new(matrix)
 	for _, c := range all {
@@ -85,7 +84,7 @@ func check(promises []promise, all []contestant, interval time.Duration) (*matri
 // forever is longer than any other time.
 const forever = time.Duration(1<<63 - 1)
 
-// A recorder is a callback that remembers its runs.
+// A recorder records the runs of its callback.
 type recorder struct {
 	takes time.Duration
 
@@ -125,7 +124,8 @@ func (r *recorder) overlapped() bool {
 	return r.most > 1
 }
 
-// delay returns how long after t the first run started, forever if there was none.
+// delay returns the time from t to the start of the first run; forever if there was
+// none.
 func (r *recorder) delay(t time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -135,8 +135,8 @@ func (r *recorder) delay(t time.Time) time.Duration {
 	return r.starts[0].Sub(t)
 }
 
-// least returns the least time between the starts of two runs, forever if there were
-// no two.
+// least returns the least time between the starts of two runs; forever if there were
+// fewer than two.
 func (r *recorder) least() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -172,7 +172,7 @@ func neverOverlaps(c contestant, interval time.Duration) (bool, error) {
 		time.Sleep(2 * interval)
 	}
 	calls.Wait()
-	time.Sleep(8 * interval) // in which the last run ends
+	time.Sleep(8 * interval) // the last run ends
 	return !r.overlapped(), nil
 }
 
@@ -234,14 +234,14 @@ func ownsNoGoroutine(c contestant, interval time.Duration) (bool, error) {
 	for _, end := range stop {
 		end()
 	}
-	// What is left would be counted before the next contestant's are there.
+	// A goroutine still running would count for the next contestant.
 	for tries := 0; runtime.NumGoroutine() > before && tries < 100; tries++ {
 		time.Sleep(interval / 10)
 	}
 	return owned < instances/2, nil
 }
 
-// survivesPanic has another process try: a callback that panics may be its end.
+// survivesPanic tries in another process, which the panic may end.
 func survivesPanic(c contestant, _ time.Duration) (bool, error) {
 	program, err := os.Executable()
 	if err != nil {
@@ -250,13 +250,14 @@ func survivesPanic(c contestant, _ time.Duration) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	err = exec.CommandContext(ctx, program, "-"+survive, c.name).Run()
-	if _, ended := errors.AsType[*exec.ExitError](err); ended && ctx.Err() == nil {
+	var ended *exec.ExitError
+	if errors.As(err, &ended) && ctx.Err() == nil {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// survive is the flag with which survivesPanic calls this program.
+// survive is the flag with which survivesPanic starts this program.
 const survive = "survive"
 
 // errDidNotRun is what runAgain returns if the callback did not run again.
@@ -264,7 +265,7 @@ var errDidNotRun = errors.New("the callback did not run again")
 
 // surviveOne is the child process of survivesPanic, for the named contestant.
 func surviveOne(name string) error {
-	all := slices.Concat(contestants(), keyedContestants(), carryingContestants())
+	all := slices.Concat(contestants(), keyedContestants(), valueContestants())
 	i := slices.IndexFunc(all, func(c contestant) bool { return c.name == name })
 	if i < 0 {
 		return fmt.Errorf("unknown contestant %q", name)
@@ -272,8 +273,8 @@ func surviveOne(name string) error {
 	return runAgain(all[i], 50*time.Millisecond)
 }
 
-// runAgain has a callback panic, and then calls again, in later windows. If it
-// returns nil, the callback has run again.
+// runAgain makes a callback panic, calls again in later windows, and returns nil if the
+// callback ran again.
 func runAgain(c contestant, interval time.Duration) error {
 	var runs atomic.Int64
 	call, stop := c.wrap(interval, func() {
@@ -282,9 +283,9 @@ func runAgain(c contestant, interval time.Duration) error {
 		}
 	})
 	defer stop()
-	for range 3 { // of which a peer may lose one
+	for range 3 { // a peer may lose one of the calls
 		func() {
-			defer func() { _ = recover() }() // where the callback runs in its caller
+			defer func() { _ = recover() }() // some peers run the callback in the caller
 			call()
 		}()
 		time.Sleep(3 * interval)

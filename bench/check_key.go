@@ -9,8 +9,6 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file checks what is promised to calls for keys.
-
 func keyedPromises() subject {
 	return subject{
 		name:  "keyed",
@@ -27,17 +25,18 @@ func checkedOfKeys() []promise {
 	return append(checked(), promise{name: "own window", kept: givesOwnWindow})
 }
 
-// keyedContestants returns what runs a callback at most once per interval and key.
+// keyedContestants returns the contestants that run a callback at most once per
+// interval and key.
 func keyedContestants() []contestant {
 	locking := ofKeys(throttleByName, withThrottleBy)
 	locking.locks = true
 	return []contestant{ofKeys(groupName, withGroup), ofKeys(limiterMapName, withLimiters), locking}
 }
 
-// A keyWrap is as a contestant's wrap, for each of many keys.
+// A keyWrap is a contestant's wrap for many keys.
 type keyWrap func(interval time.Duration, callback func(key int)) (call func(key int), stop func())
 
-// ofKeys returns the contestant that in most checks is called for one key.
+// ofKeys returns a contestant that most checks call for a single key.
 func ofKeys(name string, wrap keyWrap) contestant {
 	return contestant{
 		name: name,
@@ -84,7 +83,7 @@ func givesOwnWindow(c contestant, interval time.Duration) (bool, error) {
 	time.Sleep(interval * 3 / 4)
 	asked := time.Now()
 	call(key)
-	time.Sleep(interval / 2) // after which the other's window is over
+	time.Sleep(interval / 2) // the other key's window ends
 	call(key)
 	time.Sleep(2 * interval)
 	return r.delay(asked) < interval/4 && r.least() >= interval*3/4, nil

@@ -10,13 +10,13 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// What is promised by whom. Every check finds one who keeps the promise and one
-// who does not: none of them always says the same.
+// Each check has a contestant that keeps the promise and one that does not, so no
+// check always gives the same verdict.
 //
-// Time is faked, so that the verdicts are exact, but for two kinds of check: those
-// that another process makes, and those in which a goroutine waits for a mutex
-// while the callback that holds it sleeps, as fake time does not pass then.
-func TestPromises(t *testing.T) {
+// Time is faked, which makes the verdicts exact, except in two kinds of check: those
+// that use another process, and those in which a goroutine waits for a mutex whose
+// holder sleeps in its callback, since fake time does not pass then.
+func TestCheck_Promises(t *testing.T) {
 	const y, n = true, false
 	want := map[string][]bool{
 		//             last call, no overlap, interval, at once, stop, panic, no goroutine
@@ -33,7 +33,7 @@ func TestPromises(t *testing.T) {
 	assertPromises(t, want, checked(), contestants())
 }
 
-func TestKeyedPromises(t *testing.T) {
+func TestCheck_KeyedPromises(t *testing.T) {
 	const y, n = true, false
 	assertPromises(t, map[string][]bool{
 		//              as above, own window
@@ -43,19 +43,19 @@ func TestKeyedPromises(t *testing.T) {
 	}, checkedOfKeys(), keyedContestants())
 }
 
-func TestValuePromises(t *testing.T) {
+func TestCheck_ValuePromises(t *testing.T) {
 	const y, n = true, false
 	assertPromises(t, map[string][]bool{
 		//             as above, no delay, failed run
 		coalescerName: {y, y, y, y, y, y, y, y, y},
 		binName:       {y, y, y, y, y, n, n, n, n},
-	}, checkedOfValues(), carryingContestants())
+	}, checkedOfValues(), valueContestants())
 }
 
 func assertPromises(t *testing.T, want map[string][]bool, promises []promise, all []contestant) {
 	t.Helper()
 	require.Len(t, all, len(want))
-	t.Setenv("GORACE", "atexit_sleep_ms=0") // or the processes would linger
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // end the child processes at once
 	for i, p := range promises {
 		for _, c := range all {
 			t.Run(p.name+"/"+c.name, func(t *testing.T) {
@@ -76,21 +76,20 @@ func assertKept(t *testing.T, want bool, p promise, c contestant, interval time.
 	assert.Equal(t, want, kept)
 }
 
-// A key has no window of its own either if another's keeps it from running, for a
-// while or for good.
-func TestOwnWindow(t *testing.T) {
+// A key has no window of its own if another key delays or prevents its run.
+func TestGivesOwnWindow(t *testing.T) {
 	for name, perInterval := range map[string]rate.Limit{"late": 1, "never": 0.1} {
 		synctest.Test(t, func(t *testing.T) {
-			deaf := ofKeys(name, func(interval time.Duration, callback func(int)) (call func(int), stop func()) {
+			shared := ofKeys(name, func(interval time.Duration, callback func(int)) (call func(int), stop func()) {
 				l := rate.NewLimiter(perInterval*rate.Every(interval), 1)
 				return func(key int) { ifAllowed(l.Allow, func() { callback(key) })() }, nothing
 			})
-			assertKept(t, false, promise{kept: givesOwnWindow}, deaf, time.Second)
+			assertKept(t, false, promise{kept: givesOwnWindow}, shared, time.Second)
 		})
 	}
 }
 
-// To be alive after a panic is not enough: the callback has to run again.
+// Surviving a panic is not enough: the callback must run again.
 func TestRunAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, want := range map[string]error{"again": nil, "never again": errDidNotRun} {
@@ -108,8 +107,8 @@ func TestRunAgain(t *testing.T) {
 	})
 }
 
-// The matrix holds the verdicts where the contestants and promises are.
-func TestMatrix(t *testing.T) {
+// The verdicts have the order of the contestants and promises.
+func TestCheck_Matrix(t *testing.T) {
 	own := promise{name: "own", kept: func(c contestant, _ time.Duration) (bool, error) { return c.name == ownName, nil }}
 	all := promise{name: "all", alone: true, kept: func(contestant, time.Duration) (bool, error) { return true, nil }}
 	m, err := check([]promise{own, all}, []contestant{{name: ownName}, {name: loName}}, time.Second)

@@ -10,8 +10,6 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file checks what is promised to calls that carry values.
-
 func valuePromises() subject {
 	return subject{
 		name:  "carried",
@@ -21,7 +19,7 @@ func valuePromises() subject {
 			"no delay: half an interval after the beginning, the first call's run starts within a quarter of it.",
 			"failed run: its value is in a later run, which succeeds. Ours is told to repeat what fails (Retry).",
 		},
-		check: func(e effort) (*matrix, error) { return check(checkedOfValues(), carryingContestants(), e.interval) },
+		check: func(e effort) (*matrix, error) { return check(checkedOfValues(), valueContestants(), e.interval) },
 	}
 }
 
@@ -31,16 +29,16 @@ func checkedOfValues() []promise {
 		promise{name: "failed run", kept: repeatsFailedRun})
 }
 
-// carryingContestants returns what runs a callback at most once per interval, with
-// the values of all calls that it covers.
-func carryingContestants() []contestant {
+// valueContestants returns the contestants that run a callback at most once per
+// interval, with the values of all calls that the run covers.
+func valueContestants() []contestant {
 	return []contestant{ofValues(coalescerName, withCoalescer), ofValues(binName, withBin)}
 }
 
-// A valueWrap is as a contestant's wrap, for calls that carry values.
+// A valueWrap is a contestant's wrap for calls that carry values.
 type valueWrap func(interval time.Duration, callback func(values []int) error) (call func(value int), stop func())
 
-// ofValues returns the contestant whose values most checks do not look at.
+// ofValues returns a contestant; most checks ignore its values.
 func ofValues(name string, wrap valueWrap) contestant {
 	return contestant{
 		name: name,
@@ -60,7 +58,7 @@ func withCoalescer(interval time.Duration, callback func(values []int) error) (c
 	p.Retry = throttle.Backoff{Initial: interval}
 	c := throttle.Must(throttle.NewCoalescer(p, throttle.Append,
 		func(_ context.Context, values []int) error { return callback(values) },
-		throttle.WithErrorHandler(func(error) {}))) // or what fails on purpose would be logged
+		throttle.WithErrorHandler(func(error) {}))) // do not log the failures made on purpose
 	return func(value int) { _ = c.Call([]int{value}) }, func() { _ = c.Close() }
 }
 
@@ -88,7 +86,7 @@ func runsWithoutDelay(c contestant, interval time.Duration) (bool, error) {
 	return r.delay(asked) < interval/4, nil
 }
 
-// errOnPurpose is of a run that is to fail.
+// errOnPurpose is the error of a run that the check makes fail.
 var errOnPurpose = errors.New("on purpose")
 
 func repeatsFailedRun(c contestant, interval time.Duration) (bool, error) {
@@ -107,7 +105,7 @@ func repeatsFailedRun(c contestant, interval time.Duration) (bool, error) {
 	defer stop()
 	call(value)
 	time.Sleep(2 * interval)
-	call(another) // so that there is a later run in any case
+	call(another) // there must be a later run
 	time.Sleep(3 * interval)
 	return delivered.Load(), nil
 }

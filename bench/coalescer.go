@@ -9,8 +9,6 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file measures calls that carry values.
-
 func carriedCalls() subject {
 	s := subject{
 		name:  "values",
@@ -42,9 +40,9 @@ func compareAppend(e effort, cores int) ([]result, error) {
 		func(all []int, v int) []int { return append(all, v) })
 }
 
-// compareCarried compares calls that hand over what wrap makes of a number, with
-// what add makes of a variable and that number. Both sides begin each turn with
-// nothing, or the one that appends would do it to ever longer slices.
+// compareCarried compares a Coalescer, called with the value that wrap makes of a
+// number, with a variable to which add adds that number. Both sides begin each turn
+// empty, or appending would build ever longer slices.
 func compareCarried[T any](
 	e effort, cores int, merge func(older, newer T) T, wrap func(int) T, add func(all T, v int) T,
 ) ([]result, error) {
@@ -54,7 +52,7 @@ func compareCarried[T any](
 		return nil, err
 	}
 	defer c.Close()
-	defer c.Cancel() // or what is pending would be reported as lost
+	defer c.Cancel() // or Close would report the pending value as lost
 	if err := c.Do(context.Background(), wrap(0)); err != nil {
 		return nil, err
 	}
@@ -80,8 +78,8 @@ func compareCarried[T any](
 	}.compare(e), nil
 }
 
-// A bin is what one would write by hand to collect values: something under a
-// mutex, which a goroutine takes at every tick until stop.
+// A bin collects values as handwritten code would: in a variable under a mutex,
+// which a goroutine takes at every tick until stop.
 type bin[T any] struct {
 	stopped chan struct{}
 

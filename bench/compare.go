@@ -8,13 +8,10 @@ import (
 	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
-// This file compares two ways to do the same on a noisy machine: in turns, in
-// one run.
-
 // A task does something n times, and returns how long that took.
 type task func(n int) time.Duration
 
-// timed makes a task of do, all of which counts.
+// timed returns a task that times all of do.
 func timed(do func(n int)) task {
 	return func(n int) time.Duration {
 		start := time.Now()
@@ -23,7 +20,7 @@ func timed(do func(n int)) task {
 	}
 }
 
-// after makes a task that does first, once and untimed, and then do.
+// after returns a task that calls first, untimed, and then do.
 func after(first func(), do task) task {
 	return func(n int) time.Duration {
 		first()
@@ -31,7 +28,7 @@ func after(first func(), do task) task {
 	}
 }
 
-// onCores returns what does it n times in each of several goroutines at once.
+// onCores returns a function that calls do in several goroutines at once.
 func onCores(cores int, do func(n int)) func(n int) {
 	if cores == 1 {
 		return do
@@ -48,11 +45,11 @@ func onCores(cores int, do func(n int)) func(n int) {
 // A pair is two tasks to compare.
 type pair struct {
 	ours, peer task
-	cores      int // in how many goroutines each of them does its n at once
+	cores      int // number of goroutines in which each of them does its n
 	batch      int // the n of both; 0: as many as fill a turn
 }
 
-// compare has ours and the peer do their work in turns.
+// compare runs ours and the peer in turns.
 func (p pair) compare(e effort) []result {
 	n, m := p.batch, p.batch
 	if p.batch == 0 {
@@ -71,8 +68,8 @@ func (p pair) compare(e effort) []result {
 // alternate calls ours and peer in turns, as often as e wants.
 func (e effort) alternate(ours, peer func()) { measure.Alternate(e.budget, e.turns, ours, peer) }
 
-// newResult returns the result of turns, of which both sides had as many. A peer's
-// figure that is not above noise is nothing to divide by.
+// newResult returns the result of the turns of both sides, equally many. It leaves
+// turns out of the ratio in which the peer's figure is not above noise.
 func newResult(metric string, u measure.Unit, noise float64, ours, theirs []float64) result {
 	return result{
 		Metric: metric,
@@ -84,12 +81,12 @@ func newResult(metric string, u measure.Unit, noise float64, ours, theirs []floa
 	}
 }
 
-// nanoseconds returns how long do takes for each of n times.
+// nanoseconds returns the time that do takes for one of n repetitions.
 func nanoseconds(do task, n int) float64 { return float64(do(n)) / float64(n) }
 
-// allocations returns how many there are in the whole process for each of the n
-// times that do does it, to a thousandth: what the runtime itself allocates now
-// and then does not show.
+// allocations returns the allocations of the whole process for one of n repetitions
+// of do, rounded to a thousandth, which hides what the runtime itself allocates now
+// and then.
 func (p pair) allocations(do task, n int) float64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

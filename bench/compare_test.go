@@ -11,12 +11,12 @@ import (
 	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
-// takes makes a task that claims to take d for each of n times.
+// takes returns a task that reports d for each of n repetitions.
 func takes(d time.Duration) task {
 	return func(n int) time.Duration { return time.Duration(n) * d }
 }
 
-func TestCompare(t *testing.T) {
+func TestPair_Compare(t *testing.T) {
 	results := pair{ours: takes(3), peer: takes(12), cores: 1}.compare(tiny())
 	require.Len(t, results, 1)
 	got := results[0]
@@ -24,8 +24,8 @@ func TestCompare(t *testing.T) {
 	assert.Equal(t, result{Unit: measure.Nanosecond, Ratio: &measure.Spread{P25: 0.25, P50: 0.25, P75: 0.25}, Ours: 3, Theirs: 12, Turns: 2}, got)
 }
 
-// A batch is what both sides do, with the first of after's not timed.
-func TestBatch(t *testing.T) {
+// Both sides do the same batch, after an untimed preparation.
+func TestPair_Batch(t *testing.T) {
 	var sizes []int
 	resets := 0
 	count := after(func() { resets++ }, func(n int) time.Duration {
@@ -37,7 +37,7 @@ func TestBatch(t *testing.T) {
 	assert.Equal(t, len(sizes), resets)
 }
 
-func TestAllocations(t *testing.T) {
+func TestPair_Allocations(t *testing.T) {
 	var sink atomic.Pointer[[8]int]
 	allocate := timed(func(n int) {
 		for range n {
@@ -58,8 +58,8 @@ func TestOnCores(t *testing.T) {
 	}
 }
 
-// A run that starts early is an error, however late the others are.
-func TestNoRunIsEarly(t *testing.T) {
+// An early run is an error, even if the others are late.
+func TestLatenesses(t *testing.T) {
 	turns := [][]float64{{3, 1}, {2, 4}}
 	results, err := latenesses(turns, [][]float64{{6, 2}, {4, 8}})
 	require.NoError(t, err)
@@ -74,7 +74,7 @@ func TestNoRunIsEarly(t *testing.T) {
 	assert.EqualError(t, err, "a run started 1ns early")
 }
 
-// What idle instances own is seen.
+// A footprint includes the memory and the goroutines of idle instances.
 func TestFootprint(t *testing.T) {
 	for _, x := range idleInstances().experiments {
 		e := tiny()

@@ -4,6 +4,6 @@ package main
 
 import "time"
 
-// cpuTime returns how long the process has used a processor, user and system
-// time together, and whether the system tells: not here.
+// cpuTime returns the CPU time of the process, user and system, and whether the system
+// reports it: not here.
 func cpuTime() (time.Duration, bool) { return 0, false }

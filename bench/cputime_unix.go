@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// cpuTime returns how long the process has used a processor, user and system
-// time together, and whether the system tells.
+// cpuTime returns the CPU time of the process, user and system, and whether the system
+// reports it.
 func cpuTime() (time.Duration, bool) {
 	var used syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {

@@ -9,9 +9,7 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file measures calls that put off a run.
-
-// debouncedCalls measures calls that postpone a quiet run.
+// debouncedCalls measures calls that postpone a debounced run.
 func debouncedCalls() subject {
 	s := subject{name: "debounce", title: "A call that postpones a debounced run"}
 	for _, peer := range []repeater{{"clock reading, store", storedTime}, {debounceName, restartedTimer}} {

@@ -12,10 +12,7 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file measures calls for keys that are held already.
-
-// held is how many keys there are: more than a small map takes, few enough for
-// the cache.
+// held is the number of keys: too many for a small map, few enough for the cache.
 const held = 1000
 
 func keyedCalls() subject {
@@ -46,7 +43,7 @@ func keyedCalls() subject {
 	return s
 }
 
-// A keyed makes n calls for each of called in turn, and holds all of keys.
+// A keyed prepares calls for each of called in turn, in a collection of all keys.
 type keyed[K comparable] struct {
 	name    string
 	prepare func(keys, called []K) (repeat func(n int), stop func(), err error)
@@ -72,9 +69,9 @@ func keysOf[K any](key func(int) K) []K {
 	return keys
 }
 
-// next returns the index after i of one of keys, in turn. Each side has a loop of its
-// own around its call: one loop for all would have to be given a closure, and calls
-// of ours would go through that, but not those of a peer that is a closure itself.
+// next returns the index that follows i in keys, round robin. Each side has its own
+// loop around its call. A shared loop would take a closure: our calls would pay for
+// it, and a peer that is a closure itself would not.
 func next[K any](i int, keys []K) int {
 	i++
 	if i == len(keys) {
@@ -83,8 +80,7 @@ func next[K any](i int, keys []K) int {
 	return i
 }
 
-// pendingGroup calls a Group for each of called; it has a run pending for each of
-// keys, due in an hour.
+// pendingGroup calls a Group that has a run pending for each key, due in an hour.
 func pendingGroup[K comparable](keys, called []K) (repeat func(n int), stop func(), err error) {
 	g, err := newGroup(keys)
 	if err != nil {
@@ -104,8 +100,7 @@ func pendingGroup[K comparable](keys, called []K) (repeat func(n int), stop func
 	}, func() { _ = g.Close() }, nil
 }
 
-// droppingGroup calls a Group for each of called, which drops the calls: it has
-// no trailing edge.
+// droppingGroup calls a Group that drops the calls: it has no trailing edge.
 func droppingGroup[K comparable](keys, called []K) (repeat func(n int), stop func(), err error) {
 	g, err := newGroup(keys)
 	if err != nil {
@@ -123,8 +118,8 @@ func droppingGroup[K comparable](keys, called []K) (repeat func(n int), stop fun
 	}, func() { _ = g.Close() }, nil
 }
 
-// newGroup returns a Group in which each of keys has had its run just now, the
-// next may come in an hour.
+// newGroup returns a Group in which each key has just run and may run again in an
+// hour.
 func newGroup[K comparable](keys []K) (*throttle.Group[K], error) {
 	g, err := throttle.NewGroup(throttle.Every(time.Hour), func(context.Context, K) error { return nil })
 	if err != nil {
@@ -138,8 +133,8 @@ func newGroup[K comparable](keys []K) (*throttle.Group[K], error) {
 	return g, nil
 }
 
-// throttlers returns a map in which each of keys has the same Throttler: only a
-// hot key's is called.
+// throttlers returns a map with the same Throttler for each key: the experiments
+// call only that of a hot key.
 func throttlers[K comparable](keys []K) (map[K]*throttle.Throttler, error) {
 	t, err := pending(throttle.Every(time.Hour))
 	if err != nil {
@@ -152,7 +147,7 @@ func throttlers[K comparable](keys []K) (map[K]*throttle.Throttler, error) {
 	return all, nil
 }
 
-// plainMap is the limit.
+// plainMap is the lower bound: a map without any lock.
 func plainMap[K comparable](keys, called []K) (repeat func(n int), stop func(), err error) {
 	all, err := throttlers(keys)
 	if err != nil {
@@ -167,7 +162,7 @@ func plainMap[K comparable](keys, called []K) (repeat func(n int), stop func(), 
 	}, nothing, nil
 }
 
-// lockedMap is what one would write by hand, but for forgetting.
+// lockedMap is the handwritten solution, except that it never forgets a key.
 func lockedMap[K comparable](keys, called []K) (repeat func(n int), stop func(), err error) {
 	all, err := throttlers(keys)
 	if err != nil {
@@ -186,7 +181,7 @@ func lockedMap[K comparable](keys, called []K) (repeat func(n int), stop func(),
 	}, nothing, nil
 }
 
-// A limiters is the usual way to limit what happens per key.
+// A limiters is the usual way to limit work per key.
 type limiters[K comparable] struct {
 	every time.Duration
 

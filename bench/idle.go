@@ -9,8 +9,6 @@ import (
 	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
-// This file measures what an instance costs that has nothing to do.
-
 func idleInstances() subject {
 	own := func(callback func()) instance {
 		return ownInstance{throttle.Must(throttle.New(throttle.Every(time.Nanosecond), callback))}
@@ -34,23 +32,22 @@ func idleInstances() subject {
 	}
 }
 
-// cpuNoise is what the process itself uses of a second, in nanoseconds.
+// cpuNoise is the CPU time per second that the process itself uses, in nanoseconds.
 const cpuNoise = 1e6
 
-// An instance is a throttler of one's own or a peer's.
+// An instance is ours or a peer's.
 type instance interface {
 	call()
 	stop()
 }
 
-// An ownInstance is an instance that, in an interface, weighs nothing but its
-// Throttler.
+// An ownInstance is an instance that takes no memory besides its Throttler.
 type ownInstance struct{ *throttle.Throttler }
 
 func (o ownInstance) call() { o.Call() }
 func (o ownInstance) stop() { _ = o.Close() }
 
-// A footprint is what idle instances cost.
+// A footprint is the cost of idle instances.
 type footprint struct {
 	memory     float64 // bytes of each
 	goroutines float64 // of each
@@ -77,7 +74,7 @@ func compareIdle(e effort, own, peer func(callback func()) instance) []result {
 	return results
 }
 
-// each returns what value says of each of all.
+// each returns the value of each of all.
 func each[T any](all []T, value func(T) float64) []float64 {
 	values := make([]float64, len(all))
 	for i, one := range all {
@@ -86,10 +83,9 @@ func each[T any](all []T, value func(T) float64) []float64 {
 	return values
 }
 
-// footprint makes instances, has each of them run once, and looks at them when
-// nothing happens any more.
+// footprint starts instances, lets each run once, and measures them at rest.
 func (e effort) footprint(start func(callback func()) instance) footprint {
-	const pause = 10 * time.Millisecond // in which the last goroutines end that do
+	const pause = 10 * time.Millisecond // for goroutines that are about to end
 	makeDescriptors(e.instances)
 	ran := make(chan struct{})
 	callback := func() { ran <- struct{}{} }
@@ -116,7 +112,7 @@ func (e effort) footprint(start func(callback func()) instance) footprint {
 	return f
 }
 
-// memory returns how many bytes are in use after a collection, stacks included.
+// memory returns the bytes in use after a collection, including stacks.
 func memory() float64 {
 	runtime.GC()
 	runtime.GC() // the first may have begun before the garbage was
@@ -125,13 +121,12 @@ func memory() float64 {
 	return float64(stats.HeapAlloc + stats.StackInuse)
 }
 
-// makeDescriptors has n goroutines at the same time, and returns when all have
+// makeDescriptors runs n goroutines at the same time and returns when all have
 // ended.
 //
-// The runtime keeps the descriptor of a goroutine that has ended, for the next
-// one: memory that belongs to nobody, and is in proportion to how many goroutines
-// there were at a time. With as many made before anything is measured, it is not
-// taken for a leak of what is.
+// The runtime keeps the descriptor of an ended goroutine for the next one. This
+// memory grows with the largest number of goroutines at a time. Making the
+// descriptors beforehand keeps them out of the measurement.
 func makeDescriptors(n int) {
 	var all sync.WaitGroup
 	end := make(chan struct{})

@@ -1,7 +1,7 @@
-// Command bench compares package throttle with what one would use instead: other
+// Command bench compares package throttle with its alternatives: other
 // libraries, two techniques of large systems, and the bare operations that set
-// the limit. It is a module of its own, so that the peers are no requirement of
-// the library.
+// the limit. It is a module of its own, so that the library does not require the
+// peers.
 //
 //	go run .                                  # prints the table: about five minutes
 //	go run . -run '^call/one core/'           # a part of it
@@ -10,35 +10,34 @@
 //
 // -json and -plot need the whole table, so they refuse -run.
 //
-// # How a figure comes about
+// # How it measures
 //
-// A ratio is ours divided by the peer's: below 1, ours takes less. Both sides do
-// their work in turns, in one process, and change places every time, so that
-// what slows the machine down for longer than a turn slows down both. Each pair
-// of turns gives a ratio; what is told is the median of these ratios, with their
-// quartiles, and beside it the median of each side's absolute figures. The ratio
-// of the medians is another number, and may differ a little. A turn does its work
-// as often as fills some milliseconds, found out beforehand for each side, unless
-// what one call costs depends on how many there were.
+// A ratio is ours divided by the peer's: below 1, ours takes less. Both sides work
+// in turns, in one process, and swap their order every time, so that a disturbance
+// that lasts longer than a turn slows down both. Each pair of turns gives a ratio.
+// The table shows the median and the quartiles of these ratios, and the median of
+// each side's absolute figures. The ratio of those medians is another number and
+// may differ a little. A turn repeats its work until it fills a few milliseconds;
+// how often that is, the program finds out for each side beforehand. Where the cost
+// of a call depends on the number of calls, both sides make equally many.
 //
-// Both sides are a loop around the call, entered once through a function value:
-// what the compiler inlines in a user's program, it inlines here, while a peer that
-// is itself a function value is called through it here, too. Callbacks, and what
-// merges values, are function values on both sides. The loop is part of both
-// figures: where a side takes less than some nanoseconds, the true ratio lies further
-// from 1 than the one told.
+// Both sides are a loop around the call, entered once through a function value.
+// What the compiler inlines in your program, it inlines here too; a peer that is
+// itself a function value is called through it. Callbacks and merge functions are
+// function values on both sides. Both figures include the loop: where a side takes
+// only a few nanoseconds, the true ratio is further from 1 than the printed one.
 //
 // "All cores" is one such loop per core at the same time, all on one instance;
 // the time is that of one call in its loop.
 //
-// Allocations are those of the whole process during one more turn. Lateness is
-// taken from the instant before the call to the first line of the callback.
+// Allocations are counted over the whole process, during one more turn. Lateness
+// is the time from just before the call to the first line of the callback.
 //
-// # What is not measured
+// # What it does not measure
 //
-// Callbacks do nothing. The peers' other features, and other settings of theirs,
-// are not looked at. Nothing here says how any of it behaves with cold caches,
-// or beside a garbage collector that is busy with a large heap.
+// Callbacks do nothing. The peers' other features and settings play no part.
+// Nothing here shows how any of them behaves with cold caches, or beside a garbage
+// collector that is busy with a large heap.
 //
 // The LessExecutor of go-zero is left out. Its package core/executors needs nine
 // further modules and 32 packages outside the standard library, OpenTelemetry
@@ -63,9 +62,9 @@ func main() {
 	flags.Exit("bench", run(os.Args[1:], os.Stdout))
 }
 
-// A config is what the flags say.
+// A config holds the flags.
 type config struct {
-	only    *regexp.Regexp // of the experiments' names
+	only    *regexp.Regexp // selects experiments by name
 	budget  time.Duration
 	plot    string
 	save    string
@@ -113,7 +112,7 @@ func run(args []string, stdout io.Writer) error {
 	return c.keep(r)
 }
 
-// figures prints a report, a subject at a time, and returns it.
+// figures measures or loads a report, prints it, and returns it.
 func (c config) figures(args []string, stdout io.Writer) (report, error) {
 	if c.from != "" {
 		r, err := load(c.from)
@@ -142,7 +141,7 @@ func (c config) keep(r report) error {
 	return os.WriteFile(c.plot, []byte(drawing), 0o644)
 }
 
-// command returns the command line that has args.
+// command returns the command line with args.
 func command(args []string) string {
 	words := []string{"go run ."}
 	for _, arg := range args {

@@ -17,8 +17,7 @@ import (
 	"github.com/throttle-go/throttle/internal/testkit/flagstest"
 )
 
-// TestMain is the program's main where a check calls it again as a process of its
-// own.
+// TestMain is the main of the child process that a check starts.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "-"+survive {
 		if run(os.Args[1:], io.Discard) != nil {
@@ -29,7 +28,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// tiny is enough effort to see that everything works, and too little for figures.
+// tiny is enough effort to test that everything works, too little for real figures.
 func tiny() effort {
 	return effort{
 		turn:      100 * time.Microsecond,
@@ -41,7 +40,7 @@ func tiny() effort {
 	}
 }
 
-// Every experiment works, and gives figures.
+// Every experiment works and gives figures.
 func TestEffort_Measure(t *testing.T) {
 	var out bytes.Buffer
 	all := subjects()
@@ -55,7 +54,7 @@ func TestEffort_Measure(t *testing.T) {
 		assert.GreaterOrEqual(t, len(s.Results), len(all[i].experiments))
 		for _, got := range s.Results {
 			name := fmt.Sprintf("%s/%s/%s", s.Name, got.what(), got.Peer)
-			assert.False(t, seen[name], "%s stands in the table twice", name)
+			assert.False(t, seen[name], "%s is in the table twice", name)
 			seen[name] = true
 			assert.GreaterOrEqual(t, got.Turns, 2, name)
 			for _, value := range []float64{got.Ours, got.Theirs} {

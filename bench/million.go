@@ -12,8 +12,6 @@ import (
 	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
-// This file measures what it costs to hold very many keys for a while.
-
 func manyKeys() subject {
 	return subject{
 		name:  "million",
@@ -29,7 +27,7 @@ func manyKeys() subject {
 	}
 }
 
-// A keyCost is what it costs to hold keys.
+// A keyCost is the cost of holding keys.
 type keyCost struct {
 	took       float64 // nanoseconds of a call
 	inside     float64 // bytes per key in its window
@@ -93,9 +91,9 @@ func holdThrottleBy(keys int) keyCost {
 	return c
 }
 
-// callEach calls for each of so many keys, and waits until no goroutine is left of
-// that, but no longer than a minute; running is how many were left. Then it has
-// endWindows see to it that all windows are over.
+// callEach makes a call for each key and waits up to a minute until the goroutines
+// that this started have ended; running is the number that have not. Then it calls
+// endWindows to end all windows.
 func callEach(keys int, call func(key int), endWindows func()) (c keyCost, running int) {
 	const ahead = 1 << 12
 	makeDescriptors(2 * ahead)

@@ -2,16 +2,14 @@ package main
 
 import "time"
 
-// This file holds the technique of kube-proxy's bounded frequency runner: a
-// goroutine for each instance, woken through a channel with room for one.
-
-// A loop runs a callback in a goroutine of its own, at most once per interval
-// from the end of a run, and once an hour in any case. That goroutine lives until
-// stop.
+// A loop is the technique of kube-proxy's bounded frequency runner: a goroutine per
+// instance, woken through a channel with room for one. It runs a callback at most
+// once per interval, counted from the end of a run, and at least once an hour. The
+// goroutine lives until stop.
 type loop struct {
 	interval time.Duration
 	callback func()
-	wake     chan struct{} // holds a token if a call has come that the goroutine knows nothing of
+	wake     chan struct{} // holds a token while the goroutine has not seen the last call
 	stopped  chan struct{}
 }
 

@@ -5,25 +5,24 @@ import (
 	"time"
 )
 
-// This file holds the technique of Cilium's trigger: a flag under a mutex, and for
-// each instance a goroutine with a ticker that looks at it.
-
-// A trigger runs a callback in a goroutine of its own, at most once per interval.
-// That goroutine lives until stop; if it waits for a run then, that run is made.
+// A trigger is the technique of Cilium's trigger: a flag under a mutex, and a goroutine
+// per instance with a ticker that looks at it. It runs a callback at most once per
+// interval. The goroutine lives until stop; a run that it is waiting for then still
+// happens.
 type trigger struct {
 	interval time.Duration
 	callback func()
-	wake     chan struct{} // holds a token if the goroutine is to look
+	wake     chan struct{} // holds a token while the goroutine should look
 	stopped  chan struct{}
 
 	mu sync.Mutex // guards the fields below
 
 	// +checklocks:mu
-	asked bool // for a run
+	asked bool // whether a run is asked for
 	// +checklocks:mu
-	calls int // that the next run covers
+	calls int // calls that the next run covers
 	// +checklocks:mu
-	since time.Time // the first of them
+	since time.Time // when the first of them came
 }
 
 func newTrigger(interval time.Duration, callback func()) *trigger {
@@ -74,7 +73,7 @@ func (t *trigger) run() {
 	}
 }
 
-// take reports whether a run is asked for, and from then on none is.
+// take reports whether a run is asked for, and clears the flag.
 func (t *trigger) take() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -83,7 +82,7 @@ func (t *trigger) take() bool {
 	return asked
 }
 
-// begin forgets the calls that the run which starts now covers.
+// begin clears the calls that the run about to start covers.
 func (t *trigger) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -12,9 +12,6 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file wraps a callback with each contestant, as one would who wants it to
-// run at most once per interval.
-
 // The names of the peers, as the table has them.
 const (
 	ownName       = "throttle"
@@ -42,18 +39,18 @@ const (
 type contestant struct {
 	name string
 
-	// wrap returns what asks for a run of callback, and what ends the use of it,
-	// which does nothing where there is no such notion.
+	// wrap returns a function that asks for a run of callback, at most once per
+	// interval, and one that stops it, if the contestant can be stopped.
 	wrap func(interval time.Duration, callback func()) (call, stop func())
 
 	wrapKeys   keyWrap   // nil if it has no keys
-	wrapValues valueWrap // nil if it carries no values
+	wrapValues valueWrap // nil if its calls carry no values
 
-	// locks says that a mutex is held while the callback runs.
+	// locks says that the contestant holds a mutex while the callback runs.
 	locks bool
 }
 
-// contestants returns ours and its peers that know neither keys nor values.
+// contestants returns ours and the peers that have neither keys nor values.
 func contestants() []contestant {
 	return []contestant{
 		{name: ownName, wrap: func(interval time.Duration, callback func()) (call, stop func()) {
@@ -99,7 +96,7 @@ func contestants() []contestant {
 
 func nothing() {}
 
-// ifAllowed returns what runs callback if allow says that it may.
+// ifAllowed returns a function that runs callback if allow permits it.
 func ifAllowed(allow func() bool, callback func()) func() {
 	return func() {
 		if allow() {

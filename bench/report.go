@@ -7,16 +7,14 @@ import (
 	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
-// This file holds what a run of the program leaves behind, and how it is saved.
-
-// A report is all figures of a run.
+// A report holds all figures of a run.
 type report struct {
 	Machine  measure.Machine
 	Command  string
 	Sections []section
 }
 
-// A section is the figures of a subject.
+// A section holds the figures of a subject.
 type section struct {
 	Name    string
 	Title   string
@@ -30,7 +28,7 @@ func (s section) empty() bool { return len(s.Results) == 0 && s.Matrix == nil }
 // A result is one line of the table.
 type result struct {
 	Setting string
-	Metric  string `json:",omitempty"` // what of it; empty for the time that a call takes
+	Metric  string `json:",omitempty"` // what was measured; empty for the time of a call
 	Peer    string
 	Unit    measure.Unit
 	Ratio   *measure.Spread `json:",omitempty"` // ours/peer; nil if the peer has nothing to divide by
@@ -48,13 +46,13 @@ func (r result) what() string {
 	return r.Setting + ", " + r.Metric
 }
 
-// A matrix is what the peers promise, as found by checks.
+// A matrix says which promises ours and the peers keep, as checks found.
 type matrix struct {
 	Promises []string
 	Peers    []verdicts
 }
 
-// The verdicts on a peer say for each promise whether it is kept.
+// The verdicts on a peer say for each promise whether the peer keeps it.
 type verdicts struct {
 	Peer string
 	Kept []bool
@@ -68,7 +66,7 @@ func (r report) save(file string) error {
 	return os.WriteFile(file, append(text, '\n'), 0o644)
 }
 
-// load returns the report that was saved in file.
+// load returns the report saved in file.
 func load(file string) (report, error) {
 	var r report
 	text, err := os.ReadFile(file)

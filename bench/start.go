@@ -9,8 +9,6 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file measures calls that start a run at once, and those that wait for one.
-
 func startedRuns() subject {
 	const goStatement = "go statement"
 	return subject{
@@ -30,9 +28,9 @@ func startedRuns() subject {
 	}
 }
 
-// compareReturn compares how long it takes to get a run started, not to make it.
+// compareReturn compares the time to start a run, without the run itself.
 func compareReturn(e effort) ([]result, error) {
-	const batch = 64 // as many goroutines as one core starts and keeps for itself
+	const batch = 64 // a core starts this many goroutines and keeps them to itself
 	var running atomic.Int64
 	callback := func() { running.Add(-1) }
 	throttlers := make([]*throttle.Throttler, batch)
@@ -61,8 +59,8 @@ func compareReturn(e effort) ([]result, error) {
 	return pair{ours: ours, peer: peer, cores: 1}.compare(e), nil
 }
 
-// inBatches makes a task of start, which does something so many times; finish,
-// which is not timed, waits for what a batch has started.
+// inBatches returns a task that times start, batch by batch. After each batch it calls
+// finish, untimed, which waits for what the batch has started.
 func inBatches(batch int, start func(n int), finish func()) task {
 	return func(n int) (took time.Duration) {
 		for ; n > 0; n -= batch {
@@ -75,9 +73,9 @@ func inBatches(batch int, start func(n int), finish func()) task {
 	}
 }
 
-// yieldWhile lets other goroutines run until busy no longer says that one is. To
-// wait in Flush or at a WaitGroup would cost allocations, which are counted even
-// where time is not, and park this goroutine: of one side, or not of both alike.
+// yieldWhile lets other goroutines run while busy returns true. Waiting in Flush or
+// at a WaitGroup would allocate, which is counted even where time is not, and would
+// park this goroutine, on the two sides differently.
 func yieldWhile(busy func() bool) {
 	for busy() {
 		runtime.Gosched()
@@ -88,8 +86,8 @@ func isRunning(t *throttle.Throttler) func() bool {
 	return func() bool { return t.Stats().Running }
 }
 
-// compareEntry compares how long it takes until the callback is entered. No call
-// is made before the run of the one before is over.
+// compareEntry compares the time until the callback is entered. Each call comes after
+// the run of the previous one has ended.
 func compareEntry(e effort) ([]result, error) {
 	entered := make(chan time.Time, 1)
 	callback := func() { entered <- time.Now() }
@@ -99,7 +97,7 @@ func compareEntry(e effort) ([]result, error) {
 	}
 	defer t.Close()
 	var running atomic.Bool
-	whole := func() { // what the peer's goroutine does
+	whole := func() { // the work of the peer's goroutine
 		callback()
 		running.Store(false)
 	}
@@ -111,8 +109,8 @@ func compareEntry(e effort) ([]result, error) {
 	return pair{ours: ours, peer: peer, cores: 1}.compare(e), nil
 }
 
-// untilEntered makes a task of start, which has the time sent to entered, and then
-// is busy for a moment that does not count.
+// untilEntered returns a task that times start until a callback sends the time to
+// entered. It then waits, untimed, while busy returns true.
 func untilEntered(entered <-chan time.Time, start func(), busy func() bool) task {
 	return func(n int) (took time.Duration) {
 		for range n {
@@ -125,8 +123,8 @@ func untilEntered(entered <-chan time.Time, start func(), busy func() bool) task
 	}
 }
 
-// compareRoundTrip compares a Do with the hand-over of a request to a goroutine,
-// which lives until the comparison is over.
+// compareRoundTrip compares Do with a request to a goroutine, which lives until the
+// comparison ends.
 func compareRoundTrip(e effort) ([]result, error) {
 	ctx := context.Background()
 	callback := func() error { return nil }

@@ -9,9 +9,7 @@ import (
 	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
-// This file says what is measured, in which order, and with how much effort.
-
-// A subject is a section of the table: one thing to do, in several settings,
+// A subject is a section of the table: one kind of work, in several settings,
 // beside several peers.
 type subject struct {
 	name        string // the first part of its experiments' names
@@ -28,7 +26,7 @@ type experiment struct {
 	measure func(effort) ([]result, error)
 }
 
-// subjects returns all that is measured.
+// subjects returns everything to measure, in the order of the table.
 func subjects() []subject {
 	return []subject{
 		coalescedCalls(),
@@ -46,15 +44,15 @@ func subjects() []subject {
 	}
 }
 
-// An effort is how thoroughly to measure.
+// An effort says how thoroughly to measure.
 type effort struct {
-	budget    time.Duration // how long to compare two sides, about
-	turn      time.Duration // how long a side's turn takes at least
-	turns     int           // how many turns each side has at least
-	instances int           // that are idle
-	idle      time.Duration // for which their CPU time is taken
-	keys      int           // each of which is called once
-	interval  time.Duration // of the throttlers that are checked
+	budget    time.Duration // approximate time to compare two sides
+	turn      time.Duration // least time of a side's turn
+	turns     int           // least number of turns of each side
+	instances int           // number of idle instances
+	idle      time.Duration // over which to take their CPU time
+	keys      int           // number of keys to call once
+	interval  time.Duration // of the contestants in the checks
 }
 
 func fullEffort(budget time.Duration) effort {
@@ -63,14 +61,14 @@ func fullEffort(budget time.Duration) effort {
 		turn:      5 * time.Millisecond,
 		turns:     3,
 		instances: 10_000,
-		idle:      time.Second, // in which one technique's ticker ticks once
+		idle:      time.Second, // a trigger's ticker ticks once in it
 		keys:      1_000_000,
 		interval:  200 * time.Millisecond,
 	}
 }
 
-// measure measures what only matches, and prints every section once it is
-// complete.
+// measure measures the experiments that match only, and prints every section as soon
+// as it is complete.
 func (e effort) measure(all []subject, only *regexp.Regexp, command string, stdout io.Writer) (report, error) {
 	r := report{Machine: measure.DescribeMachine(time.Now()), Command: command}
 	if err := printHeader(stdout, r); err != nil {
@@ -92,7 +90,7 @@ func (e effort) measure(all []subject, only *regexp.Regexp, command string, stdo
 	return r, nil
 }
 
-// section measures what only matches of s.
+// section measures the experiments of s that match only.
 func (e effort) section(s subject, only *regexp.Regexp) (section, error) {
 	made := section{Name: s.name, Title: s.title, Notes: s.notes}
 	for _, x := range s.experiments {

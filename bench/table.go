@@ -10,11 +10,10 @@ import (
 	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
-// This file prints a report: text that is also Markdown, at most some 120 columns
-// wide. docs/EVIDENCE.md takes the sections as they are, below a heading of its
-// own.
+// The printed text is also Markdown, about 120 columns wide at most: docs/EVIDENCE.md
+// takes the sections unchanged, below its own heading.
 
-// printHeader says where the figures are from.
+// printHeader prints the origin of the figures and explains the columns.
 func printHeader(w io.Writer, r report) error {
 	_, err := fmt.Fprintf(w, `# throttle beside its peers
 
@@ -55,7 +54,7 @@ func printSections(w io.Writer, all []section) error {
 	return nil
 }
 
-// resultRows returns the cells of a table, its head first.
+// resultRows returns the cells of a table, the head first.
 func resultRows(results []result) [][]string {
 	rows := [][]string{{"setting", "peer", "ratio", "p25–p75", "ours", "peer's", "allocs", "turns"}}
 	for _, r := range results {
@@ -87,8 +86,8 @@ func matrixRows(m *matrix) [][]string {
 	return rows
 }
 
-// align makes a Markdown table of rows whose columns are aligned in plain text
-// too: the first two to the left, the others to the right.
+// align returns rows as a Markdown table. Its columns line up in plain text too: the
+// first two to the left, the others to the right.
 func align(rows [][]string) string {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {

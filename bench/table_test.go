@@ -10,7 +10,7 @@ import (
 	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
-// sample has one line of each kind.
+// sample returns a report with one line of each kind.
 func sample() report {
 	return report{
 		Machine: measure.Machine{CPU: "CPU", Cores: 4, Procs: 2, Platform: "linux/amd64", Go: "go1.26.8", Date: "2026-11-24"},

@@ -12,8 +12,6 @@ import (
 	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
-// This file measures how late deferred runs start.
-
 func deferredRuns() subject {
 	const peer = "time.AfterFunc"
 	return subject{
@@ -33,14 +31,13 @@ func deferredRuns() subject {
 	}
 }
 
-// keepBusy has so many goroutines compute until stop is called, which waits for
-// their end.
+// keepBusy starts goroutines that compute until stop, which waits for their end.
 func keepBusy(goroutines int) (stop func()) {
 	var all sync.WaitGroup
 	var over atomic.Bool
 	for range goroutines {
 		all.Go(func() {
-			for !over.Load() { //nolint:revive // to be busy is the purpose
+			for !over.Load() { //nolint:revive // it keeps a core busy
 			}
 		})
 	}
@@ -71,7 +68,7 @@ func compareLateness(e effort, waits int) ([]result, error) {
 		}
 		return turn
 	}
-	e.budget *= 5 // most of which is waited
+	e.budget *= 5 // most of it is waiting
 	e.alternate(
 		func() { ours = append(ours, late(t.Call)) },
 		func() { theirs = append(theirs, late(func() { time.AfterFunc(wait, callback) })) },
@@ -79,7 +76,8 @@ func compareLateness(e effort, waits int) ([]result, error) {
 	return latenesses(ours, theirs)
 }
 
-// latenesses tells the quantiles of lateness, of which ours may not be negative.
+// latenesses returns quantiles of the lateness. It is an error if one of ours is
+// negative.
 func latenesses(ours, theirs [][]float64) ([]result, error) {
 	if earliest := measure.Quantile(slices.Concat(ours...), 0); earliest < 0 {
 		return nil, fmt.Errorf("a run started %v early", time.Duration(-earliest))

@@ -16,9 +16,7 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file compares a claim with a bare operation.
-
-// What claims say, as throttlers with an interval of a minute do.
+// The content of claims, as throttlers with an interval of a minute make them.
 const (
 	interval = time.Minute
 	guard    = time.Second
@@ -27,7 +25,7 @@ const (
 	policy   = "interval 1m0s, guard 1s, lease 10s"
 )
 
-// newClaim returns a claim for a new call, which is granted if that is possible.
+// newClaim returns a claim for a new call, to be granted if possible.
 func newClaim(spacing time.Duration) machine.Claim {
 	return machine.Claim{
 		ID:      strconv.FormatUint(rand.Uint64()|1<<63, 36) + "-a1", // as long as a throttler's
@@ -40,7 +38,7 @@ func newClaim(spacing time.Duration) machine.Claim {
 	}
 }
 
-// claim makes a claim of key, and returns an error if it is not answered by verdict.
+// claim makes a claim of key. It is an error if the answer is not verdict.
 func claim(ctx context.Context, engine fleet.Engine, key string, spacing time.Duration, verdict machine.Verdict) (machine.Reply, error) {
 	reply, err := engine.Claim(ctx, key, newClaim(spacing))
 	if err == nil && reply.Verdict != verdict {
@@ -49,13 +47,13 @@ func claim(ctx context.Context, engine fleet.Engine, key string, spacing time.Du
 	return reply, err
 }
 
-// deferred makes a claim of key that is deferred, after a grant with the spacing.
+// deferred makes a claim of key that comes too early after a grant, and is deferred.
 func deferred(ctx context.Context, engine fleet.Engine, key string) error {
 	_, err := claim(ctx, engine, key, spacing, machine.Deferred)
 	return err
 }
 
-// served makes a claim of key that is granted, and its finish.
+// served makes a claim of key that is granted, and finishes the run.
 func served(ctx context.Context, engine fleet.Engine, key string, spacing time.Duration) error {
 	reply, err := claim(ctx, engine, key, spacing, machine.Granted)
 	if err != nil {
@@ -65,7 +63,7 @@ func served(ctx context.Context, engine fleet.Engine, key string, spacing time.D
 	return err
 }
 
-// An operation is what is compared with so many bare ones.
+// An operation is compared with a number of bare ones.
 type operation struct {
 	name    string
 	spacing time.Duration // of the first claim of a key, which is granted
@@ -82,7 +80,7 @@ func operations() []operation {
 	}
 }
 
-// A comparison is one of claims with bare operations.
+// A comparison compares claims with bare operations.
 type comparison struct {
 	operation string
 	parallel  int // goroutines
@@ -112,7 +110,7 @@ func compareClaims(ctx context.Context, s *store, e effort) ([]comparison, error
 	return all, nil
 }
 
-// compare has so many goroutines operate on a key of their own each, in turns with bare
+// compare runs o in parallel goroutines, each with its own key, in turns with bare
 // operations.
 func compare(ctx context.Context, c client, e effort, parallel int, o operation) (comparison, error) {
 	keys := make([]string, parallel)
@@ -120,7 +118,7 @@ func compare(ctx context.Context, c client, e effort, parallel int, o operation)
 		keys[i] = fmt.Sprintf("tenant-%x", rand.Uint32()|1<<31)
 	}
 	var failed failure
-	onKeys(keys, func(key string) { failed.note(crowd(ctx, c, key, o)) })(1)
+	onKeys(keys, func(key string) { failed.note(fillRecent(ctx, c, key, o)) })(1)
 	if err := failed.error(); err != nil {
 		return comparison{}, err
 	}
@@ -147,8 +145,8 @@ func compare(ctx context.Context, c client, e effort, parallel int, o operation)
 	}, failed.error()
 }
 
-// crowd gives key, which is new, as many recent claims as the store keeps.
-func crowd(ctx context.Context, c client, key string, o operation) error {
+// fillRecent gives key, which is new, as many recent claims as the store keeps.
+func fillRecent(ctx context.Context, c client, key string, o operation) error {
 	if err := served(ctx, c.engine(), key, o.spacing); err != nil {
 		return err
 	}
@@ -160,8 +158,8 @@ func crowd(ctx context.Context, c client, key string, o operation) error {
 	return c.prepare(ctx, key)
 }
 
-// onKeys makes what does it n times on each of keys, in a goroutine each, and returns how
-// long that took.
+// onKeys returns a function that does something n times for each key, in a goroutine each,
+// and returns the time that took.
 func onKeys(keys []string, do func(key string)) func(n int) time.Duration {
 	return func(n int) time.Duration {
 		start := time.Now()

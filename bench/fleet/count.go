@@ -10,15 +10,13 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file counts the messages of throttlers.
-
-// A counter is an engine that counts what is asked of it.
+// A counter is an engine that counts its messages.
 type counter struct {
 	fleet.Engine
 
 	claims, finishes, renewals, looks atomic.Int64
 
-	calls, runs, errors atomic.Int64 // as those who call and run say
+	calls, runs, errors atomic.Int64 // as callers and callbacks report
 }
 
 // note is an error handler.
@@ -48,15 +46,15 @@ func (c *counter) Due(ctx context.Context, skip int) (machine.Due, error) {
 	return c.Engine.Due(ctx, skip)
 }
 
-// A tally is what was counted, in one process or in several.
-type tally struct {
+// totals are counts of one process or the sum of several.
+type totals struct {
 	Claims, Finishes, Renewals, Looks int64
 	Calls, Runs, Errors               int64
 }
 
-// tally returns what c has counted so far.
-func (c *counter) tally() tally {
-	return tally{
+// totals returns the counts so far.
+func (c *counter) totals() totals {
+	return totals{
 		Claims:   c.claims.Load(),
 		Finishes: c.finishes.Load(),
 		Renewals: c.renewals.Load(),
@@ -68,8 +66,8 @@ func (c *counter) tally() tally {
 }
 
 // plus returns t and n times other.
-func (t tally) plus(n int64, other tally) tally {
-	return tally{
+func (t totals) plus(n int64, other totals) totals {
+	return totals{
 		Claims:   t.Claims + n*other.Claims,
 		Finishes: t.Finishes + n*other.Finishes,
 		Renewals: t.Renewals + n*other.Renewals,

@@ -11,22 +11,20 @@ import (
 	"time"
 )
 
-// This file takes the CPU time of a server.
-
-// tick is what the kernel counts CPU time in where it tells of it, on every platform.
+// tick is the unit of CPU times in /proc, the same on every platform.
 const tick = time.Second / 100
 
-// cpuTime returns how long all processes of the server have used a processor, user and
-// system time together, those included that have ended.
+// cpuTime returns the CPU time of all processes of the server, user and system, including
+// those that have ended.
 func (s *store) cpuTime() (time.Duration, error) {
 	var ticks int64
 	for i, pid := range s.server.Processes() {
 		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil && i == 0 {
-			return 0, err // of others, the first one has the time by now
+			return 0, err // another process has ended: the first one has its time by now
 		}
-		// What stands before the last parenthesis may contain spaces. Of its own and of those
-		// that have ended, user and system time.
+		// The name, up to the last parenthesis, may contain spaces. The four fields are the
+		// user and system time of the process, and of its children that have ended.
 		fields := bytes.Fields(line[bytes.LastIndexByte(line, ')')+1:])
 		for _, field := range fields[min(11, len(fields)):min(15, len(fields))] {
 			n, err := strconv.ParseInt(string(field), 10, 64)
@@ -39,8 +37,8 @@ func (s *store) cpuTime() (time.Duration, error) {
 	return time.Duration(ticks) * tick, nil
 }
 
-// loadAverage returns how many processes wanted to run in the last minute, as the system
-// tells.
+// loadAverage returns the average number of processes that wanted to run in the last
+// minute.
 func loadAverage() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {

@@ -12,23 +12,22 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file measures a store under as many claims as several processes can make.
-
 // keyName returns the name of key i.
 func keyName(i int) string { return fmt.Sprintf("tenant-%d", i) }
 
-// fewKeys returns how many of so many keys are claimed so often that the store remembers as
-// many claims of each as it ever does.
+// fewKeys returns the number of keys to claim so often that the store remembers as many
+// claims of each as it ever does.
 func fewKeys(keys int) int { return max(1, keys/200) }
 
-// claimerSteps are those of a process that claims keys round robin: it connects, makes the
-// first claim of its share of the keys, claims them all as fast as it can, and then a few.
+// claimerSteps are the steps of a process that claims keys round robin: it connects, makes
+// the first claim of its share of the keys, claims all keys as fast as it can, and then
+// only a few keys.
 func (j job) claimerSteps(c client) []step {
-	connect := func(ctx context.Context) (tally, error) {
+	connect := func(ctx context.Context) (totals, error) {
 		_, err := c.engine().Due(ctx, 0)
-		return tally{}, err
+		return totals{}, err
 	}
-	first := func(ctx context.Context) (tally, error) {
+	first := func(ctx context.Context) (totals, error) {
 		share := (j.Keys - j.Number + j.Processes - 1) / j.Processes
 		return j.claimers(ctx, func(ctx context.Context, i int) (more bool, err error) {
 			if i >= share {
@@ -39,7 +38,7 @@ func (j job) claimerSteps(c client) []step {
 		})
 	}
 	round := func(keys int) step {
-		return func(ctx context.Context) (tally, error) {
+		return func(ctx context.Context) (totals, error) {
 			end := time.Now().Add(j.Duration)
 			offset := keys * j.Number / j.Processes
 			return j.claimers(ctx, func(ctx context.Context, i int) (more bool, err error) {
@@ -53,9 +52,9 @@ func (j job) claimerSteps(c client) []step {
 	return []step{connect, first, round(j.Keys), round(fewKeys(j.Keys))}
 }
 
-// claimers has several goroutines make claims, numbered from 0, until there are no more or
-// one fails.
-func (j job) claimers(ctx context.Context, claim func(ctx context.Context, i int) (more bool, err error)) (tally, error) {
+// claimers makes claims in several goroutines, numbered from 0, until none is left or one
+// fails.
+func (j job) claimers(ctx context.Context, claim func(ctx context.Context, i int) (more bool, err error)) (totals, error) {
 	var made atomic.Int64
 	var next atomic.Int64
 	var failed failure
@@ -73,23 +72,23 @@ func (j job) claimers(ctx context.Context, claim func(ctx context.Context, i int
 		})
 	}
 	all.Wait()
-	return tally{Claims: made.Load()}, failed.error()
+	return totals{Claims: made.Load()}, failed.error()
 }
 
-// A load is what a store does under load, and what its keys take there.
+// A load is the work of a store under load, and the size of its keys.
 type load struct {
-	all, few work // of all keys, of which few claims are remembered, and of a few keys
+	all, few work // on all keys, with few remembered claims each, and on a few keys
 
-	state, key       float64 // bytes of a state, and of all that a key takes, after its first claim
-	hotState, hotKey float64 // and after those that were made as fast as possible
-	most             float64 // bytes of a state with as many recent claims as are remembered
+	state, key       float64 // bytes of a state, and of a whole key, after its first claim
+	hotState, hotKey float64 // the same after the load
+	most             float64 // bytes of a state with as many recent claims as the store remembers
 }
 
-// work is what a store does.
+// work is the throughput of a store and its cost.
 type work struct {
 	claims float64 // per second
-	cpu    float64 // nanoseconds of the store's for a claim
-	script float64 // of these within the script, 0 if not known
+	cpu    float64 // nanoseconds of the store's CPU time per claim
+	script float64 // those within the script; 0 if unknown
 }
 
 // measureLoad measures s under load.
@@ -99,21 +98,21 @@ func measureLoad(ctx context.Context, s *store, e effort) (load, error) {
 		return load{}, err
 	}
 	defer c.close()
-	crew, err := s.crew(ctx, job{
+	all, err := s.startWorkers(ctx, job{
 		Kind: claimer, Processes: e.processes, Goroutines: e.goroutines, Keys: e.keys, Duration: e.duration,
 	})
 	if err != nil {
 		return load{}, err
 	}
-	l, err := crew.load(ctx, s, c, e)
-	if ended := crew.end(); err == nil {
+	l, err := all.load(ctx, s, c, e)
+	if ended := all.end(); err == nil {
 		err = ended
 	}
 	return l, err
 }
 
-// load has the crew do its job.
-func (w *crew) load(ctx context.Context, s *store, c client, e effort) (l load, err error) {
+// load lets the workers do their job.
+func (w *workers) load(ctx context.Context, s *store, c client, e effort) (l load, err error) {
 	var empty int64
 	for _, part := range []func() error{
 		func() (err error) { _, err = w.step(); return err },
@@ -123,7 +122,7 @@ func (w *crew) load(ctx context.Context, s *store, c client, e effort) (l load, 
 		func() (err error) { l.all, err = w.claims(ctx, s, c, e); return err },
 		func() (err error) { l.hotState, l.hotKey, err = keySizes(ctx, c, e, empty); return err },
 		func() (err error) { l.few, err = w.claims(ctx, s, c, e); return err },
-		func() error { return crowd(ctx, c, "crowded", operations()[0]) },
+		func() error { return fillRecent(ctx, c, "crowded", operations()[0]) },
 	} {
 		if err := part(); err != nil {
 			return l, err
@@ -134,13 +133,13 @@ func (w *crew) load(ctx context.Context, s *store, c client, e effort) (l load, 
 	return l, err
 }
 
-// claims has the crew make claims in its next step, and returns what the store does.
-func (w *crew) claims(ctx context.Context, s *store, c client, e effort) (found work, err error) {
+// claims lets the workers make claims in their next step, and measures the store.
+func (w *workers) claims(ctx context.Context, s *store, c client, e effort) (found work, err error) {
 	calls, took, err := c.commands(ctx)
 	if err != nil {
 		return found, err
 	}
-	var made tally
+	var made totals
 	cpu, err := s.used(func() (err error) {
 		made, err = w.step()
 		return err
@@ -157,7 +156,7 @@ func (w *crew) claims(ctx context.Context, s *store, c client, e effort) (found 
 	return found, err
 }
 
-// used returns how much CPU time the store uses while do is at work.
+// used returns the CPU time that the store uses during do.
 func (s *store) used(do func() error) (time.Duration, error) {
 	before, err := s.cpuTime()
 	if err != nil {
@@ -170,8 +169,8 @@ func (s *store) used(do func() error) (time.Duration, error) {
 	return after - before, err
 }
 
-// keySizes returns how many bytes the state of a key takes, on average of a few, and what a
-// key takes of all that the store has used since empty.
+// keySizes returns the bytes of a key's state, the average of a few keys, and the bytes of a
+// whole key, out of everything that the store has used since empty.
 func keySizes(ctx context.Context, c client, e effort, empty int64) (state, key float64, err error) {
 	total, err := c.total(ctx)
 	if err != nil {

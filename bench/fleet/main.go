@@ -1,25 +1,23 @@
 //go:build linux
 
-// Command fleet measures what a throttle takes that a fleet shares, on servers of Redis and
-// PostgreSQL that it starts itself, in about a minute and a half:
+// Command fleet measures the cost of a throttle that a fleet shares, on Redis and PostgreSQL
+// servers that it starts itself, in about a minute and a half:
 //
 //	cd bench && go run ./fleet
 //	go run ./fleet -store redis -duration 5s
 //
 // It prints, for each store:
 //
-//   - a claim beside a bare operation that reads and writes as much, in turns that change
-//     places: what the throttle takes beyond its share of the store's round trip and
-//     its disk,
-//   - the messages that throttlers send, counted,
-//   - how many claims a second the store answers to several processes, what it takes of a
-//     processor for one, and how large its keys are,
-//   - what a fleet of processes sends whose keys are called all the time,
-//   - and, computed from these, what a larger fleet would ask of the store.
+//   - a claim beside a bare operation that reads and writes as much, in turns: the cost of
+//     the throttle beyond the store's round trip and disk,
+//   - the number of messages that throttlers send,
+//   - the claims per second that the store answers to several processes, the CPU time of
+//     one, and the size of a key,
+//   - the messages of a fleet of processes whose keys are called all the time,
+//   - and, computed from these, the demand of a larger fleet on the store.
 //
-// All of it shares one machine: the processes of the fleet take from the server what they
-// need themselves. So the claims a second are those of this arrangement, while the store's
-// own CPU time of a claim is what to plan with.
+// The fleet and the server share one machine. The claims per second hold for this
+// arrangement only; plan with the store's CPU time per claim.
 package main
 
 import (
@@ -49,16 +47,16 @@ func main() {
 	flags.Exit("fleet", err)
 }
 
-// An effort is how thoroughly to measure.
+// An effort says how thoroughly to measure.
 type effort struct {
-	duration   time.Duration // of a measurement, about
+	duration   time.Duration // approximate time of a measurement
 	processes  int
-	goroutines int           // of each that claims as fast as it can
-	keys       int           // that they claim
-	calls      int           // that coalesce
-	listeners  int           // to runs
+	goroutines int           // of each process that claims as fast as it can
+	keys       int           // to claim
+	calls      int           // to coalesce
+	listeners  int           // to the ends of runs
 	interval   time.Duration // of throttlers
-	hot        int           // percent of the keys that a fleet's throttlers have
+	hot        int           // percentage of a store's hot keys to use
 }
 
 func fullEffort(duration time.Duration) effort {
@@ -77,7 +75,7 @@ func fullEffort(duration time.Duration) effort {
 // run is the whole program.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	set := flag.NewFlagSet("fleet", flag.ContinueOnError)
-	duration := set.Duration("duration", 2*time.Second, "how `long` a measurement takes, about: up to 20s")
+	duration := set.Duration("duration", 2*time.Second, "approximate `time` of a measurement, at most 20s")
 	only := set.String("store", "both", "redis, postgres, or `both`")
 	var chosen []kind
 	err := flags.Parse(set, args, stdout, func() error {
@@ -100,7 +98,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	return fullEffort(*duration).measure(ctx, chosen, strings.Join(append([]string{"go run ./fleet"}, args...), " "), stdout)
 }
 
-// A finding is what was measured on one store.
+// A finding holds the figures of one store.
 type finding struct {
 	store   string
 	claims  []comparison
@@ -110,7 +108,7 @@ type finding struct {
 	fleet   hotFleet
 }
 
-// measure measures all kinds that are installed, and prints what it has found.
+// measure measures all kinds that are installed, and prints the findings.
 func (e effort) measure(ctx context.Context, kinds []kind, command string, stdout io.Writer) error {
 	printHeader(stdout, command)
 	var found []finding
@@ -132,7 +130,7 @@ func (e effort) measure(ctx context.Context, kinds []kind, command string, stdou
 	return nil
 }
 
-// measureKind measures one, on a server of its own.
+// measureKind measures one kind, on a server of its own.
 func (e effort) measureKind(ctx context.Context, k kind, stdout io.Writer) (f finding, err error) {
 	s, err := k.start(ctx)
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 
-// The processes that it starts are this test's program.
+// The worker processes are this test binary.
 func TestMain(m *testing.M) {
 	if os.Getenv(asWorker) != "" {
 		main()
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// tiny is enough effort to see that everything works, and too little for figures.
+// tiny is enough effort to test that everything works, too little for real figures.
 func tiny() effort {
 	return effort{
 		duration:   100 * time.Millisecond,
@@ -45,7 +45,7 @@ func tiny() effort {
 	}
 }
 
-func TestEverythingIsMeasured(t *testing.T) {
+func TestEffort_MeasureKind(t *testing.T) {
 	t.Parallel()
 	e := tiny()
 	var out strings.Builder
@@ -94,8 +94,8 @@ func TestEverythingIsMeasured(t *testing.T) {
 	assert.Equal(t, 4+3+1+1+2, strings.Count(out.String(), "\nredis, fsync always  "))
 }
 
-// A claim that is answered in another way than it should would be another figure.
-func TestClaimsAreWhatTheyAreTakenFor(t *testing.T) {
+// An unexpected verdict is an error, since it would give a figure of something else.
+func TestClaim(t *testing.T) {
 	t.Parallel()
 	for _, i := range []int{0, 2} {
 		k := kinds()[i]
@@ -127,8 +127,8 @@ func TestClaimsAreWhatTheyAreTakenFor(t *testing.T) {
 	}
 }
 
-// A turn in which an operation failed is no figure.
-func TestAComparisonThatFailsIsTold(t *testing.T) {
+// A comparison with a failed operation is an error.
+func TestCompare_Failure(t *testing.T) {
 	t.Parallel()
 	s := startStore(t, kinds()[0])
 	c, err := s.client(t.Context(), 2)
@@ -148,8 +148,8 @@ func TestAComparisonThatFailsIsTold(t *testing.T) {
 	require.EqualError(t, err, "broken")
 }
 
-// What the store uses is its own, not what this process does.
-func TestTheServersTimeIsTaken(t *testing.T) {
+// The CPU time used is the server's, without this process.
+func TestStore_Used(t *testing.T) {
 	t.Parallel()
 	s := startStore(t, kinds()[0])
 	c, err := s.client(t.Context(), 1)
@@ -201,25 +201,25 @@ func TestDemand(t *testing.T) {
 	}, p.demand(2, 3, l, runCost{grant: 3e6, wake: 1e5}))
 }
 
-// TestClaimsPerReplica: a hundred claims of 10 keys by 5 replicas in the time of two
+// A hundred claims of 10 keys by 5 replicas in the time of two
 // spacings are one each.
-func TestClaimsPerReplica(t *testing.T) {
-	f := hotFleet{replicas: 5, keys: 10, spacing: time.Second, took: 2 * time.Second, tally: tally{Looks: 40}}
+func TestHotFleet(t *testing.T) {
+	f := hotFleet{replicas: 5, keys: 10, spacing: time.Second, took: 2 * time.Second, totals: totals{Looks: 40}}
 	assert.InDelta(t, 1, f.each(100), 1e-9)
 	assert.InDelta(t, 4, f.looks(), 1e-9)
 }
 
-// A process that fails ends the measurement, and leaves none behind.
-func TestAProcessThatFailsIsTold(t *testing.T) {
+// A failed process ends the measurement, and no process is left.
+func TestWorkers_Failure(t *testing.T) {
 	t.Parallel()
 	s := startStore(t, kinds()[0])
-	c, err := s.crew(t.Context(), job{Kind: claimer, Processes: 2, Goroutines: 1, Keys: 10, Duration: time.Millisecond})
+	c, err := s.startWorkers(t.Context(), job{Kind: claimer, Processes: 2, Goroutines: 1, Keys: 10, Duration: time.Millisecond})
 	require.NoError(t, err)
 	_, err = c.step()
 	require.NoError(t, err)
 	made, err := c.step()
 	require.NoError(t, err)
-	require.Equal(t, tally{Claims: 10}, made, "the first claim of each key, of both processes")
+	require.Equal(t, totals{Claims: 10}, made, "the first claim of each key, of both processes")
 	s.server.Kill()
 	_, err = c.step()
 	require.ErrorContains(t, err, "a process has failed")
@@ -229,7 +229,7 @@ func TestAProcessThatFailsIsTold(t *testing.T) {
 	}
 }
 
-func TestAStoreThatIsNotInstalledIsLeftOut(t *testing.T) {
+func TestRun_NotInstalled(t *testing.T) {
 	t.Setenv("PATH", "")
 	var out strings.Builder
 	require.ErrorIs(t, run(t.Context(), []string{"-store", "redis"}, &out), servers.ErrNotInstalled)

@@ -14,19 +14,17 @@ import (
 	"github.com/throttle-go/throttle/fleet"
 )
 
-// This file counts the messages that throttlers send.
-
-// messages is how many of them there were.
+// messages is the number of messages that throttlers sent.
 type messages struct {
-	runs      int64 // of each kind
-	atOnce    tally // for the runs of idle keys
-	waited    tally // for runs that had to wait for the interval
+	runs      int64  // of idle keys, and again as many that waited
+	atOnce    totals // for the runs of idle keys
+	waited    totals // for runs that had to wait for the interval
 	calls     int64
-	coalesced tally   // for calls in the interval
-	call      float64 // nanoseconds that one of them took, the median of batches
+	coalesced totals  // for calls in the interval
+	call      float64 // nanoseconds of such a call, the median of batches
 }
 
-// countMessages counts them on s.
+// countMessages counts the messages of throttlers on s.
 func countMessages(ctx context.Context, s *store, e effort) (messages, error) {
 	c, err := s.client(ctx, 16)
 	if err != nil {
@@ -35,8 +33,8 @@ func countMessages(ctx context.Context, s *store, e effort) (messages, error) {
 	defer c.close()
 	counted := &counter{Engine: c.engine()}
 
-	// The throttlers of a process share what they know of the store's time. Until it is
-	// known, no claim is granted.
+	// The throttlers of a process share an estimate of the store's clock. Before there is
+	// one, no claim is granted.
 	known, err := newThrottler(counted, "known", time.Minute)
 	if err != nil {
 		return messages{}, err
@@ -54,7 +52,7 @@ func newThrottler(c *counter, key string, interval time.Duration) (*fleet.Thrott
 	return fleet.New(c, key, throttle.Every(interval), nothing, fleet.WithErrorHandler(c.note))
 }
 
-// countRuns counts what it takes to run keys at once, and again after the interval.
+// countRuns counts the messages that run keys at once, and again after the interval.
 func (m *messages) countRuns(ctx context.Context, c *counter, e effort) error {
 	all := make([]*fleet.Throttler, m.runs)
 	for i := range all {
@@ -65,8 +63,8 @@ func (m *messages) countRuns(ctx context.Context, c *counter, e effort) error {
 		defer t.Close()
 		all[i] = t
 	}
-	before := c.tally()
-	for _, t := range all { // one after the other: these are not to wait for each other
+	before := c.totals()
+	for _, t := range all { // one after the other, so that none waits for another
 		if err := t.Do(ctx); err != nil {
 			return err
 		}
@@ -74,9 +72,9 @@ func (m *messages) countRuns(ctx context.Context, c *counter, e effort) error {
 	if err := finished(ctx, c, before, m.runs); err != nil {
 		return err
 	}
-	m.atOnce = c.tally().plus(-1, before)
+	m.atOnce = c.totals().plus(-1, before)
 
-	before = c.tally()
+	before = c.totals()
 	var failed failure
 	var done sync.WaitGroup
 	for _, t := range all {
@@ -86,32 +84,32 @@ func (m *messages) countRuns(ctx context.Context, c *counter, e effort) error {
 	if err := errors.Join(failed.error(), finished(ctx, c, before, m.runs)); err != nil {
 		return err
 	}
-	m.waited = c.tally().plus(-1, before)
+	m.waited = c.totals().plus(-1, before)
 	return nil
 }
 
-// finished waits until so many finishes were sent since before.
-func finished(ctx context.Context, c *counter, before tally, n int64) error {
-	return until(ctx, func() bool { return c.tally().Finishes >= before.Finishes+n })
+// finished waits until n finishes were sent since before.
+func finished(ctx context.Context, c *counter, before totals, n int64) error {
+	return until(ctx, func() bool { return c.totals().Finishes >= before.Finishes+n })
 }
 
-// countCalls counts what calls take that join one which the store knows of.
+// countCalls counts the messages of calls that join one that the store knows.
 func (m *messages) countCalls(ctx context.Context, c *counter) error {
 	t, err := newThrottler(c, "calls", time.Minute)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
-	before := c.tally()
+	before := c.totals()
 	if err := errors.Join(t.Do(ctx), finished(ctx, c, before, 1)); err != nil {
 		return err
 	}
 	t.Call()
-	// When it will ask for the run is known once the store has answered.
+	// Once the store has answered, the throttler knows when to ask for the run.
 	if err := until(ctx, func() bool { return time.Until(t.Stats().Next) > time.Minute/2 }); err != nil {
 		return err
 	}
-	before = c.tally()
+	before = c.totals()
 	took := make([]float64, 100)
 	batch := m.calls / int64(len(took))
 	for i := range took {
@@ -122,17 +120,17 @@ func (m *messages) countCalls(ctx context.Context, c *counter) error {
 		took[i] = float64(time.Since(start)) / float64(batch)
 	}
 	m.call = measure.Median(took)
-	m.coalesced = c.tally().plus(-1, before)
+	m.coalesced = c.totals().plus(-1, before)
 	return nil
 }
 
-// until returns when done does, or with an error when that takes too long.
+// until waits until done returns true; it is an error if that takes too long.
 func until(ctx context.Context, done func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for !done() {
 		if ctx.Err() != nil {
-			return fmt.Errorf("a throttler does not come to rest: %w", ctx.Err())
+			return fmt.Errorf("a throttler is still busy: %w", ctx.Err())
 		}
 		time.Sleep(100 * time.Microsecond)
 	}

@@ -11,8 +11,6 @@ import (
 	"github.com/throttle-go/throttle/fleet"
 )
 
-// This file holds the client of PostgreSQL.
-
 type postgresClient struct {
 	pool      *pgxpool.Pool
 	throttles *fleetpg.Engine
@@ -44,7 +42,7 @@ func (c *postgresClient) close() { c.pool.Close() }
 func (c *postgresClient) engine() fleet.Engine { return c.throttles }
 
 func (c *postgresClient) prepare(ctx context.Context, key string) error {
-	// Without the column that is computed, which would be work to do.
+	// Without the generated column, which would cost time to compute.
 	_, err := c.pool.Exec(ctx, `CREATE TABLE IF NOT EXISTS bare
 		(LIKE throttle.state INCLUDING ALL EXCLUDING GENERATED) WITH (fillfactor = 70)`)
 	if err != nil {

@@ -14,22 +14,20 @@ import (
 	"time"
 )
 
-// This file has several processes of this program do the same at the same time.
-
 // asWorker names the environment variable that holds a process's job.
 const asWorker = "FLEET_BENCH_JOB"
 
-// A job is what a process does, in steps.
+// A job is the work of a process, in steps.
 type job struct {
 	Kind       jobKind
 	URL        string        // of the store
 	Number     int           // of the process, from 0
-	Processes  int           // how many there are
-	Goroutines int           // of each
+	Processes  int           // number of processes
+	Goroutines int           // of each process
 	Keys       int           // in all
 	Duration   time.Duration // of the last step
 	Interval   time.Duration // of throttlers
-	Busy       time.Duration // what a run of theirs takes
+	Busy       time.Duration // of a run
 }
 
 type jobKind string
@@ -40,11 +38,11 @@ const (
 	throttler jobKind = "throttler" // see throttlerSteps
 )
 
-// A step is a part of a job. Each begins when all processes have ended the one before.
-type step func(ctx context.Context) (tally, error)
+// A step is a part of a job. It begins when all processes have ended the previous one.
+type step func(ctx context.Context) (totals, error)
 
-// perform does a job, a step for each line of commands, with a line of answers each. It ends
-// with commands.
+// perform does a job: one step for each line of commands, answered by a line each. It
+// returns at the end of commands.
 func perform(ctx context.Context, text string, commands io.Reader, answers io.Writer) error {
 	var j job
 	if err := json.Unmarshal([]byte(text), &j); err != nil {
@@ -75,12 +73,12 @@ func perform(ctx context.Context, text string, commands io.Reader, answers io.Wr
 			return err
 		}
 	}
-	lines.Scan() // what this process has open is looked at
+	lines.Scan() // keep the connections open until the end: the parent measures them
 	return lines.Err()
 }
 
-// A crew is processes that do the same job.
-type crew struct {
+// workers are processes that do the same job.
+type workers struct {
 	processes []*process
 }
 
@@ -90,10 +88,10 @@ type process struct {
 	answers  *json.Decoder
 }
 
-// crew starts processes that do j on s, for end to be called on.
-func (s *store) crew(ctx context.Context, j job) (*crew, error) {
+// startWorkers starts processes that do j on s. The caller must call end.
+func (s *store) startWorkers(ctx context.Context, j job) (*workers, error) {
 	j.URL = s.address()
-	c := &crew{}
+	c := &workers{}
 	for j.Number = range j.Processes {
 		p, err := startProcess(ctx, j)
 		if err != nil {
@@ -127,15 +125,15 @@ func startProcess(ctx context.Context, j job) (*process, error) {
 	return p, p.command.Start()
 }
 
-// step has all processes do their next step, and returns what they have counted in it.
-func (c *crew) step() (sum tally, err error) {
+// step lets all processes do their next step, and returns the sum of their counts.
+func (c *workers) step() (sum totals, err error) {
 	for _, p := range c.processes {
 		if _, err := fmt.Fprintln(p.commands); err != nil {
 			return sum, err
 		}
 	}
 	for _, p := range c.processes {
-		var t tally
+		var t totals
 		if err := p.answers.Decode(&t); err != nil {
 			return sum, fmt.Errorf("a process has failed: %w", err)
 		}
@@ -145,7 +143,7 @@ func (c *crew) step() (sum tally, err error) {
 }
 
 // end ends the processes.
-func (c *crew) end() error {
+func (c *workers) end() error {
 	var errs []error
 	for _, p := range c.processes {
 		errs = append(errs, p.commands.Close())

@@ -14,15 +14,13 @@ import (
 	"github.com/throttle-go/throttle/fleet"
 )
 
-// This file holds the client of Redis.
-
 type redisClient struct {
 	client    *redis.Client
 	throttles *fleetredis.Engine
-	script    *redis.Script // bare's
+	script    *redis.Script // for bare
 }
 
-// The keys of bare's states are as long as the engine's.
+// The keys of bare states are as long as the engine's.
 const (
 	redisState = "throttle:{default:0}:key:"
 	redisBare  = "throttle:{default:0}:raw:"
@@ -98,7 +96,7 @@ func (c *redisClient) commands(ctx context.Context) (calls, took float64, err er
 	return calls, took, nil
 }
 
-// info returns what pattern finds in a section of what the server says of itself.
+// info returns the first group of pattern in a section of the server's INFO.
 func (c *redisClient) info(ctx context.Context, section, pattern string) (string, error) {
 	text, err := c.client.Info(ctx, section).Result()
 	if err != nil {
@@ -106,7 +104,7 @@ func (c *redisClient) info(ctx context.Context, section, pattern string) (string
 	}
 	found := regexp.MustCompile(pattern).FindStringSubmatch(text)
 	if found == nil {
-		return "", fmt.Errorf("INFO %s does not tell %s", section, pattern)
+		return "", fmt.Errorf("INFO %s has no match of %s", section, pattern)
 	}
 	return found[1], nil
 }

@@ -11,16 +11,14 @@ import (
 	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 
-// This file holds the stores, and what a client of one does.
-
-// A kind is a store that is measured.
+// A kind is a kind of store to measure.
 type kind struct {
 	name  string
-	flag  string // that of the command line
+	flag  string // its name on the command line
 	build func() (*servers.Server, error)
 	more  []string // arguments of the server
 	url   func(addr string) string
-	hot   int // how many keys a fleet's throttlers have, of as many as the store can do
+	hot   int // number of keys that a fleet calls all the time, within the store's capacity
 }
 
 func kinds() []kind {
@@ -50,7 +48,7 @@ type store struct {
 	server *servers.Server
 }
 
-// start starts the server of a kind, for remove to be called on.
+// start starts the server of a kind. The caller must call remove.
 func (k kind) start(ctx context.Context) (*store, error) {
 	server, err := k.build()
 	if err != nil {
@@ -64,16 +62,16 @@ func (k kind) start(ctx context.Context) (*store, error) {
 
 func (s *store) remove() { _ = s.server.Remove() }
 
-// address returns what open is given.
+// address returns the URL for open.
 func (s *store) address() string { return s.url(s.server.Addr()) }
 
 // A client is the connections of a process to a store. Its methods may be called
 // concurrently.
 type client interface {
-	// engine returns the one on these connections.
+	// engine returns the engine on these connections.
 	engine() fleet.Engine
 
-	// prepare gives bare a state of key to read and write: a copy of the engine's.
+	// prepare makes a state of key for bare to read and write: a copy of the engine's.
 	prepare(ctx context.Context, key string) error
 
 	// bare makes one operation that reads and writes as much as a claim of key does, and
@@ -87,17 +85,18 @@ type client interface {
 	// without any.
 	total(ctx context.Context) (int64, error)
 
-	// size returns how many bytes the state of key takes.
+	// size returns the bytes of the state of key.
 	size(ctx context.Context, key string) (int64, error)
 
-	// commands returns how many claims and the like the store has counted, and how many
-	// microseconds they took of its time: 0 if it does not tell.
+	// commands returns the store's count of claims and the like, and the microseconds
+	// that it spent on them; 0 if the store does not count them.
 	commands(ctx context.Context) (calls, took float64, err error)
 
 	close()
 }
 
-// open opens at most so many connections, beside those that listen, to the store at url.
+// open connects to the store at url, with at most the given number of connections besides
+// those that listen.
 func open(ctx context.Context, url string, connections int) (client, error) {
 	if strings.HasPrefix(url, "redis") {
 		return openRedis(url, connections)

@@ -13,8 +13,6 @@ import (
 	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
-// This file prints what was found.
-
 func printHeader(w io.Writer, command string) {
 	fmt.Fprintf(w, "a throttle that a fleet shares\n\n%v\n%s\nload average before: %s\n",
 		measure.DescribeMachine(time.Now()), command, loadAverage())
@@ -30,9 +28,10 @@ func printFindings(w io.Writer, found []finding, e effort) {
 
 func printClaims(w io.Writer, found []finding) {
 	section(w, "A claim beside a bare operation that reads and writes as much",
-		"ratio: claim/bare, the median of turns, with its quartiles; behind it the medians of both, in one of so many goroutines.",
-		"Each has a key of its own, of which the store remembers as many claims as it ever does. Redis: EVALSHA of one GET and SET.",
-		"PostgreSQL: UPDATE of a number of a row RETURNING it, by primary key. A granted claim and its finish stand beside two.")
+		"ratio: claim/bare, the median of turns, with its quartiles; then the medians of both, in one of the goroutines.",
+		"Each goroutine has its own key, and the store remembers as many claims of it as it ever does. Redis: EVALSHA of one GET",
+		"and SET. PostgreSQL: UPDATE of a number of a row RETURNING it, by primary key. A granted claim with its finish is compared",
+		"with two bare operations.")
 	rows := [][]string{{"store", "operation", "goroutines", "ratio", "p25-p75", "claim µs", "bare µs", "turns"}}
 	for _, f := range found {
 		for _, c := range f.claims {
@@ -48,14 +47,14 @@ func printClaims(w io.Writer, found []finding) {
 
 func printMessages(w io.Writer, found []finding) {
 	section(w, "Messages of one process's throttlers, counted",
-		"On average of so many. A run that waited did so for the interval, and was asked for by one call; a call that coalesced joined",
-		"another in the interval. errors: told to error handlers, as of grants that came later than the guard allows.")
+		"Averages; \"of\" is the number of runs or calls. A run that waited did so for the interval, after one call; a call that",
+		"coalesced joined another one in the interval. errors: reported to error handlers, such as late grants.")
 	rows := [][]string{{"store", "for", "claims", "finishes", "errors", "of", "a call takes"}}
 	for _, f := range found {
 		m := f.counted
 		for _, of := range []struct {
 			what  string
-			count tally
+			count totals
 			n     int64
 			call  string
 		}{
@@ -75,11 +74,11 @@ func printMessages(w io.Writer, found []finding) {
 
 func printLoad(w io.Writer, found []finding, e effort) {
 	section(w, fmt.Sprintf("%d keys claimed by %d processes of %d goroutines, as fast as they can", e.keys, e.processes, e.goroutines),
-		"CPU: what all processes of the store take of a processor. Of a claim, and in it within the script alone: of keys of which",
-		fmt.Sprintf("few claims are remembered / of %d keys, of which as many are as ever. Of a run: a claim that is granted and its finish,",
+		"CPU: CPU time of all processes of the store. Per claim, and in the script alone: for keys with few remembered claims /",
+		fmt.Sprintf("for %d keys with as many as the store remembers. Per run: a granted claim and its finish, one after the other.",
 			fewKeys(e.keys)),
-		fmt.Sprintf("one after the other. Of a wake: to tell one of %d who listen of that.", e.listeners),
-		"B: bytes of a state, and of the store for each key: after the first claim / after this load / at most.")
+		fmt.Sprintf("Per wake: the notification of one of %d listeners.", e.listeners),
+		"B: bytes of a state, and of the store per key: after the first claim / after this load / at most.")
 	rows := [][]string{{"store", "claims/s", "CPU µs/claim", "in script", "CPU µs/run", "CPU µs/wake", "B/state", "B/key"}}
 	for _, f := range found {
 		l := f.load
@@ -99,8 +98,8 @@ func printFleets(w io.Writer, found []finding, e effort) {
 	h := found[0].fleet
 	section(w, fmt.Sprintf("%d processes, each of which calls every key every %v; interval %v, guard %v, a run takes %v",
 		h.replicas, pace, e.interval, h.spacing-e.interval, h.busy),
-		"runs: of a key in a second, and what interval and guard allow. claims: of a replica, for a key, from a grant to the next",
-		"that is allowed. messages: claims, finishes and renewals. looks: for keys that are due, of a process. cores: of the store.",
+		"runs: per key and second, and the most that interval and guard allow. claims: per replica and key, from one grant to the",
+		"next possible one. messages: claims, finishes and renewals. looks: per process, for keys that are due. cores: of the store.",
 		"errors: as above.")
 	rows := [][]string{{
 		"store", "keys", "calls/s", "runs/s", "claims", "finishes/run", "messages/run", "messages/s", "looks/s", "cores", "errors",
@@ -123,9 +122,9 @@ func printDemand(w io.Writer, found []finding) {
 	p := largeFleet()
 	section(w, fmt.Sprintf("%d replicas, %d keys, all hot on every replica, an interval of %v and a guard of %v, computed",
 		p.replicas, p.keys, p.interval, p.guard),
-		"claims: of a replica, for a key, between two runs: one, and as many as were counted above.",
-		"wakes: each replica is told of each run's end. cores: of the store, by the CPU times of claims of few keys, of runs and of",
-		"wakes, a look counted as a claim; Redis has one for all of this. MB: at most.")
+		"claims: per replica and key, between two runs: one, and the number counted above. wakes: each replica hears of the end of",
+		"each run. cores: of the store, from the CPU times of claims of few keys, of runs and of wakes; a look counts as a claim.",
+		"Redis has one core for all of this. MB: at most.")
 	rows := [][]string{{"store", "claims", "claims/s", "finishes/s", "wakes/s", "looks/s", "cores", "MB", "claims/s above"}}
 	for _, f := range found {
 		for _, claims := range []float64{1, f.fleet.each(f.fleet.Claims)} {
@@ -154,7 +153,7 @@ func fixed(n float64) string { return strconv.FormatFloat(n, 'f', 2, 64) }
 // micros writes nanoseconds as microseconds.
 func micros(ns float64) string { return strconv.FormatFloat(ns/1000, 'f', 1, 64) }
 
-// slashed writes numbers side by side.
+// slashed writes numbers side by side, separated by slashes.
 func slashed(write func(float64) string, numbers ...float64) string {
 	words := make([]string, len(numbers))
 	for i, n := range numbers {

@@ -11,16 +11,14 @@ import (
 	"github.com/throttle-go/throttle/fleet"
 )
 
-// This file counts what a fleet of throttlers does whose keys are all hot everywhere.
-
-// pace is how often each key is called in each process.
+// pace is the time between two calls of a key in one process.
 const pace = 20 * time.Millisecond
 
-// throttlerSteps are those of a process of the fleet: it calls all of its keys again and
+// throttlerSteps are the steps of a process of the fleet: it calls all keys again and
 // again, and then counts what happens.
 func (j job) throttlerSteps(c client) []step {
 	counted := &counter{Engine: c.engine()}
-	start := func(ctx context.Context) (tally, error) {
+	start := func(ctx context.Context) (totals, error) {
 		all := make([]*fleet.Throttler, j.Keys)
 		for i := range all {
 			var err error
@@ -30,7 +28,7 @@ func (j job) throttlerSteps(c client) []step {
 				return nil
 			}, fleet.WithErrorHandler(counted.note))
 			if err != nil {
-				return tally{}, err
+				return totals{}, err
 			}
 		}
 		go func() { // ends with the process
@@ -41,13 +39,13 @@ func (j job) throttlerSteps(c client) []step {
 				counted.calls.Add(int64(len(all)))
 			}
 		}()
-		sleep(ctx, 2*j.Interval) // until it goes on as it will
-		return tally{}, nil
+		sleep(ctx, 2*j.Interval) // until the fleet runs steadily
+		return totals{}, nil
 	}
-	count := func(ctx context.Context) (tally, error) {
-		before := counted.tally()
+	count := func(ctx context.Context) (totals, error) {
+		before := counted.totals()
 		sleep(ctx, j.Duration)
-		return counted.tally().plus(-1, before), nil
+		return counted.totals().plus(-1, before), nil
 	}
 	return []step{start, count}
 }
@@ -60,9 +58,9 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// A hotFleet is what a fleet has done.
+// A hotFleet is the work of a fleet whose keys are all called all the time.
 type hotFleet struct {
-	tally
+	totals
 
 	replicas int
 	keys     int
@@ -72,14 +70,13 @@ type hotFleet struct {
 	cpu      time.Duration // of the store
 }
 
-// each returns how many of n there were for each key and replica in the time that the
-// spacing takes.
+// each returns n per key and replica, in the time of one spacing.
 func (f hotFleet) each(n int64) float64 {
 	spacings := float64(f.took) / float64(f.spacing)
 	return float64(n) / float64(f.keys*f.replicas) / spacings
 }
 
-// looks returns how often in a second a process looked for keys that are due.
+// looks returns how often per second a process looked for keys that are due.
 func (f hotFleet) looks() float64 { return float64(f.Looks) / float64(f.replicas) / f.took.Seconds() }
 
 // measureFleet measures a fleet on s.
@@ -92,20 +89,20 @@ func measureFleet(ctx context.Context, s *store, e effort) (hotFleet, error) {
 		busy:     e.interval / 10,
 		took:     4 * spacing,
 	}
-	crew, err := s.crew(ctx, job{
+	all, err := s.startWorkers(ctx, job{
 		Kind: throttler, Processes: f.replicas, Goroutines: 16, Keys: f.keys, Duration: f.took, Interval: e.interval, Busy: f.busy,
 	})
 	if err != nil {
 		return f, err
 	}
-	_, err = crew.step()
+	_, err = all.step()
 	if err == nil {
 		f.cpu, err = s.used(func() (err error) {
-			f.tally, err = crew.step()
+			f.totals, err = all.step()
 			return err
 		})
 	}
-	if ended := crew.end(); err == nil {
+	if ended := all.end(); err == nil {
 		err = ended
 	}
 	return f, err

@@ -13,13 +13,10 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file measures what it takes of the store's time to grant and finish a run, and to
-// tell those who listen.
-
 // A runCost is nanoseconds of the store's CPU time.
 type runCost struct {
 	grant float64 // and finish, if nobody listens
-	wake  float64 // for each who listens
+	wake  float64 // for each listener
 }
 
 // measureRuns measures runs on s without listeners, and with some.
@@ -42,7 +39,7 @@ func measureRuns(ctx context.Context, s *store, e effort) (runCost, error) {
 	return runCost{grant: alone, wake: max(0, heard-alone) / float64(e.listeners)}, err
 }
 
-// runs has runs granted and finished one after the other, and returns what one takes.
+// runs grants and finishes runs one after the other, and returns the cost of one.
 func (s *store) runs(ctx context.Context, c client, e effort) (cost float64, err error) {
 	n := 0
 	cpu, err := s.used(func() error {
@@ -56,8 +53,8 @@ func (s *store) runs(ctx context.Context, c client, e effort) (cost float64, err
 	return float64(cpu) / float64(n), err
 }
 
-// listeners listens on so many connections until stop is called. It returns when each has
-// heard of a run.
+// listeners listens on n connections until stop. It returns when each of them has heard
+// of a run.
 func listeners(ctx context.Context, c client, n int) (stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
@@ -70,7 +67,7 @@ func listeners(ctx context.Context, c client, n int) (stop func(), err error) {
 	for range n {
 		all.Go(func() {
 			var once sync.Once
-			_ = c.engine().Listen(ctx, func(machine.Wake) { // until it is cancelled
+			_ = c.engine().Listen(ctx, func(machine.Wake) { // until stop
 				once.Do(func() { waiting.Add(-1) })
 			})
 		})

@@ -1,3 +1,3 @@
-// Package measure is what the programs that measure have in common: turns, statistics,
-// and the way figures and the machine that they are from are written.
+// Package measure is shared by the benchmarks: it takes turns, computes statistics, and
+// formats figures and the description of the machine.
 package measure

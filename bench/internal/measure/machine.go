@@ -8,9 +8,7 @@ import (
 	"time"
 )
 
-// This file describes the machine, without which a figure says little.
-
-// A Machine is where the figures are from, and when.
+// A Machine says where and when figures were measured.
 type Machine struct {
 	CPU      string
 	Cores    int
@@ -32,7 +30,7 @@ func DescribeMachine(now time.Time) Machine {
 	}
 }
 
-// cpu returns the name of the processor, where the system tells it as Linux does.
+// cpu returns the name of the processor, if the system has Linux's /proc/cpuinfo.
 func cpu() string {
 	text, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

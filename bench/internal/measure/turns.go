@@ -2,10 +2,8 @@ package measure
 
 import "time"
 
-// This file makes turns.
-
-// Alternate calls ours and peer in turns for about as long as budget, and each of them at
-// least so many turns; the one that was second comes first in the next turn.
+// Alternate calls ours and peer in turns, for about as long as budget and for at least
+// the given number of turns each. They swap their order after each turn.
 func Alternate(budget time.Duration, turns int, ours, peer func()) {
 	end := time.Now().Add(budget)
 	for turn := 0; turn < turns || time.Now().Before(end); turn++ {
@@ -18,9 +16,9 @@ func Alternate(budget time.Duration, turns int, ours, peer func()) {
 	}
 }
 
-// Fill returns the n with which do takes as long as turn, about. That a turn took
-// long once proves nothing on a machine with other work: it would make
-// turns so short that what surrounds the calls is all that counts.
+// Fill returns the n with which do takes about as long as turn. It repeats a long
+// measurement, since other work on the machine can make one turn long by accident.
+// The turns would then be so short that their overhead dominates.
 func Fill(do func(n int) time.Duration, turn time.Duration) int {
 	for n := 1; ; n *= 2 {
 		took := do(n)

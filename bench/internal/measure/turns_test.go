@@ -9,14 +9,14 @@ import (
 	"github.com/throttle-go/throttle/bench/internal/measure"
 )
 
-// Neither side is always the one that comes first.
-func TestSidesChangePlaces(t *testing.T) {
+// The sides swap their order after each turn.
+func TestAlternate(t *testing.T) {
 	var order string
 	measure.Alternate(0, 3, func() { order += "o" }, func() { order += "p" })
 	assert.Equal(t, "oppoop", order)
 }
 
-// A turn is filled, even if the machine was busy for the first tries.
+// Fill works even if the machine was busy during the first tries.
 func TestFill(t *testing.T) {
 	const turn = time.Millisecond
 	steady := func(n int) time.Duration { return time.Duration(n) * time.Microsecond }

@@ -5,9 +5,7 @@ import (
 	"strconv"
 )
 
-// This file writes figures.
-
-// A Unit is what a figure is counted in.
+// A Unit is the unit of a figure.
 type Unit string
 
 // The units.
@@ -17,7 +15,7 @@ const (
 	Count      Unit = ""
 )
 
-// Format returns value with three digits or so, in a unit of a handy size.
+// Format returns value with about three digits, in a unit of a handy size.
 func (u Unit) Format(value float64) string {
 	switch {
 	case u == Count:
@@ -35,7 +33,7 @@ func (u Unit) Format(value float64) string {
 	}
 }
 
-// FormatRatio returns ratio with as many digits as a figure of this kind deserves.
+// FormatRatio returns ratio with two or three significant digits.
 func FormatRatio(ratio float64) string {
 	switch {
 	case ratio == 0:
@@ -49,8 +47,8 @@ func FormatRatio(ratio float64) string {
 	}
 }
 
-// digits returns value with at most so many digits, one of them at least before
-// the point.
+// digits returns value with at most the given number of digits, at least one of them
+// before the point.
 func digits(value float64, most int) string {
 	before := 1
 	for limit := 10.0; value >= limit && before < most; limit *= 10 {
