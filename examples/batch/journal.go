@@ -11,7 +11,7 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// A record is what a writer hands over.
+// A record is one line that a writer hands over.
 type record struct {
 	writer, number int
 	made           time.Time
@@ -27,8 +27,8 @@ type journal struct {
 
 func newJournal(d *disk, opts ...throttle.Option) (*journal, error) {
 	policy := throttle.Policy{
-		Quiet:    30 * time.Millisecond, // nobody waits longer for a batch to fill
-		MaxWait:  60 * time.Millisecond, // nor than this in all, however many go on coming
+		Quiet:    30 * time.Millisecond, // a batch waits this long for another record,
+		MaxWait:  60 * time.Millisecond, // and at most this long in all,
 		MaxCalls: 50,                    // and not at all once it is full
 		Retry:    throttle.Backoff{Initial: 10 * time.Millisecond, Max: time.Second, Jitter: 0.2},
 	}
@@ -37,11 +37,11 @@ func newJournal(d *disk, opts ...throttle.Option) (*journal, error) {
 	return &journal{d, batches}, err
 }
 
-// add hands r over. It waits for nothing but other adds.
+// add hands r over. It waits only for other adds.
 func (j *journal) add(r record) error { return j.batches.Call([]record{r}) }
 
-// close writes what has not been written yet. Shutdown alone would try only once;
-// what fails in Flush is kept for the next.
+// close writes the records that are left. Shutdown alone would try only once; the
+// journal keeps the records of a failed Flush for the next one.
 func (j *journal) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
@@ -53,13 +53,13 @@ func (j *journal) close(ctx context.Context) error {
 	return errors.Join(j.batches.Shutdown(ctx), j.disk.close())
 }
 
-const oneIn = 3 // writes fails
+const oneIn = 3 // one write in so many fails
 
-// A disk appends records to a file. Its fields need no lock: they are for runs,
-// which never overlap, and for those who have waited for the last one.
+// A disk appends records to a file. Its fields need no lock: runs never overlap, and
+// everyone else reads them after the last run.
 type disk struct {
 	file *os.File
-	size int64 // of what was written without a failure
+	size int64 // of all successful writes
 
 	writes, failures, records, largest int
 	longestWait                        time.Duration
@@ -70,8 +70,8 @@ func newDisk(name string) (*disk, error) {
 	return &disk{file: file}, err
 }
 
-// write appends batch as a whole, or not at all: it is written where the last one
-// ended, over what a failed write may have left there.
+// write appends the whole batch or nothing. It writes after the last successful batch,
+// over the remains of a failed write.
 func (d *disk) write(batch []record) error {
 	var lines bytes.Buffer
 	for _, r := range batch {
@@ -91,8 +91,8 @@ func (d *disk) write(batch []record) error {
 	return nil
 }
 
-// writeAt writes data where the last write ended; of every third, from the second
-// on, only half.
+// writeAt writes data after the last successful batch. The second write and every third
+// one after it fail half-way.
 func (d *disk) writeAt(data []byte) error {
 	if d.writes%oneIn == 2 {
 		_, err := d.file.WriteAt(data[:len(data)/2], d.size)

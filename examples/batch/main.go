@@ -1,13 +1,13 @@
-// Command batch writes records to a file in batches. Writers hand over records
-// one by one, and wait for nothing; a batch is written when it is full, when
-// nothing has come for a while, or when its first record has waited long enough.
-// A third of the writes fail half-way, as on a disk that is full, and are
-// repeated with backoff, the records in the order in which they came.
+// Command batch writes records to a file in batches. Writers hand over one record at
+// a time and do not wait. A batch is written when it is full, when no record has come
+// for a while, or when its first record has waited long enough. A third of the writes
+// fail half-way, as on a full disk. They are repeated with backoff, and the records
+// keep their order.
 //
 //	go run ./examples/batch
 //
-// fails if at the end the file does not hold every record exactly once, those of
-// each writer in order:
+// fails if the file does not end up with every record exactly once, in order for each
+// writer:
 //
 //	4 writers hand over 300 records each, one write in 3 fails
 //
@@ -55,7 +55,7 @@ func main() {
 // run is the whole program.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	set := flag.NewFlagSet("batch", flag.ContinueOnError)
-	records := set.Int("records", 300, "how many records each writer hands over")
+	records := set.Int("records", 300, "number of records that each writer hands over")
 	err := flags.Parse(set, args, stdout, func() error {
 		if *records < 1 {
 			return fmt.Errorf("-records is %d, must be at least 1", *records)
@@ -73,7 +73,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	return errors.Join(err, os.RemoveAll(dir))
 }
 
-// demonstrate has the writers work, and checks what they have written.
+// demonstrate lets the writers work, and checks the file.
 func demonstrate(ctx context.Context, file string, records int, stdout io.Writer) error {
 	disk, err := newDisk(file)
 	if err != nil {
@@ -122,7 +122,7 @@ func write(ctx context.Context, j *journal, seen *recorder, id, records int) err
 	return nil
 }
 
-// verify reads the file again, and tells what should not be there, or should.
+// verify reads the file and returns what is wrong with it.
 func verify(file string, records int) error {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -135,7 +135,7 @@ func verify(file string, records int) error {
 			return fmt.Errorf("the file has the line %q", line)
 		}
 		if number != next[id] {
-			return fmt.Errorf("record %d of writer %d comes where record %d should", number, id, next[id])
+			return fmt.Errorf("record %d of writer %d is in the place of record %d", number, id, next[id])
 		}
 		next[id]++
 	}
@@ -174,17 +174,19 @@ func (r *recorder) run(run throttle.Run) {
 	r.events.Runs = append(r.events.Runs, timeline.Run{Span: span, Failed: run.Err != nil})
 }
 
-// failed is an error handler. A run that is repeated has lost nothing.
+// failed is an error handler. It keeps lost records; a run that will be repeated has
+// lost nothing.
 func (r *recorder) failed(err error) {
-	if lost, ok := errors.AsType[*throttle.LostError](err); ok {
+	var lost *throttle.LostError
+	if errors.As(err, &lost) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.lost = errors.Join(r.lost, lost)
 	}
 }
 
-// report prints what happened, and returns what should not have. The journal must
-// be closed.
+// report prints what happened, and returns an error if records were lost. The journal
+// must be closed.
 func (r *recorder) report(stdout io.Writer, disk *disk) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

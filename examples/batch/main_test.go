@@ -14,7 +14,7 @@ import (
 )
 
 func TestDemonstration(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // where the system looks there
+	t.Setenv("TMPDIR", t.TempDir()) // on Unix
 	var out bytes.Buffer
 	require.NoError(t, run(t.Context(), []string{"-records", "60"}, &out), out.String())
 	for _, pattern := range []string{
@@ -31,8 +31,8 @@ func TestDemonstration(t *testing.T) {
 	assert.Empty(t, left)
 }
 
-// What was handed over is written even if the demonstration is interrupted.
-func TestInterrupt(t *testing.T) {
+// An interrupt loses no record.
+func TestJournal_Close(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorIs(t, run(ctx, nil, io.Discard), context.Canceled)
@@ -48,8 +48,8 @@ func TestInterrupt(t *testing.T) {
 	assert.Equal(t, 10, disk.records)
 }
 
-// Of a write that fails nothing is left, so that it can be repeated.
-func TestWriteIsWholeOrNothing(t *testing.T) {
+// A failed write leaves nothing behind, so it can be repeated.
+func TestDisk_Write(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "records.txt")
 	disk, err := newDisk(file)
 	require.NoError(t, err)
@@ -65,19 +65,19 @@ func TestWriteIsWholeOrNothing(t *testing.T) {
 	}
 }
 
-func TestWrongFileIsNoticed(t *testing.T) {
+func TestVerify(t *testing.T) {
 	const right = "0 0\n1 0\n2 0\n3 0\n2 1\n1 1\n0 1\n3 1\n"
 	tests := map[string]struct {
 		content string
 		wrong   bool
 	}{
-		"right":        {right, false},
-		"empty":        {"", true},
-		"one missing":  {strings.Replace(right, "2 1\n", "", 1), true},
-		"one twice":    {strings.Replace(right, "2 1\n", "2 1\n2 1\n", 1), true},
-		"wrong order":  {strings.Replace(right, "0 0\n1 0\n2 0\n3 0\n2 1\n", "2 1\n0 0\n1 0\n2 0\n3 0\n", 1), true},
-		"half a line":  {right[:len(right)-2], true},
-		"a stranger's": {right + "4 0\n", true},
+		"right":          {right, false},
+		"empty":          {"", true},
+		"one missing":    {strings.Replace(right, "2 1\n", "", 1), true},
+		"one twice":      {strings.Replace(right, "2 1\n", "2 1\n2 1\n", 1), true},
+		"wrong order":    {strings.Replace(right, "0 0\n1 0\n2 0\n3 0\n2 1\n", "2 1\n0 0\n1 0\n2 0\n3 0\n", 1), true},
+		"half a line":    {right[:len(right)-2], true},
+		"unknown writer": {right + "4 0\n", true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

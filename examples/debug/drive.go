@@ -8,12 +8,10 @@ import (
 	"time"
 )
 
-// This file holds those who call the throttlers.
-
 // drive calls the throttlers until ctx ends.
 func (w *work) drive(ctx context.Context, tenants int) {
 	w.imported.Call()
-	_ = w.imported.Shutdown(ctx) // check sees if it is not closed
+	_ = w.imported.Shutdown(ctx) // check reports it if this fails
 	var all sync.WaitGroup
 	for _, caller := range []struct {
 		least, most time.Duration // between calls
@@ -37,7 +35,7 @@ func (w *work) drive(ctx context.Context, tenants int) {
 	all.Wait()
 }
 
-// typeSome is somebody who types a word or a sentence.
+// typeSome types a word or a sentence.
 func (w *work) typeSome(ctx context.Context) {
 	for range 3 + rand.N(25) {
 		w.index.Call()
@@ -45,13 +43,13 @@ func (w *work) typeSome(ctx context.Context) {
 	}
 }
 
-// writeLine hands over a line. It cannot fail before Shutdown: no line is dropped.
+// writeLine hands over a line. Call cannot fail before Shutdown.
 func (w *work) writeLine() {
 	_ = w.journal.Call([]string{time.Now().Format(time.StampMilli) + " something happened"})
 }
 
-// ask is a request of a tenant, of some more often than of others. A tenant too
-// many is refused, which a server would answer with 503.
+// ask is a request of a tenant; some tenants ask more often than others. Beyond
+// WithMaxKeys the Group refuses it, and a server would answer with 503.
 func (w *work) ask(tenants int) {
 	_ = w.refresh.Call(fmt.Sprintf("tenant-%d", min(rand.N(tenants), rand.N(tenants))))
 }

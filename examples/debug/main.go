@@ -1,11 +1,11 @@
-// Command debug serves a live page of throttlers that are at work: some fail, panic,
-// repeat what failed, wait for quiet, drop calls, or are closed; one is a group of
-// tenants, one collects lines.
+// Command debug serves a live page of working throttlers: some fail, panic, retry, wait
+// for quiet, drop calls, or are closed; one is a group of tenants, and one collects
+// lines.
 //
 //	go run ./examples/debug
 //
-// prints where the page is, and works until it is interrupted, or for -duration. It
-// fails if the page does not end up with the runs that there were:
+// prints the address of the page, and works for -duration or until interrupted. It fails
+// if the page does not show the right number of runs at the end:
 //
 //	9 throttles at http://127.0.0.1:36755/debug/throttle
 //
@@ -13,10 +13,10 @@
 //	  closed 11 runs   4 failed  reload
 //	  ...
 //
-// With -actions the page has buttons that run at once what is pending, or drop it.
-// Who can reach -addr can press them.
+// With -actions the page has buttons that flush or cancel a pending run. Anyone who can
+// reach -addr can press them.
 //
-// What to copy is in work.go: its options and its page.
+// Copy the options and the page in work.go.
 package main
 
 import (
@@ -37,10 +37,10 @@ import (
 	"github.com/throttle-go/throttle/throttledebug"
 )
 
-// path is where the page is.
+// path is the path of the page.
 const path = "/debug/throttle"
 
-// patience is how long the end may take.
+// patience limits how long the end may take.
 const patience = 20 * time.Second
 
 func main() {
@@ -50,7 +50,7 @@ func main() {
 	flags.Exit("debug", err)
 }
 
-// A config is what the flags say.
+// A config holds the flags.
 type config struct {
 	addr     string
 	duration time.Duration
@@ -63,8 +63,8 @@ func parse(args []string, stdout io.Writer) (config, error) {
 	set := flag.NewFlagSet("debug", flag.ContinueOnError)
 	set.StringVar(&c.addr, "addr", "127.0.0.1:0", "address to listen on; port 0 is a free one")
 	set.DurationVar(&c.duration, "duration", 0, "how long to work (default until interrupted)")
-	set.IntVar(&c.tenants, "tenants", 20, "how many tenants the group is called for")
-	set.BoolVar(&c.actions, "actions", false, "let the page cancel and flush")
+	set.IntVar(&c.tenants, "tenants", 20, "number of tenants to call the group for")
+	set.BoolVar(&c.actions, "actions", false, "let the page cancel and flush runs")
 	return c, flags.Parse(set, args, stdout, func() error {
 		if c.tenants < 1 {
 			return fmt.Errorf("-tenants is %d, must be at least 1", c.tenants)
@@ -101,7 +101,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 
 	w.drive(ctx, c.tenants)
 
-	// ctx has ended, and what follows takes its own time.
+	// ctx has ended, but the rest needs time.
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	if err := w.shutdown(ending); err != nil {
@@ -118,10 +118,10 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 type server struct {
 	server *http.Server
 	url    string
-	failed chan error // receives how serving ended
+	failed chan error // receives the result of Serve
 }
 
-// serve serves page at addr, and leads there from the root.
+// serve serves page at addr, and redirects the root to it.
 func serve(addr string, page http.Handler) (*server, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -131,7 +131,7 @@ func serve(addr string, page http.Handler) (*server, error) {
 	mux.Handle(path, page)
 	mux.Handle("/{$}", http.RedirectHandler(path, http.StatusFound))
 	s := &server{
-		// An open page outlives the timeout, which is for other requests.
+		// The timeout is for other requests: an open page lifts it.
 		server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second},
 		url:    "http://" + listener.Addr().String() + path,
 		failed: make(chan error, 1),
@@ -140,7 +140,7 @@ func serve(addr string, page http.Handler) (*server, error) {
 	return s, nil
 }
 
-// shutdown ends the server; pages that are open do not hold it up.
+// shutdown ends the server; open pages do not delay it.
 func (s *server) shutdown(ctx context.Context) error {
 	err := s.server.Shutdown(ctx)
 	if served := <-s.failed; !errors.Is(served, http.ErrServerClosed) {
@@ -168,7 +168,7 @@ func read(ctx context.Context, url string) (throttledebug.Page, error) {
 	return page, errors.Join(err, response.Body.Close())
 }
 
-// report prints what the page tells.
+// report prints the content of the page.
 func report(stdout io.Writer, page throttledebug.Page) error {
 	_, err := fmt.Fprintln(stdout)
 	for _, t := range page.Throttles {

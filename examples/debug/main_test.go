@@ -20,6 +20,7 @@ import (
 )
 
 func TestDemonstration(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
 	require.NoError(t, run(t.Context(), []string{"-duration", "500ms"}, &out), out.String())
 	for _, pattern := range []string{
@@ -32,7 +33,7 @@ func TestDemonstration(t *testing.T) {
 	}
 }
 
-// A program is run while a test looks at its page.
+// A program runs while a test reads its page.
 type program struct {
 	url       string
 	interrupt func()
@@ -54,11 +55,11 @@ func start(t *testing.T, args ...string) program {
 	line, err := lines.ReadString('\n')
 	require.NoError(t, err)
 	_, p.url, _ = strings.Cut(strings.TrimSpace(line), " throttles at ")
-	go io.Copy(io.Discard, lines) //nolint:errcheck // what is left is for nobody
+	go io.Copy(io.Discard, lines) //nolint:errcheck // nobody reads the rest
 	return p
 }
 
-// end interrupts p, as somebody at the keyboard does.
+// end interrupts p, like Ctrl-C.
 func (p program) end(t *testing.T) {
 	t.Helper()
 	p.interrupt()
@@ -70,7 +71,7 @@ func (p program) end(t *testing.T) {
 	}
 }
 
-// get returns what is at the address, and the path that it was led to.
+// get returns the body at address, and the path after redirects.
 func get(t *testing.T, address string) (body io.Reader, path string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, http.NoBody)
@@ -93,7 +94,8 @@ func (p program) post(t *testing.T, form url.Values) (status int) {
 	return response.StatusCode
 }
 
-func TestPageShowsEveryThrottle(t *testing.T) {
+func TestPage_Throttles(t *testing.T) {
+	t.Parallel()
 	p := start(t, "-tenants", "3")
 	page, err := read(t.Context(), p.url)
 	require.NoError(t, err)
@@ -106,16 +108,17 @@ func TestPageShowsEveryThrottle(t *testing.T) {
 		"summary": "throttler", "import": "throttler", "journal": "coalescer", "refresh": "group",
 	}, kinds)
 
-	body, led := get(t, strings.TrimSuffix(p.url, path)) // the root
-	assert.Equal(t, path, led)
+	body, landed := get(t, strings.TrimSuffix(p.url, path)) // the root
+	assert.Equal(t, path, landed)
 	html, err := io.ReadAll(body)
 	require.NoError(t, err)
 	assert.Contains(t, string(html), "reload")
 	p.end(t)
 }
 
-// The recorder and the search are told of all that the page shows.
-func TestPageShowsRunsAndTenants(t *testing.T) {
+// The page shows recent runs and the keys of the group.
+func TestPage_RunsAndTenants(t *testing.T) {
+	t.Parallel()
 	p := start(t, "-tenants", "1")
 	require.Eventually(t, func() bool {
 		page, err := read(t.Context(), p.url)
@@ -132,8 +135,8 @@ func TestPageShowsRunsAndTenants(t *testing.T) {
 	p.end(t)
 }
 
-// In half an hour there is something of each kind to see.
-func TestEverythingHappens(t *testing.T) {
+// In half an hour everything happens that the page can show.
+func TestWork_Drive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWork()
 		defer w.close()
@@ -143,7 +146,7 @@ func TestEverythingHappens(t *testing.T) {
 		tenants := slices.Sorted(w.refresh.Keys())
 		require.NoError(t, w.shutdown(t.Context()))
 
-		// Those that are seldom asked for may just be forgotten.
+		// The group may just have forgotten tenants that seldom ask.
 		assert.Contains(t, tenants, "tenant-0")
 		for _, tenant := range tenants {
 			assert.Regexp(t, `^tenant-[0-7]$`, tenant)
@@ -153,7 +156,7 @@ func TestEverythingHappens(t *testing.T) {
 		assert.Positive(t, w.health.Stats().Panics, "health panics")
 		assert.Positive(t, w.preview.Stats().Dropped, "preview drops calls")
 		assert.Positive(t, w.feed.Stats().Runs, "feed runs")
-		assert.Zero(t, w.feed.Stats().Failures, "to be told when to come again is no failure")
+		assert.Zero(t, w.feed.Stats().Failures, "RetryIn is no failure")
 		assert.Positive(t, w.summary.Stats().Calls, "summary counts calls")
 		assert.EqualValues(t, 1, w.imported.Stats().Runs, "import runs once")
 		assert.Positive(t, w.journal.Stats().Failures, "journal fails")
@@ -162,8 +165,7 @@ func TestEverythingHappens(t *testing.T) {
 	})
 }
 
-// A single tenant is one key, however long it goes on.
-func TestNoOtherTenantIsAskedFor(t *testing.T) {
+func TestWork_Drive_OneTenant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWork()
 		defer w.close()
@@ -174,17 +176,20 @@ func TestNoOtherTenantIsAskedFor(t *testing.T) {
 	})
 }
 
-func TestActionsAreAnOption(t *testing.T) {
+func TestPage_Actions(t *testing.T) {
+	t.Parallel()
 	p, armed := start(t), start(t, "-actions")
 	form := url.Values{"part": {"0"}, "action": {"cancel"}}
 	assert.Equal(t, http.StatusMethodNotAllowed, p.post(t, form))
 	assert.Equal(t, http.StatusSeeOther, armed.post(t, form))
+	armed.interrupt() // so that both end at the same time
 	p.end(t)
 	armed.end(t)
 }
 
-// The page stays open, as in a browser.
-func TestInterruptEndsOpenPages(t *testing.T) {
+// A page that stays open, as in a browser, does not delay the end.
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	body, _ := get(t, p.url+"?format=events")
 	events := bufio.NewReader(body)
@@ -195,7 +200,7 @@ func TestInterruptEndsOpenPages(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestFaultsAreNoticed(t *testing.T) {
+func TestWork_Check(t *testing.T) {
 	w := newWork()
 	defer w.close()
 	w.reload.Call()
@@ -210,11 +215,11 @@ func TestFaultsAreNoticed(t *testing.T) {
 	require.NoError(t, w.check(right))
 
 	for name, spoil := range map[string]func(*throttledebug.Page){
-		"runs of reload":     func(p *throttledebug.Page) { p.Throttles[0].Runs++ },
-		"nothing of refresh": func(p *throttledebug.Page) { p.Throttles = p.Throttles[:len(p.Throttles)-1] },
-		"too many":           func(p *throttledebug.Page) { p.Throttles = append(p.Throttles, p.Throttles[0]) },
-		`"other" too many`:   func(p *throttledebug.Page) { p.Throttles[0].Name = "other" },
-		"index as idle":      func(p *throttledebug.Page) { p.Throttles[1].State = throttledebug.Idle },
+		"runs of reload":        func(p *throttledebug.Page) { p.Throttles[0].Runs++ },
+		"does not show refresh": func(p *throttledebug.Page) { p.Throttles = p.Throttles[:len(p.Throttles)-1] },
+		"too many":              func(p *throttledebug.Page) { p.Throttles = append(p.Throttles, p.Throttles[0]) },
+		`"other" too many`:      func(p *throttledebug.Page) { p.Throttles[0].Name = "other" },
+		"index as idle":         func(p *throttledebug.Page) { p.Throttles[1].State = throttledebug.Idle },
 	} {
 		t.Run(name, func(t *testing.T) {
 			page := right

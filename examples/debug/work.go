@@ -15,22 +15,20 @@ import (
 	"github.com/throttle-go/throttle/throttledebug"
 )
 
-// This file holds the throttlers, and what they do.
-
-// A work is a set of throttlers. What to copy are its options and its page.
+// A work is a set of throttlers. Copy its options and its page.
 type work struct {
 	recorder throttledebug.Recorder
 	counts   map[string]*atomic.Uint64 // runs, by the throttler's name; the map is not written after newWork
 
-	reload   *throttle.Throttler // fails often, and is repeated
-	index    *throttle.Throttler // waits until nobody types
-	health   *throttle.Throttler // runs by itself, and panics at times
+	reload   *throttle.Throttler // fails often, and retries
+	index    *throttle.Throttler // waits until typing pauses
+	health   *throttle.Throttler // also runs without calls, and sometimes panics
 	preview  *throttle.Throttler // drops calls
-	feed     *throttle.Throttler // is told when to come again
+	feed     *throttle.Throttler // the server says when to come back
 	summary  *throttle.Throttler // takes long
 	imported *throttle.Throttler // is closed
 	journal  *throttle.Coalescer[[]string]
-	refresh  *throttle.Group[string] // of tenants
+	refresh  *throttle.Group[string] // per tenant
 }
 
 func newWork() *work {
@@ -80,9 +78,8 @@ func (w *work) page(actions bool) http.Handler {
 	return throttledebug.Handler(options...)
 }
 
-// options returns what makes a throttler known to the page. The page shows the
-// errors, so they are not logged too. Runs are counted apart from the page, to check
-// it.
+// options returns the options that the page needs. The page shows the errors, so they
+// are not logged too. A second count of runs serves to check the page.
 func (w *work) options(name string, further ...throttle.Option) []throttle.Option {
 	count := &atomic.Uint64{}
 	w.counts[name] = count
@@ -94,49 +91,49 @@ func (w *work) options(name string, further ...throttle.Option) []throttle.Optio
 	)
 }
 
-// check returns what is wrong with page, which was read after Shutdown.
+// check returns what is wrong with page. It must have been read after shutdown.
 func (w *work) check(page throttledebug.Page) error {
 	var problems []error
 	seen := make(map[string]bool)
 	for _, t := range page.Throttles {
 		count := w.counts[t.Name]
 		if count == nil || seen[t.Name] {
-			problems = append(problems, fmt.Errorf("the page has a %s %q too many", t.Kind, t.Name))
+			problems = append(problems, fmt.Errorf("the page has one %s %q too many", t.Kind, t.Name))
 			continue
 		}
 		seen[t.Name] = true
 		if ran := count.Load(); t.Runs != ran {
-			problems = append(problems, fmt.Errorf("the page has %d runs of %s, but there were %d", t.Runs, t.Name, ran))
+			problems = append(problems, fmt.Errorf("the page shows %d runs of %s, but there were %d", t.Runs, t.Name, ran))
 		}
 		if t.State != throttledebug.Closed {
-			problems = append(problems, fmt.Errorf("the page has %s as %s, but it is closed", t.Name, t.State))
+			problems = append(problems, fmt.Errorf("the page shows %s as %s, but it is closed", t.Name, t.State))
 		}
 	}
 	for name := range w.counts {
 		if !seen[name] {
-			problems = append(problems, fmt.Errorf("the page has nothing of %s", name))
+			problems = append(problems, fmt.Errorf("the page does not show %s", name))
 		}
 	}
 	return errors.Join(problems...)
 }
 
-// throttlers returns what needs neither a key nor a value.
+// throttlers returns the plain throttlers, without key and value.
 func (w *work) throttlers() []*throttle.Throttler {
 	return []*throttle.Throttler{w.reload, w.index, w.health, w.preview, w.feed, w.summary, w.imported}
 }
 
-// shutdown runs what is pending, and closes all. That some of the last runs fail is
-// no error, but that they take too long.
+// shutdown runs what is pending, and closes everything. It is no error if the last runs
+// fail, only if they take too long.
 func (w *work) shutdown(ctx context.Context) error {
 	for _, t := range w.throttlers() {
-		_ = t.Shutdown(ctx) // the page tells of the run's error
+		_ = t.Shutdown(ctx) // the page shows the run's error
 	}
 	_ = w.journal.Shutdown(ctx)
 	_ = w.refresh.Shutdown(ctx)
 	return ctx.Err()
 }
 
-// close closes all at once, if shutdown has not.
+// close closes everything that shutdown has not.
 func (w *work) close() {
 	for _, t := range w.throttlers() {
 		t.Close()
@@ -173,7 +170,7 @@ func preview(ctx context.Context) error {
 	return nil
 }
 
-// feed is sent away one time in four.
+// feed must come back later one time in four.
 func feed(ctx context.Context) error {
 	pause(ctx, 50*time.Millisecond, 300*time.Millisecond)
 	if chance(0.25) {

@@ -1,14 +1,14 @@
-// Command fleet is a service of several processes that share an index, and rebuild it when
-// something has changed: at most once per interval in all of them together. It starts
-// the processes, kills some of them with kill -9, and looks at when they ran.
+// Command fleet is a service of several processes that share an index and rebuild it after
+// changes, at most once per interval in all processes together. It starts the processes,
+// kills some of them with kill -9, and records when they ran.
 //
 //	cd examples/fleet && go run .                    # on a redis-server of its own
 //	go run . -store postgres                         # on a PostgreSQL of its own
 //	go run . -url redis://localhost:6379/0           # on one that runs already
 //	go run . -url postgres://user@localhost/database
 //
-// It fails if two runs began too close to each other, if a token did not rise, or if the
-// last call was not served, whose process is killed as soon as the store knows of it:
+// It fails if two runs began too close to each other, if a token did not rise, or if no run
+// served the last call. It kills the process of that call as soon as the store knows of it:
 //
 //	5 processes on Redis, at most one run in 400ms
 //
@@ -22,11 +22,11 @@
 //
 //	calls        583
 //	runs          21   from 441ms to 701ms apart
-//	broken off     4   in the midst, and made good by another process
+//	broken off     4   half-way, and repeated by another process
 //	killed         8
 //	last call          served 445ms after it was made, by a process that did not make it
 //
-// What to copy is in replica.go.
+// Copy from replica.go.
 package main
 
 import (
@@ -46,12 +46,12 @@ import (
 )
 
 const (
-	work   = 60 * time.Millisecond  // what a rebuild takes
+	work   = 60 * time.Millisecond  // duration of a rebuild
 	change = 80 * time.Millisecond  // between two calls of one process, on average
-	lease  = 700 * time.Millisecond // how long the run of a process that dies is waited for
+	lease  = 700 * time.Millisecond // how long the others wait for the run of a dead process
 
-	// asReplica names the environment variable by which a process knows that it is one of
-	// those that this program starts.
+	// asReplica names the environment variable that makes this program a process of the
+	// service.
 	asReplica = "EXAMPLE_REPLICA"
 )
 
@@ -67,7 +67,7 @@ func main() {
 	flags.Exit("fleet", err)
 }
 
-// replica is main of one process of the service. Its arguments are the store's URL, the
+// replica is the main of one process of the service. Its arguments are the store's URL, the
 // key, and the interval.
 func replica(ctx context.Context, args []string) error {
 	interval, err := time.ParseDuration(args[2])
@@ -77,7 +77,7 @@ func replica(ctx context.Context, args []string) error {
 	return serve(ctx, args[0], args[1], interval, os.Stdin, os.Stdout)
 }
 
-// A config is what the flags say.
+// A config holds the flags.
 type config struct {
 	store, url string
 	replicas   int
@@ -92,7 +92,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	set.StringVar(&c.url, "url", "", "`address` of a server to use instead, redis://… or postgres://…")
 	set.IntVar(&c.replicas, "replicas", 5, "`number` of processes")
 	set.DurationVar(&c.interval, "interval", 400*time.Millisecond, "least `time` between two runs")
-	set.DurationVar(&c.duration, "duration", 8*time.Second, "how long processes are killed")
+	set.DurationVar(&c.duration, "duration", 8*time.Second, "`time` during which processes are killed")
 	if err := flags.Parse(set, args, stdout, c.check); err != nil {
 		return err
 	}
@@ -147,9 +147,9 @@ func (c *config) startServer(ctx context.Context) (stop func(), err error) {
 	return stop, nil
 }
 
-// show runs the service, kills some of its processes, and tells what it saw.
+// show runs the service, kills some of its processes, and prints what happened.
 func (c *config) show(ctx context.Context, stdout io.Writer) error {
-	// So that an earlier example's calls are none of this one.
+	// A new key, so that calls of an earlier example do not count.
 	key := "index-" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	r := &record{ran: make(chan int)}
 	fleet := make([]*process, c.replicas)
@@ -175,7 +175,7 @@ func (c *config) show(ctx context.Context, stdout io.Writer) error {
 	for n := 0; time.Since(begin) < c.duration; n++ {
 		victim := rand.IntN(len(fleet))
 		if n%2 == 1 {
-			victim = r.nextRun(ctx) // in the midst of it
+			victim = r.nextRun(ctx) // in the middle of the run
 		} else {
 			pause(ctx, c.duration/10)
 		}
@@ -200,7 +200,7 @@ func (c *config) show(ctx context.Context, stdout io.Writer) error {
 	return r.judge(stdout, c.interval, last)
 }
 
-// kind returns what the store is.
+// kind returns the name of the store.
 func (c *config) kind() string {
 	if c.url[0] == 'r' {
 		return "Redis"
@@ -208,8 +208,8 @@ func (c *config) kind() string {
 	return "PostgreSQL"
 }
 
-// lastCall lets all be quiet but for one call, whose process is killed as soon as the
-// store knows of it, and returns when that call was.
+// lastCall silences all processes, lets one make a last call, and kills it as soon as the
+// store knows of the call. It returns the time of that call.
 func (c *config) lastCall(ctx context.Context, r *record, fleet []*process) (time.Time, error) {
 	for _, p := range fleet {
 		if err := p.tell("quiet"); err != nil {

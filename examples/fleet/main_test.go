@@ -15,7 +15,7 @@ import (
 	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 
-// The example's processes are this test's program.
+// The processes of the service are this test binary.
 func TestMain(m *testing.M) {
 	if os.Getenv(asReplica) != "" {
 		main()
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-func TestTheFleetKeepsItsPromise(t *testing.T) {
+func TestDemonstration(t *testing.T) {
 	for _, store := range []string{"redis", "postgres"} {
 		t.Run(store, func(t *testing.T) {
 			t.Parallel()
@@ -41,7 +41,7 @@ func TestTheFleetKeepsItsPromise(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongIsSeen(t *testing.T) {
+func TestRecord_Judge(t *testing.T) {
 	at := time.Unix(1, 0)
 	good := []event{
 		{at, 0, "call", ""},

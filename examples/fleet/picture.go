@@ -9,11 +9,9 @@ import (
 	"time"
 )
 
-// This file holds what is made of the record: a picture, and a verdict.
-
 const columns = 96
 
-// draw draws a line of time for each process: where it ran, and where it was killed.
+// draw draws a timeline for each process: when it ran, and when it was killed.
 func (r *record) draw(w io.Writer, begin time.Time, processes int) {
 	all := slices.Concat(r.all("run"), r.all("kill"))
 	end := begin
@@ -43,11 +41,11 @@ func (r *record) draw(w io.Writer, begin time.Time, processes int) {
 	fmt.Fprintf(w, "           █ a run begins   ✗ kill -9, and a new process   %v in all\n\n", end.Sub(begin).Round(time.Millisecond))
 }
 
-// judge tells what the record amounts to, and returns what is wrong with it.
+// judge prints a summary of the record, and returns what is wrong with it.
 func (r *record) judge(w io.Writer, interval time.Duration, last time.Time) error {
 	runs, calls := r.all("run"), r.all("call")
 	if len(runs) < 2 {
-		return errors.New("there were no runs to speak of")
+		return errors.New("there were fewer than two runs")
 	}
 	var wrong []error
 	least, longest := time.Hour, time.Duration(0)
@@ -68,7 +66,7 @@ func (r *record) judge(w io.Writer, interval time.Duration, last time.Time) erro
 	fmt.Fprintf(w, "calls      %5d\n", len(calls))
 	fmt.Fprintf(w, "runs       %5d   from %v to %v apart\n",
 		len(runs), least.Round(time.Millisecond), longest.Round(time.Millisecond))
-	fmt.Fprintf(w, "broken off %5d   in the midst, and made good by another process\n", len(runs)-len(r.all("end")))
+	fmt.Fprintf(w, "broken off %5d   half-way, and repeated by another process\n", len(runs)-len(r.all("end")))
 	fmt.Fprintf(w, "killed     %5d\n", len(r.all("kill")))
 	fmt.Fprintf(w, "last call          served %v after it was made, by a process that did not make it\n", served.Round(time.Millisecond))
 	return errors.Join(wrong...)

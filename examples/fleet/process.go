@@ -13,21 +13,19 @@ import (
 	"time"
 )
 
-// This file holds the processes, and the record of what they tell.
-
-// An event is a line of a process.
+// An event is a line that a process has printed.
 type event struct {
 	at      time.Time
 	process int
 	kind    string // call, run, end, error, kill
-	detail  string // of run and end the token
+	detail  string // the token of a run or end
 }
 
-// A record is what the processes have told.
+// A record holds the events of all processes.
 type record struct {
 	mu     sync.Mutex // guards the fields below
 	events []event
-	ran    chan int // receives the process of each run, if somebody waits
+	ran    chan int // receives the process of each run while nextRun waits
 }
 
 func (r *record) add(e event) {
@@ -42,7 +40,7 @@ func (r *record) add(e event) {
 	}
 }
 
-// all returns the events of a kind, by time.
+// all returns the events of a kind, ordered by time.
 func (r *record) all(kind string) []event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -56,12 +54,12 @@ func (r *record) all(kind string) []event {
 	return all
 }
 
-// A process is a replica of the service, in a process of its own.
+// A process is one process of the service.
 type process struct {
 	number   int
 	command  *exec.Cmd
 	commands io.WriteCloser
-	ended    chan struct{} // closed when all it told is in the record
+	ended    chan struct{} // closed when all its events are in the record
 }
 
 // start starts a process.
@@ -111,14 +109,14 @@ func (p *process) tell(command string) error {
 	return err
 }
 
-// kill ends the process at once, as kill -9 does.
+// kill ends the process like kill -9.
 func (p *process) kill(r *record) error {
 	if err := p.command.Process.Kill(); err != nil {
 		return err
 	}
 	r.add(event{time.Now(), p.number, "kill", ""})
 	<-p.ended
-	_ = p.command.Wait() // the error says that it was killed
+	_ = p.command.Wait() // the error only says that it was killed
 	return nil
 }
 

@@ -31,7 +31,7 @@ func checkURL(url string) (err error) {
 	return err
 }
 
-// open returns an engine on the store at url, and what closes its connections.
+// open returns an engine on the store at url, and a function that closes its connections.
 func open(ctx context.Context, url string) (fleet.Engine, func(), error) {
 	if strings.HasPrefix(url, "redis") {
 		options, err := redis.ParseURL(url)
@@ -55,10 +55,10 @@ func open(ctx context.Context, url string) (fleet.Engine, func(), error) {
 	return engine, pool.Close, err
 }
 
-// serve is a process of the service. It has the index rebuilt whenever something
-// changes, which here is at random, until it is told to be quiet, and ends with the
-// commands. What it does it tells in lines: "call", and "run" with the token, each with
-// the time.
+// serve is a process of the service. It asks for a rebuild of the index whenever something
+// changes, which here happens at random until the command "quiet". It returns at the end of
+// the commands. It prints its events as lines, each with the time: "call", and "run" and
+// "end" with the token.
 func serve(ctx context.Context, url, key string, interval time.Duration, commands io.Reader, events io.Writer) error {
 	engine, disconnect, err := open(ctx, url)
 	if err != nil {
@@ -70,7 +70,7 @@ func serve(ctx context.Context, url, key string, interval time.Duration, command
 	}
 
 	rebuild := func(ctx context.Context) error {
-		token, _ := fleet.Token(ctx) // what is written to should refuse a lower one than it has seen
+		token, _ := fleet.Token(ctx) // a store should refuse a lower token than it has seen
 		tell("run %d", token)
 		time.Sleep(work)
 		tell("end %d", token)
@@ -106,5 +106,5 @@ func serve(ctx context.Context, url, key string, interval time.Duration, command
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	return index.Shutdown(ctx) // what is pending is handed to the others
+	return index.Shutdown(ctx) // hands a pending run to the others
 }

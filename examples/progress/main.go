@@ -1,15 +1,15 @@
-// Command progress shows how far some workers have come. They report every item
-// they finish, thousands a second; the line on the terminal is drawn at most once
-// in 100 ms, and the last state is always shown.
+// Command progress shows the progress of some workers. They report every item they
+// finish, thousands a second. The line on the terminal is drawn at most once in
+// 100 ms, and the last state is always shown.
 //
 //	go run ./examples/progress
 //
-// fails if the last line does not show the last state, or if two drawings were
-// too close. Its line, and what it tells at the end:
+// fails if the last line does not show the last state, or if two drawings were too
+// close. Its line:
 //
 //	[##############################----------]  76%  4571 of 6000 items, 341.9 MB
 //
-// What to copy is the type progress.
+// Copy the type progress.
 package main
 
 import (
@@ -42,7 +42,7 @@ func main() {
 	flags.Exit("progress", err)
 }
 
-// A state is what is shown.
+// A state is what a drawing shows.
 type state struct {
 	items, total int
 	bytes        int64
@@ -56,7 +56,7 @@ func (s state) String() string {
 		bar, 100*s.items/s.total, s.items, s.total, float64(s.bytes)/1e6)
 }
 
-// A progress shows how far the work is.
+// A progress shows the state of the work.
 type progress struct {
 	drawings *throttle.Coalescer[state]
 
@@ -68,22 +68,22 @@ type progress struct {
 	reports []time.Time // when each was made
 }
 
-// newProgress returns a progress that shows itself by draw.
+// newProgress returns a progress that calls draw to show itself.
 func newProgress(total int, draw func(state) error, opts ...throttle.Option) (*progress, error) {
 	drawings, err := throttle.NewCoalescer(throttle.Every(interval), throttle.Latest,
 		func(_ context.Context, s state) error { return draw(s) }, opts...)
 	return &progress{drawings: drawings, current: state{total: total}}, err
 }
 
-// report reports an item that is finished.
+// report reports a finished item.
 func (p *progress) report(bytes int64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.current.items++
 	p.current.bytes += bytes
 	p.reports = append(p.reports, time.Now())
-	// With mu held, or another worker's later state could be handed over before
-	// this one, and Latest would keep the older. Call does not wait for a run.
+	// Keep mu locked: otherwise another worker could hand over its later state
+	// first, and Latest would keep the older one. Call does not wait for a run.
 	return p.drawings.Call(p.current)
 }
 
@@ -97,7 +97,7 @@ func (p *progress) state() (current state, reports []time.Time) {
 // run is the whole program.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	set := flag.NewFlagSet("progress", flag.ContinueOnError)
-	items := set.Int("items", 1000, "how many items each worker has")
+	items := set.Int("items", 1000, "number of items of each worker")
 	err := flags.Parse(set, args, stdout, func() error {
 		if *items < 1 {
 			return fmt.Errorf("-items is %d, must be at least 1", *items)
@@ -108,7 +108,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return err
 	}
 
-	// These are written by runs, which never overlap, and read after Shutdown.
+	// Runs, which never overlap, write these; they are read after Shutdown.
 	var shown state
 	var runs []throttle.Run
 	draw := func(s state) error {
@@ -141,7 +141,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	return err
 }
 
-// work has the workers work.
+// work lets the workers work.
 func (p *progress) work(ctx context.Context, items int) error {
 	var all sync.WaitGroup
 	results := make(chan error, workers)
@@ -170,9 +170,8 @@ func (p *progress) workOne(ctx context.Context, items int) error {
 	return nil
 }
 
-// check returns the least time from the start of a drawing to that of the next,
-// but for the one that Shutdown made; and an error if that is too little, or if
-// a drawing failed.
+// check returns the least time between the starts of two drawings, except for the one
+// that Shutdown made. It returns an error if that is too little, or if a drawing failed.
 func check(runs []throttle.Run) (least time.Duration, err error) {
 	for i, next := range runs {
 		if next.Err != nil {
@@ -192,7 +191,7 @@ func check(runs []throttle.Run) (least time.Duration, err error) {
 	return least, nil
 }
 
-// events returns what is drawn of it all.
+// events returns the events for the timeline.
 func events(reports []time.Time, runs []throttle.Run) (e timeline.Events) {
 	for _, at := range reports {
 		e.Calls = append(e.Calls, at.Sub(reports[0]))

@@ -27,8 +27,8 @@ func TestDemonstration(t *testing.T) {
 	}
 }
 
-// Shutdown draws what was reported inside the window.
-func TestLastStateIsShown(t *testing.T) {
+// Shutdown draws the last state, even inside the window.
+func TestProgress_LastState(t *testing.T) {
 	var shown state
 	p, err := newProgress(1000, func(s state) error {
 		shown = s
@@ -42,7 +42,7 @@ func TestLastStateIsShown(t *testing.T) {
 	assert.Equal(t, state{10, 1000, 10}, shown)
 }
 
-func TestDrawingsThatAreTooCloseAreNoticed(t *testing.T) {
+func TestCheck(t *testing.T) {
 	at := func(d time.Duration, cause throttle.Cause) throttle.Run {
 		return throttle.Run{Started: time.Time{}.Add(d), Cause: cause}
 	}
@@ -54,7 +54,7 @@ func TestDrawingsThatAreTooCloseAreNoticed(t *testing.T) {
 	assert.Equal(t, interval, least)
 }
 
-func TestBrokenTerminal(t *testing.T) {
+func TestRun_BrokenTerminal(t *testing.T) {
 	require.ErrorIs(t, run(t.Context(), []string{"-items", "1"}, broken{}), errBroken)
 }
 
@@ -64,7 +64,7 @@ type broken struct{}
 
 func (broken) Write([]byte) (int, error) { return 0, errBroken }
 
-func TestInterrupt(t *testing.T) {
+func TestRun_Interrupt(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorIs(t, run(ctx, nil, io.Discard), context.Canceled)

@@ -9,8 +9,8 @@ import (
 	"os"
 )
 
-// A config is the content of a configuration file. It is never changed: a reload
-// makes a new one.
+// A config is the content of a configuration file. It never changes: a reload makes a
+// new one.
 type config struct {
 	Version  int    `json:"version"`
 	Greeting string `json:"greeting"`
@@ -34,12 +34,12 @@ func load(file string) (*config, error) {
 	return &c, nil
 }
 
-// A fingerprint tells the contents of a file apart. Its time and size would not:
-// a file can change twice within the resolution of the clock that stamps it.
+// A fingerprint identifies the content of a file. Time and size do not: a file can
+// change twice within the resolution of its time stamp.
 type fingerprint [sha256.Size]byte
 
-// fingerprintOf returns the zero fingerprint if the file cannot be read: that is
-// a change, too, and the reload says what is wrong.
+// fingerprintOf returns the fingerprint of file, zero if it cannot be read. That is a
+// change too, and the reload reports the error.
 func fingerprintOf(file string) fingerprint {
 	data, err := os.ReadFile(file)
 	if err != nil {

@@ -17,8 +17,6 @@ import (
 	"github.com/throttle-go/throttle/internal/timeline"
 )
 
-// This file plays through what can happen to a configuration.
-
 // demonstrate shows a reloader at work on a file of its own.
 func demonstrate(ctx context.Context, logger *log.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -43,7 +41,7 @@ type demonstration struct {
 	// +checklocks:mu
 	events timeline.Events
 	// +checklocks:mu
-	hangups int // SIGHUPs received
+	hangups int // number of SIGHUPs received
 	// +checklocks:mu
 	retried bool // a retry has failed since the last reload that succeeded
 }
@@ -68,11 +66,11 @@ func (d *demonstration) run(ctx context.Context) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.log.Print("what was asked for and what was reloaded:\n\n", timeline.Text(d.events, 80))
+	d.log.Print("requests and reloads:\n\n", timeline.Text(d.events, 80))
 	return nil
 }
 
-// play changes the file, and checks what becomes active.
+// play changes the file, and checks which configuration becomes active.
 func (d *demonstration) play(ctx context.Context, r *reloader, url string) error {
 	active := func() int { return r.active.Load().Version }
 	const burst, mended = 11, 12
@@ -123,14 +121,14 @@ func (d *demonstration) play(ctx context.Context, r *reloader, url string) error
 	return nil
 }
 
-// write changes the file, and not in one step: a reload that comes in between
-// meets a part of it, fails, and is repeated.
+// write changes the file, but not atomically: a reload in between finds a part of it,
+// fails, and is repeated.
 func (d *demonstration) write(version int) error {
 	text := fmt.Sprintf(`{"version": %d, "greeting": "hello"}`, version)
 	return os.WriteFile(d.settings.file, []byte(text), 0o600)
 }
 
-// post asks for a reload, and returns an error if its result is not the wanted.
+// post asks for a reload, and returns an error if the status of the answer is not want.
 func (d *demonstration) post(ctx context.Context, url string, want int) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/-/reload", http.NoBody)
 	if err != nil {
@@ -152,7 +150,7 @@ func (d *demonstration) post(ctx context.Context, url string, want int) error {
 	return nil
 }
 
-// asked records that a reload was asked for.
+// asked records a request for a reload.
 func (d *demonstration) asked(why string) {
 	d.log.Print("asked by ", why)
 	d.mu.Lock()
@@ -181,11 +179,11 @@ func (d *demonstration) reloaded(run throttle.Run) {
 func (d *demonstration) tell() {
 	select {
 	case d.news <- struct{}{}:
-	default: // it has not looked yet at what came before
+	default: // wait has not seen the earlier news yet
 	}
 }
 
-// wait returns once reached holds, or why it waits no longer.
+// wait waits until reached returns true, or until ctx ends.
 func (d *demonstration) wait(ctx context.Context, what string, reached func() bool) error {
 	for !reached() {
 		select {

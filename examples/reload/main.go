@@ -1,13 +1,13 @@
-// Command reload keeps a configuration up to date. It is to be read again when
-// its file has changed, on SIGHUP, and on POST /-/reload; the three share one
-// throttler, so that however often they ask, there is at most one reload per
-// interval, never two at once, and the last change is always seen.
+// Command reload keeps a configuration up to date. It reloads the file when it has
+// changed, on SIGHUP, and on POST /-/reload. All three share one throttler: however
+// often they ask, there is at most one reload per interval, never two at once, and
+// no change is missed.
 //
 //	go run ./examples/reload
 //
-// demonstrates it with a file of its own: it changes the file ten times in a
-// burst, breaks it, sends itself SIGHUP, and mends it. A reload that fails keeps
-// the configuration that is active, and is repeated with backoff. It fails if
+// demonstrates it with a temporary file: it changes the file ten times in a burst,
+// breaks it, sends itself SIGHUP, and mends it. After a failed reload the active
+// configuration stays, and the reload is repeated with backoff. The program fails if
 // the last configuration is not active at the end:
 //
 //	11:46:39.771275 reload: version 1 is active (cause: call, calls: 1)
@@ -29,7 +29,7 @@
 //	11:46:40.582669 asked by changed file
 //	11:46:40.774403 reload: version 12 is active (cause: call, calls: 3)
 //	11:46:40.774547 answer: 204 No Content
-//	11:46:40.774801 what was asked for and what was reloaded:
+//	11:46:40.774801 requests and reloads:
 //
 //	calls   ▁▂ ▁▁▁▁▁ ▁▁▁▁                       ▁           ▃
 //	runs    █           █          ✗▒           ✗           ✗           █
@@ -42,7 +42,7 @@
 //	echo '{"version": 1, "greeting": "hello"}' > config.json
 //	go run ./examples/reload -file config.json
 //
-// What to copy is in reloader.go.
+// Copy from reloader.go.
 package main
 
 import (
@@ -67,12 +67,12 @@ func main() {
 	flags.Exit("reload", err)
 }
 
-// settings is what the flags say.
+// settings holds the flags.
 type settings struct {
 	file     string
 	addr     string
 	interval time.Duration // least time between the starts of two reloads
-	poll     time.Duration // how often the file is looked at
+	poll     time.Duration // time between two looks at the file
 }
 
 // demonstrationSettings make the demonstration short.

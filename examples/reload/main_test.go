@@ -45,8 +45,8 @@ func TestDemonstration(t *testing.T) {
 	assert.LessOrEqual(t, bytes.Count(out.Bytes(), []byte("cause: ")), most, "one reload per interval")
 }
 
-// A demonstration fails if what it writes does not become active.
-func TestDemonstrationNoticesTheWrongConfiguration(t *testing.T) {
+// The demonstration fails if its changes do not become active.
+func TestDemonstration_WrongConfiguration(t *testing.T) {
 	logger := log.New(io.Discard, "", 0)
 	d := newDemonstration(filepath.Join(t.TempDir(), "config.json"), logger)
 	other := d.settings
@@ -64,7 +64,7 @@ func TestDemonstrationNoticesTheWrongConfiguration(t *testing.T) {
 	require.ErrorContains(t, err, "the last change")
 }
 
-func TestWatchesFileUntilInterrupted(t *testing.T) {
+func TestRun_File(t *testing.T) {
 	file := writeConfig(t, `{"version": 1, "greeting": "hello"}`)
 	ctx, interrupt := context.WithCancel(t.Context())
 	outRead, outWrite := io.Pipe()
@@ -95,7 +95,7 @@ func TestWatchesFileUntilInterrupted(t *testing.T) {
 	require.NoError(t, <-result)
 }
 
-func TestRequestsShareAReload(t *testing.T) {
+func TestReloader_SharedReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newTestReloader(t, writeConfig(t, `{"version": 1, "greeting": "hello"}`))
 		require.NoError(t, r.reloads.Do(t.Context()))
@@ -113,7 +113,7 @@ func TestRequestsShareAReload(t *testing.T) {
 	})
 }
 
-func TestRequestGetsTheReloadsOwnError(t *testing.T) {
+func TestReloader_Error(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newTestReloader(t, writeConfig(t, `{"version": 1, "greeting": ""}`))
 		assert.Equal(t, http.StatusInternalServerError, post(t, r))
@@ -126,7 +126,7 @@ func TestRequestGetsTheReloadsOwnError(t *testing.T) {
 	})
 }
 
-func TestLoadAcceptsOnlyValidConfigurations(t *testing.T) {
+func TestLoad(t *testing.T) {
 	for text, valid := range map[string]bool{
 		`{"version": 1, "greeting": "hello"}`:   true,
 		``:                                      false,
@@ -147,7 +147,7 @@ func TestRun_WrongFile(t *testing.T) {
 	}
 }
 
-// newTestReloader returns a reloader that has loaded nothing yet.
+// newTestReloader returns a reloader that has not loaded a file yet.
 func newTestReloader(t *testing.T, file string) *reloader {
 	t.Helper()
 	s := settings{file: file, interval: time.Second}
@@ -182,7 +182,7 @@ func get(t *testing.T, url string) string {
 	return string(body)
 }
 
-// find reads lines up to one that pattern matches, and returns its first group.
+// find reads lines until pattern matches one, and returns its first group.
 func find(t *testing.T, out *bufio.Reader, pattern string) string {
 	t.Helper()
 	for {

@@ -22,7 +22,7 @@ import (
 type reloader struct {
 	settings settings
 	log      *log.Logger
-	asked    func(why string)       // told of everything that asks for a reload
+	asked    func(why string)       // called for each request for a reload
 	active   atomic.Pointer[config] // nil before the first load
 	reloads  *throttle.Throttler    // runs reload
 }
@@ -32,22 +32,22 @@ func newReloader(s settings, logger *log.Logger, asked func(why string), opts ..
 	r := &reloader{settings: s, log: logger, asked: asked}
 	policy := throttle.Policy{
 		Interval: s.interval,
-		// What is broken may be half a file, or on a disk that is away for a
-		// moment. Eager: who mends it, and asks, need not wait for the backoff.
+		// A failed reload may have read half a file, or a disk may be away for a
+		// moment. Eager: after mending the file you need not wait for the backoff.
 		Retry: throttle.Backoff{Initial: s.interval, Max: max(s.interval, time.Minute), Eager: true},
 	}
 	opts = append([]throttle.Option{
 		throttle.WithName("reload"),
 		throttle.WithCallCount(),
 		throttle.WithObserver(r.report),
-		throttle.WithErrorHandler(func(error) {}), // report tells of all errors already
+		throttle.WithErrorHandler(func(error) {}), // report logs all errors already
 	}, opts...)
 	var err error
 	r.reloads, err = throttle.New(policy, r.reload, opts...)
 	return r, err
 }
 
-// reload is what is throttled. If it fails, the active configuration stays.
+// reload is the throttled callback. If it fails, the active configuration stays.
 func (r *reloader) reload() error {
 	next, err := load(r.settings.file)
 	if err != nil {
@@ -57,7 +57,7 @@ func (r *reloader) reload() error {
 	return nil
 }
 
-// report tells of a reload.
+// report logs a reload.
 func (r *reloader) report(run throttle.Run) {
 	switch active := r.active.Load(); {
 	case run.Err == nil:
@@ -70,11 +70,11 @@ func (r *reloader) report(run throttle.Run) {
 	}
 }
 
-// run loads the configuration, and keeps it up to date until use returns, which
-// gets the URL of the HTTP server.
+// run loads the configuration and keeps it up to date until use returns. It calls use
+// with the URL of the HTTP server.
 func (r *reloader) run(ctx context.Context, use func(ctx context.Context, url string) error) error {
-	// The file is looked at before it is loaded, lest a change in between be
-	// taken for what was loaded.
+	// Take the fingerprint before loading: the other way round, a change in between
+	// would go unnoticed.
 	seen := fingerprintOf(r.settings.file)
 	if err := r.reloads.Do(ctx); err != nil {
 		return errors.Join(err, r.reloads.Close())
@@ -83,7 +83,7 @@ func (r *reloader) run(ctx context.Context, use func(ctx context.Context, url st
 	if err != nil {
 		return errors.Join(err, r.reloads.Close())
 	}
-	hangups := make(chan os.Signal, 1) // one is enough for all that come before it is looked at
+	hangups := make(chan os.Signal, 1) // one is enough: watch reloads once for all that came before
 	notifyHangup(hangups)
 	defer signal.Stop(hangups)
 	server := &http.Server{Handler: r.handler(), ReadHeaderTimeout: 10 * time.Second}
@@ -133,8 +133,8 @@ func (r *reloader) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /-/reload", func(w http.ResponseWriter, request *http.Request) {
 		r.asked("POST /-/reload")
-		// Not Call, but Do: the answer is that of a reload which started after
-		// the request came, shared with all who ask at the same time.
+		// Do waits for a reload that starts after the request came. All requests
+		// at the same time share it.
 		switch err := r.reloads.Do(request.Context()); {
 		case err == nil:
 			w.WriteHeader(http.StatusNoContent)
@@ -157,8 +157,8 @@ func (r *reloader) handler() http.Handler {
 func (r *reloader) stop(ctx context.Context, server *http.Server) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	// Nobody needs a reload any more: Close drops what is pending, and answers
-	// those who wait for it. Shutdown then waits for the reload that is active.
+	// Nobody needs a reload any more: Close drops a pending one, and its waiters
+	// get an error. Shutdown then waits for a reload in progress.
 	closed := r.reloads.Close()
 	stopped := server.Shutdown(ctx)
 	ended := r.reloads.Shutdown(ctx)

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// drive lets clients change counters of the server at url for a while, or until
-// ctx ends, and returns how many requests were answered.
+// drive lets clients change counters of the server at url for a while, or until ctx
+// ends, and returns the number of answered requests.
 func drive(ctx context.Context, url string, clients int, duration time.Duration) (uint64, error) {
 	transport := &http.Transport{MaxIdleConnsPerHost: clients}
 	defer transport.CloseIdleConnections()
@@ -24,8 +24,8 @@ func drive(ctx context.Context, url string, clients int, duration time.Duration)
 	group, ctx := errgroup.WithContext(ctx)
 	for id := range clients {
 		group.Go(func() error {
-			// What has been sent is seen through, even if ctx ends: the answer
-			// says whether the state has changed.
+			// Even if ctx ends, wait for the answer to a request: it says whether
+			// the state has changed.
 			for i := id; time.Now().Before(end) && ctx.Err() == nil; i++ {
 				if err := increment(client, fmt.Sprintf("%s/counters/%c", url, 'a'+i%26)); err != nil {
 					return err
@@ -39,13 +39,13 @@ func drive(ctx context.Context, url string, clients int, duration time.Duration)
 	return answered.Load(), err
 }
 
-// increment asks for one change.
+// increment asks the server for one change.
 func increment(client *http.Client, url string) error {
 	response, err := client.Post(url, "", nil)
 	if err != nil {
 		return err
 	}
-	// Only a connection whose answer was read to its end is used again.
+	// The client reuses a connection only after the whole answer was read.
 	_, err = io.Copy(io.Discard, response.Body)
 	if err := errors.Join(err, response.Body.Close()); err != nil {
 		return err

@@ -1,20 +1,19 @@
-// Command snapshot is an HTTP server that keeps counters in memory and writes
-// them to a file after every change, but at most once per interval, however many
-// requests arrive. No change is lost: whatever is changed while a snapshot is
-// being written, or too soon after one, is in the next, and the last one is
-// written when the server stops.
+// Command snapshot is an HTTP server that keeps counters in memory and writes them to
+// a file after changes, but at most once per interval, however many requests arrive.
+// No change is lost: a change during a snapshot, or too soon after one, is in the next
+// snapshot, and the server writes the last one when it stops.
 //
 //	go run ./examples/snapshot
 //
-// starts the server on loopback, lets eight clients change counters for three
-// seconds, stops it, and checks what it promised. It fails if the file is not
-// what the counters were at the end, or if two snapshots were too close:
+// starts the server on loopback, lets eight clients change counters for three seconds,
+// stops it, and checks its promises. It fails if the file differs from the counters at
+// the end, or if two snapshots were too close:
 //
 //	8 clients change counters at http://127.0.0.1:36755 for 3s, at most one snapshot per 250ms
 //
 //	requests           97676   32546 per second, each asked for a snapshot
 //	snapshots             13   one for 7513 requests, 0 failed
-//	least distance  250.01ms   between the starts of two, but for those that were flushed
+//	least distance  250.01ms   between the starts of two, except for flushed ones
 //	longest wait    254.99ms   from a change until it was on disk
 //	file                  ok   it holds all 97676 changes
 //
@@ -26,9 +25,9 @@
 //	        a full block is 712 calls
 //
 // With -serve it only serves, and prints how to drive it with curl. With -file
-// the counters outlive the process.
+// the next start finds the counters again.
 //
-// What to copy is in server.go and snapshot.go.
+// Copy from server.go and snapshot.go.
 package main
 
 import (
@@ -56,7 +55,7 @@ func main() {
 	flags.Exit("snapshot", err)
 }
 
-// A config is what the flags say.
+// A config holds the flags.
 type config struct {
 	duration time.Duration
 	interval time.Duration
@@ -71,9 +70,9 @@ func parse(args []string, stdout io.Writer) (config, error) {
 	set := flag.NewFlagSet("snapshot", flag.ContinueOnError)
 	set.DurationVar(&c.duration, "duration", 3*time.Second, "how long the clients work")
 	set.DurationVar(&c.interval, "interval", 250*time.Millisecond, "least time between the starts of two snapshots")
-	set.IntVar(&c.clients, "clients", 8, "how many clients work at the same time")
+	set.IntVar(&c.clients, "clients", 8, "number of clients that work at the same time")
 	set.StringVar(&c.addr, "addr", "127.0.0.1:0", "address to listen on; port 0 is a free one")
-	set.StringVar(&c.file, "file", "", "file of the snapshots (default in a temporary folder, removed at the end)")
+	set.StringVar(&c.file, "file", "", "file of the snapshots (default: a temporary one)")
 	set.BoolVar(&c.serve, "serve", false, "only serve, until interrupted")
 	return c, flags.Parse(set, args, stdout, func() error {
 		if c.clients < 1 {
@@ -104,7 +103,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	return errors.Join(c.run(ctx, stdout), os.RemoveAll(dir))
 }
 
-// run runs a server as long as it is used, then stops it and reports.
+// run runs a server until the demonstration or ctx ends, then stops it and reports.
 func (c config) run(ctx context.Context, stdout io.Writer) error {
 	s, err := newServer(c)
 	if err != nil {
@@ -132,8 +131,8 @@ func (c config) run(ctx context.Context, stdout io.Writer) error {
 	return s.report(stdout)
 }
 
-// demonstrate has clients change the counters of s, and checks that none of the
-// changes they were told of is missing.
+// demonstrate lets clients change the counters of s, and checks that every answered
+// request was a change.
 func (s *server) demonstrate(ctx context.Context, c config, url string, stdout io.Writer) error {
 	_, err := fmt.Fprintf(stdout, "%d clients change counters at %s for %v, at most one snapshot per %v\n\n",
 		c.clients, url, c.duration, c.interval)
@@ -150,14 +149,14 @@ func (s *server) demonstrate(ctx context.Context, c config, url string, stdout i
 	return nil
 }
 
-// waitForEnd tells how to use the server, and returns when ctx ends.
+// waitForEnd prints how to use the server, and returns when ctx ends.
 func waitForEnd(ctx context.Context, c config, url string, stdout io.Writer) error {
 	_, err := fmt.Fprintf(stdout, `serving at %[1]s until interrupted, at most one snapshot per %[2]v in %[3]s
 
   curl -X POST %[1]s/counters/apples    # change the state, ask for a snapshot
   curl %[1]s/counters                   # the state
-  curl -i -X POST %[1]s/flush           # write now what is not on disk yet
-  curl %[1]s/snapshot-status            # what the throttler did
+  curl -i -X POST %[1]s/flush           # write pending changes now
+  curl %[1]s/snapshot-status            # the throttler's statistics
 
 `, url, c.interval, c.file)
 	if err != nil {

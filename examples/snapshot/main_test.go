@@ -42,18 +42,18 @@ func TestDemonstration(t *testing.T) {
 	assertOnly(t, file)
 }
 
-// The file that the flags do not name is gone afterwards.
-func TestDemonstrationLeavesNothingBehind(t *testing.T) {
+// Without -file, no file is left.
+func TestDemonstration_LeavesNothing(t *testing.T) {
 	dir := t.TempDir()
-	t.Setenv("TMPDIR", dir) // where the system looks there
+	t.Setenv("TMPDIR", dir) // on Unix
 	require.NoError(t, run(t.Context(), []string{"-duration", "50ms", "-interval", "10ms"}, io.Discard))
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	assert.Empty(t, left)
 }
 
-// The server is driven as with curl, interrupted, and started again.
-func TestServe(t *testing.T) {
+// A server gets requests, is interrupted, and starts again with the same file.
+func TestRun_Serve(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "counters.json")
 	for start := range 2 {
 		ctx, interrupt := context.WithCancel(t.Context())
@@ -93,9 +93,9 @@ func TestServe(t *testing.T) {
 		do("POST", "/flush", http.StatusNoContent)
 		saved, err := readState(file)
 		require.NoError(t, err)
-		assert.Equal(t, before+2, saved.Changes, "what Flush has waited for")
+		assert.Equal(t, before+2, saved.Changes, "Flush returns after the write")
 
-		do("POST", "/counters/apples", http.StatusOK) // pending for an hour, but for the shutdown
+		do("POST", "/counters/apples", http.StatusOK) // would be pending for an hour without the shutdown
 		var stats map[string]any
 		require.NoError(t, json.Unmarshal([]byte(do("GET", "/snapshot-status", http.StatusOK)), &stats))
 		assert.Equal(t, true, stats["Pending"])
@@ -109,7 +109,7 @@ func TestServe(t *testing.T) {
 	assertOnly(t, file)
 }
 
-func TestFailedSnapshotIsReportedAndRepeated(t *testing.T) {
+func TestServer_FailedSnapshot(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "missing")
 	s, err := newServer(config{interval: time.Hour, file: filepath.Join(dir, "counters.json")})
 	require.NoError(t, err)
@@ -126,7 +126,7 @@ func TestFailedSnapshotIsReportedAndRepeated(t *testing.T) {
 	assert.Positive(t, s.snapshotter.longestWait)
 }
 
-func TestWrongSnapshotIsNoticed(t *testing.T) {
+func TestServer_Report(t *testing.T) {
 	damages := map[string]func(string) error{
 		"removed":   os.Remove,
 		"empty":     func(file string) error { return os.Truncate(file, 0) },
@@ -162,7 +162,7 @@ func TestWrongSnapshotIsNoticed(t *testing.T) {
 	}
 }
 
-func TestRunsThatAreTooCloseAreNoticed(t *testing.T) {
+func TestRecorder_Faults(t *testing.T) {
 	begin := time.Now()
 	at := func(start, end int, cause throttle.Cause) throttle.Run {
 		ms := func(n int) time.Time { return begin.Add(time.Duration(n) * time.Millisecond) }
@@ -200,7 +200,7 @@ func TestRun_WrongFile(t *testing.T) {
 	assertOnly(t, other)
 }
 
-// assertOnly asserts that there is nothing beside file in its folder.
+// assertOnly asserts that file is alone in its folder.
 func assertOnly(t *testing.T, file string) {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Dir(file))

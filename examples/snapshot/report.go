@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	drawn = time.Second // of the timeline, from the first call
-	width = 80          // of the timeline
+	drawn = time.Second // the part of the timeline that is drawn, from the first call
+	width = 80          // of the drawn timeline
 )
 
 // A recorder watches a throttler.
@@ -28,15 +28,15 @@ type recorder struct {
 	seen record
 }
 
-// A record is what a recorder has seen.
+// A record is the summary of what a recorder has seen.
 type record struct {
-	events timeline.Events // of the time that is drawn
+	events timeline.Events // within the drawn time
 	first  time.Time       // when the first call was made; zero if none was
 	latest time.Time       // when the latest call was made; zero if none was
 	last   throttle.Run    // zero if there was none
-	runs   uint64          // failed ones included
+	runs   uint64          // including failed ones
 	failed uint64
-	least  time.Duration // between two starts of which the second was not flushed; 0 if there are none
+	least  time.Duration // between two starts, the second not flushed; 0 if there are none
 	faults []error       // runs that were too close
 }
 
@@ -47,7 +47,7 @@ func (r *recorder) result() record {
 	return r.seen
 }
 
-// call is called before each call of the throttler.
+// call records a call of the throttler. It comes before the call.
 func (r *recorder) call() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -89,7 +89,7 @@ func (r *record) run(run throttle.Run, interval time.Duration) {
 	}
 }
 
-// check compares run with the one before: this is what the throttler promises.
+// check compares run with the previous one, by the throttler's promises.
 func (r *record) check(run throttle.Run, interval time.Duration) {
 	if r.runs == 0 {
 		return
@@ -99,7 +99,7 @@ func (r *record) check(run throttle.Run, interval time.Duration) {
 			r.last.Ended.Sub(run.Started)))
 	}
 	if run.Cause == throttle.CauseFlush {
-		return // for Flush and Shutdown the interval does not count
+		return // Flush and Shutdown ignore the interval
 	}
 	distance := run.Started.Sub(r.last.Started)
 	if distance < interval {
@@ -110,8 +110,8 @@ func (r *record) check(run throttle.Run, interval time.Duration) {
 	}
 }
 
-// report prints what the server did, and returns what it should not have done.
-// The server must have stopped.
+// report prints what the server did, and returns what went wrong. The server must have
+// stopped.
 func (s *server) report(stdout io.Writer) error {
 	seen, changes, mismatch := s.recorder.result(), s.changes(), s.verify()
 	seconds := max(seen.latest.Sub(s.recorder.begun).Seconds(), 1e-3)
@@ -123,7 +123,7 @@ func (s *server) report(stdout io.Writer) error {
 	row("requests", changes, "%.0f per second, each asked for a snapshot", float64(changes)/seconds)
 	row("snapshots", seen.runs, "one for %d requests, %d failed", changes/max(seen.runs, 1), seen.failed)
 	if seen.least > 0 {
-		row("least distance", round(seen.least), "between the starts of two, but for those that were flushed")
+		row("least distance", round(seen.least), "between the starts of two, except for flushed ones")
 	}
 	row("longest wait", round(s.snapshotter.longestWait), "from a change until it was on disk")
 	if mismatch == nil {
@@ -137,13 +137,13 @@ func (s *server) report(stdout io.Writer) error {
 	return errors.Join(append(seen.faults, mismatch, err)...)
 }
 
-// round leaves of d what matters to people.
+// round rounds d to what a reader needs.
 func round(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }
 
-// errDiffers is the error of verify for a readable file with another content.
+// errDiffers is the error of verify if the file is readable but has another content.
 var errDiffers = errors.New("the file is not the last state")
 
-// verify reads the file again, and returns nil if it holds the last state.
+// verify reads the file, and returns an error unless it holds the last state.
 func (s *server) verify() error {
 	saved, err := readState(s.snapshotter.file)
 	if err != nil {

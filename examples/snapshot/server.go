@@ -12,18 +12,17 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// A server is an HTTP server of counters, which keeps snapshots of them.
+// A server is an HTTP server of counters that writes snapshots of them.
 type server struct {
 	http        *http.Server
 	store       *store
-	restored    uint64 // changes that the store began with
+	restored    uint64 // number of changes in the file at the start
 	snapshotter *snapshotter
 	snapshots   *throttle.Throttler // runs snapshotter.write
 	recorder    *recorder
 }
 
-// newServer returns a server with the state that c.file holds, if there is such
-// a file.
+// newServer returns a server with the state in c.file, if that file exists.
 func newServer(c config) (*server, error) {
 	restored, err := readState(c.file)
 	if err != nil {
@@ -37,14 +36,14 @@ func newServer(c config) (*server, error) {
 	s.http = &http.Server{Handler: s.handler(), ReadHeaderTimeout: 10 * time.Second}
 	s.snapshotter = &snapshotter{store: s.store, file: c.file}
 
-	// A snapshot that fails, perhaps because the disk is full, is repeated even
-	// if nothing changes any more.
+	// Retry repeats a failed snapshot, for example on a full disk, even if nothing
+	// changes any more.
 	policy := throttle.Policy{
 		Interval: c.interval,
 		Retry:    throttle.Backoff{Initial: time.Second, Max: time.Minute},
 	}
-	// There is no WithContext: what is pending when the context ends would be
-	// dropped, and that is the last change. See stop.
+	// No WithContext: when the context ends, it would drop the pending run, which
+	// has the last change. See stop.
 	s.snapshots, err = throttle.New(policy, s.snapshotter.write,
 		throttle.WithName("snapshot"), throttle.WithObserver(s.recorder.run))
 	return s, err
@@ -58,19 +57,19 @@ func (s *server) serve(listener net.Listener) error {
 	return nil
 }
 
-// stop stops the server, whether or not ctx has ended, and returns when the last
-// change is on disk.
+// stop stops the server and returns when the last change is on disk. It works even if
+// ctx has ended.
 func (s *server) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	// In this order: when no request changes anything any more, the run that
-	// the throttler's Shutdown makes sees the last state.
+	// The order matters: the run that the throttler's Shutdown makes must come after
+	// the last request, so that it sees the last state.
 	stopped := s.http.Shutdown(ctx)
 	saved := s.snapshots.Shutdown(ctx)
 	return errors.Join(stopped, saved)
 }
 
-// changes returns how many changes there were since the start.
+// changes returns the number of changes since the start.
 func (s *server) changes() uint64 { return s.store.state().Changes - s.restored }
 
 func (s *server) handler() http.Handler {
@@ -78,7 +77,7 @@ func (s *server) handler() http.Handler {
 	mux.HandleFunc("POST /counters/{name}", func(w http.ResponseWriter, r *http.Request) {
 		value := s.store.increment(r.PathValue("name"))
 		s.recorder.call()
-		s.snapshots.Call() // costs next to nothing while a snapshot is pending
+		s.snapshots.Call() // costs almost nothing while a snapshot is pending
 		answer(w, value)
 	})
 	mux.HandleFunc("GET /counters", func(w http.ResponseWriter, _ *http.Request) {
@@ -100,7 +99,7 @@ func (s *server) handler() http.Handler {
 	return mux
 }
 
-// A status is a throttle.Stats for JSON, into which an error would go as {}.
+// A status is a throttle.Stats for JSON, which would encode an error as {}.
 type status struct {
 	throttle.Stats
 

@@ -11,23 +11,23 @@ import (
 	"time"
 )
 
-// A snapshotter writes snapshots of a store. Its write method is the callback of
-// a throttler, of which no two runs overlap: so what only write uses needs no
-// lock, unlike the store, which requests change meanwhile.
+// A snapshotter writes snapshots of a store. Its write method is the callback of a
+// throttler, whose runs never overlap: fields that only write uses need no lock. The
+// store needs one, since requests change it meanwhile.
 type snapshotter struct {
 	store *store
 	file  string
 
-	unsaved     time.Time     // the first change that is in no snapshot yet; zero if all are
+	unsaved     time.Time     // first change that is not in a snapshot yet; zero if there is none
 	longestWait time.Duration // from a change until it was on disk
 }
 
-// write writes a snapshot of what is in the store now.
+// write writes a snapshot of the store.
 func (s *snapshotter) write() error {
 	// The copy is made under the store's mutex, the slow work without it.
 	current, changed := s.store.take()
 	if s.unsaved.IsZero() {
-		s.unsaved = changed // otherwise the write before failed, and that change is older
+		s.unsaved = changed // otherwise the last write failed, and its change is older
 	}
 	if err := writeState(s.file, current); err != nil {
 		return err
@@ -39,7 +39,7 @@ func (s *snapshotter) write() error {
 	return nil
 }
 
-// readState returns what the last snapshot holds: nothing if there is none.
+// readState returns the state in file, empty if there is no file.
 func readState(file string) (state, error) {
 	s := state{Counters: map[string]uint64{}}
 	data, err := os.ReadFile(file)
@@ -49,8 +49,7 @@ func readState(file string) (state, error) {
 	if err != nil {
 		return s, err
 	}
-	// Strict, so as not to take another program's file for a snapshot, and
-	// then replace it.
+	// Be strict: another program's file is no snapshot, and must not be replaced.
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&s); err != nil {
@@ -62,14 +61,14 @@ func readState(file string) (state, error) {
 	return s, nil
 }
 
-// writeState replaces file by one that holds s. Whenever the machine stops,
-// there is either the old file or the new one, and never a part of one.
+// writeState replaces file with one that holds s. Even if the machine crashes, there is
+// either the whole old file or the whole new one.
 func writeState(file string, s state) error {
 	data, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
-	// In the same folder, because a rename across file systems is none.
+	// In the same folder, since a rename works only within a file system.
 	dir := filepath.Dir(file)
 	temporary, err := writeTemporary(dir, filepath.Base(file)+".*.tmp", append(data, '\n'))
 	if err != nil {

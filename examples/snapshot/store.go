@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A state is what the server keeps in memory and what a snapshot holds.
+// A state is the content of the server's memory and of a snapshot.
 type state struct {
 	Changes  uint64            `json:"changes"`
 	Counters map[string]uint64 `json:"counters"`

@@ -12,31 +12,31 @@ import (
 	"github.com/throttle-go/throttle/internal/timeline"
 )
 
-// A backend is where the data comes from. It takes note of who is fetched when.
+// A backend is the source of the data. It records the fetches of each tenant.
 type backend struct {
 	begun time.Time
 
-	mu sync.Mutex // guards the fields below, and what seen refers to
+	mu sync.Mutex // guards the fields below, and the fetches in seen
 
 	// +checklocks:mu
-	active int // fetches
+	active int // number of active fetches
 	// +checklocks:mu
-	most int // that were active at a time
+	most int // largest number of active fetches
 	// +checklocks:mu
 	seen map[string]*fetches
 }
 
-// fetches are those for one tenant.
+// fetches are the fetches of one tenant.
 type fetches struct {
 	active  bool
-	overlap bool // two were active at a time
+	overlap bool // whether two were active at the same time
 	runs    []timeline.Run
 }
 
 func newBackend() *backend { return &backend{begun: time.Now(), seen: make(map[string]*fetches)} }
 
-// ServeHTTP answers after a while. The answer is sent when the fetch is noted as
-// over, so who fetches again after an answer is not seen as overlapping.
+// ServeHTTP answers after a while. It records the end of the fetch before the answer
+// is sent, so the next fetch after an answer does not seem to overlap.
 func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f, start := b.enter(r.URL.Path[1:]), time.Since(b.begun)
 	time.Sleep(5*time.Millisecond + rand.N(10*time.Millisecond))
@@ -67,8 +67,8 @@ func (b *backend) leave(f *fetches, start time.Duration) {
 	f.runs = append(f.runs, timeline.Run{Span: timeline.Span{Start: start, End: time.Since(b.begun)}})
 }
 
-// report prints what there was to do for requests, and returns what should not
-// have been. held is how many tenants were held in between.
+// report prints the work that requests caused, and returns what went wrong. held is the
+// number of tenants that the group held meanwhile.
 func (b *backend) report(stdout io.Writer, requests map[string][]time.Time, held int) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -88,7 +88,7 @@ func (b *backend) report(stdout io.Writer, requests map[string][]time.Time, held
 		}
 	}
 	if b.most > concurrent {
-		err = errors.Join(err, fmt.Errorf("%d refreshes were active at a time", b.most))
+		err = errors.Join(err, fmt.Errorf("%d refreshes were active at the same time", b.most))
 	}
 	_, failed := fmt.Fprintf(stdout, `requests   %6d
 refreshes  %6d   one for %d requests, up to %d at a time
@@ -98,22 +98,21 @@ held       %6d   tenants while there were requests, and none afterwards
 	return errors.Join(err, failed)
 }
 
-// check returns what is wrong with f, the fetches for tenant, which was asked for
-// at times.
+// check returns what is wrong with f, the fetches of tenant, after requests at times.
 func (b *backend) check(tenant string, f *fetches, times []time.Time) error {
 	if len(f.runs) == 0 {
 		return fmt.Errorf("%s was never refreshed", tenant)
 	}
 	last := f.runs[len(f.runs)-1].Start
 	latest := times[len(times)-1].Sub(b.begun)
-	// A fetch is seen a little after its run has started, so the distance of two
-	// may seem less than it was, but not the time that all took together.
+	// The backend sees a fetch a little after its run has started. Two fetches may seem
+	// too close, but the time from the beginning to the last one is never too short.
 	allowed := 1 + int(last/interval)
 	switch {
 	case f.overlap:
-		return fmt.Errorf("%s was refreshed twice at a time", tenant)
+		return fmt.Errorf("%s was refreshed twice at the same time", tenant)
 	case len(f.runs) > allowed:
-		return fmt.Errorf("%s was refreshed %d times, not %d at most", tenant, len(f.runs), allowed)
+		return fmt.Errorf("%s was refreshed %d times, more than %d", tenant, len(f.runs), allowed)
 	case last < latest:
 		return fmt.Errorf("%s was refreshed last at %v, but asked for at %v", tenant, last, latest)
 	default:
@@ -121,7 +120,7 @@ func (b *backend) check(tenant string, f *fetches, times []time.Time) error {
 	}
 }
 
-// events returns what is drawn of one tenant.
+// events returns the timeline of one tenant.
 func (b *backend) events(f *fetches, times []time.Time) timeline.Events {
 	e := timeline.Events{Runs: f.runs}
 	for _, at := range times {

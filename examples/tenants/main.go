@@ -1,15 +1,14 @@
-// Command tenants is an HTTP server with a cache per tenant. Every request asks
-// for the tenant's data to be fetched again from a slow backend, which happens at
-// most once per tenant and interval, and for no more than three tenants at a time.
-// The first requests for a tenant wait for that; later ones are answered from the
-// cache at once.
+// Command tenants is an HTTP server with a cache per tenant. Every request asks to
+// fetch the tenant's data again from a slow backend. This happens at most once per
+// tenant and interval, and for at most three tenants at a time. The first requests for
+// a tenant wait for the data; later ones are answered from the cache at once.
 //
 //	go run ./examples/tenants
 //
-// lets clients ask for twenty tenants, for some more often than for others. It
-// fails if the backend was asked too often, if a request was not followed by a
-// refresh, or if a tenant is held when nobody asks for it any more. The
-// timeline is that of the tenant with most requests:
+// lets clients ask for twenty tenants, some more often than others. It fails if the
+// backend was asked too often, if no refresh followed a request, or if the group still
+// holds a tenant long after the last request. The timeline shows the tenant with most
+// requests:
 //
 //	8 clients, 20 tenants, at most one refresh per tenant in 200ms
 //
@@ -23,7 +22,7 @@
 //	        0ms     200ms    400ms    600ms   800ms    1000ms   1200ms  1400ms
 //	        a full block is 13 calls
 //
-// What to copy is in server.go.
+// Copy from server.go.
 package main
 
 import (
@@ -47,7 +46,7 @@ const (
 	tenants    = 20
 	clients    = 8
 	interval   = 200 * time.Millisecond // between two refreshes of a tenant
-	concurrent = 3                      // refreshes at a time
+	concurrent = 3                      // most refreshes at a time
 )
 
 func main() {
@@ -79,8 +78,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	front := httptest.NewServer(s)
 	defer front.Close()
-	// Nobody needs a refresh any more when the clients are gone: what is pending
-	// is dropped, if anything is.
+	// Without clients nobody needs a refresh any more: Close drops pending ones.
 	defer s.refreshes.Close()
 
 	_, err = fmt.Fprintf(stdout, "%d clients, %d tenants, at most one refresh per tenant in %v\n\n", clients, tenants, interval)
@@ -98,8 +96,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	return b.report(stdout, requests, held)
 }
 
-// waitUntilForgotten waits until no tenant is held: what was pending has run, and
-// all windows are over.
+// waitUntilForgotten waits until the group holds no tenant: pending refreshes have run,
+// and all windows are over.
 func waitUntilForgotten(ctx context.Context, s *server) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -113,7 +111,7 @@ func waitUntilForgotten(ctx context.Context, s *server) error {
 	return nil
 }
 
-// A requestLog says when each tenant was asked for.
+// A requestLog records when clients asked for each tenant.
 type requestLog struct {
 	mu sync.Mutex // guards the field below
 
@@ -127,8 +125,8 @@ func (l *requestLog) add(tenant string) {
 	l.times[tenant] = append(l.times[tenant], time.Now())
 }
 
-// drive lets clients ask for tenants for a while, or until ctx ends, and returns
-// when each was asked for.
+// drive lets clients ask for tenants for a while, or until ctx ends, and returns the
+// times of the requests for each tenant.
 func drive(ctx context.Context, url string, duration time.Duration) (map[string][]time.Time, error) {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
 	defer client.CloseIdleConnections()

@@ -30,7 +30,7 @@ func TestDemonstration(t *testing.T) {
 	}
 }
 
-func TestAnswers(t *testing.T) {
+func TestServer(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/known" {
 			http.NotFound(w, r)
@@ -47,8 +47,7 @@ func TestAnswers(t *testing.T) {
 		s.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/"+tenant, http.NoBody))
 		return response.Code, response.Body.String()
 	}
-	// Both are held while this goes on only if it takes no longer than the
-	// window, so that is an hour.
+	// The group must hold both keys during the whole test, so their window is an hour.
 	require.NoError(t, s.refreshes.SetPolicy(throttle.Every(time.Hour)))
 
 	status, body := ask("known")
@@ -68,7 +67,7 @@ func TestAnswers(t *testing.T) {
 	assert.Equal(t, http.StatusServiceUnavailable, status)
 }
 
-func TestFaultsAreNoticed(t *testing.T) {
+func TestBackend_Check(t *testing.T) {
 	b := newBackend()
 	at := func(d time.Duration) timeline.Run {
 		return timeline.Run{Span: timeline.Span{Start: d, End: d + time.Millisecond}}
@@ -92,7 +91,7 @@ func TestFaultsAreNoticed(t *testing.T) {
 	}
 }
 
-func TestInterrupt(t *testing.T) {
+func TestRun_Interrupt(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorIs(t, run(ctx, nil, io.Discard), context.Canceled)

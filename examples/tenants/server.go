@@ -16,7 +16,7 @@ type server struct {
 	upstream  string
 	client    *http.Client
 	refreshes *throttle.Group[string]
-	cache     sync.Map // of the tenants' data, []byte; how many it holds is not what this is about
+	cache     sync.Map // the tenants' data, []byte; this example does not limit its size
 }
 
 // newServer returns a server that fetches its data from upstream.
@@ -24,19 +24,19 @@ func newServer(upstream string, opts ...throttle.Option) (*server, error) {
 	s := &server{upstream: upstream, client: &http.Client{}}
 	opts = append([]throttle.Option{
 		throttle.WithName("refresh"),
-		throttle.WithMaxConcurrent(concurrent), // what the backend bears
-		throttle.WithMaxKeys(10_000),           // a tenant's name is whatever a client sends
+		throttle.WithMaxConcurrent(concurrent), // the backend's limit
+		throttle.WithMaxKeys(10_000),           // clients can send any name
 	}, opts...)
 	var err error
 	s.refreshes, err = throttle.NewGroup(throttle.Every(interval), s.refresh, opts...)
 	return s, err
 }
 
-// refresh is what is throttled. For one tenant it is never active twice.
+// refresh is the throttled callback. Two refreshes of a tenant never overlap.
 func (s *server) refresh(ctx context.Context, tenant string) error {
 	data, err := get(ctx, s.client, s.upstream+"/"+tenant)
 	if err != nil {
-		return fmt.Errorf("%s: %w", tenant, err) // a Group's errors do not tell the key
+		return fmt.Errorf("%s: %w", tenant, err) // a Group's errors do not name the key
 	}
 	s.cache.Store(tenant, data)
 	return nil
@@ -55,8 +55,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// data returns what the cache has, and asks for newer. If it has nothing, it waits
-// for that.
+// data returns the cached data and asks for newer data. Without cached data it waits.
 func (s *server) data(ctx context.Context, tenant string) ([]byte, error) {
 	if data := s.cached(tenant); data != nil {
 		return data, s.refreshes.Call(tenant)
@@ -65,7 +64,7 @@ func (s *server) data(ctx context.Context, tenant string) ([]byte, error) {
 	return s.cached(tenant), err
 }
 
-// cached returns what the cache has, nil if nothing.
+// cached returns the cached data, nil if there is none.
 func (s *server) cached(tenant string) []byte {
 	value, _ := s.cache.Load(tenant)
 	data, _ := value.([]byte)
