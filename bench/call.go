@@ -43,7 +43,7 @@ func coalescedCalls() subject {
 				" comparison). Its slot is full as long as its callback is running; while its run is deferred, calls wake it.",
 			"mutex, worker, ticker: Cilium's technique, written for this comparison.",
 			"Limiter, Sometimes, lo and failsafe refuse the call; the check \"last call\" shows the consequence.",
-			"ratelimit.Take is permitted, at a rate of one call per nanosecond: what it does not permit, sleeps.",
+			"ratelimit.Take permits one call per nanosecond; it would make other calls sleep.",
 		},
 	}
 	for _, peer := range callsInWindow() {

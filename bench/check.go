@@ -46,12 +46,12 @@ func promises() subject {
 		title: "What is kept, each verdict by a check that has just run",
 		notes: []string{
 			"last call: after calls in a window, a run starts after the last of them, with no further call.",
-			"no overlap: of runs, with calls from several goroutines and a callback that takes three intervals.",
-			"interval: of calls ten times per interval, no two runs are closer than three quarters of it.",
+			"no overlap: runs never overlap, with calls from several goroutines and a callback that takes three intervals.",
+			"interval: with ten calls per interval, no two runs are closer than three quarters of it.",
 			"at once: calls take less than an interval, while the callback takes three.",
-			"stop: afterwards no run starts, of a call made before or later. Where nothing can be stopped, one does.",
-			"panic: in a process of its own, the callback panics; a later call has it run again. In the two techniques, as" +
-				" written here, nothing recovers.",
+			"stop: afterwards no run starts, for calls before or after it. A peer that cannot be stopped fails this check.",
+			"panic: the callback panics, in another process, and runs again after a later call. The two techniques, as" +
+				" written here, do not recover.",
 			"no goroutine: of 50 instances that have run once and are idle, few or none own one.",
 		},
 		check: func(e effort) (*matrix, error) { return check(checked(), contestants(), e.interval) },

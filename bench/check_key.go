@@ -15,7 +15,7 @@ func keyedPromises() subject {
 		title: "What is kept per key",
 		notes: []string{
 			"The first seven: by the same checks as above, with calls for one key.",
-			"own window: in that of another key, a call runs at once; after that, none runs before three quarters of its own.",
+			"own window: a call runs at once in the window of another key; its next run waits for three quarters of its own window.",
 		},
 		check: func(e effort) (*matrix, error) { return check(checkedOfKeys(), keyedContestants(), e.interval) },
 	}

@@ -17,7 +17,7 @@ func valuePromises() subject {
 		notes: []string{
 			"The first seven: by the same checks as above, with calls that carry a value.",
 			"no delay: half an interval after the beginning, the first call's run starts within a quarter of it.",
-			"failed run: its value is in a later run, which succeeds. Ours is told to repeat what fails (Retry).",
+			"failed run: its value is in a later run, which succeeds. Ours has a Retry.",
 		},
 		check: func(e effort) (*matrix, error) { return check(checkedOfValues(), valueContestants(), e.interval) },
 	}

@@ -20,7 +20,7 @@ func keyedCalls() subject {
 		name:  "keys",
 		title: "A Group's call during its key's window, among 1 000 keys",
 		notes: []string{
-			"plain map, RWMutex map: a look-up of a Throttler, and its Call. Nobody may write to the plain one.",
+			"plain map, RWMutex map: look up a Throttler and call it. The plain map allows no concurrent write.",
 			"Limiter map: rate.Limiters in a map under a mutex.",
 			"dropped: ours refuses the call, too (Edges: Leading).",
 		},

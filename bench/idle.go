@@ -18,8 +18,8 @@ func idleInstances() subject {
 		title: "An instance that has run once and has nothing to do, among 10 000",
 		notes: []string{
 			"memory: heap and stacks. The runtime's descriptors of goroutines, some 400 bytes each, are not counted.",
-			"CPU: what the process uses, user and system, in a second in which nothing happens, with all instances at once." +
-				" Less than 1 ms is the process's own.",
+			"CPU: the CPU time of the process, user and system, in an idle second, with all instances at once." +
+				" The process itself uses up to 1 ms.",
 		},
 		experiments: []experiment{
 			{"each", loopName, func(e effort) ([]result, error) {

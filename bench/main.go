@@ -28,7 +28,7 @@
 // only a few nanoseconds, the true ratio is further from 1 than the printed one.
 //
 // "All cores" is one such loop per core at the same time, all on one instance;
-// the time is that of one call in its loop.
+// the figure is the time of one call in its loop.
 //
 // Allocations are counted over the whole process, during one more turn. Lateness
 // is the time from just before the call to the first line of the callback.

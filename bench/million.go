@@ -17,7 +17,7 @@ func manyKeys() subject {
 		name:  "million",
 		title: "A million keys, each called once",
 		notes: []string{
-			"call: with the key's run, by one goroutine that is never more than 4 096 runs ahead. A Limiter runs nothing.",
+			"call: including the key's run; the calling goroutine is never more than 4 096 runs ahead. A Limiter runs nothing.",
 			"in its window, afterwards: heap and stacks per key.",
 		},
 		experiments: []experiment{

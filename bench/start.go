@@ -15,8 +15,8 @@ func startedRuns() subject {
 		name:  "start",
 		title: "A call that starts a run",
 		notes: []string{
-			"until Call returns: of 64 throttlers, one after the other, before any of them is called again.",
-			"callback entered: from before the call to the callback's first line, by the clock.",
+			"until Call returns: 64 throttlers are called one after the other, before any of them is called again.",
+			"callback entered: the time from before the call to the callback's first line.",
 			"Do: until it returns the callback's error; the peer is a request over a channel to a goroutine that waits" +
 				" for it, and the answer over another.",
 		},

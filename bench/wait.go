@@ -18,7 +18,7 @@ func deferredRuns() subject {
 		name:  "late",
 		title: "How late a run starts that is due in a millisecond",
 		notes: []string{
-			"A run that starts early is an error. Figures are of all waits together, ratios of those of a turn.",
+			"A run that starts early is an error. Figures cover all waits together; ratios compare turns.",
 			"under load: as many goroutines as GOMAXPROCS compute without a pause.",
 		},
 		experiments: []experiment{

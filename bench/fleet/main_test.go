@@ -187,7 +187,7 @@ func startStore(t *testing.T, k kind) *store {
 	return s
 }
 
-// The demand is that of figures that are easy to reckon with.
+// Round figures make the demand easy to check.
 func TestDemand(t *testing.T) {
 	p := plan{replicas: 10, keys: 100, interval: 9 * time.Second, guard: time.Second}
 	l := load{few: work{cpu: 1e6}, hotKey: 500, hotState: 300, most: 800}
@@ -201,8 +201,7 @@ func TestDemand(t *testing.T) {
 	}, p.demand(2, 3, l, runCost{grant: 3e6, wake: 1e5}))
 }
 
-// A hundred claims of 10 keys by 5 replicas in the time of two
-// spacings are one each.
+// A hundred claims of 10 keys by 5 replicas in the time of two spacings are one each.
 func TestHotFleet(t *testing.T) {
 	f := hotFleet{replicas: 5, keys: 10, spacing: time.Second, took: 2 * time.Second, totals: totals{Looks: 40}}
 	assert.InDelta(t, 1, f.each(100), 1e-9)

@@ -212,12 +212,12 @@ func (c *config) kind() string {
 // store knows of the call. It returns the time of that call.
 func (c *config) lastCall(ctx context.Context, r *record, fleet []*process) (time.Time, error) {
 	for _, p := range fleet {
-		if err := p.tell("quiet"); err != nil {
+		if err := p.send("quiet"); err != nil {
 			return time.Time{}, err
 		}
 	}
 	r.nextRun(ctx)
-	if err := fleet[0].tell("call"); err != nil {
+	if err := fleet[0].send("call"); err != nil {
 		return time.Time{}, err
 	}
 	pause(ctx, c.interval/4)

@@ -103,8 +103,8 @@ func parse(process int, line string) (event, bool) {
 	return event{time.UnixMicro(micros), process, kind, detail}, true
 }
 
-// tell gives the process a command.
-func (p *process) tell(command string) error {
+// send sends the process a command.
+func (p *process) send(command string) error {
 	_, err := fmt.Fprintln(p.commands, command)
 	return err
 }

@@ -65,20 +65,20 @@ func serve(ctx context.Context, url, key string, interval time.Duration, command
 		return err
 	}
 	defer disconnect()
-	tell := func(format string, args ...any) {
+	print := func(format string, args ...any) {
 		fmt.Fprintf(events, "%d "+format+"\n", append([]any{time.Now().UnixMicro()}, args...)...)
 	}
 
 	rebuild := func(ctx context.Context) error {
 		token, _ := fleet.Token(ctx) // a store should refuse a lower token than it has seen
-		tell("run %d", token)
+		print("run %d", token)
 		time.Sleep(work)
-		tell("end %d", token)
+		print("end %d", token)
 		return nil
 	}
 	index, err := fleet.New(engine, key, throttle.Every(interval), rebuild,
 		fleet.WithLease(lease),
-		fleet.WithErrorHandler(func(err error) { tell("error %v", err) }))
+		fleet.WithErrorHandler(func(err error) { print("error %v", err) }))
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func serve(ctx context.Context, url, key string, interval time.Duration, command
 			case <-quiet:
 				return
 			case <-time.After(pause):
-				tell("call")
+				print("call")
 				index.Call()
 			}
 		}
@@ -100,7 +100,7 @@ func serve(ctx context.Context, url, key string, interval time.Duration, command
 		case "quiet":
 			close(quiet)
 		case "call":
-			tell("call")
+			print("call")
 			index.Call()
 		}
 	}

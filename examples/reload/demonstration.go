@@ -159,7 +159,7 @@ func (d *demonstration) asked(why string) {
 	if why == "SIGHUP" {
 		d.hangups++
 	}
-	d.tell()
+	d.wake()
 }
 
 // reloaded records a reload. It is an observer.
@@ -172,11 +172,11 @@ func (d *demonstration) reloaded(run throttle.Run) {
 	d.events.Windows = append(d.events.Windows,
 		timeline.Span{Start: start, End: start + d.settings.interval})
 	d.retried = run.Err != nil && (d.retried || run.Cause == throttle.CauseRetry)
-	d.tell()
+	d.wake()
 }
 
-// tell wakes wait.
-func (d *demonstration) tell() {
+// wake wakes wait.
+func (d *demonstration) wake() {
 	select {
 	case d.news <- struct{}{}:
 	default: // wait has not seen the earlier news yet
