@@ -135,12 +135,12 @@ func TestPage_RunsAndTenants(t *testing.T) {
 	p.end(t)
 }
 
-// In half an hour everything happens that the page can show.
+// In ten minutes everything happens that the page can show.
 func TestWork_Drive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWork()
 		defer w.close()
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()
 		w.drive(ctx, 8)
 		tenants := slices.Sorted(w.refresh.Keys())

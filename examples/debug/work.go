@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -125,11 +126,13 @@ func (w *work) throttlers() []*throttle.Throttler {
 // shutdown runs what is pending, and closes everything. It is no error if the last runs
 // fail, only if they take too long.
 func (w *work) shutdown(ctx context.Context) error {
+	var all sync.WaitGroup // all at once, since each may have to wait for a run
 	for _, t := range w.throttlers() {
-		_ = t.Shutdown(ctx) // the page shows the run's error
+		all.Go(func() { _ = t.Shutdown(ctx) }) // the page shows the run's error
 	}
-	_ = w.journal.Shutdown(ctx)
-	_ = w.refresh.Shutdown(ctx)
+	all.Go(func() { _ = w.journal.Shutdown(ctx) })
+	all.Go(func() { _ = w.refresh.Shutdown(ctx) })
+	all.Wait()
 	return ctx.Err()
 }
 
