@@ -25,6 +25,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // end these child processes at once
 	os.Exit(m.Run())
 }
 
@@ -36,7 +37,7 @@ func tiny() effort {
 		instances: 50,
 		idle:      10 * time.Millisecond,
 		keys:      500,
-		interval:  20 * time.Millisecond,
+		interval:  5 * time.Millisecond,
 	}
 }
 
