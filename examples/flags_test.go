@@ -25,6 +25,7 @@ func TestFlags(t *testing.T) {
 		folders = append(folders, "./"+name)
 	}
 	bin := flagstest.Build(t, folders...)
+	flagstest.CheckFailure(t, filepath.Join(bin, "snapshot"), "-file", t.TempDir())
 	for name, wrong := range programs {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -4,8 +4,11 @@ package flagstest
 import (
 	"bytes"
 	"errors"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,10 +22,25 @@ func Build(t *testing.T, folders ...string) (bin string) {
 	t.Helper()
 	bin = t.TempDir() + string(filepath.Separator)
 	// Nobody debugs these, and without symbols they link faster.
-	args := append([]string{"build", "-ldflags=-s -w", "-o", bin}, folders...)
-	out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput()
+	args := []string{"build", "-ldflags=-s -w", "-o", bin}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		// Build like this test, whose packages are in the build cache already.
+		if slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+			args = append(args, "-race")
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), "go", append(args, folders...)...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return bin
+}
+
+// CheckFailure checks that program fails with args, which are no mistake in the command
+// line, with one line on standard error and exit status 1.
+func CheckFailure(t *testing.T, program string, args ...string) {
+	t.Helper()
+	status, _, stderr := run(t, program, args...)
+	assert.Equal(t, 1, status)
+	assert.Regexp(t, `^[^\n]+\n$`, stderr)
 }
 
 // Check checks that program refuses each of the wrong command lines, flags that no
@@ -48,6 +66,7 @@ func run(t *testing.T, program string, args ...string) (status int, stdout, stde
 	t.Helper()
 	var out, failure bytes.Buffer
 	command := exec.CommandContext(t.Context(), program, args...)
+	command.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // end at once
 	command.Stdout, command.Stderr = &out, &failure
 	err := command.Run()
 	var exit *exec.ExitError
