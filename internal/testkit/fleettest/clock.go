@@ -12,10 +12,8 @@ import (
 	"unsafe"
 )
 
-// This file holds the clock that all processes share, and how long to wait.
-
-// patience is how long to wait for what has to come, however busy the machine is: half a
-// minute, or what the environment variable FLEETTEST_PATIENCE says.
+// patience returns how long to wait for something that must come, however busy the machine
+// is: half a minute, or the value of the environment variable FLEETTEST_PATIENCE.
 func patience() time.Duration {
 	if d, err := time.ParseDuration(os.Getenv("FLEETTEST_PATIENCE")); err == nil {
 		return d
@@ -23,12 +21,22 @@ func patience() time.Duration {
 	return 30 * time.Second
 }
 
-// now returns the machine's monotonic clock in microseconds. The wall clock, which they
-// share too, may be set meanwhile.
+// eventually waits until done returns true, and reports whether it does.
+func eventually(done func() bool) bool {
+	for end := time.Now().Add(patience()); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if done() {
+			return true
+		}
+	}
+	return done()
+}
+
+// now returns the machine's monotonic clock in microseconds. All processes share it. They
+// share the wall clock too, but somebody may set that during a test.
 func now() int64 {
 	const monotonic = 1
 	var t syscall.Timespec
-	//nolint:gosec // the standard library has no other way to it
+	//nolint:gosec // the standard library has no other way
 	_, _, errno := syscall.Syscall(syscall.SYS_CLOCK_GETTIME, monotonic, uintptr(unsafe.Pointer(&t)), 0)
 	if errno != 0 {
 		return 0
@@ -49,18 +57,18 @@ func offset() int64 {
 	return n
 }
 
-// canBeAhead returns why no process can have a monotonic clock that is ahead; nil if one
-// can.
+// canBeAhead reports whether a process can have a monotonic clock that is ahead: it returns
+// nil, or the reason why not.
 func canBeAhead(d time.Duration) error {
 	arguments := unshare(d)
-	try := exec.Command(arguments[0], append(arguments[1:], "true")...) //nolint:gosec // they are unshare's
+	try := exec.Command(arguments[0], append(arguments[1:], "true")...) //nolint:gosec // unshare builds the arguments
 	if output, err := try.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, output)
 	}
 	return nil
 }
 
-// ahead makes command have a monotonic clock that is d ahead.
+// ahead changes command so that its monotonic clock is d ahead.
 func ahead(command *exec.Cmd, d time.Duration) error {
 	path, err := exec.LookPath("unshare")
 	if err != nil {
@@ -72,7 +80,7 @@ func ahead(command *exec.Cmd, d time.Duration) error {
 	return nil
 }
 
-// unshare returns the beginning of a command line.
+// unshare returns the beginning of a command line that shifts the clock of a command.
 func unshare(d time.Duration) []string {
 	seconds := strconv.Itoa(int(d / time.Second))
 	return []string{"unshare", "--time", "--monotonic", seconds, "--fork", "--kill-child", "--"}

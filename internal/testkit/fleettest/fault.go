@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// This file holds the scenarios in which something fails.
+// In the scenarios of this file a process, the store or a message fails.
 
 func testKillCaller(w *world) {
 	w.repeat(3, func(int) {
@@ -19,10 +19,10 @@ func testKillCaller(w *world) {
 		w.opened(key).run()
 		caller := w.opened(key)
 		called := caller.register()
-		time.Sleep(rand.N(interval / 4)) // it is due later
+		time.Sleep(rand.N(interval / 4)) // the run is due later
 		w.kill(caller.p)
 		if start := w.awaitStart(key, called); start.Process == caller.p.name {
-			w.t.Log("it ran before it was killed")
+			w.t.Log("the caller ran before it was killed")
 		}
 	})
 }
@@ -30,8 +30,8 @@ func testKillCaller(w *world) {
 func testKillHolder(w *world) {
 	w.repeat(3, func(turn int) {
 		key := w.key()
-		// In the middle of a run, or, every second time, about at its end: then it may have been
-		// finished, and nothing is to be done.
+		// Kill it in the middle of a run; every second time, near the end of a run, which may then
+		// be finished, so that nobody has to do anything.
 		take := patience()
 		if turn%2 == 1 {
 			take = 20 * time.Millisecond
@@ -49,8 +49,7 @@ func testKillHolder(w *world) {
 			w.awaitStart(key, heir.call())
 			return
 		}
-		next := w.awaitStart(key, start.At)
-		assert.Equal(w.t, heir.name, next.Throttler)
+		next := heir.awaitStart(start.At)
 		assert.Greater(w.t, next.Token, start.Token)
 		assert.False(w.t, w.awaitEnd(next).Refused)
 	})
@@ -58,41 +57,41 @@ func testKillHolder(w *world) {
 
 func testStopHolder(w *world) {
 	key := w.key()
-	writing := behavior{Take: 50 * time.Millisecond, Written: w.resource.addr()}
+	writing := behavior{Hold: true, Written: w.resource.addr()}
 	holder := w.opened(key, briefly, behaving(writing))
 	start := w.awaitStart(key, holder.call())
 	holder.p.stop()
-	writing.Take, writing.Early = 2*interval, true
-	heir := w.opened(key, briefly, behaving(writing))
-	next := w.awaitStart(key, start.At)
-	require.Equal(w.t, heir.name, next.Throttler)
+	writing.Early = true
+	heir := w.opened(key, lasting, behaving(writing))
+	next := heir.awaitStart(start.At)
 	assert.Greater(w.t, next.Token, start.Token)
 	require.True(w.t, eventually(func() bool { return w.resource.last(key) == next.Token }))
-	holder.p.resume() // beside the other's run
-	if w.awaitEnd(start).At < next.At {
-		w.t.Log("the run had ended before it was stopped")
-	} else {
-		assert.True(w.t, w.awaitEnd(start).Refused, "what the stopped run wrote")
-		holder.awaitError(leaseLost) // its finish was stale
-	}
-	assert.False(w.t, w.awaitEnd(next).Refused)
-	w.awaitStart(key, holder.call()) // it takes part again
-	assert.Empty(w.t, w.record.find(func(e event) bool { return e.Kind == reported && e.Throttler == heir.name }),
-		"the other run's lease was not finished for it")
+	holder.p.resume() // during the other run
+	holder.behave(behavior{})
+	assert.True(w.t, w.awaitEnd(start).Refused, "the stopped run's write")
+	holder.awaitError(leaseLost) // its finish was stale
+	called := holder.call()      // it takes part again, and must wait for the other run
+	calm()
+	heir.behave(behavior{})
+	end := w.awaitEnd(next)
+	assert.False(w.t, end.Refused)
+	assert.Greater(w.t, w.awaitStart(key, called).At, end.At, "the holder's stale finish ended the other lease")
+	assert.Empty(w.t, w.record.find(func(e event) bool { return e.Throttler == heir.name && e.Error == leaseLost }),
+		"the holder's stale finish ended the other lease")
 }
 
 func testReplyLost(w *world) {
 	w.repeat(1, func(int) {
 		key := w.key()
 		line := newProxy(w.t, w.store.Addr())
-		wide := func(o *options) { o.Guard, o.Lease = interval, 4*interval } // so that a re-send is in time
+		wide := func(o *options) { o.Guard, o.Lease = interval, 4*interval } // long enough for a re-send
 		caller := w.opened(key, through(line), wide)
 		caller.run()
-		time.Sleep(3 * interval) // the next claim is granted at once
+		time.Sleep(3 * interval) // the store grants the next claim at once
 		line.swallowReply(key)
 		w.awaitStart(key, caller.call())
 		_, lost := line.counts()
-		require.Equal(w.t, 1, lost, "replies that were lost")
+		require.Equal(w.t, 1, lost, "lost replies")
 		calm()
 		grants := 0
 		for _, g := range w.store.Grants(w.t) {
@@ -101,7 +100,7 @@ func testReplyLost(w *world) {
 			}
 		}
 		if gaveBack := w.record.find(func(e event) bool { return e.Throttler == caller.name && e.Error == late }); len(gaveBack) == 0 {
-			assert.Equal(w.t, 2, grants, "grants, with the one before")
+			assert.Equal(w.t, 2, grants, "grants, including the one before")
 		}
 		assert.Len(w.t, w.record.runs(key), 2)
 	})
@@ -131,7 +130,7 @@ func testStoreStopped(w *world) {
 	}
 	w.awaitStart(key, 0)
 	w.store.Signal(w.t, stopSignal())
-	time.Sleep(100 * time.Millisecond) // for what was under way
+	time.Sleep(100 * time.Millisecond) // for requests that are under way
 	var before []int
 	for _, line := range lines {
 		requests, _ := line.counts()
@@ -154,7 +153,7 @@ func testStoreKilled(w *world) {
 		key := w.key()
 		behavior := behavior{}
 		if turn%2 == 1 {
-			behavior.Take = 2 * interval // its finish finds no store
+			behavior.Take = 2 * interval // it cannot reach the store to finish
 		}
 		first := w.opened(key, behaving(behavior))
 		w.awaitStart(key, first.call())
@@ -196,10 +195,10 @@ func testCutOff(w *world) {
 		line.setCut(false)
 		assert.Empty(w.t, w.record.find(func(e event) bool {
 			return e.Kind == started && e.Throttler == away.name && e.At > cut && e.At < healed
-		}), "it does not run")
+		}), "it ran while it was cut off")
 		e := away.tell(command{Do: actDo, Within: patience()})
 		assert.Empty(w.t, e.Text)
-		w.expect(key, max(e.At, healed)) // its call in the dark has a run after this, too
+		w.expect(key, max(e.At, healed)) // the call that it made while it was cut off needs a run after this, too
 	})
 }
 
@@ -219,7 +218,7 @@ func testOutage(w *world) {
 	for _, f := range finish {
 		f()
 	}
-	// Until a replica has found that the store is back, its calls have runs without a grant.
+	// A replica's runs have no grant until it finds out that the store is back.
 	back := now()
 	for end := time.Now().Add(patience()); time.Now().Before(end); time.Sleep(interval) {
 		first.call()
@@ -227,10 +226,10 @@ func testOutage(w *world) {
 			return
 		}
 	}
-	require.FailNow(w.t, "no run has a grant again")
+	require.FailNow(w.t, "no run has a grant")
 }
 
-// isSecondLocal reports whether the replica has had a run without a grant before e.
+// isSecondLocal reports whether the replica had a run without a grant before e.
 func (w *world) isSecondLocal(e event) bool {
 	return len(w.record.find(func(other event) bool {
 		return other.Kind == started && other.Throttler == e.Throttler && other.Token == 0 && other.At < e.At

@@ -21,14 +21,22 @@ import (
 	"github.com/throttle-go/throttle/internal/testkit/fleettest"
 )
 
-// This file runs the scenarios on a store that is small enough to live in the test: an
-// engine in memory behind a socket, which keeps its state when it is killed.
+// The store of these tests is an engine in memory behind a socket. It keeps its state when a
+// scenario kills it.
 
 func TestMain(m *testing.M) { os.Exit(fleettest.Main(m, open)) }
 
-func TestScenarios(t *testing.T) { fleettest.Run(t, newServer(t)) }
+// TestScenarios runs all scenarios, or a few typical ones under -short. A child process of
+// TestScenarios_Faults runs all.
+func TestScenarios(t *testing.T) {
+	var numbers []int
+	if testing.Short() && os.Getenv(faulty) == "" {
+		numbers = []int{2, 3, 4, 6, 12}
+	}
+	fleettest.Run(t, newServer(t), numbers...)
+}
 
-// A request is one of an engine's methods, and a reply what that returned.
+// A request is a call of a method of an engine, and a reply what the method returned.
 type request struct {
 	Key    string
 	Claim  *machine.Claim
@@ -45,7 +53,7 @@ type reply struct {
 	Error  string
 }
 
-// A remote is an engine on a server. It has a connection for each operation.
+// A remote is an engine on a server. It opens a connection for each operation.
 type remote struct {
 	fleet.Base
 
@@ -112,7 +120,7 @@ type server struct {
 	grants   []fleettest.Grant
 	listener net.Listener
 	conns    map[net.Conn]bool
-	stopped  chan struct{} // closed once the server goes on; nil if it is not stopped
+	stopped  chan struct{} // closed when the server goes on; nil while it is not stopped
 }
 
 func newServer(t *testing.T) *server {
@@ -215,7 +223,7 @@ func (s *server) serve(conn net.Conn) {
 		<-stopped
 	}
 	got := s.answer(asked)
-	_ = json.NewEncoder(conn).Encode(got) // else the client asks again
+	_ = json.NewEncoder(conn).Encode(got) // if this fails, the client asks again
 }
 
 func (s *server) answer(asked request) (got reply) {

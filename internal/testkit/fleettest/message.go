@@ -11,10 +11,10 @@ import (
 	"github.com/throttle-go/throttle/fleet"
 )
 
-// This file holds the messages between the test and a replica's process, each a line of
-// JSON.
+// The test and a replica's process exchange messages, each a line of JSON.
 
-// A command tells a process what to do. It is answered with an event that has its number.
+// A command tells a process what to do. The process answers with an event that carries the
+// same number.
 type command struct {
 	Number    int
 	Do        action
@@ -26,78 +26,88 @@ type command struct {
 	Within    time.Duration // how long Do and Shutdown may take
 }
 
-// An action is what a process does.
+// An action is something that a process can do.
 type action string
 
 const (
-	actOpen     action = "open"     // make a throttler, with Options
-	actBehave   action = "behave"   // have callbacks do as Behavior says from now on
-	actCall     action = "call"     // Times
-	actRegister action = "register" // call, until the store knows of it
-	actCallAll  action = "call all" // once each throttler, at once
+	actOpen     action = "open"     // create a throttler with Options
+	actBehave   action = "behave"   // from now on, callbacks do what Behavior says
+	actCall     action = "call"     // call Times times
+	actRegister action = "register" // call, and wait until the store knows about it
+	actCallAll  action = "call all" // call every throttler once, all at the same time
 	actDo       action = "do"
 	actCancel   action = "cancel"
 	actStats    action = "stats"
 	actShutdown action = "shutdown"
 	actClose    action = "close"
-	actQuit     action = "quit" // close all, and end
+	actQuit     action = "quit" // close all throttlers, and exit
 )
 
-// options says how a throttler is made.
+// options describe a throttler.
 type options struct {
-	Address  string // of the store, or of a proxy to it
+	Address  string // of the store, or of a proxy in front of it
 	Key      string
 	Interval time.Duration
 	Guard    time.Duration
 	Lease    time.Duration
-	Retry    time.Duration // after a failed run; 0 for none
+	Retry    time.Duration // after a failed run; 0 for no retry
 	Local    bool
 	Behavior behavior
 }
 
-// A behavior is what a callback does.
+// A behavior describes what a callback does.
 type behavior struct {
-	Take    time.Duration // how long
-	Heed    bool          // it ends with its context
-	Written string        // the address of the resource that it then writes to, with its token
-	Early   bool          // it does so at first
-	Fail    string        // it returns an error with that text
-	Panic   string        // it panics with that
+	Take    time.Duration // how long it takes
+	Hold    bool          // instead of Take: go on until the throttler gets another behavior
+	Heed    bool          // return when the context ends
+	Written string        // address of the resource to write to, with the run's token
+	Early   bool          // write at the start, not at the end
+	Fail    string        // return an error with this text
+	Panic   string        // panic with this value
 }
 
-// An event tells what has happened in a process.
+// An event reports something that happened in a process. All instants are on the machine's
+// monotonic clock, in microseconds: see now.
 type event struct {
 	Process   string `json:"-"`
 	Kind      kind
-	Number    int    // of the command that it answers
-	Throttler string // in the process
+	Number    int    // of the command that this event answers
+	Throttler string // its name in the process
 	Key       string
-	At        int64 // when, as now tells
-	Token     int64 // of a run; 0 if it has none
+	At        int64
+	Token     int64 // of a run or a lease; 0 if there is none
 	Error     errorKind
 	Text      string
-	Refused   bool // what the run wrote
+	Refused   bool // the resource refused the run's write
 	Stats     stats
-	Left      []string // the stacks of goroutines that are left
+	Left      []string // the stacks of leaked goroutines
+
+	// Set in events of kind claimed and renewed.
+	Sent  int64 // when the process sent the message, for the first time if it sent it again
+	New   bool  // the claim was for a new call
+	Start int64 // the run of a granted claim must start no later than this
+	Until int64 // the lease lasts at least this long
 }
 
-// A kind is what an event tells of.
+// A kind says what an event reports.
 type kind string
 
 const (
-	started  kind = "start" // a callback was entered
-	ended    kind = "end"   // it is about to return
+	started  kind = "start" // the callback was entered
+	ended    kind = "end"   // the callback is about to return
+	claimed  kind = "claim" // the store answered a claim that was granted, or was for a new call
+	renewed  kind = "renew" // the store prolonged a lease
 	reported kind = "error" // the error handler was called
-	answered kind = "done"  // a command was done; At is before that, and before the last of calls
+	answered kind = "done"  // a command is done; At is from before it, and from before its last call
 )
 
-// stats is what throttle.Stats tells.
+// stats is the part of throttle.Stats that tests look at.
 type stats struct {
 	Pending, Running, Closed bool
-	Asking                   bool // it will ask the store
+	Asking                   bool // the throttler is going to ask the store
 }
 
-// An errorKind is what errors.Is and errors.As find.
+// An errorKind says what errors.Is and errors.As find.
 type errorKind string
 
 const (
@@ -115,15 +125,18 @@ const (
 	other          errorKind = "other"
 )
 
-// kindOf returns what err is, and the token that it tells of a run.
+// kindOf returns the kind of err, and the token of the run that err is about, if any.
 func kindOf(err error) (kind errorKind, token int64) {
-	if failed, ok := errors.AsType[*fleet.RemoteError](err); ok {
+	var failed *fleet.RemoteError
+	if errors.As(err, &failed) {
 		return remote, failed.Token
 	}
-	if _, ok := errors.AsType[*throttle.PanicError](err); ok {
+	var panics *throttle.PanicError
+	if errors.As(err, &panics) {
 		return panicked, 0
 	}
-	if _, ok := errors.AsType[*fleet.MismatchError](err); ok {
+	var mismatch *fleet.MismatchError
+	if errors.As(err, &mismatch) {
 		return mismatched, 0
 	}
 	for _, known := range []struct {

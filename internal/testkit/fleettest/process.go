@@ -17,20 +17,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// This file holds a replica's process as the test sees it.
-
-// A process is one.
+// A process is a replica's process, seen from the test.
 type process struct {
 	t      *testing.T
 	name   string
 	record *record
-	ahead  time.Duration // how far its monotonic clock is
+	ahead  time.Duration // how far its monotonic clock is ahead
 
 	command *exec.Cmd
 	in      io.WriteCloser
-	ended   chan struct{} // closed once it has ended, and all that it told is in the record
-	errors  bytes.Buffer  // what it wrote to standard error, once it has ended
-	failure error         // how it ended, once it has
+	ended   chan struct{} // closed when it has ended and the record has all its events
+	errors  bytes.Buffer  // its standard error; read it only after ended
+	failure error         // its exit status; read it only after ended
 
 	mu sync.Mutex // guards the fields below
 	// +checklocks:mu
@@ -38,9 +36,7 @@ type process struct {
 	// +checklocks:mu
 	answers map[int]chan event
 	// +checklocks:mu
-	killed int64 // when; 0 if it was not
-	// +checklocks:mu
-	stopped bool // it once was
+	killed int64 // when kill was called; 0 if it was not
 }
 
 // start starts the process.
@@ -48,8 +44,8 @@ func (p *process) start() {
 	p.t.Helper()
 	program, err := os.Executable()
 	require.NoError(p.t, err)
-	p.command = exec.Command(program) //nolint:gosec // it is this very program
-	// The race detector would have it wait for a second when it quits.
+	p.command = exec.Command(program) //nolint:gosec // the test's own program
+	// With its default, the race detector makes the process wait a second at exit.
 	p.command.Env = append(os.Environ(), replicaVariable+"=1", "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	p.command.Stderr = &p.errors
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -70,7 +66,7 @@ func (p *process) start() {
 	p.t.Cleanup(p.kill)
 }
 
-// read reads events until there are no more.
+// read reads events until the process ends.
 func (p *process) read(out io.Reader) {
 	lines := bufio.NewReader(out)
 	for {
@@ -80,7 +76,7 @@ func (p *process) read(out io.Reader) {
 		}
 		var e event
 		if json.Unmarshal(line, &e) != nil {
-			e = event{Kind: reported, Error: other, Text: string(line)} // a test that reads the record fails
+			e = event{Kind: reported, Error: other, Text: string(line)} // so that the test fails
 		}
 		e.Process = p.name
 		p.record.add(e)
@@ -96,7 +92,7 @@ func (p *process) read(out io.Reader) {
 	}
 }
 
-// send sends a command, and returns what its answer comes from.
+// send sends a command and returns the channel that will hold the answer.
 func (p *process) send(c command) <-chan event {
 	p.t.Helper()
 	p.mu.Lock()
@@ -112,7 +108,7 @@ func (p *process) send(c command) <-chan event {
 	return answer
 }
 
-// await returns an answer.
+// await waits for an answer and returns it.
 func (p *process) await(answer <-chan event) event {
 	p.t.Helper()
 	select {
@@ -120,24 +116,24 @@ func (p *process) await(answer <-chan event) event {
 		return e
 	case <-p.ended:
 		select {
-		case e := <-answer: // its last
+		case e := <-answer: // its last answer
 			return e
 		default:
-			require.FailNow(p.t, "a process ended", "%s: %s", p.name, p.errors.String())
+			require.FailNow(p.t, "the process has ended", "%s: %s", p.name, p.errors.String())
 		}
 	case <-time.After(2 * patience()):
-		require.FailNow(p.t, "a process does not answer", p.name)
+		require.FailNow(p.t, "the process does not answer", p.name)
 	}
 	return event{}
 }
 
-// tell has c done, and returns the answer.
+// tell sends a command and returns the answer.
 func (p *process) tell(c command) event {
 	p.t.Helper()
 	return p.await(p.send(c))
 }
 
-// kill ends the process with SIGKILL, and waits for its end.
+// kill kills the process with SIGKILL, and waits for its end.
 func (p *process) kill() {
 	p.mu.Lock()
 	if p.killed == 0 {
@@ -145,32 +141,31 @@ func (p *process) kill() {
 	}
 	p.mu.Unlock()
 	select {
-	case <-p.ended: // its number may be another's by now
+	case <-p.ended: // another process may have its number by now
 		return
 	default:
 	}
-	_ = syscall.Kill(-p.command.Process.Pid, syscall.SIGKILL) // it may be about to end
+	_ = syscall.Kill(-p.command.Process.Pid, syscall.SIGKILL) // it may just have ended
 	<-p.ended
 }
 
-// stop stops the process with SIGSTOP, and resume has it go on.
+// stop pauses the process with SIGSTOP.
 func (p *process) stop() {
-	p.mu.Lock()
-	p.stopped = true
-	p.mu.Unlock()
 	require.NoError(p.t, syscall.Kill(-p.command.Process.Pid, syscall.SIGSTOP))
 }
 
+// resume ends the pause that stop began.
 func (p *process) resume() {
 	require.NoError(p.t, syscall.Kill(-p.command.Process.Pid, syscall.SIGCONT))
 }
 
-// quit has the process close all and end, and requires that no goroutine is left there.
+// quit closes all throttlers of the process, waits for its end, and requires that it leaves no
+// goroutine.
 func (p *process) quit() {
 	p.t.Helper()
 	answer := p.tell(command{Do: actQuit})
 	require.Empty(p.t, answer.Text, "process %s", p.name)
-	require.Empty(p.t, answer.Left, "goroutines are left in process %s", p.name)
+	require.Empty(p.t, answer.Left, "%s leaves goroutines", p.name)
 	<-p.ended
 	require.NoError(p.t, p.failure, "process %s: %s", p.name, p.errors.String())
 }

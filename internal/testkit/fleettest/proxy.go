@@ -13,27 +13,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// This file holds a proxy to the store, on which chosen replicas lose their way.
-
-// A proxy passes connections on to a store. All of it can be changed at any time.
+// A proxy forwards connections to a store. A test can cut it, delay it, and make it lose
+// replies, at any time.
 type proxy struct {
 	listener net.Listener
 	target   string
 
 	mu sync.Mutex // guards the fields below
-	// Nothing is passed on, in either direction, and what was sent meanwhile is lost.
+	// The proxy forwards nothing, in either direction, and what it receives is lost.
 	// +checklocks:mu
 	cut bool
-	// How long replies take.
+	// How long it delays replies.
 	// +checklocks:mu
 	delay time.Duration
-	// The reply to the next request that contains this is lost, with the connection.
+	// It loses the reply to the next request that contains this, and the connection.
 	// +checklocks:mu
 	swallow []byte
-	// How many replies were lost so.
+	// How many replies it lost in that way.
 	// +checklocks:mu
 	swallowed int
-	// How many requests came, and connections.
+	// How many requests and connections it has had.
 	// +checklocks:mu
 	requests int
 	// +checklocks:mu
@@ -43,8 +42,8 @@ type proxy struct {
 // A link is a connection through a proxy.
 type link struct {
 	client, server net.Conn
-	lost           bool // something that was sent, or is to be: the connection is of no use
-	deaf           bool // the next reply is lost
+	lost           bool // some bytes were lost, so the connection is useless
+	deaf           bool // lose the next reply
 }
 
 func newProxy(t *testing.T, target string) *proxy {
@@ -72,8 +71,8 @@ func newProxy(t *testing.T, target string) *proxy {
 
 func (p *proxy) addr() string { return p.listener.Addr().String() }
 
-// setCut cuts the proxy off from the store, or heals it. Connections that have lost something
-// are then closed.
+// setCut cuts the proxy off from the store, or connects it again. It then closes the
+// connections that have lost bytes.
 func (p *proxy) setCut(cut bool) {
 	p.mu.Lock()
 	p.cut = cut
@@ -89,7 +88,7 @@ func (p *proxy) setDelay(d time.Duration) {
 	p.delay = d
 }
 
-// swallowReply loses the reply to the next request that contains text.
+// swallowReply makes the proxy lose the reply to the next request that contains text.
 func (p *proxy) swallowReply(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -102,7 +101,7 @@ func (p *proxy) counts() (requests, swallowed int) {
 	return p.requests, p.swallowed
 }
 
-// sever closes connections.
+// sever closes the connections for which which returns true.
 func (p *proxy) sever(which func(*link) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,7 +113,7 @@ func (p *proxy) sever(which func(*link) bool) {
 	}
 }
 
-// connect passes on what client and the store send each other, until one of them ends.
+// connect forwards what client and the store send each other, until one of them ends.
 func (p *proxy) connect(client net.Conn) {
 	defer client.Close()
 	p.mu.Lock()
@@ -146,7 +145,7 @@ func (p *proxy) connect(client net.Conn) {
 	<-done
 }
 
-// pass passes on what from sends, if take says so, until one of them ends.
+// pass forwards what from sends, if take allows it, until one of them ends.
 func pass(to, from net.Conn, take func([]byte) bool) {
 	defer to.Close()
 	defer from.Close()
@@ -164,7 +163,7 @@ func pass(to, from net.Conn, take func([]byte) bool) {
 	}
 }
 
-// takeRequest reports whether a request is passed on.
+// takeRequest reports whether to forward a request.
 func (p *proxy) takeRequest(l *link, request []byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -179,7 +178,7 @@ func (p *proxy) takeRequest(l *link, request []byte) bool {
 	return true
 }
 
-// takeReply reports whether a reply is passed on, once it is time for that.
+// takeReply waits for the delay, and reports whether to forward a reply.
 func (p *proxy) takeReply(l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -15,20 +15,22 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/throttle-go/throttle"
 	"github.com/throttle-go/throttle/fleet"
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file is a replica's process.
+// The code in this file runs in a replica's process.
 
-// replicaVariable names the environment variable that says that a process is a replica's.
+// replicaVariable names the environment variable that makes a process a replica.
 const replicaVariable = "FLEETTEST_REPLICA"
 
-// Main runs the tests of m, or makes the process a replica's if it was started as that.
-// TestMain calls it, does nothing before, and exits with code. open returns a new engine on
-// the store, or on a proxy to it, at addr; its Close method, if it has one, releases all
-// that open made.
+// Main runs the tests of m, or turns the process into a replica if a scenario started it.
+// Call it first in TestMain, and exit with code. The function open returns a new engine that
+// uses the store, or a proxy in front of it, at addr. If the engine has a Close method, that
+// method releases everything that open created.
 func Main(m *testing.M, open func(addr string) (fleet.Engine, error)) (code int) {
 	if os.Getenv(replicaVariable) == "" {
 		return m.Run()
@@ -37,13 +39,13 @@ func Main(m *testing.M, open func(addr string) (fleet.Engine, error)) (code int)
 	return 0
 }
 
-// A host is a process that has throttlers.
+// A host is a process with throttlers.
 type host struct {
 	open   func(string) (fleet.Engine, error)
 	offset int64
-	before map[string]string // the goroutines that were there first
+	before goleak.Option // ignores the goroutines that were there at the start
 
-	throttlers map[string]*hosted // changed by serve only
+	throttlers map[string]*hosted // only serve changes it
 
 	mu sync.Mutex // guards the field below
 	// +checklocks:mu
@@ -57,15 +59,33 @@ type hosted struct {
 	key       string
 	engine    *watched
 	throttler *fleet.Throttler
-	behavior  atomic.Pointer[behavior]
+	behavior  atomic.Pointer[given]
 }
 
-// A watched engine remembers when the last claim for new calls was sent that has been
-// answered.
+// A given is a behavior of a throttler.
+type given struct {
+	behavior
+
+	replaced chan struct{} // closed when the throttler gets another behavior
+}
+
+// A watched engine reports what the store granted and renewed.
 type watched struct {
 	fleet.Engine
-	registered atomic.Int64
-	reached    atomic.Bool // the store has answered
+
+	throttler *hosted
+	guard     time.Duration
+	lease     time.Duration
+
+	registered atomic.Int64 // when the last claim for new calls was sent that the store answered
+	reached    atomic.Bool  // the store has answered
+
+	mu sync.Mutex // guards the fields below
+	// The identifier of the last claim, and when it was first sent.
+	// +checklocks:mu
+	last string
+	// +checklocks:mu
+	sent int64
 }
 
 // Due implements [fleet.Engine].
@@ -79,15 +99,53 @@ func (w *watched) Due(ctx context.Context, skip int) (machine.Due, error) {
 
 // Claim implements [fleet.Engine].
 func (w *watched) Claim(ctx context.Context, key string, c machine.Claim) (machine.Reply, error) {
-	sent := now()
+	sent := w.firstSent(c.ID)
 	reply, err := w.Engine.Claim(ctx, key, c)
-	if err == nil && c.New {
+	if err != nil {
+		return reply, err
+	}
+	granted := reply.Verdict == machine.Granted
+	if granted || c.New {
+		e := event{Kind: claimed, Sent: sent, New: c.New}
+		if granted {
+			e.Token, e.Start, e.Until = reply.Token, sent+w.guard.Microseconds(), w.leaseFrom(sent)
+		}
+		w.throttler.emit(e)
+	}
+	if c.New {
 		w.registered.Store(sent)
 	}
-	return reply, err
+	return reply, nil
 }
 
-// close releases what open made.
+// firstSent returns when the claim with that identifier was first sent: now, unless it is sent
+// again. A throttler has only one claim out at a time.
+func (w *watched) firstSent(id string) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if id != w.last {
+		w.last, w.sent = id, w.throttler.host.now()
+	}
+	return w.sent
+}
+
+// Renew implements [fleet.Engine].
+func (w *watched) Renew(ctx context.Context, key string, token int64) (held bool, err error) {
+	sent := w.throttler.host.now()
+	held, err = w.Engine.Renew(ctx, key, token)
+	if held && err == nil {
+		w.throttler.emit(event{Kind: renewed, Sent: sent, Token: token, Until: w.leaseFrom(sent)})
+	}
+	return held, err
+}
+
+// leaseFrom returns the earliest end of a lease whose message was sent at an instant. The
+// store's clock may be faster than this one, by one in a thousand.
+func (w *watched) leaseFrom(sent int64) int64 {
+	return sent + (w.lease - w.lease/1000).Microseconds()
+}
+
+// close releases what open created.
 func (w *watched) close() {
 	switch e := w.Engine.(type) {
 	case io.Closer:
@@ -97,12 +155,12 @@ func (w *watched) close() {
 	}
 }
 
-// serve does what in says, until it ends.
+// serve obeys the commands in in, until actQuit or the end of in.
 func serve(in io.Reader, out io.Writer, open func(string) (fleet.Engine, error)) {
 	h := &host{
 		open:       open,
 		offset:     offset(),
-		before:     goroutines(),
+		before:     goleak.IgnoreCurrent(),
 		throttlers: make(map[string]*hosted),
 		out:        json.NewEncoder(out),
 	}
@@ -124,13 +182,13 @@ func serve(in io.Reader, out io.Writer, open func(string) (fleet.Engine, error))
 func (h *host) emit(e event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	_ = h.out.Encode(e) // who reads it has ended if that fails
+	_ = h.out.Encode(e) // it fails if the test has ended, and then nobody reads it
 }
 
 // now returns the machine's monotonic clock.
 func (h *host) now() int64 { return now() - h.offset }
 
-// obey does what c says, and answers, later if it takes time.
+// obey does what c says and answers, in the background if it takes time.
 func (h *host) obey(c command) {
 	answer := event{Kind: answered, Number: c.Number, Throttler: c.Throttler, At: h.now()}
 	switch c.Do {
@@ -171,21 +229,21 @@ func (h *host) obey(c command) {
 	}()
 }
 
-// make makes a throttler with an engine of its own.
+// make creates a throttler with its own engine.
 func (h *host) make(name string, o options) (*hosted, error) {
 	opened, err := h.open(o.Address)
 	if err != nil {
 		return nil, err
 	}
-	engine := &watched{Engine: opened}
-	t := &hosted{host: h, name: name, key: o.Key, engine: engine}
-	t.behavior.Store(&o.Behavior)
+	t := &hosted{host: h, name: name, key: o.Key}
+	t.engine = &watched{Engine: opened, throttler: t, guard: o.Guard, lease: o.Lease}
+	t.behavior.Store(&given{o.Behavior, make(chan struct{})})
 	opts := []fleet.Option{fleet.WithGuard(o.Guard), fleet.WithLease(o.Lease), fleet.WithErrorHandler(t.report)}
 	if o.Local {
 		opts = append(opts, fleet.RunLocal())
 	}
 	policy := throttle.Policy{Interval: o.Interval, Retry: throttle.Backoff{Initial: o.Retry}}
-	t.throttler, err = fleet.New(engine, o.Key, policy, t.run, opts...)
+	t.throttler, err = fleet.New(t.engine, o.Key, policy, t.run, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +251,7 @@ func (h *host) make(name string, o options) (*hosted, error) {
 	return t, nil
 }
 
-// callAll calls all throttlers at once.
+// callAll calls all throttlers at the same time.
 func (h *host) callAll() {
 	var group sync.WaitGroup
 	begin := make(chan struct{})
@@ -207,7 +265,7 @@ func (h *host) callAll() {
 	group.Wait()
 }
 
-// quit closes all, and tells of goroutines that are left.
+// quit closes all throttlers, and reports leaked goroutines.
 func (h *host) quit(c command) event {
 	ctx, cancel := context.WithTimeout(context.Background(), patience())
 	defer cancel()
@@ -219,14 +277,27 @@ func (h *host) quit(c command) event {
 		}
 		t.engine.close()
 	}
-	answer.Left = goroutinesSince(h.before)
+	var leak error
+	if !eventually(func() bool { leak = goleak.Find(h.before); return leak == nil }) {
+		answer.Left = []string{leak.Error()}
+	}
 	return answer
+}
+
+// emit sends an event about the throttler, at the present instant unless the event has one.
+func (t *hosted) emit(e event) {
+	e.Throttler, e.Key = t.name, t.key
+	if e.At == 0 {
+		e.At = t.host.now()
+	}
+	t.host.emit(e)
 }
 
 func (t *hosted) obey(c command, answer *event) error {
 	switch c.Do {
 	case actBehave:
-		t.behavior.Store(c.Behavior)
+		before := t.behavior.Swap(&given{*c.Behavior, make(chan struct{})})
+		close(before.replaced)
 	case actCall:
 		for i := range c.Times {
 			if i > 0 && c.Pace > 0 {
@@ -257,12 +328,11 @@ func (t *hosted) obey(c command, answer *event) error {
 	return nil
 }
 
-// register calls, and returns once the store knows of that.
+// register calls, and waits until the store knows about the call.
 func (t *hosted) register(answer *event) error {
-	sent := now()
 	answer.At = t.host.now()
 	t.throttler.Call()
-	if !eventually(func() bool { return t.engine.registered.Load() >= sent }) {
+	if !eventually(func() bool { return t.engine.registered.Load() >= answer.At }) {
 		return context.DeadlineExceeded
 	}
 	return nil
@@ -270,38 +340,30 @@ func (t *hosted) register(answer *event) error {
 
 // report is the error handler.
 func (t *hosted) report(err error) {
-	e := event{Kind: reported, Throttler: t.name, Key: t.key, At: t.host.now(), Text: err.Error()}
+	e := event{Kind: reported, Text: err.Error()}
 	e.Error, e.Token = kindOf(err)
-	t.host.emit(e)
+	t.emit(e)
 }
 
 // run is the callback.
 func (t *hosted) run(ctx context.Context) (err error) {
 	at := t.host.now()
 	token, _ := fleet.Token(ctx)
-	b := *t.behavior.Load()
-	t.host.emit(event{Kind: started, Throttler: t.name, Key: t.key, At: at, Token: token})
-	end := event{Kind: ended, Throttler: t.name, Key: t.key, Token: token}
-	defer func() { // even when it panics
-		end.At = t.host.now()
-		t.host.emit(end)
-	}()
+	b := t.behavior.Load()
+	t.emit(event{Kind: started, At: at, Token: token})
+	end := event{Kind: ended, Token: token}
+	defer func() { t.emit(end) }() // even if it panics
 	if b.Early {
 		end.Refused = !write(b.Written, t.key, token)
 	}
-	timer := time.NewTimer(b.Take)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-whileHeeded(ctx, b.Heed):
-	}
+	b.wait(ctx)
 	if b.Written != "" && !b.Early {
 		end.Refused = !write(b.Written, t.key, token)
 	}
 	end.Error, _ = kindOf(context.Cause(ctx))
 	switch {
 	case b.Panic != "":
-		panic(b.Panic) //nolint:forbidigo // the callback does as it was told
+		panic(b.Panic) //nolint:forbidigo // the test wants this callback to panic
 	case b.Fail != "":
 		return errors.New(b.Fail)
 	case b.Heed:
@@ -311,9 +373,23 @@ func (t *hosted) run(ctx context.Context) (err error) {
 	}
 }
 
-func whileHeeded(ctx context.Context, heed bool) <-chan struct{} {
-	if heed {
-		return ctx.Done()
+// wait waits until the callback is to return.
+func (g *given) wait(ctx context.Context) {
+	var done, replaced <-chan struct{}
+	var timeout <-chan time.Time
+	if g.Heed {
+		done = ctx.Done()
 	}
-	return nil
+	if g.Hold {
+		replaced = g.replaced
+	} else {
+		timer := time.NewTimer(g.Take)
+		defer timer.Stop()
+		timeout = timer.C
+	}
+	select {
+	case <-done:
+	case <-replaced:
+	case <-timeout:
+	}
 }

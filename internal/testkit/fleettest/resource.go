@@ -16,10 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// This file holds what callbacks write to: a thing that a fencing token protects.
-
-// A resource takes writes that carry a token, of a key, and refuses one that is lower
-// than the highest before.
+// A resource is something that callbacks write to, protected by fencing tokens: it accepts a
+// write to a key only if the write's token is not lower than all before.
 type resource struct {
 	listener net.Listener
 
@@ -52,19 +50,19 @@ func newResource(t *testing.T) *resource {
 
 func (r *resource) addr() string { return r.listener.Addr().String() }
 
-// last returns the token of the last write to key that was taken.
+// last returns the token of the last write to key that it accepted.
 func (r *resource) last(key string) int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.highest[key]
 }
 
-// take takes one write: a line with token and key.
+// take handles one write: a line with token and key.
 func (r *resource) take(conn net.Conn) {
 	defer conn.Close()
 	var token int64
 	var key string
-	_ = conn.SetDeadline(time.Now().Add(patience())) // else the next fails
+	_ = conn.SetDeadline(time.Now().Add(patience())) // if this fails, so does the next
 	if _, err := fmt.Fscanf(conn, "%d %s\n", &token, &key); err != nil {
 		return
 	}
@@ -78,13 +76,13 @@ func (r *resource) take(conn net.Conn) {
 	fmt.Fprintln(conn, "taken")
 }
 
-// write writes to the resource at addr, and reports whether it was taken.
+// write writes to the resource at addr, and reports whether the resource accepted it.
 func write(addr, key string, token int64) (taken bool) {
 	answer, err := exchange(addr, fmt.Sprintf("%d %s\n", token, key))
 	return err == nil && strings.HasPrefix(answer, "taken")
 }
 
-// exchange sends a line to addr, and returns the one that is sent back.
+// exchange sends a line to addr, and returns the line that comes back.
 func exchange(addr, line string) (answer string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience())
 	defer cancel()

@@ -8,45 +8,43 @@ import (
 	"time"
 )
 
-// This file holds what a store has to offer.
-
-// A Store is a server of the test's own, empty at first.
+// A Store is a server that belongs to one test. It is empty at first.
 type Store interface {
-	// Name says what it is.
+	// Name returns the kind of server.
 	Name() string
 
 	// Start starts the server, the first time or after Kill, and waits until it answers.
 	Start(t testing.TB)
 
-	// Kill ends all of the server's processes with SIGKILL, and waits for their end. It does
-	// nothing if none runs.
+	// Kill kills all of the server's processes with SIGKILL, and waits for their end. It does
+	// nothing if none is running.
 	Kill(t testing.TB)
 
 	// Signal sends a signal to all of the server's processes.
 	Signal(t testing.TB, s os.Signal)
 
-	// Addr is host and port, the same ones all along.
+	// Addr returns host and port. They never change.
 	Addr() string
 
-	// Wipe makes the server lose all that it holds of fleets.
+	// Wipe deletes all state of fleets.
 	Wipe(t testing.TB)
 
-	// FlushScripts makes the server forget what it has prepared: scripts or plans.
+	// FlushScripts makes the server forget its cached scripts, or its plans of statements.
 	FlushScripts(t testing.TB)
 
-	// Grants returns the server's own record of the grants there were, whatever it has lost
-	// since, in the order that it made them in.
+	// Grants returns the server's own record of all grants, in the order in which it made
+	// them. Wipe and Kill must not change the record.
 	Grants(t testing.TB) []Grant
 }
 
-// A Grant is one that a store has recorded.
+// A Grant is a grant in a store's record.
 type Grant struct {
 	Key   string
 	Token int64
 	At    int64 // on the store's clock, in microseconds
 }
 
-// A ClockStepper is a [Store] whose clock can be moved.
+// A ClockStepper is a [Store] whose clock a test can move.
 type ClockStepper interface {
 	// Step moves the clock by d from now on.
 	Step(t testing.TB, d time.Duration)

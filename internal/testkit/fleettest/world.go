@@ -11,13 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// This file holds what every scenario works with.
-
-// What replicas are made with, if a scenario does not say otherwise. Nothing depends on
-// how fast the machine is: if a reply takes longer than the guard, a run comes later.
+// The settings of replicas, unless a scenario changes them. A slow machine changes no result:
+// if a reply takes longer than the guard, the run only comes later.
 const (
 	interval = 300 * time.Millisecond
 	guard    = 60 * time.Millisecond
@@ -25,7 +24,7 @@ const (
 	lease    = time.Second
 )
 
-// A world is what one scenario works with.
+// A world holds the store, the processes and the expectations of one scenario.
 type world struct {
 	t        *testing.T
 	store    Store
@@ -38,14 +37,13 @@ type world struct {
 	kills     int
 }
 
-// An expectation is what is expected of a key.
+// An expectation says what must hold for a key.
 type expectation struct {
 	called   int64         // when the last call was made that must not be lost
-	interval time.Duration // that of the policy
-	extra    int           // how many runs may start sooner than that after another
+	interval time.Duration // of the policy
+	extra    int           // how many runs may start too early, or during another one's lease
 	most     int           // how many runs there may be; 0 for any number
-	// A grant is not judged by the store's clock, which was moved.
-	moved bool
+	moved    bool          // the store's clock was moved, so it cannot tell how far grants are apart
 }
 
 func newWorld(t *testing.T, store Store) *world {
@@ -59,17 +57,19 @@ func newWorld(t *testing.T, store Store) *world {
 	}
 }
 
-// repeatVariable names the environment variable that says how often scenarios are
-// repeated in which processes or the store are killed, at a random time.
+// repeatVariable names the environment variable that says how often to repeat the scenarios
+// that kill a process or the store at a random instant.
 const repeatVariable = "FLEET_REPEAT"
 
-// repeat does what a scenario says again and again, each time with processes of its own.
+// repeat calls do a number of times, once under -short, each time with new processes.
 func (w *world) repeat(times int, do func(turn int)) {
 	w.t.Helper()
 	if text := os.Getenv(repeatVariable); text != "" {
 		n, err := strconv.Atoi(text)
 		require.NoError(w.t, err, repeatVariable)
 		times = n
+	} else if testing.Short() {
+		times = 1
 	}
 	for turn := range times {
 		do(turn)
@@ -77,8 +77,8 @@ func (w *world) repeat(times int, do func(turn int)) {
 	}
 }
 
-// end waits until no call is left without a run, I4, ends all processes and requires that
-// nothing is left of them, I6.
+// end waits until every call has had its run (I4), ends all processes, and requires that they
+// leave no goroutine (I6).
 func (w *world) end() {
 	w.t.Helper()
 	w.settle()
@@ -95,7 +95,7 @@ func (w *world) process() *process {
 	return w.processAhead(0)
 }
 
-// processAhead starts a process whose clock is ahead.
+// processAhead starts a process whose clock is d ahead.
 func (w *world) processAhead(d time.Duration) *process {
 	w.t.Helper()
 	p := &process{
@@ -126,7 +126,7 @@ type replica struct {
 	key  string
 }
 
-// open makes a replica of key in p.
+// open creates a replica of key in p.
 func (w *world) open(p *process, key string, change ...func(*options)) *replica {
 	w.t.Helper()
 	r, answer := w.opening(p, key, change...)
@@ -134,7 +134,7 @@ func (w *world) open(p *process, key string, change ...func(*options)) *replica 
 	return r
 }
 
-// opening is open that does not wait until it is done.
+// opening is like open, but does not wait until the replica is ready.
 func (w *world) opening(p *process, key string, change ...func(*options)) (r *replica, answer <-chan event) {
 	w.t.Helper()
 	r = &replica{w, p, fmt.Sprintf("replica %d", len(w.replicas)+1), key}
@@ -146,36 +146,38 @@ func (w *world) opening(p *process, key string, change ...func(*options)) (r *re
 	return r, p.send(command{Do: actOpen, Throttler: r.name, Options: &o})
 }
 
-// opened makes a process with one replica.
+// opened starts a process with one replica.
 func (w *world) opened(key string, change ...func(*options)) *replica {
 	w.t.Helper()
 	return w.open(w.process(), key, change...)
 }
 
-// through makes replicas reach the store through a proxy.
+// through puts a proxy between a replica and the store.
 func through(p *proxy) func(*options) { return func(o *options) { o.Address = p.addr() } }
 
-// behaving makes callbacks do as said.
+// behaving sets what the callback does.
 func behaving(b behavior) func(*options) { return func(o *options) { o.Behavior = b } }
 
-// briefly makes leases short.
+// briefly makes the lease short, so that it soon ends if nobody prolongs it.
 func briefly(o *options) { o.Lease = lease / 2 }
 
+// lasting makes the lease so long that it does not end even if the machine is busy.
+func lasting(o *options) { o.Lease = patience() }
+
+// tell sends a command and returns the answer.
 func (r *replica) tell(c command) event {
 	r.w.t.Helper()
-	c.Throttler = r.name
-	e := r.p.tell(c)
-	return e
+	return r.p.await(r.send(c))
 }
 
-// send is tell that does not wait.
+// send sends a command and returns the channel that will hold the answer.
 func (r *replica) send(c command) <-chan event {
 	r.w.t.Helper()
 	c.Throttler = r.name
 	return r.p.send(c)
 }
 
-// call calls, and returns when. The call must not be lost.
+// call makes a call that must not be lost, and returns its instant.
 func (r *replica) call() int64 {
 	r.w.t.Helper()
 	e := r.tell(command{Do: actCall, Times: 1})
@@ -184,8 +186,8 @@ func (r *replica) call() int64 {
 	return e.At
 }
 
-// calling calls, times, with pace between; finish waits for the last of them, which must
-// not be lost.
+// calling starts to make a number of calls, with a pause between them. finish waits for the
+// last one, which must not be lost, and returns its instant.
 func (r *replica) calling(times int, pace time.Duration) (finish func() (at int64)) {
 	r.w.t.Helper()
 	answer := r.send(command{Do: actCall, Times: times, Pace: pace})
@@ -198,7 +200,8 @@ func (r *replica) calling(times int, pace time.Duration) (finish func() (at int6
 	}
 }
 
-// register calls, and returns once the store knows of that.
+// register makes a call that must not be lost, waits until the store knows about it, and
+// returns the call's instant.
 func (r *replica) register() (at int64) {
 	r.w.t.Helper()
 	e := r.tell(command{Do: actRegister})
@@ -207,12 +210,12 @@ func (r *replica) register() (at int64) {
 	return e.At
 }
 
-// expect says that a call was made that must not be lost.
+// expect records a call that must not be lost.
 func (w *world) expect(key string, called int64) {
 	w.keys[key].called = max(w.keys[key].called, called)
 }
 
-// awaitStart returns the first run of key that starts after an instant.
+// awaitStart waits for a run of key that starts after an instant, and returns the first one.
 func (w *world) awaitStart(key string, after int64) event {
 	w.t.Helper()
 	return w.record.await(w.t, fmt.Sprintf("a run of %s after %d", key, after), func(e event) bool {
@@ -220,7 +223,7 @@ func (w *world) awaitStart(key string, after int64) event {
 	})
 }
 
-// awaitEnd waits until the run has ended that start tells of.
+// awaitEnd waits for the end of the run that began with start.
 func (w *world) awaitEnd(start event) event {
 	w.t.Helper()
 	return w.record.await(w.t, fmt.Sprintf("the end of run %d", start.Token), func(e event) bool {
@@ -229,7 +232,7 @@ func (w *world) awaitEnd(start event) event {
 	})
 }
 
-// awaitError waits until the replica's error handler is called with such an error.
+// awaitError waits until the replica's error handler gets an error of that kind.
 func (r *replica) awaitError(kind errorKind) {
 	r.w.t.Helper()
 	r.w.record.await(r.w.t, fmt.Sprintf("error %q at %s", kind, r.name), func(e event) bool {
@@ -237,8 +240,46 @@ func (r *replica) awaitError(kind errorKind) {
 	})
 }
 
-// run makes the replica's first call, and waits until its run has ended. The window after
-// it is then open.
+// awaitStart waits for a run of the replica that starts after an instant.
+func (r *replica) awaitStart(after int64) event {
+	r.w.t.Helper()
+	return r.w.record.await(r.w.t, fmt.Sprintf("a run of %s after %d", r.name, after), func(e event) bool {
+		return e.Kind == started && e.Throttler == r.name && e.At > after
+	})
+}
+
+// needed returns how many runs of key its calls can need: one, and one more for each grant
+// that the store may have made before it heard about the last call.
+func (w *world) needed(key string) int {
+	heard := w.keys[key].called
+	for _, e := range w.record.find(func(e event) bool { return e.Kind == claimed && e.Key == key && e.New }) {
+		heard = max(heard, e.At)
+	}
+	needed := 1
+	for _, r := range w.record.runs(key) {
+		if r.claim.Sent < heard {
+			needed++
+		}
+	}
+	return needed
+}
+
+// requireNoNeedless requires that key has had no more runs than its calls need.
+func (w *world) requireNoNeedless(key string) {
+	w.t.Helper()
+	needed := w.needed(key)
+	assert.LessOrEqual(w.t, len(w.record.runs(key)), needed, "runs of %s", key)
+	w.keys[key].most = needed
+}
+
+// behave sets what the replica's callbacks do from now on.
+func (r *replica) behave(b behavior) {
+	r.w.t.Helper()
+	require.Empty(r.w.t, r.tell(command{Do: actBehave, Behavior: &b}).Text)
+}
+
+// run makes the replica's first call, and waits until its run has ended. The window of that
+// run has then begun.
 func (r *replica) run() (start event) {
 	r.w.t.Helper()
 	start = r.w.awaitStart(r.key, r.call())
@@ -252,7 +293,7 @@ func (w *world) kill(p *process) {
 	p.kill()
 }
 
-// settle waits until no call is left without a run that started after it.
+// settle waits until a run has started after every call that must not be lost.
 func (w *world) settle() {
 	w.t.Helper()
 	for key, expected := range w.keys {
@@ -262,22 +303,22 @@ func (w *world) settle() {
 	}
 }
 
-// awaitIdle waits until no replica has a call that is not known to be covered, or a run.
+// awaitIdle waits until every replica knows that its calls are covered, and has no run.
 func (w *world) awaitIdle() {
 	w.t.Helper()
 	for _, r := range w.replicas {
 		require.True(w.t, eventually(func() bool {
 			s := r.tell(command{Do: actStats}).Stats
 			return !s.Pending && !s.Running
-		}), "%s has calls", r.name)
+		}), "%s is not idle", r.name)
 	}
 }
 
-// calm waits until runs that should not be would have come.
+// calm waits long enough for a run to show that should not come.
 func calm() { time.Sleep(2 * spacing) }
 
-// told returns the events, one a line.
-func told(events []event) string {
+// list formats events, one per line.
+func list(events []event) string {
 	var text strings.Builder
 	for _, e := range events {
 		if e.Kind == answered && e.Text == "" {
