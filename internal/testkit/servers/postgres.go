@@ -16,8 +16,8 @@ import (
 	"syscall"
 )
 
-// Postgres returns a server of PostgreSQL, which is not started yet, with the user and the
-// database postgres, and no password.
+// Postgres returns a PostgreSQL server, not started yet, with the user postgres, the database
+// postgres, and no password.
 func Postgres() (*Server, error) {
 	programs, err := postgresPrograms()
 	if err != nil {
@@ -33,13 +33,13 @@ func Postgres() (*Server, error) {
 	return s, nil
 }
 
-// initialize makes what the server keeps.
+// initialize creates the server's data folder.
 func (s *Server) initialize(programs string) error {
 	if err := s.disown(); err != nil {
 		return err
 	}
 	data := filepath.Join(s.folder, "data")
-	initdb := exec.Command(filepath.Join(programs, "initdb"), "--pgdata", data, //nolint:gosec,noctx // one of ours, and short
+	initdb := exec.Command(filepath.Join(programs, "initdb"), "--pgdata", data, //nolint:gosec,noctx // a known program that takes seconds
 		"--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
 	initdb.Dir, initdb.SysProcAttr = s.folder, s.settings
 	if output, err := initdb.CombinedOutput(); err != nil {
@@ -56,7 +56,8 @@ func (s *Server) initialize(programs string) error {
 	return nil
 }
 
-// postgresPrograms returns the folder of initdb and postgres: that on PATH, or the newest.
+// postgresPrograms returns the folder of initdb and postgres: the one on PATH, or the newest
+// version that is installed.
 func postgresPrograms() (string, error) {
 	var folders []string
 	if path, err := exec.LookPath("initdb"); err == nil {
@@ -71,11 +72,11 @@ func postgresPrograms() (string, error) {
 			return folder, nil
 		}
 	}
-	return "", fmt.Errorf("postgres %w: neither on PATH nor in /usr/lib/postgresql/*/bin", ErrNotInstalled)
+	return "", fmt.Errorf("postgres %w, neither on PATH nor in /usr/lib/postgresql/*/bin", ErrNotInstalled)
 }
 
-// disown gives the folder to the user postgres, for root, which the server refuses to run
-// as.
+// disown gives the folder to the user postgres if root runs the test: the server refuses to run
+// as root.
 func (s *Server) disown() error {
 	if os.Getuid() != 0 {
 		return nil
@@ -90,7 +91,7 @@ func (s *Server) disown() error {
 	return os.Chown(s.folder, int(uid), int(gid))
 }
 
-// answersAsPostgres asks for a session, and reports whether that is granted.
+// answersAsPostgres asks for a session, and reports whether the server grants it.
 func answersAsPostgres(conn net.Conn) bool {
 	const version, size = "\x00\x03\x00\x00", "\x00\x00\x00\x29"
 	if _, err := io.WriteString(conn, size+version+"user\x00postgres\x00database\x00postgres\x00\x00"); err != nil {
@@ -98,5 +99,5 @@ func answersAsPostgres(conn net.Conn) bool {
 	}
 	kind := make([]byte, 1)
 	_, err := io.ReadFull(conn, kind)
-	return err == nil && kind[0] == 'R' // and not 'E'
+	return err == nil && kind[0] == 'R' // an error is 'E'
 }

@@ -12,9 +12,9 @@ import (
 	"strings"
 )
 
-// Redis returns a server of Redis, which is not started yet; of Valkey if program is not
-// "redis-server" but "valkey-server". It writes each change to its append-only file before
-// it answers, and never rewrites that.
+// Redis returns a Redis server, not started yet, or a Valkey server if program is
+// "valkey-server" and not "redis-server". The server writes each change to its append-only file
+// before it answers, and never rewrites that file.
 func Redis(program string) (*Server, error) {
 	path, err := exec.LookPath(program)
 	if err != nil {

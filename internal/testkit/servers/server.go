@@ -20,13 +20,13 @@ import (
 	"time"
 )
 
-// This file holds what servers have in common.
-
-// ErrNotInstalled is what errors.Is finds if a server's program is not on this machine.
+// ErrNotInstalled is the error that [Redis] and [Postgres] wrap if a program of the server is not
+// on this machine.
 var ErrNotInstalled = errors.New("is not installed")
 
-// A Server keeps its folder and its port when it is killed and started again. It ends with
-// the process that started it. Its methods may be called concurrently, but for Start.
+// A Server is a server process. It keeps its folder and its port when you kill it and start it
+// again, and it ends when the process that started it ends. You may call its methods
+// concurrently, except for Start.
 type Server struct {
 	folder   string
 	port     int
@@ -35,8 +35,8 @@ type Server struct {
 	answers  func(net.Conn) bool
 
 	mu      sync.Mutex    // guards the fields below
-	process *os.Process   // nil while it does not run
-	ended   chan struct{} // closed when that has ended
+	process *os.Process   // nil while it is not running
+	ended   chan struct{} // closed when the process has ended
 }
 
 // newServer returns a Server with a folder and a port.
@@ -52,35 +52,35 @@ func newServer(name string) (*Server, error) {
 	return s, nil
 }
 
-// freePort returns a port that nobody listens on. It is below those that the kernel gives to
-// connections, so that it stays free while the server is down.
+// freePort returns a port that nobody listens on. It is below the ports that the kernel gives to
+// outgoing connections, so it stays free while the server is down.
 func freePort() (port int, err error) {
 	const lowest, ports, attempts = 20000, 12000, 100
 	for range attempts {
 		port = lowest + rand.N(ports)
 		var listener net.Listener
 		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-		if listener, err = net.Listen("tcp", address); err == nil { //nolint:noctx // it listens at once
+		if listener, err = net.Listen("tcp", address); err == nil { //nolint:noctx // it does not block
 			return port, listener.Close()
 		}
 	}
 	return 0, err
 }
 
-// Folder returns the folder that holds what the server keeps, and its log.
+// Folder returns the folder with the server's data and its log.
 func (s *Server) Folder() string { return s.folder }
 
-// Addr returns the address of its port.
+// Addr returns the server's address: host and port.
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
-// Start starts the server, with more arguments, and waits until it answers or ctx ends.
+// Start starts the server with additional arguments, and waits until it answers or ctx ends.
 func (s *Server) Start(ctx context.Context, more ...string) error {
 	log, err := os.OpenFile(s.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	command := exec.CommandContext(context.WithoutCancel(ctx), s.command[0], append(s.command[1:], more...)...) //nolint:gosec // one of ours
+	command := exec.CommandContext(context.WithoutCancel(ctx), s.command[0], append(s.command[1:], more...)...) //nolint:gosec // a known program
 	command.Dir, command.SysProcAttr, command.Stdout, command.Stderr = s.folder, s.settings, log, log
 	ended, err := s.launch(command)
 	if err != nil {
@@ -91,8 +91,8 @@ func (s *Server) Start(ctx context.Context, more ...string) error {
 
 func (s *Server) log() string { return filepath.Join(s.folder, "log") }
 
-// launch starts command from a thread that stays: the kernel kills the server when the
-// thread that has started it is gone.
+// launch starts command from a thread that lives as long as the server: the kernel kills the
+// server when the thread that started it ends.
 func (s *Server) launch(command *exec.Cmd) (<-chan struct{}, error) {
 	started, ended := make(chan error, 1), make(chan struct{})
 	go func() { // ends with the server
@@ -115,11 +115,11 @@ func (s *Server) launch(command *exec.Cmd) (<-chan struct{}, error) {
 
 // await waits until the server answers.
 func (s *Server) await(ctx context.Context, ended <-chan struct{}) error {
-	for !s.asked(ctx) {
+	for !s.ready(ctx) {
 		select {
 		case <-ended:
 			log, _ := os.ReadFile(s.log())
-			return fmt.Errorf("%s has ended: %s", s.command[0], log[max(0, len(log)-2000):])
+			return fmt.Errorf("%s ended: %s", s.command[0], log[max(0, len(log)-2000):])
 		case <-ctx.Done():
 			return fmt.Errorf("%s does not answer: %w", s.command[0], ctx.Err())
 		case <-time.After(5 * time.Millisecond):
@@ -128,8 +128,8 @@ func (s *Server) await(ctx context.Context, ended <-chan struct{}) error {
 	return nil
 }
 
-// asked reports whether the server answers, and has read what it keeps.
-func (s *Server) asked(ctx context.Context) bool {
+// ready reports whether the server answers and has loaded its data.
+func (s *Server) ready(ctx context.Context) bool {
 	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", s.Addr())
 	if err != nil {
 		return false
@@ -138,8 +138,8 @@ func (s *Server) asked(ctx context.Context) bool {
 	return conn.SetDeadline(time.Now().Add(time.Second)) == nil && s.answers(conn)
 }
 
-// Processes returns the identifiers of the server's processes, the one first that has
-// started the others; none while it does not run.
+// Processes returns the identifiers of the server's processes, beginning with the one that
+// started the others. It returns nil while the server is not running.
 func (s *Server) Processes() []int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,21 +161,21 @@ func (s *Server) Signal(sig syscall.Signal) {
 	}
 }
 
-// Kill ends all processes of the server with SIGKILL, at once, and waits for their end.
+// Kill kills all processes of the server with SIGKILL, and waits for their end.
 func (s *Server) Kill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.process == nil {
 		return
 	}
-	_ = s.process.Signal(syscall.SIGSTOP) // it begins no others meanwhile
+	_ = s.process.Signal(syscall.SIGSTOP) // so that it starts no more
 	pids := family(s.process.Pid)
 	for _, pid := range pids {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 	<-s.ended
-	// As long as one of PostgreSQL's processes lives, it holds the shared memory, and a new
-	// server refuses to start.
+	// While one of PostgreSQL's processes lives, it holds the shared memory, and a new server
+	// refuses to start.
 	for slices.ContainsFunc(pids, alive) {
 		time.Sleep(time.Millisecond)
 	}
@@ -188,7 +188,7 @@ func (s *Server) Remove() error {
 	return os.RemoveAll(s.folder)
 }
 
-// family returns the identifiers of a process and its children, which have none.
+// family returns the identifiers of a process and its children. The children have none.
 func family(parent int) []int {
 	pids := []int{parent}
 	files, _ := filepath.Glob("/proc/[0-9]*/stat")
@@ -201,14 +201,15 @@ func family(parent int) []int {
 	return pids
 }
 
-// stat returns the state of a process, its parent, and more; nothing if there is none.
+// stat returns the state of a process, its parent, and more, or nothing if there is no such
+// process.
 func stat(pid int) []string {
 	line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, rest, _ := strings.Cut(string(line), ") ")
 	return strings.Fields(rest)
 }
 
-// alive reports whether the process does more than wait for its parent's attention.
+// alive reports whether the process exists and is not a zombie.
 func alive(pid int) bool {
 	fields := stat(pid)
 	return len(fields) > 0 && fields[0] != "Z" && fields[0] != "X"

@@ -4,9 +4,7 @@ package servers_test
 
 import (
 	"context"
-	"errors"
 	"net"
-	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -16,17 +14,16 @@ import (
 	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 
-func TestServersAreKilledAndStartedAgain(t *testing.T) {
+// TestServer kills servers and starts them again.
+func TestServer(t *testing.T) {
 	for name, build := range map[string]func() (*servers.Server, error){
 		"redis":    func() (*servers.Server, error) { return servers.Redis("redis-server") },
 		"postgres": servers.Postgres,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s, err := build()
-			if errors.Is(err, servers.ErrNotInstalled) && os.Getenv("CI") != "true" {
-				t.Skip(err)
-			}
-			require.NoError(t, err)
+			servers.Require(t, err)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			for range 2 {
@@ -38,7 +35,7 @@ func TestServersAreKilledAndStartedAgain(t *testing.T) {
 				require.Equal(t, name == "postgres", len(pids) > 1)
 				s.Kill()
 				require.Empty(t, s.Processes())
-				_, err = net.Dial("tcp", s.Addr()) //nolint:noctx // nobody is there
+				_, err = net.Dial("tcp", s.Addr()) //nolint:noctx // nobody listens there
 				require.Error(t, err)
 			}
 			require.NoError(t, s.Remove())
@@ -47,14 +44,14 @@ func TestServersAreKilledAndStartedAgain(t *testing.T) {
 	}
 }
 
-func TestAServerThatEndsSaysWhy(t *testing.T) {
+func TestServer_Start_Failure(t *testing.T) {
 	s, err := servers.Redis("redis-server")
-	if errors.Is(err, servers.ErrNotInstalled) && os.Getenv("CI") != "true" {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
+	servers.Require(t, err)
 	require.ErrorContains(t, s.Start(t.Context(), "--no-such-option", "1"), "no-such-option")
 	require.NoError(t, s.Remove())
-	_, err = servers.Redis("no-such-server")
+}
+
+func TestRedis_NotInstalled(t *testing.T) {
+	_, err := servers.Redis("no-such-server")
 	require.ErrorIs(t, err, servers.ErrNotInstalled)
 }

@@ -1,0 +1,23 @@
+//go:build linux
+
+package servers
+
+import (
+	"errors"
+	"os"
+	"testing"
+)
+
+// Require requires that err, from [Redis] or [Postgres], is nil. If the server is not installed,
+// it skips the test instead, unless the environment variable CI is "true". Every test that needs
+// a server skips with the same words: "needs a server: ", and which program is missing.
+func Require(tb testing.TB, err error) {
+	tb.Helper()
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrNotInstalled) && os.Getenv("CI") != "true":
+		tb.Skipf("needs a server: %v", err)
+	default:
+		tb.Fatal(err)
+	}
+}
