@@ -159,7 +159,7 @@ func (s *State) Finish(now Time, f Finish) (Finished, error) {
 	if f.Again {
 		s.Requested = max(s.Requested, s.Taken+1)
 	}
-	if next := now.Add(f.Delay); f.Delay > 0 && next > s.Next {
+	if next := now.Add(f.Delay); f.Delay >= time.Microsecond && next > s.Next {
 		s.Span, s.Next = f.Delay, next
 	}
 	due, pending := s.Due()
