@@ -13,9 +13,7 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds an engine that faults can be built into.
-
-// An engine keeps states of the machine. A fault is a hook that is not nil.
+// An engine is an engine in memory with a fault.
 type engine struct {
 	fleet.Base
 
@@ -28,7 +26,7 @@ type engine struct {
 	listeners map[*func(machine.Wake)]bool
 }
 
-// A fault is what is wrong with an engine.
+// A fault is something wrong with an engine. Hooks are nil if they do nothing.
 type fault struct {
 	key      func(key string) string
 	before   func(s *machine.State, now machine.Time) // each operation
@@ -39,15 +37,15 @@ type fault struct {
 	finished func(s *machine.State, r *machine.Finished)
 	renew    func(s *machine.State, now machine.Time, token int64) int64
 	due      func(d *machine.Due, skip int)
-	wake     func(w *machine.Wake) (told bool)
+	wake     func(w *machine.Wake) (notify bool)
 
 	unindexed   func(operation string) bool // leaves the index as it is
 	unlocked    bool                        // reads the state, then writes it
 	early       bool                        // reads the clock before it waits for the lock
-	patient     bool                        // does not look at its context
-	leaks       bool                        // leaves a goroutine
-	dead        bool                        // Listen goes on
-	unsupported bool                        // Listen returns an error that does not say so
+	patient     bool                        // ignores its context
+	leaks       bool                        // leaks a goroutine
+	dead        bool                        // Listen does not end with its context
+	unsupported bool                        // Listen returns another error than ErrUnsupported
 	invalid     func(*machine.Claim, *machine.Finish)
 }
 
@@ -60,7 +58,7 @@ func newEngine(f fault) *engine {
 	}
 }
 
-// setClock makes the clock stand at now, where time is fake.
+// setClock sets the clock to now. In a bubble it then stands.
 func (e *engine) setClock(now machine.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -178,7 +176,7 @@ func (e *engine) Renew(ctx context.Context, key string, token int64) (held bool,
 	return held, err
 }
 
-// pageSize is small, so that there are pages.
+// pageSize is small enough for several pages.
 const pageSize = 400
 
 func (e *engine) Due(ctx context.Context, skip int) (machine.Due, error) {

@@ -8,18 +8,16 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the tests in which the store's clock steps.
-
 func clockScripts() []script {
 	return []script{
-		{"a clock that steps back stalls no run", testStepBack},
-		{"a clock that steps back ends leases", testStepBackLease},
-		{"a clock that steps back remembers claims", testStepBackRemembered},
-		{"a clock that steps forth keeps tokens rising", testStepForth},
+		{"clock steps back", testStepBack},
+		{"clock steps back during a lease", testStepBackLease},
+		{"clock steps back after a claim", testStepBackRemembered},
+		{"clock steps forth", testStepForth},
 	}
 }
 
-// step moves the clock, between operations.
+// step moves the clock by d.
 func (b *bench) step(d time.Duration) {
 	b.t.Helper()
 	b.setClock(b.clock.Add(d))
@@ -39,7 +37,7 @@ func testStepBack(b *bench) {
 	b.wait(time.Microsecond)
 	require.Greater(b.t, b.grant(key, b.claim()), token)
 
-	// A call is told by its age only against a grant that is not in the future.
+	// A grant in the future says nothing about the age of calls.
 	key = b.key("age")
 	b.doFinish(key, machine.Finish{Token: b.grant(key, c), Ran: true})
 	b.step(-time.Hour)
@@ -47,7 +45,7 @@ func testStepBack(b *bench) {
 	p.Age = time.Minute
 	require.Equal(b.t, machine.Deferred, b.doClaim(key, p).Verdict)
 
-	// A retry's delay counts from the step, too.
+	// A retry's delay also counts from the step.
 	key = b.key("retry")
 	c = b.claim()
 	c.Spacing = time.Second

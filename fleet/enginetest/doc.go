@@ -1,7 +1,7 @@
-// Package enginetest holds a [fleet.Engine] to what its documentation says, for
-// those who write one:
+// Package enginetest tests whether a [fleet.Engine] does what its documentation says. If you write
+// an engine, call [Run] from a test:
 //
-//	func TestEngineConforms(t *testing.T) {
+//	func TestEngine_Conformance(t *testing.T) {
 //		enginetest.Run(t, func(t *testing.T) fleet.Engine {
 //			engine := open(t) // on the same store each time
 //			t.Cleanup(engine.Close)
@@ -9,9 +9,8 @@
 //		})
 //	}
 //
-// The answers of the engine are compared with those of [machine.State], which each
-// operation is repeated on, at the instant that the answer says it was made at. So
-// nothing here depends on how fast the store is.
+// The suite repeats each operation on a [machine.State], at the instant in the engine's answer, and
+// compares the answers. So it does not matter how fast the store is.
 //
 // [machine.State]: https://pkg.go.dev/github.com/throttle-go/throttle/fleet/machine#State
 package enginetest

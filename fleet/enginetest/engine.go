@@ -13,12 +13,12 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the tests of what an engine adds to the machine: keys, contexts, and
-// who is told.
+// The tests in this file are about what an engine adds to the machine: keys, contexts and
+// listeners.
 
-// testKeysApart uses keys that a store could take for one another.
+// testKeysApart uses keys that a store could confuse.
 func testKeysApart(b *bench) {
-	b.ids++ // so that keys differ between the two uses of it
+	b.ids++
 	var keys []string
 	for _, text := range []string{
 		"a", "A", " a", "a ", "a\t", "a\n", "a\r\n", "\na", "a\x01", "é", "e\u0301", "É", "ß", "ss", "i", "İ", "ı",
@@ -58,7 +58,7 @@ func testKeysApart(b *bench) {
 		require.NoError(b.t, b.send(b.t.Context(), b.engine(), o))
 		require.NoError(b.t, b.model(key).follow(o))
 	}
-	b.requireIndex() // which names every second one
+	b.requireIndex() // every second key is due
 	for _, key := range keys {
 		o := &operation{kind: claim, key: key, claim: b.poll()}
 		require.NoError(b.t, b.send(b.t.Context(), b.engine(), o))
@@ -66,8 +66,8 @@ func testKeysApart(b *bench) {
 	}
 }
 
-// testEndedContext requires that no operation waits for a context that has ended. What
-// became of it is not told, and so the key not compared.
+// testEndedContext requires that operations return if their context has ended. An operation may or
+// may not have had its effect, so the test does not compare the key.
 func testEndedContext(b *bench) {
 	key := b.key("")
 	ended, cancel := context.WithCancel(b.t.Context())
@@ -92,11 +92,11 @@ func testEndedContext(b *bench) {
 			_ = b.engine().Listen(ctx, func(machine.Wake) {})
 		})
 	}
-	// The engine is as good as before.
+	// The engine must still work.
 	b.grant(b.key("other"), b.claim())
 }
 
-// requireEnd requires that f ends.
+// requireEnd requires that f returns.
 func (b *bench) requireEnd(f func()) {
 	b.t.Helper()
 	done := make(chan struct{})
@@ -114,14 +114,14 @@ func (b *bench) requireDone(done <-chan struct{}) {
 	select {
 	case <-done:
 	case <-timer.C:
-		require.FailNow(b.t, "it did not return", "within %v", patience)
+		require.FailNow(b.t, "it does not return", "within %v", patience)
 	}
 }
 
-// A listener collects what it is told.
+// A listener collects the notifications of an engine.
 type listener struct {
 	done chan struct{} // closed when Listen has returned
-	err  error         // of Listen
+	err  error         // the result of Listen
 
 	mu sync.Mutex // guards the field below
 	// +checklocks:mu
@@ -151,9 +151,9 @@ func (l *listener) ended() bool {
 	}
 }
 
-// told returns of which keys of made, by what their finishes were answered with, the
-// listener was told. Nobody else may know of these.
-func (l *listener) told(b *bench, made map[string]machine.Finished) map[string]bool {
+// heard returns the keys of made that the listener has heard about. The values of made are the
+// answers to the finishes, which the notifications must match.
+func (l *listener) heard(b *bench, made map[string]machine.Finished) map[string]bool {
 	b.t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -167,8 +167,8 @@ func (l *listener) told(b *bench, made map[string]machine.Finished) map[string]b
 	return keys
 }
 
-// testListen finishes runs until listeners are told of one for which nothing is pending,
-// and one for which something is: they may miss any, and at first, most.
+// testListen finishes runs until each listener has heard about one with a pending call and one
+// without. Listeners may miss any notification, and miss most while they start.
 func testListen(b *bench) {
 	ctx, cancel := context.WithCancel(b.t.Context())
 	defer cancel()
@@ -179,12 +179,13 @@ func testListen(b *bench) {
 			b.requireDone(l.done)
 		}
 	}()
-	made := [2]map[string]machine.Finished{{}, {}} // without, and with something pending
-	i := 0
-	for begun := time.Now(); time.Since(begun) < patience; b.pause() {
+	made := [2]map[string]machine.Finished{{}, {}} // without and with a pending call
+	i, pause := 0, shortly
+	for begun := time.Now(); time.Since(begun) < patience; b.pause(pause) {
+		pause = min(2*pause, patience/40)
 		if listeners[0].ended() {
-			require.ErrorIs(b.t, listeners[0].err, errors.ErrUnsupported, "it ended before its context")
-			b.t.Log("the engine does not tell of finishes")
+			require.ErrorIs(b.t, listeners[0].err, errors.ErrUnsupported, "Listen returned before its context ended")
+			b.t.Log("the engine does not support Listen")
 			return
 		}
 		i = 1 - i
@@ -196,19 +197,19 @@ func testListen(b *bench) {
 		made[i][key] = b.doFinish(key, machine.Finish{Token: token, Ran: true})
 		all := true
 		for _, l := range listeners {
-			all = all && !l.ended() && len(l.told(b, made[0])) > 0 && len(l.told(b, made[1])) > 0
+			all = all && !l.ended() && len(l.heard(b, made[0])) > 0 && len(l.heard(b, made[1])) > 0
 		}
 		if all {
 			return
 		}
 	}
-	require.FailNow(b.t, "not all listeners were told", "of any of %d finishes", len(made[0])+len(made[1]))
+	require.FailNow(b.t, "a listener heard nothing", "about %d finishes", len(made[0])+len(made[1]))
 }
 
-// pause lets others do their work, whatever the store's clock shows.
-func (b *bench) pause() {
-	time.Sleep(shortly)
+// pause lets listeners work for d of real time, or of time in a bubble.
+func (b *bench) pause(d time.Duration) {
+	time.Sleep(d)
 	if b.clock != 0 {
-		b.setClock(b.clock) // it stands, even if it is made of the clock that time.Sleep moves
+		b.setClock(b.clock) // the store's clock may depend on the clock that time.Sleep moves
 	}
 }

@@ -10,27 +10,25 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the engine in memory to the suite.
-
-func TestMemoryConforms(t *testing.T) {
+func TestRun(t *testing.T) {
 	memory := fleet.NewMemory()
 	enginetest.Run(t, func(*testing.T) fleet.Engine { return memory })
 }
 
-func TestMemoryConformsInFakeTime(t *testing.T) {
+func TestRun_FakeTime(t *testing.T) {
 	memory := fleet.NewMemory()
 	enginetest.Run(t, func(*testing.T) fleet.Engine { return memory }, enginetest.Within(synctest.Test))
 }
 
-func TestMemoryConformsAsItsClockSteps(t *testing.T) {
+func TestRun_ClockSteps(t *testing.T) {
 	memory := fleet.NewMemory()
-	var shift time.Duration // of its clock
+	var shift time.Duration // of the engine's clock
 	set := func(now machine.Time) {
 		step := now.Sub(machine.Time(time.Now().UnixMicro())) - shift
 		shift += step
 		memory.Step(step)
 	}
-	// Where time is fake, it stands still between the steps.
+	// Time in the bubble stands still between the steps.
 	enginetest.Run(t, func(*testing.T) fleet.Engine { return memory },
 		enginetest.Within(synctest.Test), enginetest.SetClock(set))
 }

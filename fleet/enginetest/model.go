@@ -9,9 +9,7 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file repeats operations on the machine, and compares the answers.
-
-// A kind says which operation it is.
+// A kind is the kind of an operation.
 type kind uint8
 
 const (
@@ -20,11 +18,11 @@ const (
 	renew
 )
 
-// An operation is one that was made, and its answer.
+// An operation is an operation of an engine with its answer.
 type operation struct {
 	kind kind
 	key  string
-	at   machine.Time // when; 0 if it is not known but from the answer
+	at   machine.Time // its instant; 0 if only the answer contains it
 
 	claim    machine.Claim
 	reply    machine.Reply
@@ -33,8 +31,8 @@ type operation struct {
 	token    int64
 	held     bool
 
-	// Where the operation lies among concurrent ones: one that ended before another began
-	// was made before it.
+	// The position among concurrent operations: an operation that ended before another one
+	// began came before it.
 	began, ended int64
 }
 
@@ -51,8 +49,8 @@ func (o *operation) String() string {
 	}
 }
 
-// told returns the operations, one a line.
-func told(history []*operation) string {
+// list formats operations, one per line.
+func list(history []*operation) string {
 	var text strings.Builder
 	for _, o := range history {
 		fmt.Fprintln(&text, o)
@@ -60,8 +58,8 @@ func told(history []*operation) string {
 	return text.String()
 }
 
-// now returns the instant that the answer tells, and false for a renewal: it tells
-// none.
+// now returns the instant of the operation. It returns false if nobody knows it: the answer to a
+// renewal does not contain it.
 func (o *operation) now() (machine.Time, bool) {
 	switch o.kind {
 	case claim:
@@ -75,14 +73,14 @@ func (o *operation) now() (machine.Time, bool) {
 	}
 }
 
-// A model is what is expected of a key. As the answer to a renewal does not tell
-// when it was made, neither does the state when the lease ends, until a later answer
-// does: Until is then the earliest possible.
+// A model is the expected state of a key. The answer to a renewal does not contain its instant. So
+// the end of the lease is uncertain until a later answer shows it; state.Until is then the earliest
+// possible end.
 type model struct {
 	state machine.State
 	seen  machine.Time  // the instant of the last operation
 	loose time.Duration // how much later than state.Until the lease may end
-	open  bool          // the same, but as late as the instant of the next operation allows
+	open  bool          // the lease may end as late as the instant of the next operation allows
 }
 
 func (m *model) clone() *model {
@@ -91,17 +89,17 @@ func (m *model) clone() *model {
 	return &c
 }
 
-// follow repeats o. It returns an error if the machine answers otherwise.
+// follow repeats o on the machine. It returns an error if the machine gives another answer.
 func (m *model) follow(o *operation) error {
 	now, known := o.now()
 	if o.at != 0 && now != o.at {
-		return fmt.Errorf("%v\nwas made at %d, where the clock stands", o, o.at)
+		return fmt.Errorf("%v\nhas another instant than the store's clock, %d", o, o.at)
 	}
 	if !known {
 		return m.followRenewal(o, m.seen, true)
 	}
 	if o.at == 0 && now < m.seen {
-		return fmt.Errorf("%v\nwas made at %d or later, as one before it was", o, m.seen)
+		return fmt.Errorf("%v\nis earlier than the operation before, at %d", o, m.seen)
 	}
 	m.seen = now
 	if o.kind == renew {
@@ -116,11 +114,11 @@ func (m *model) follow(o *operation) error {
 	return m.followClaim(o, now)
 }
 
-// followRenewal repeats a renewal that was made at now, or, if open is set, later.
+// followRenewal repeats a renewal at now, or, if open is set, at an unknown later instant.
 func (m *model) followRenewal(o *operation, now machine.Time, open bool) error {
 	held := m.state.Renew(now, o.token)
 	if held != o.held {
-		return fmt.Errorf("%v\nand not %v", o, held)
+		return fmt.Errorf("%v\nbut the machine answers %v", o, held)
 	}
 	if held {
 		m.loose, m.open = 0, open
@@ -131,37 +129,36 @@ func (m *model) followRenewal(o *operation, now machine.Time, open bool) error {
 func (m *model) followFinish(o *operation, now machine.Time) error {
 	want, err := m.state.Finish(now, o.finish)
 	if err != nil {
-		return fmt.Errorf("%v\nand not: %w", o, err)
+		return fmt.Errorf("%v\nbut the machine returns: %w", o, err)
 	}
 	if !want.Stale {
-		m.loose = 0 // nobody asks any more
+		m.loose = 0 // the lease no longer matters
 	}
 	if o.finished != want {
-		return fmt.Errorf("%v\nand not         %+v", o, want)
+		return fmt.Errorf("%v\nbut the machine answers %+v", o, want)
 	}
 	return nil
 }
 
 func (m *model) followClaim(o *operation, now machine.Time) error {
 	if !m.tighten(o, now) {
-		return fmt.Errorf("%v\nis not so for any end of the lease that is possible: from %d, %v long",
+		return fmt.Errorf("%v\ncontradicts every possible end of the lease, from %d to %v later",
 			o, m.state.Until, m.loose)
 	}
 	want, err := m.state.Claim(now, o.claim)
 	if err != nil {
-		return fmt.Errorf("%v\nand not: %w", o, err)
+		return fmt.Errorf("%v\nbut the machine returns: %w", o, err)
 	}
 	if want.Verdict == machine.Granted && m.state.Granted == now {
 		m.loose = 0 // a new lease
 	}
 	if o.reply != want {
-		return fmt.Errorf("%v\nand not         %+v", o, want)
+		return fmt.Errorf("%v\nbut the machine answers %+v", o, want)
 	}
 	return nil
 }
 
-// tighten takes from the claim's answer what it tells of the lease's end. It returns
-// false if that cannot be.
+// tighten narrows the end of the lease by a claim's answer. It returns false if no end is left.
 func (m *model) tighten(o *operation, now machine.Time) bool {
 	if m.loose == 0 || m.state.Owner == "" {
 		return true
@@ -183,8 +180,8 @@ func (m *model) tighten(o *operation, now machine.Time) bool {
 	return first <= last
 }
 
-// due returns from when, and from when at the latest, the key is due, as far as is known
-// at now; m may be nil.
+// due returns the earliest and the latest instant from which the key may be due, as far as one can
+// know at now. m may be nil.
 func (m *model) due(now machine.Time) (first, last machine.Time, pending bool) {
 	if m == nil {
 		return 0, 0, false

@@ -13,10 +13,10 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the tests of concurrent operations: they must have an order in which
-// the machine gives the same answers.
+// The tests in this file make concurrent operations. There must be an order of them in which the
+// machine gives the same answers.
 
-// atOnce makes the operations, workers of them at a time.
+// atOnce makes the operations with a number of concurrent workers.
 func (b *bench) atOnce(workers int, operations []*operation) {
 	b.t.Helper()
 	var (
@@ -48,9 +48,9 @@ func (b *bench) atOnce(workers int, operations []*operation) {
 	}
 }
 
-// requireOrder requires that the operations, all of key, have an order: by the instants
-// that they tell, and none before one that had ended when it began. It becomes what
-// is expected of the key.
+// requireOrder requires that the operations, all of key, have an order: by their instants, and none
+// before an operation that ended before it began. The end of that order becomes the model of the
+// key.
 func (b *bench) requireOrder(key string, operations []*operation) {
 	b.t.Helper()
 	s := search{operations: operations, failed: map[string]bool{}, done: make([]bool, len(operations))}
@@ -58,31 +58,31 @@ func (b *bench) requireOrder(key string, operations []*operation) {
 	found := s.from(m.clone(), 0)
 	if !found {
 		require.FailNow(b.t, "no order of the operations explains the answers",
-			"%d of %d can be explained, but none of those that may come next:\n%s\nwhat came before:\n%s",
-			len(s.longest), len(operations), told(s.stuck), told(s.longest[max(0, len(s.longest)-40):]))
+			"%d of %d fit, but none of those that may come next:\n%s\nafter these:\n%s",
+			len(s.longest), len(operations), list(s.stuck), list(s.longest[max(0, len(s.longest)-40):]))
 	}
 	b.keys[key] = s.end
 	b.requireIndex()
 }
 
-// maxSteps is when a search gives up. One that succeeds takes not many more than there
-// are operations.
+// maxSteps is the number of steps after which a search gives up. A successful search takes few more
+// steps than there are operations.
 const maxSteps = 20_000
 
 // A search looks for an order, depth first.
 type search struct {
 	operations []*operation
 	done       []bool
-	order      []*operation    // those that are done
-	failed     map[string]bool // what was done, and the state then, of what led nowhere
+	order      []*operation    // the done ones in order
+	failed     map[string]bool // done operations and states from which there is no order
 	steps      int
 
-	end     *model       // after all, once found
-	longest []*operation // the order that led farthest, and what could not follow it
-	stuck   []*operation
+	end     *model       // after all operations, if there is an order
+	longest []*operation // the longest order of some operations
+	stuck   []*operation // what could come next in it, but does not fit
 }
 
-// from looks for an order of those that are not done, with m after those that are.
+// from looks for an order of the operations that are not done; m is the model after the others.
 func (s *search) from(m *model, done int) bool {
 	if done == len(s.operations) {
 		s.end = m
@@ -118,7 +118,7 @@ func (s *search) from(m *model, done int) bool {
 	return false
 }
 
-// next returns which may come next: no other had ended before they began.
+// next returns the operations that may come next: no other one ended before they began.
 func (s *search) next() (next []int) {
 	ended := int64(1<<63 - 1)
 	soonest := machine.Time(machine.MaxNumber)
@@ -199,7 +199,7 @@ func testHotKey(b *bench) {
 		var token int64
 		for _, o := range operations {
 			if o.reply.Verdict == machine.Granted {
-				require.Zero(b.t, token, "it was granted twice")
+				require.Zero(b.t, token, "two grants")
 				token = o.reply.Token
 			}
 		}
@@ -208,7 +208,7 @@ func testHotKey(b *bench) {
 	}
 }
 
-// testConcurrent has clients that each do what a replica does, and more.
+// testConcurrent runs concurrent clients that make random operations.
 func testConcurrent(b *bench) {
 	const clients, rounds = 8, 12
 	keys := []string{b.key("a"), b.key("b")}

@@ -11,27 +11,26 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the tests that follow a script, each for a part of the machine that is
-// easily got wrong. What the machine answers is compared all along, so that a
-// script only leads to where it matters.
+// Each test in this file leads to a part of the machine that is easy to get wrong. As the suite
+// compares every answer with the machine's, a test only needs to get there.
 
-// shortly is long for a computer.
+// shortly is a short wait.
 const shortly = 10 * time.Millisecond
 
 func scripts() []script {
 	return []script{
-		{"unknown keys are as new", testUnknown},
-		{"a lost reply is given again", testLostReply},
-		{"claims are remembered", testRemembered},
-		{"claims are forgotten in time", testForgotten},
-		{"calls join what is pending, not what runs", testGenerations},
-		{"a grant ends with its finish or its lease", testLease},
-		{"a late claim only registers", testBy},
-		{"a retry keeps its delay", testRetry},
-		{"the age of a call tells whether it is covered", testAge},
-		{"texts and numbers come back", testTexts},
-		{"numbers run out", testNumbers},
-		{"what is not valid changes nothing", testInvalid},
+		{"unknown keys", testUnknown},
+		{"lost reply", testLostReply},
+		{"repeated claims", testRemembered},
+		{"forgotten claims", testForgotten},
+		{"calls before and during a run", testGenerations},
+		{"end of a grant", testLease},
+		{"late claim", testBy},
+		{"delay of a retry", testRetry},
+		{"age of a call", testAge},
+		{"texts", testTexts},
+		{"highest numbers", testNumbers},
+		{"invalid messages", testInvalid},
 	}
 }
 
@@ -54,15 +53,15 @@ func testLostReply(b *bench) {
 	for range 3 {
 		require.Equal(b.t, token, b.grant(key, c))
 	}
-	b.doClaim(key, b.claim()) // pending beside the grant
+	b.doClaim(key, b.claim()) // a pending call during the lease
 	require.Equal(b.t, token, b.grant(key, c))
 	b.doRenew(key, token)
 	require.Equal(b.t, token, b.grant(key, c))
 	b.doFinish(key, machine.Finish{Token: token, Ran: true})
-	b.doFinish(key, machine.Finish{Token: token, Ran: true}) // again: stale
+	b.doFinish(key, machine.Finish{Token: token, Ran: true}) // stale
 	require.NotEqual(b.t, machine.Granted, b.doClaim(key, c).Verdict)
 
-	// Nor once its lease is over, whether or not another was granted.
+	// There is no second grant after the lease, with or without another grant.
 	key = b.key("lease")
 	c = b.claim()
 	c.Spacing, c.Lease = 0, shortly
@@ -73,11 +72,11 @@ func testLostReply(b *bench) {
 	require.Equal(b.t, machine.Deferred, b.doClaim(key, c).Verdict)
 }
 
-// testRemembered sends claims again: as long as they are remembered they register once.
+// testRemembered repeats claims: the store must register a claim that it remembers only once.
 func testRemembered(b *bench) {
 	key := b.key("")
 	var claims []machine.Claim
-	for range machine.MaxIDs + 1 { // the first is then forgotten
+	for range machine.MaxIDs + 1 { // one more than the store remembers
 		c := b.claim()
 		c.Spacing = 0
 		claims = append(claims, c)
@@ -87,7 +86,7 @@ func testRemembered(b *bench) {
 	b.doClaim(key, claims[machine.MaxIDs])
 	b.grant(key, claims[0])
 
-	// Polls are remembered too, and those that were not granted.
+	// The store also remembers polls, and claims without a grant.
 	key = b.key("polls")
 	p := b.poll()
 	p.Age, p.By = 0, machine.MaxNumber
@@ -98,7 +97,7 @@ func testRemembered(b *bench) {
 	require.Equal(b.t, machine.Deferred, b.doClaim(key, c).Verdict)
 }
 
-// testForgotten sends a claim again once it has been forgotten.
+// testForgotten repeats a claim after the store has forgotten it.
 func testForgotten(b *bench) {
 	if testing.Short() && b.clock == 0 && b.suite.within == nil {
 		b.t.Skip("it takes 10 s, and -short is set")
@@ -127,16 +126,16 @@ func testGenerations(b *bench) {
 	c := b.claim()
 	c.Spacing = 3 * shortly
 	token := b.grant(key, c)
-	b.doClaim(key, b.poll()) // nothing but the run: no hold
+	b.doClaim(key, b.poll()) // no call except those of the run: no hold
 	b.doClaim(key, b.claim())
 	b.doClaim(key, b.claim()) // joins
 	b.doFinish(key, machine.Finish{Token: token, Ran: true})
 	c = b.claim()
-	c.By = 0 // a slow store could grant it by now
+	c.By = 0 // a slow store could grant it already
 	b.doClaim(key, c)
 	b.wait(4 * shortly)
 	token = b.grant(key, b.claim())
-	b.doFinish(key, machine.Finish{Token: token}) // not run: all is pending again
+	b.doFinish(key, machine.Finish{Token: token}) // it did not run: its calls are pending again
 	b.doClaim(key, b.poll())
 	b.doClaim(key, b.claim())
 	b.doFinish(key, machine.Finish{Token: token, Ran: true})
@@ -149,15 +148,15 @@ func testLease(b *bench) {
 	first := b.grant(key, c)
 	b.wait(2 * shortly)
 	c = b.claim()
-	c.By = 0 // on a slow store the lease is over too
+	c.By = 0 // on a slow store the lease may be over
 	b.doClaim(key, c)
 	b.doRenew(key, first)
 	b.doRenew(key, first+1)
 	b.doClaim(key, b.poll())
 	b.wait(3 * shortly)
-	b.doClaim(key, b.poll()) // as it was renewed
+	b.doClaim(key, b.poll()) // the renewal counts
 
-	// Over, but nobody's else.
+	// The lease is over, but nobody else has one.
 	b.wait(4 * shortly)
 	b.doClaim(key, b.poll())
 	require.True(b.t, b.doRenew(key, first))
@@ -171,7 +170,7 @@ func testLease(b *bench) {
 	b.doFinish(key, machine.Finish{Token: second, Ran: true})
 	require.False(b.t, b.doRenew(key, second))
 
-	// Finished after its lease, before another was granted.
+	// Finish after the lease, before another grant.
 	key = b.key("late")
 	c = b.claim()
 	c.Lease = time.Microsecond
@@ -211,10 +210,10 @@ func testRetry(b *bench) {
 	}
 	b.doFinish(key, failed)
 	b.wait(2 * shortly)
-	b.doClaim(key, b.claim()) // joins it, and does not come before it
+	b.doClaim(key, b.claim()) // it joins the retry, and waits for the delay
 	b.doClaim(key, b.poll())
 
-	// A delay below the spacing changes nothing, and one that has passed neither.
+	// A delay that ends before the spacing changes nothing.
 	key = b.key("short")
 	c = b.claim()
 	c.Spacing = 2 * shortly
@@ -224,12 +223,28 @@ func testRetry(b *bench) {
 	b.wait(3 * shortly)
 	require.Equal(b.t, 3, b.doClaim(key, b.claim()).Failures)
 
-	// A call that came in the run and the retry are one.
+	// A call during the run joins the retry.
 	key = b.key("both")
 	failed.Token, failed.Delay = b.grant(key, b.claim()), 0
 	b.doClaim(key, b.claim())
 	b.doFinish(key, failed)
 	b.doClaim(key, b.poll())
+
+	// A delay below a microsecond counts as none: the key is due since its grant, before the
+	// other one.
+	key = b.key("tiny")
+	c = b.claim()
+	c.Spacing = 0
+	token = b.grant(key, c)
+	c = b.claim()
+	c.Spacing = shortly
+	b.doFinish(b.key("other"), machine.Finish{Token: b.grant(b.key("other"), c), Ran: true})
+	c = b.claim()
+	c.By = 0
+	b.doClaim(b.key("other"), c)
+	b.wait(2 * shortly)
+	failed.Token, failed.Delay = token, 1
+	b.doFinish(key, failed)
 }
 
 func testAge(b *bench) {
@@ -242,7 +257,7 @@ func testAge(b *bench) {
 	for _, none := range []time.Duration{machine.None, -2, -time.Microsecond, -time.Hour, math.MinInt64} {
 		require.Equal(b.t, machine.Served, b.doClaim(key, age(none)).Verdict, "age %d", none)
 	}
-	require.Equal(b.t, machine.Deferred, b.doClaim(key, age(machine.MaxSpan)).Verdict, "the store knows of no grant")
+	require.Equal(b.t, machine.Deferred, b.doClaim(key, age(machine.MaxSpan)).Verdict, "the store knows no grant")
 	b.doFinish(key, machine.Finish{Token: b.grant(key, b.claim()), Ran: true})
 	b.wait(shortly)
 	require.Equal(b.t, machine.Served, b.doClaim(key, age(time.Hour)).Verdict)
@@ -287,14 +302,14 @@ func testNumbers(b *bench) {
 	require.Equal(b.t, int64(machine.MaxNumber-1), token)
 	b.doFinish(key, machine.Finish{Token: token - 1, Ran: true})
 	b.doRenew(key, token+1)
-	b.doRenew(key, token+2) // the same as the first in a float64
+	b.doRenew(key, token+2) // equal to the first one as a float64
 	b.doFinish(key, machine.Finish{Token: token, Ran: true})
 	c = b.claim()
 	c.Spacing = machine.MaxSpan
 	token = b.grant(key, c)
 	require.Equal(b.t, int64(machine.MaxNumber), token)
 
-	// There is no higher one: claims fail, and all else goes on.
+	// There is no higher token: claims fail, and everything else works.
 	b.requireRefused(key, &operation{kind: claim, key: key, claim: b.claim()})
 	b.requireRefused(key, &operation{kind: claim, key: key, claim: b.poll()})
 	require.True(b.t, b.doRenew(key, token))
@@ -303,7 +318,7 @@ func testNumbers(b *bench) {
 	b.requireRefused(key, &operation{kind: claim, key: key, claim: b.claim()})
 }
 
-// requireRefused requires that the operation returns an error, and the machine too.
+// requireRefused requires that both the engine and the machine return an error.
 func (b *bench) requireRefused(key string, o *operation) {
 	b.t.Helper()
 	before := b.model(key)

@@ -8,15 +8,13 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file chooses operations at random.
-
-// A chooser chooses operations. What it chooses is seldom what a replica would do next,
-// and always what one may have done.
+// A chooser makes random operations. A replica would seldom make them in this order, but it may have
+// made any of them.
 type chooser struct {
 	random *rand.Rand
-	name   string // no other's identifiers begin with it
+	name   string // unique; identifiers begin with it
 	ids    int
-	now    machine.Time // about that
+	now    machine.Time // approximately
 	token  int64        // of the key's last grant
 }
 
@@ -24,10 +22,10 @@ func (*bench) chooser(seed uint64, name string) *chooser {
 	return &chooser{random: rand.New(rand.NewPCG(seed, 2)), name: name}
 }
 
-// pick returns any of the values.
+// pick returns one of the values at random.
 func pick[T any](random *rand.Rand, values ...T) T { return values[random.IntN(len(values))] }
 
-// operation returns one of key, after those that were made of it.
+// operation returns an operation on key: a new one, or a repeated one of made.
 func (c *chooser) operation(key string, made []*operation) *operation {
 	switch n := c.random.IntN(100); {
 	case n < 15 && len(made) > 0:
@@ -72,12 +70,12 @@ func (c *chooser) finish() machine.Finish {
 	return f
 }
 
-// anyToken returns mostly that of the last grant.
+// anyToken returns a token, most often that of the last grant.
 func (c *chooser) anyToken() int64 {
 	return max(0, c.token+pick(c.random, 0, 0, 0, 0, 0, -1, 1, -1000, -c.token))
 }
 
-// texts returns those that a store might not give back as they are.
+// texts returns texts that a store could change.
 func texts() []string {
 	return []string{
 		"", "Interval=1s", " blank ", "nil", "0", "1e3", "-1", `'"\`, "one\ntwo\r\n\t", "{}[]", "%s$1?:", "\x01\x7f",
@@ -85,7 +83,7 @@ func texts() []string {
 	}
 }
 
-// longText is as long as a text may be, of characters of two bytes.
+// longText has the greatest length of a text, in characters of two bytes.
 const longText = "éééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééé" +
 	"éééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééé"
 

@@ -8,24 +8,22 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/throttle-go/throttle/fleet"
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds what a user calls, and what every test of the suite works with.
-
 // An Option changes how [Run] works.
 type Option func(*suite)
 
-// SetClock says that set makes the store's clock stand at an instant, until it is called
-// again: for stores that a test keeps the clock of. The suite then waits for nothing,
-// and has the clock step back and forth too.
+// SetClock is for stores whose clock the test controls: set stops the clock at an instant, until the
+// suite calls it again. The suite then never waits, and also tests steps of the clock.
 func SetClock(set func(now machine.Time)) Option {
 	return func(s *suite) { s.set = set }
 }
 
-// Within makes every subtest, open included, run within wrap, such as [synctest.Test]:
+// Within runs every subtest, including its calls of open, inside wrap, such as [synctest.Test]. It is
 // for engines that keep their state in the process.
 //
 // [synctest.Test]: https://pkg.go.dev/testing/synctest#Test
@@ -33,27 +31,27 @@ func Within(wrap func(t *testing.T, test func(*testing.T))) Option {
 	return func(s *suite) { s.within = wrap }
 }
 
-// Run runs the suite, as subtests of t.
+// Run runs the suite as subtests of t.
 //
-// All engines that open returns for one t are on one and the same store and
-// namespace, for which it may return one engine again. Those for another t may have
-// another store. What else uses the namespace while Run does, disturbs it; keys from
-// before do not, but that the index is then compared less closely. Keys are random,
-// so that Run can be repeated on one store. open may end engines with t.Cleanup; of the
-// goroutines that a subtest started, none may be left after it, so that subtests of
-// others must not run beside these.
+// All engines that open returns for the same t must use the same store and namespace; open may
+// return the same engine again. For another t, the store may be another one. Nothing else may use
+// the namespace while Run does. Keys from before do no harm, but the suite then compares the index
+// less closely. Run uses random keys, so you can repeat it on one store.
 //
-// Without [SetClock] or [Within] it takes 10 s more, machine.KeepIDs, but with -short.
+// Let open close its engines with t.Cleanup: a subtest fails if it leaks a goroutine. So do not run
+// the subtests in parallel with others.
+//
+// Without [SetClock] and [Within], Run takes 10 s longer (machine.KeepIDs), except under -short.
 func Run(t *testing.T, open func(t *testing.T) fleet.Engine, opts ...Option) {
 	t.Helper()
 	s := &suite{open: open}
 	for _, opt := range opts {
 		opt(s)
 	}
-	// In the order of how many due keys they leave behind.
-	s.run(t, "index holds what is due", testIndex)
+	// The order is by how many due keys the tests leave behind.
+	s.run(t, "index contains due keys", testIndex)
 	for seed := range uint64(sequences) {
-		s.run(t, fmt.Sprintf("operations answer as the machine %d", seed), func(b *bench) {
+		s.run(t, fmt.Sprintf("random operations %d", seed), func(b *bench) {
 			b.random = rand.New(rand.NewPCG(seed, 0))
 			testSequence(b)
 		})
@@ -66,24 +64,24 @@ func Run(t *testing.T, open func(t *testing.T) fleet.Engine, opts ...Option) {
 			s.run(t, test.name, test.test)
 		}
 	}
-	s.run(t, "copies of a claim have one effect", testCopies)
-	s.run(t, "one of many claims is granted", testHotKey)
+	s.run(t, "copies of a claim", testCopies)
+	s.run(t, "many claims at once", testHotKey)
 	for seed := range uint64(sequences) {
-		s.run(t, fmt.Sprintf("concurrent operations have an order %d", seed), func(b *bench) {
+		s.run(t, fmt.Sprintf("concurrent operations %d", seed), func(b *bench) {
 			b.random = rand.New(rand.NewPCG(seed, 1))
 			testConcurrent(b)
 		})
 	}
-	s.run(t, "listeners are told of finishes", testListen)
-	s.run(t, "ended contexts end operations", testEndedContext)
-	s.run(t, "keys are kept apart", testKeysApart)
-	s.run(t, "pages hold all that is due", testPages)
+	s.run(t, "listeners", testListen)
+	s.run(t, "ended contexts", testEndedContext)
+	s.run(t, "similar keys", testKeysApart)
+	s.run(t, "pages of due keys", testPages)
 }
 
-// sequences is how often the tests are repeated that choose at random.
+// sequences is how often to repeat the random tests.
 const sequences = 3
 
-// A script is a test without chance.
+// A script is a test that makes no random choices.
 type script struct {
 	name string
 	test func(*bench)
@@ -91,14 +89,14 @@ type script struct {
 
 type suite struct {
 	open   func(*testing.T) fleet.Engine
-	set    func(machine.Time) // nil if the store keeps its own clock
+	set    func(machine.Time) // nil if the store has its own clock
 	within func(*testing.T, func(*testing.T))
 }
 
-// run runs a subtest, and sees that no goroutine is left of it.
+// run runs a subtest, and requires that it leaks no goroutine.
 func (s *suite) run(t *testing.T, name string, test func(*bench)) {
 	t.Helper()
-	before := goroutines()
+	before := goleak.IgnoreCurrent()
 	passed := t.Run(name, func(t *testing.T) {
 		if s.within == nil {
 			test(s.bench(t))
@@ -106,25 +104,34 @@ func (s *suite) run(t *testing.T, name string, test func(*bench)) {
 		}
 		s.within(t, func(t *testing.T) { test(s.bench(t)) })
 	})
-	if passed { // else there may be many, and that is not the news
-		requireNoGoroutineSince(t, name, before)
+	if !passed {
+		return // a failed test may leak many goroutines, which would hide the failure
 	}
+	var leak error
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		if leak = goleak.Find(before); leak == nil {
+			return
+		}
+	}
+	require.NoError(t, leak, "%q leaks goroutines", name)
 }
 
-// A bench is what one subtest works with: engines on one store, and what is expected
-// of the keys that it uses.
+// patience is how long to wait for something that must come, however busy the machine is.
+const patience = 20 * time.Second
+
+// A bench belongs to one subtest: engines on one store, and models of the keys that the test uses.
 type bench struct {
 	t       *testing.T
 	suite   *suite
 	engines []fleet.Engine
 	random  *rand.Rand
-	name    string       // unlike that of any other bench; part of keys and identifiers
-	ids     int          // claims made
-	clock   machine.Time // what the store's clock was set to; 0 if it keeps its own
-	alone   bool         // no other key is in the index
+	name    string       // unique; part of keys and identifiers
+	ids     int          // how many identifiers id has returned
+	clock   machine.Time // the instant of the store's clock; 0 if the store has its own
+	alone   bool         // the index has no other keys
 
 	keys    map[string]*model
-	history []*operation // the last of them
+	history []*operation // the latest operations
 }
 
 func (s *suite) bench(t *testing.T) *bench {
@@ -146,20 +153,20 @@ func (s *suite) bench(t *testing.T) *bench {
 	return b
 }
 
-// engine returns any of the engines.
+// engine returns one of the engines at random.
 func (b *bench) engine() fleet.Engine { return b.engines[b.random.IntN(len(b.engines))] }
 
-// key returns a key that nobody else uses. It contains text.
+// key returns a key that contains text and that no other test uses.
 func (b *bench) key(text string) string { return b.name + text }
 
-// id returns an identifier that no other claim has.
+// id returns a new identifier.
 func (b *bench) id() string {
 	b.ids++
 	return fmt.Sprintf("%s-%d", b.name, b.ids)
 }
 
-// claim returns a claim of a call that has not been registered, which may be granted.
-// Its lease and spacing last longer than any test.
+// claim returns a claim for a new call that the store may grant. Its lease and spacing are longer
+// than any test.
 func (b *bench) claim() machine.Claim {
 	return machine.Claim{
 		ID:      b.id(),
@@ -171,7 +178,7 @@ func (b *bench) claim() machine.Claim {
 	}
 }
 
-// poll returns a claim of no call, which is not granted.
+// poll returns a claim for no call that the store must not grant.
 func (b *bench) poll() machine.Claim {
 	c := b.claim()
 	c.New, c.By = false, 0
@@ -183,7 +190,7 @@ func (b *bench) setClock(now machine.Time) {
 	b.suite.set(now)
 }
 
-// wait waits until d has passed on the store's clock.
+// wait waits for d on the store's clock.
 func (b *bench) wait(d time.Duration) {
 	if b.clock != 0 {
 		b.setClock(b.clock.Add(d))
@@ -192,7 +199,7 @@ func (b *bench) wait(d time.Duration) {
 	time.Sleep(d)
 }
 
-// model returns what is expected of key.
+// model returns the model of key.
 func (b *bench) model(key string) *model {
 	m, ok := b.keys[key]
 	if !ok {
@@ -202,7 +209,7 @@ func (b *bench) model(key string) *model {
 	return m
 }
 
-// send makes the operation with any engine, and sets its answer.
+// send makes the operation with e, and records the answer in it.
 func (b *bench) send(ctx context.Context, e fleet.Engine, o *operation) error {
 	o.at = b.clock
 	var err error
@@ -217,20 +224,19 @@ func (b *bench) send(ctx context.Context, e fleet.Engine, o *operation) error {
 	return err
 }
 
-// do makes the operation, and expects the answer of the machine, and of the index
-// what the machine says is due.
+// do makes the operation, and requires that answer and index are what the machine says.
 func (b *bench) do(o *operation) {
 	b.t.Helper()
 	err := b.send(b.t.Context(), b.engine(), o)
 	b.history = append(b.history[max(0, len(b.history)-19):], o)
 	require.NoError(b.t, err, "%v", o)
 	if err := b.model(o.key).follow(o); err != nil {
-		require.FailNow(b.t, "the machine answers otherwise", "%v\n%s", err, told(b.history))
+		require.FailNow(b.t, "the machine gives another answer", "%v\n%s", err, list(b.history))
 	}
 	b.requireIndex()
 }
 
-// doClaim makes a claim, as do does.
+// doClaim makes a claim like do.
 func (b *bench) doClaim(key string, c machine.Claim) machine.Reply {
 	b.t.Helper()
 	o := &operation{kind: claim, key: key, claim: c}
@@ -238,7 +244,7 @@ func (b *bench) doClaim(key string, c machine.Claim) machine.Reply {
 	return o.reply
 }
 
-// doFinish makes a finish, as do does.
+// doFinish makes a finish like do.
 func (b *bench) doFinish(key string, f machine.Finish) machine.Finished {
 	b.t.Helper()
 	o := &operation{kind: finish, key: key, finish: f}
@@ -246,7 +252,7 @@ func (b *bench) doFinish(key string, f machine.Finish) machine.Finished {
 	return o.finished
 }
 
-// doRenew makes a renewal, as do does.
+// doRenew makes a renewal like do.
 func (b *bench) doRenew(key string, token int64) (held bool) {
 	b.t.Helper()
 	o := &operation{kind: renew, key: key, token: token}
@@ -254,7 +260,7 @@ func (b *bench) doRenew(key string, token int64) (held bool) {
 	return o.held
 }
 
-// grant makes a claim that is granted, and returns the token.
+// grant makes a claim, requires a grant, and returns its token.
 func (b *bench) grant(key string, c machine.Claim) int64 {
 	b.t.Helper()
 	reply := b.doClaim(key, c)
