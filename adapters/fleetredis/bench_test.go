@@ -13,11 +13,9 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file measures what keys and claims cost the server.
-
-// BenchmarkClaim reports the server's time of a claim for a new call, and the memory of a
-// key after it: of keys that are new, of ten thousand that are busy, and of one that holds
-// as many identifiers as are kept.
+// BenchmarkClaim reports the server's time for a claim for a new call, and the memory of a key
+// after it: for new keys, for ten thousand busy keys, and for one key that has as many
+// identifiers as the server keeps.
 func BenchmarkClaim(b *testing.B) {
 	for _, c := range []struct {
 		name string

@@ -3,7 +3,6 @@
 package fleetredis_test
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -20,9 +19,9 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds what an engine does with content that none has written.
+// The tests in this file give an engine content that no engine has written.
 
-// newClaim is a claim for a new call that is granted if that is possible.
+// newClaim returns a claim for a new call that the store grants if it can.
 func newClaim(id string) machine.Claim {
 	return machine.Claim{
 		ID: id, New: true, Age: machine.None, By: machine.MaxNumber, Spacing: time.Minute, Lease: time.Hour, Policy: "policy",
@@ -36,7 +35,7 @@ func newEngine(tb testing.TB, client redis.UniversalClient, opts ...fleetredis.O
 	return engine
 }
 
-// state returns a stored state with the numbers of header, and texts behind it.
+// state returns a stored state with some numbers of its header changed, followed by texts.
 func state(texts string, change map[int]string) string {
 	header := strings.Fields("1 5 5 6 7 3 2 3 60 60 0 1 2 5 0 5 1 1 8 6")
 	for i, n := range change {
@@ -45,9 +44,9 @@ func state(texts string, change map[int]string) string {
 	return strings.Join(header, " ") + " " + texts
 }
 
-// TestBrokenStateStopsNothingElse: it is told by a *fleet.StateError and left as it is,
-// while other keys go on.
-func TestBrokenStateStopsNothingElse(t *testing.T) {
+// TestEngine_BrokenState checks that an engine reports a broken state with a *fleet.StateError,
+// does not change it, and goes on with other keys.
+func TestEngine_BrokenState(t *testing.T) {
 	const texts = "a;a=1;b=5policymessage"
 	const tooHigh = "9007199254740992"
 	put := func(value string) func(*redis.Client, string) error {
@@ -98,7 +97,7 @@ func TestBrokenStateStopsNothingElse(t *testing.T) {
 		engine := newEngine(t, client)
 		ctx := t.Context()
 
-		// What the cases below have but for one thing is fine.
+		// The states below differ from this one, which is valid, in one detail each.
 		require.NoError(t, put(state(texts, nil))(client, prefix+"key:whole"))
 		reply, err := engine.Claim(ctx, "whole", machine.Claim{ID: "c", Age: machine.None, Lease: time.Second})
 		require.NoError(t, err)
@@ -124,8 +123,8 @@ func TestBrokenStateStopsNothingElse(t *testing.T) {
 
 				after, err := client.Dump(ctx, prefix+"key:broken").Result()
 				require.NoError(t, err)
-				require.Equal(t, before, after, "the state was changed")
-				require.ErrorIs(t, client.ZScore(ctx, index, "broken").Err(), redis.Nil, "it is in the index")
+				require.Equal(t, before, after, "the state has changed")
+				require.ErrorIs(t, client.ZScore(ctx, index, "broken").Err(), redis.Nil, "the key is in the index")
 
 				other, err := engine.Claim(ctx, "other of "+name, newClaim("id"))
 				require.NoError(t, err)
@@ -144,13 +143,13 @@ func TestBrokenStateStopsNothingElse(t *testing.T) {
 
 func requireStateError(tb testing.TB, err error, key string) {
 	tb.Helper()
-	wrong, ok := errors.AsType[*fleet.StateError](err)
-	require.True(tb, ok, "%v", err)
+	var wrong *fleet.StateError
+	require.ErrorAs(tb, err, &wrong)
 	require.Equal(tb, key, wrong.Key)
 	require.NotEmpty(tb, wrong.Reason)
 }
 
-func TestLaterVersionIsNamed(t *testing.T) {
+func TestEngine_LaterVersion(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
 	require.NoError(t, client.Set(t.Context(), prefix+"key:k", "12 whatever", 0).Err())
@@ -158,8 +157,9 @@ func TestLaterVersionIsNamed(t *testing.T) {
 	require.EqualError(t, err, "throttle: k: stored state is not valid: format version 12 is not known")
 }
 
-// TestTextsOfRepliesAreValid: whatever is stored.
-func TestTextsOfRepliesAreValid(t *testing.T) {
+// TestEngine_InvalidTexts checks that the texts of replies are valid UTF-8 even if stored ones are
+// not.
+func TestEngine_InvalidTexts(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
 	text := state("a;a=1;b=5poli\xffymess\xc3ge", nil)
@@ -170,9 +170,9 @@ func TestTextsOfRepliesAreValid(t *testing.T) {
 	assert.Equal(t, "mess�ge", reply.Last.Outcome.Message)
 }
 
-// TestMalformedIdentifiersDoNoHarm: they are never handed on, so that they need not be
-// told; they go when others come.
-func TestMalformedIdentifiersDoNoHarm(t *testing.T) {
+// TestEngine_MalformedIdentifiers checks that malformed identifiers do no harm. They are never
+// part of a reply, so the engine does not report them, and newer ones replace them.
+func TestEngine_MalformedIdentifiers(t *testing.T) {
 	for name, ids := range map[string]string{
 		"no times":    ";a;b;c",
 		"huge times":  ";a=99999999999999999999;b=" + strings.Repeat("9", 100),
@@ -199,8 +199,8 @@ func TestMalformedIdentifiersDoNoHarm(t *testing.T) {
 	}
 }
 
-// TestIdentifiersAreWhole: one that ends as another does is not that one.
-func TestIdentifiersAreWhole(t *testing.T) {
+// TestEngine_SimilarIdentifiers checks that an identifier does not match the end of another one.
+func TestEngine_SimilarIdentifiers(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
 	engine := newEngine(t, client)
@@ -216,8 +216,8 @@ func TestIdentifiersAreWhole(t *testing.T) {
 	require.Len(t, load(t, client, "k").IDs, 2)
 }
 
-// TestKeysThatAreNotKnownStaySo, when somebody finishes or renews a run of them.
-func TestKeysThatAreNotKnownStaySo(t *testing.T) {
+// TestEngine_UnknownKeys checks that finishing or renewing a run of an unknown key stores nothing.
+func TestEngine_UnknownKeys(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
 	engine := newEngine(t, client)
@@ -232,8 +232,9 @@ func TestKeysThatAreNotKnownStaySo(t *testing.T) {
 	require.Equal(t, []string{prefix + "shards"}, keys)
 }
 
-// TestIndexOfAnotherTypeStopsOnlyItsShard: operations there change nothing.
-func TestIndexOfAnotherTypeStopsOnlyItsShard(t *testing.T) {
+// TestEngine_BrokenIndex checks that operations in a shard change nothing if its index has another
+// type, and that other shards go on.
+func TestEngine_BrokenIndex(t *testing.T) {
 	forEachServer(t, func(t *testing.T, s *server) {
 		s.Start(t)
 		client := s.client(t)
@@ -260,11 +261,11 @@ func TestIndexOfAnotherTypeStopsOnlyItsShard(t *testing.T) {
 		due, err := engine.Due(ctx, 0)
 		require.NoError(t, err)
 		require.Equal(t, []string{keys[1]}, due.Keys)
-		require.Equal(t, time.Second, due.Next, "the other shard is asked again")
+		require.Equal(t, time.Second, due.Next, "the engine asks the broken shard again")
 	})
 }
 
-// keyOf returns a key of the shard, which is granted.
+// keyOf returns a key of the shard. The key has a grant.
 func keyOf(tb testing.TB, client redis.Cmdable, engine fleet.Engine, shard int) string {
 	tb.Helper()
 	for i := range 100 {
@@ -278,12 +279,13 @@ func keyOf(tb testing.TB, client redis.Cmdable, engine fleet.Engine, shard int) 
 			return key
 		}
 	}
-	tb.Fatal("no key is in the shard")
+	tb.Fatal("no key of a hundred is in the shard")
 	return ""
 }
 
-// TestHostileIndexEntriesHideNoOthers: whatever their scores and members.
-func TestHostileIndexEntriesHideNoOthers(t *testing.T) {
+// TestEngine_Due_HostileEntries checks that entries with strange scores and members do not hide
+// others.
+func TestEngine_Due_HostileEntries(t *testing.T) {
 	forEachServer(t, func(t *testing.T, s *server) {
 		s.Start(t)
 		client := s.client(t)
@@ -306,7 +308,7 @@ func TestHostileIndexEntriesHideNoOthers(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, []string{"true"}, due.Keys)
 
-		// A claim puts right what the index says of its key.
+		// A claim corrects the entry of its key.
 		reply, err := engine.Claim(ctx, "true", machine.Claim{ID: "id", Age: machine.None, Lease: time.Second})
 		require.NoError(t, err)
 		assert.Equal(t, machine.Served, reply.Verdict)
@@ -314,8 +316,8 @@ func TestHostileIndexEntriesHideNoOthers(t *testing.T) {
 	})
 }
 
-// TestNumbersAreExact: up to the highest there is.
-func TestNumbersAreExact(t *testing.T) {
+// TestEngine_HighNumbers checks that numbers are exact up to the highest one.
+func TestEngine_HighNumbers(t *testing.T) {
 	forEachServer(t, func(t *testing.T, s *server) {
 		s.Start(t)
 		client := s.client(t)
@@ -342,9 +344,9 @@ func TestNumbersAreExact(t *testing.T) {
 	})
 }
 
-// TestInvalidMessagesAreRefused: before they are sent.
-func TestInvalidMessagesAreRefused(t *testing.T) {
-	engine, err := open("127.0.0.1:1") // where nobody answers
+// TestEngine_InvalidMessages checks that the engine refuses invalid messages before it sends them.
+func TestEngine_InvalidMessages(t *testing.T) {
+	engine, err := open("127.0.0.1:1") // nobody listens there
 	require.NoError(t, err)
 	_, err = engine.Claim(t.Context(), "k", machine.Claim{ID: "not an identifier", Lease: time.Second})
 	require.ErrorContains(t, err, "identifier")

@@ -1,4 +1,4 @@
--- State.Claim.
+-- This is State.Claim.
 -- ARGV: key, id, new, age or -1, by, seen, spacing, lease, policy
 
 local id, new = ARGV[2], ARGV[3] == '1'
@@ -18,7 +18,7 @@ enter(s, now)
 local before = s.policy
 local verdict, token, failures, hold, poll
 if s.owner == id and now < s.lease_end then
-	verdict = GRANTED -- the first reply was lost
+	verdict = GRANTED -- the client sends the claim again, as the reply was lost
 else
 	local again = find(s.ids, ';' .. id .. '=', 1, true)
 	if not again then

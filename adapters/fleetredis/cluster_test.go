@@ -21,11 +21,9 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds an engine on a cluster.
-
 const slots = 16384
 
-// A cluster is three masters, with a third of the slots each.
+// A cluster has three masters, each with a third of the slots.
 type cluster struct {
 	nodes   []*server
 	clients []*redis.Client
@@ -60,12 +58,12 @@ func startCluster(t *testing.T, name string, more ...string) *cluster {
 		require.Eventually(t, func() bool {
 			info, err := client.ClusterInfo(ctx).Result()
 			return err == nil && strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_slots_ok:16384")
-		}, 30*time.Second, 10*time.Millisecond, "the cluster does not come up")
+		}, patience, 10*time.Millisecond, "the cluster does not come up")
 	}
 	return c
 }
 
-// freePort returns a port that is free, and not one of those that connections are given.
+// freePort returns a free port that is below the ports of outgoing connections.
 func freePort(t *testing.T) int {
 	t.Helper()
 	for {
@@ -87,7 +85,7 @@ func portOf(t *testing.T, address string) int {
 	return n
 }
 
-// client returns a client that has not heard of all nodes yet.
+// client returns a client that knows only one of the nodes.
 func (c *cluster) client(t *testing.T) *redis.ClusterClient {
 	t.Helper()
 	o := clientOptions(c.nodes[0].Addr())
@@ -99,9 +97,9 @@ func (c *cluster) client(t *testing.T) *redis.ClusterClient {
 	return client
 }
 
-// TestClusterSharesTheShards: keys of each are on one node, wherever that is, while slots
-// move too.
-func TestClusterSharesTheShards(t *testing.T) {
+// TestCluster_Shards checks that every node has shards, and that the engine finds all keys while
+// a slot moves.
+func TestCluster_Shards(t *testing.T) {
 	for _, name := range []string{"redis", "valkey"} {
 		t.Run(name, func(t *testing.T) {
 			c := startCluster(t, name)
@@ -126,7 +124,7 @@ func TestClusterSharesTheShards(t *testing.T) {
 			}
 			requireDue(t, engine, 100)
 
-			// A slot moves; its keys answer before, meanwhile and after.
+			// Move a slot. The engine must find its keys before, during and after the move.
 			slot, err := c.clients[0].ClusterKeySlot(ctx, "throttle:{default:0}:due").Result()
 			require.NoError(t, err)
 			from := int(slot) * 3 / slots
@@ -142,8 +140,8 @@ func TestClusterSharesTheShards(t *testing.T) {
 	}
 }
 
-// move moves slot, and calls meanwhile when its keys are on their new node, and the
-// slot is not yet.
+// move moves slot to another node. It calls meanwhile when the keys are on the new node but the
+// slot is not.
 func (c *cluster) move(t *testing.T, slot, from, to int, meanwhile func()) {
 	t.Helper()
 	ctx := t.Context()
@@ -163,18 +161,18 @@ func (c *cluster) move(t *testing.T, slot, from, to int, meanwhile func()) {
 	}
 }
 
-// requireDue waits until n keys are due, of all shards.
+// requireDue waits until n keys are due in all shards together.
 func requireDue(t *testing.T, engine fleet.Engine, n int) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		due, err := engine.Due(t.Context(), 0)
 		require.NoError(t, err)
 		return len(due.Keys) == n
-	}, 20*time.Second, 10*time.Millisecond)
+	}, patience, 10*time.Millisecond)
 }
 
-// TestClusterTellsEveryNodeOfWakes: whichever the listener is connected to.
-func TestClusterTellsEveryNodeOfWakes(t *testing.T) {
+// TestCluster_Wakes checks that a listener hears about all keys, whichever node it is connected to.
+func TestCluster_Wakes(t *testing.T) {
 	c := startCluster(t, "redis")
 	client := c.client(t)
 	engine := newEngine(t, client, fleetredis.WithShards(8))
@@ -187,15 +185,15 @@ func TestClusterTellsEveryNodeOfWakes(t *testing.T) {
 			listeners += n["throttle:{default}:wake"]
 		}
 		return listeners == 1
-	}, 20*time.Second, 10*time.Millisecond)
+	}, patience, 10*time.Millisecond)
 	for i := range 20 {
 		finish(t, engine, strconv.Itoa(i), false)
 		require.Equal(t, strconv.Itoa(i), receive(t, wakes).Key)
 	}
 }
 
-// TestEveryMasterMustBeDurable: the keys are on all of them.
-func TestEveryMasterMustBeDurable(t *testing.T) {
+// TestCluster_Durability checks that every master must be durable, as each has keys.
+func TestCluster_Durability(t *testing.T) {
 	c := startCluster(t, "redis")
 	engine := newEngine(t, c.client(t))
 	require.NoError(t, engine.Check(t.Context()))
@@ -205,8 +203,8 @@ func TestEveryMasterMustBeDurable(t *testing.T) {
 	require.ErrorContains(t, err, c.nodes[2].Addr())
 }
 
-// TestDueTellsOfShardsThatAnswer: one master that is down hides nothing of the others.
-func TestDueTellsOfShardsThatAnswer(t *testing.T) {
+// TestCluster_MasterDown checks that Due returns the keys of the other masters.
+func TestCluster_MasterDown(t *testing.T) {
 	c := startCluster(t, "redis", "--cluster-require-full-coverage", "no")
 	engine := newEngine(t, c.client(t), fleetredis.WithShards(8))
 	for i := range 100 {
@@ -217,7 +215,7 @@ func TestDueTellsOfShardsThatAnswer(t *testing.T) {
 	}
 	requireDue(t, engine, 100)
 	c.nodes[2].Kill(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	due, err := engine.Due(ctx, 0)
 	require.NoError(t, err)

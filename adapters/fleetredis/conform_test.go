@@ -14,21 +14,19 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the engine to the suite of all engines.
-
-func TestEngineConforms(t *testing.T) {
+func TestEngine_Conformance(t *testing.T) {
 	forEachServer(t, func(t *testing.T, s *server) {
 		s.Start(t)
 		enginetest.Run(t, func(t *testing.T) fleet.Engine { return newEngine(t, s.client(t)) })
 	})
 }
 
-func TestEngineConformsOnACluster(t *testing.T) {
+func TestCluster_Conformance(t *testing.T) {
 	c := startCluster(t, "redis")
 	enginetest.Run(t, func(t *testing.T) fleet.Engine { return newEngine(t, c.client(t), fleetredis.WithShards(8)) })
 }
 
-func TestEngineConformsAsTheClockSteps(t *testing.T) {
+func TestEngine_Conformance_ClockSteps(t *testing.T) {
 	s := miniredis.RunT(t)
 	set := func(now machine.Time) { s.SetTime(time.UnixMicro(int64(now))) }
 	enginetest.Run(t, func(t *testing.T) fleet.Engine {

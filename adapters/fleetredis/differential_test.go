@@ -18,9 +18,9 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds that the scripts do what package machine does.
+// The tests in this file compare the scripts with package machine.
 
-// keys of the tests here: what a script or a protocol could stumble over.
+// hostileKeys returns keys that could break a script or a protocol.
 func hostileKeys() []string {
 	return []string{
 		"", "plain", "}", "{", "{}", "a}{b", "with space", "quote ' \" \\", "new\r\nline", "nul\x00byte",
@@ -28,13 +28,13 @@ func hostileKeys() []string {
 	}
 }
 
-// A twin applies operations to an engine and to a machine.State, and compares.
+// A twin applies operations to an engine and to a machine.State, and compares the results.
 type twin struct {
 	t      *testing.T
 	engine fleet.Engine
 	client redis.Cmdable
 	random *rand.Rand
-	unit   time.Duration // in which spans are drawn
+	unit   time.Duration // random spans are up to ten of it
 
 	states map[string]*machine.State
 	tokens map[string][]int64
@@ -75,7 +75,7 @@ func (w *twin) text() string {
 	return []string{"", "every 1m0s", "quote ' \" \\ %d", "new\r\nline ;=1 2", "ünïcödé ☃", strings.Repeat("x", machine.MaxText)}[w.random.IntN(6)]
 }
 
-// id returns a fresh identifier, or a recent one.
+// id returns a new identifier, or a recent one.
 func (w *twin) id() string {
 	if n := len(w.ids); n > 0 && w.random.IntN(4) == 0 {
 		return w.ids[max(0, n-1-w.random.IntN(40))]
@@ -85,7 +85,7 @@ func (w *twin) id() string {
 	return id
 }
 
-// token returns one that the key has, had, or never had.
+// token returns a token that the key has, had, or never had.
 func (w *twin) token(key string) int64 {
 	tokens := w.tokens[key]
 	if len(tokens) == 0 || w.random.IntN(10) == 0 {
@@ -110,7 +110,7 @@ func (w *twin) step(key string) {
 	requireIndexed(w.t, w.client, key, s)
 }
 
-// normal makes the identifiers nil if there are none.
+// normal replaces an empty list of identifiers by nil.
 func normal(s *machine.State) *machine.State {
 	if len(s.IDs) == 0 {
 		s.IDs = nil
@@ -166,7 +166,7 @@ func (w *twin) renew(key string) {
 	held, err := w.engine.Renew(w.t.Context(), key, token)
 	require.NoError(w.t, err)
 	s := load(w.t, w.client, key)
-	now := before // the reply does not tell; the state does if it has changed
+	now := before // the reply does not contain the instant; a changed state does
 	if held {
 		now = s.Until.Add(-s.Lease)
 		require.GreaterOrEqual(w.t, now, before)
@@ -174,13 +174,14 @@ func (w *twin) renew(key string) {
 	require.Equal(w.t, w.state(key).Renew(now, token), held)
 }
 
-// TestScriptsDoWhatTheMachineDoes compares them on a real server's clock.
-func TestScriptsDoWhatTheMachineDoes(t *testing.T) {
+// TestScripts compares the scripts with the machine on a real server's clock.
+func TestScripts(t *testing.T) {
 	forEachServer(t, func(t *testing.T, s *server) {
 		s.Start(t)
 		w := newTwin(t, s.client(t), time.Millisecond)
 		keys := hostileKeys()
-		// A renewal does not tell its instant, which matters once identifiers are forgotten.
+		// The reply to a renewal does not contain its instant. The instant matters from when the
+		// scripts forget identifiers.
 		end := time.Now().Add(machine.KeepIDs / 2)
 		for range 4000 {
 			if time.Now().After(end) {
@@ -191,8 +192,8 @@ func TestScriptsDoWhatTheMachineDoes(t *testing.T) {
 	})
 }
 
-// TestScriptsFollowTheClock compares them on a clock that steps, back too.
-func TestScriptsFollowTheClock(t *testing.T) {
+// TestScripts_ClockSteps compares them on a clock that steps forth and back.
+func TestScripts_ClockSteps(t *testing.T) {
 	s := miniredis.RunT(t)
 	now := time.Now()
 	w := newTwin(t, newClient(t, s.Addr()), time.Second, fleetredis.WithVolatile())
@@ -212,11 +213,4 @@ func TestScriptsFollowTheClock(t *testing.T) {
 		s.SetTime(now)
 		w.step([]string{"a", "b"}[w.random.IntN(2)])
 	}
-}
-
-func newClient(tb testing.TB, address string) *redis.Client {
-	tb.Helper()
-	client := redis.NewClient(clientOptions(address))
-	tb.Cleanup(func() { client.Close() })
-	return client
 }

@@ -15,20 +15,18 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the look at the index for keys that are due.
-
 const (
-	// page is how many keys Due returns at most.
+	// page is the highest number of keys that Due returns.
 	page = 1000
 
-	// askAgain is when a shard is asked again that gave no answer.
+	// askAgain is how soon to ask a shard again that gave no answer.
 	askAgain = time.Second
 )
 
-// A part is what one shard answers.
+// A part is the answer of one shard.
 type part struct {
 	now     machine.Time
-	entries []entry // those that are due, in order, and the next that is not
+	entries []entry // the due ones in order, then the next one that is not due
 	isIndex bool
 	err     error
 }
@@ -36,13 +34,12 @@ type part struct {
 // An entry is a key in an index.
 type entry struct {
 	key string
-	due float64 // in microseconds; any number, if others write to the store
+	due float64 // in microseconds; any number if others write to the store
 }
 
-// Due returns keys that are due, as [fleet.Engine] says, a thousand at most. A shard that
-// cannot be reached, or whose index is not one, does not keep it from telling of others;
-// it returns an error if none answers, and a [*fleet.StateError] if the number of shards
-// has become another one.
+// Due implements [fleet.Engine]. It returns at most a thousand keys. If it cannot reach a shard, or
+// a shard's index is broken, it returns the keys of the other shards. It returns an error if no
+// shard answers, and a [*fleet.StateError] if the number of shards has changed.
 func (e *Engine) Due(ctx context.Context, skip int) (machine.Due, error) {
 	if err := e.ready(ctx); err != nil {
 		return machine.Due{}, err
@@ -50,20 +47,21 @@ func (e *Engine) Due(ctx context.Context, skip int) (machine.Due, error) {
 	skip = max(skip, 0)
 	offset := 0
 	if len(e.shards) == 1 {
-		offset, skip = skip, 0 // the only shard can leave them out itself
+		offset, skip = skip, 0 // the only shard can skip them itself
 	}
 	result := machine.Due{Next: machine.None}
 	var entries []entry
 	var failed error
 	for _, p := range e.parts(ctx, offset, skip+page+1) {
-		if _, wrong := errors.AsType[*fleet.StateError](p.err); wrong {
+		var wrong *fleet.StateError
+		if errors.As(p.err, &wrong) {
 			e.checked.Store(false)
 			return machine.Due{}, p.err
 		}
 		if p.err != nil {
 			failed = p.err
 		} else if result.Now == 0 || p.now < result.Now {
-			result.Now = p.now // not all shards answer at one instant
+			result.Now = p.now // the shards do not answer at the same instant
 		}
 		if p.err != nil || !p.isIndex {
 			result.Next = askAgain
@@ -93,19 +91,19 @@ func (e *Engine) Due(ctx context.Context, skip int) (machine.Due, error) {
 	return result, nil
 }
 
-// micro returns n microseconds, or the longest time that package machine knows.
+// micro returns n microseconds, but at most machine.MaxSpan.
 func micro(n float64) time.Duration {
 	return time.Duration(min(n, float64(machine.MaxSpan.Microseconds()))) * time.Microsecond
 }
 
-// parts asks every shard for at most limit keys, without the first offset.
+// parts asks every shard for at most limit keys after the first offset.
 func (e *Engine) parts(ctx context.Context, offset, limit int) []part {
 	cmds := make([]*redis.Cmd, len(e.shards))
 	ask := func(i int, to redis.Scripter, by func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd) {
 		s := e.shards[i]
 		cmds[i] = by(ctx, to, []string{s.index, s.count}, len(e.shards), offset, limit)
 	}
-	// The error is that of one of the commands.
+	// Each command has its own error, so this one adds nothing.
 	_, _ = e.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for i := range e.shards {
 			ask(i, pipe, e.scripts.due.EvalSha)
@@ -129,12 +127,12 @@ func (e *Engine) part(cmd *redis.Cmd, s shard) part {
 		return part{err: err}
 	}
 	p := part{now: machine.Time(f.number())}
-	p.isIndex = len(f.rest) > 0 // else claims of its keys tell that it is not
+	p.isIndex = len(f.rest) > 0 // if it is not, claims of its keys report that
 	for len(f.rest) > 0 && f.err == nil {
 		pairs := fields{rest: next[[]any](f)}
 		for len(pairs.rest) > 0 && pairs.err == nil {
 			key := next[string](&pairs)
-			due, err := strconv.ParseFloat(pairs.text(), 64) // which may be inf
+			due, err := strconv.ParseFloat(pairs.text(), 64) // it may be infinite
 			p.entries = append(p.entries, entry{key, due})
 			f.err = errors.Join(pairs.err, err)
 		}

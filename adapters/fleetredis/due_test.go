@@ -16,10 +16,9 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds what the index tells.
-
-// TestDueTellsKeysByTheirTime: a page at a time, of one shard and of many.
-func TestDueTellsKeysByTheirTime(t *testing.T) {
+// TestEngine_Due checks that Due returns keys in the order of their times, a page at a time, from
+// one shard and from several.
+func TestEngine_Due(t *testing.T) {
 	for _, shards := range []int{1, 7} {
 		t.Run(fmt.Sprint(shards, " shards"), func(t *testing.T) {
 			s := miniredis.RunT(t)
@@ -71,9 +70,9 @@ func TestDueTellsKeysByTheirTime(t *testing.T) {
 	}
 }
 
-// TestDueOfHalfAMicrosecond: the time to a score between two instants is rounded up, or
-// it would be asked for in vain.
-func TestDueOfHalfAMicrosecond(t *testing.T) {
+// TestEngine_Due_HalfMicrosecond checks that Due rounds up the time to a score between two
+// instants. Otherwise the next Due would come too early.
+func TestEngine_Due_HalfMicrosecond(t *testing.T) {
 	s := miniredis.RunT(t)
 	s.SetTime(time.UnixMicro(1_800_000_000_000_000))
 	client := newClient(t, s.Addr())
@@ -84,9 +83,9 @@ func TestDueOfHalfAMicrosecond(t *testing.T) {
 	assert.Equal(t, machine.Due{Next: time.Microsecond, Now: 1_800_000_000_000_000}, due)
 }
 
-// TestNumberOfShardsIsKept: an engine with another one is refused, and so is one that
-// was there before if the store has been wiped and used since.
-func TestNumberOfShardsIsKept(t *testing.T) {
+// TestWithShards checks that the store refuses an engine with another number of shards, and also
+// an engine that was there first if somebody has wiped and used the store since.
+func TestWithShards(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
 	ctx := t.Context()
@@ -98,10 +97,10 @@ func TestNumberOfShardsIsKept(t *testing.T) {
 	for range 2 {
 		_, err = four.Claim(ctx, "k", newClaim("id"))
 		requireStateError(t, err, prefix+"shards")
-		require.ErrorContains(t, err, "its shards are 3, and 4 in this engine")
+		require.ErrorContains(t, err, "the namespace has 3 shards, and this engine 4")
 	}
 	_, err = newEngine(t, client, fleetredis.WithShards(4), fleetredis.WithNamespace("other")).Claim(ctx, "k", newClaim("id"))
-	require.NoError(t, err, "the namespace is another")
+	require.NoError(t, err, "another namespace")
 
 	s.Wipe(t)
 	_, err = three.Due(ctx, 0)
@@ -123,8 +122,8 @@ func TestNumberOfShardsIsKept(t *testing.T) {
 	requireStateError(t, err, prefix+"shards")
 }
 
-// TestNamespacesAreApart, with equal keys.
-func TestNamespacesAreApart(t *testing.T) {
+// TestWithNamespace checks that equal keys of two namespaces are independent.
+func TestWithNamespace(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
 	a := newEngine(t, client, fleetredis.WithNamespace("a.b-c_D9"))

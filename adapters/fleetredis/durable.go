@@ -11,17 +11,14 @@ import (
 	"github.com/throttle-go/throttle/fleet"
 )
 
-// This file holds what is asked of the store before it is used.
-
-// Check asks the store whether it is fit for the engine. The first operation does so too,
-// and each after it until the answer was yes; Check is for a program that wants to know
-// as it starts. It returns
+// Check reports whether the store is fit for the engine. The engine also calls it before each
+// operation until it has succeeded once. Call it yourself to find out when the program starts. It
+// returns
 //
-//   - an error that wraps [fleet.ErrNotDurable] and says why, unless [WithVolatile] was
-//     given, if a master does not have its append-only file on, may evict keys that have
-//     no expiry, or does not tell;
+//   - an error that wraps [fleet.ErrNotDurable] and says why, if a master has its append-only
+//     file off, may evict keys without expiry, or does not say; not with [WithVolatile];
 //   - a [*fleet.StateError] if the namespace has another number of shards;
-//   - another error if the store, or one of a cluster's masters, could not be reached.
+//   - another error if it cannot reach the store, or one master of a cluster.
 func (e *Engine) Check(ctx context.Context) error {
 	if !e.volatile {
 		if err := e.checkDurable(ctx); err != nil {
@@ -37,7 +34,7 @@ func (e *Engine) Check(ctx context.Context) error {
 	return nil
 }
 
-// ready returns nil once Check has.
+// ready returns nil if Check has succeeded once, and otherwise calls it.
 func (e *Engine) ready(ctx context.Context) error {
 	if e.checked.Load() {
 		return nil
@@ -70,23 +67,23 @@ func (e *Engine) checkDurable(ctx context.Context) error {
 	return e.checkServer(ctx, e.client)
 }
 
-// checkServer asks by INFO, which services that forbid CONFIG answer too.
+// checkServer checks one server. It uses INFO, because many services forbid CONFIG.
 func (e *Engine) checkServer(ctx context.Context, server redis.Cmdable) error {
 	info, err := server.Info(ctx).Result()
 	switch {
 	case redis.IsPermissionError(err) || redis.HasErrorPrefix(err, "unknown command"):
-		return fmt.Errorf("%w: it does not tell whether it is: %w", fleet.ErrNotDurable, e.withoutSecrets(err))
+		return fmt.Errorf("%w: cannot find out: %w", fleet.ErrNotDurable, e.withoutSecrets(err))
 	case err != nil:
 		return err
 	}
-	told := make(map[string]string)
+	fields := make(map[string]string)
 	for line := range strings.Lines(info) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		told[name] = value
+		fields[name] = value
 	}
-	switch aof, policy := told["aof_enabled"], told["maxmemory_policy"]; {
+	switch aof, policy := fields["aof_enabled"], fields["maxmemory_policy"]; {
 	case aof == "" || policy == "":
-		return fmt.Errorf("%w: INFO does not tell whether it is", fleet.ErrNotDurable)
+		return fmt.Errorf("%w: INFO does not say whether it is", fleet.ErrNotDurable)
 	case aof != "1":
 		return fmt.Errorf("%w: its append-only file is off (appendonly)", fleet.ErrNotDurable)
 	case policy != "noeviction" && !strings.HasPrefix(policy, "volatile-"):

@@ -4,11 +4,8 @@ package fleetredis_test
 
 import (
 	"context"
-	"errors"
 	"testing"
-	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -17,9 +14,7 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds what is asked of a store before it is used.
-
-func TestStoreMustBeDurable(t *testing.T) {
+func TestEngine_Check(t *testing.T) {
 	for name, c := range map[string]struct {
 		more   []string
 		reason string // empty if it is durable
@@ -28,7 +23,7 @@ func TestStoreMustBeDurable(t *testing.T) {
 		"volatile-lru":      {[]string{"--maxmemory-policy", "volatile-lru"}, ""},
 		"no file":           {[]string{"--appendonly", "no"}, "throttle: store is not durable: its append-only file is off (appendonly)"},
 		"eviction":          {[]string{"--maxmemory-policy", "allkeys-lru"}, "throttle: store is not durable: it may evict any key (maxmemory-policy allkeys-lru)"},
-		"INFO unknown":      {[]string{"--rename-command", "INFO", ""}, "throttle: store is not durable: it does not tell whether it is: ERR unknown command"},
+		"INFO unknown":      {[]string{"--rename-command", "INFO", ""}, "throttle: store is not durable: cannot find out: ERR unknown command"},
 		"CONFIG is unknown": {[]string{"--rename-command", "CONFIG", ""}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -60,8 +55,8 @@ func TestStoreMustBeDurable(t *testing.T) {
 	}
 }
 
-// TestStoreIsAskedOnce: until it has been found fit.
-func TestStoreIsAskedOnce(t *testing.T) {
+// TestEngine_Check_Once checks that an engine stops asking once the store is fit.
+func TestEngine_Check_Once(t *testing.T) {
 	s := startServer(t, "--appendonly", "no")
 	client := s.client(t)
 	engine := newEngine(t, client)
@@ -76,8 +71,8 @@ func TestStoreIsAskedOnce(t *testing.T) {
 	require.ErrorIs(t, engine.Check(t.Context()), fleet.ErrNotDurable)
 }
 
-// TestWhoMayNotAskHasNoDurableStore, by an access list.
-func TestWhoMayNotAskHasNoDurableStore(t *testing.T) {
+// TestEngine_Check_NoPermission uses an access list that forbids INFO.
+func TestEngine_Check_NoPermission(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
 	require.NoError(t, client.ACLSetUser(t.Context(), "u", "on", ">password", "+@all", "-info", "~*", "&*").Err())
@@ -88,8 +83,8 @@ func TestWhoMayNotAskHasNoDurableStore(t *testing.T) {
 	require.ErrorContains(t, err, "NOPERM")
 }
 
-// TestAccessThatIsDocumentedIsEnough: for every operation.
-func TestAccessThatIsDocumentedIsEnough(t *testing.T) {
+// TestEngine_Permissions checks that the documented permissions are enough for every operation.
+func TestEngine_Permissions(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
 	require.NoError(t, client.ACLSetUser(t.Context(), "u", "on", ">password", "~throttle:*", "&throttle:*",
@@ -108,26 +103,20 @@ func TestAccessThatIsDocumentedIsEnough(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// TestUnreachableStoreIsNoVerdict on what it holds or how it keeps it.
-func TestUnreachableStoreIsNoVerdict(t *testing.T) {
+// TestEngine_Check_Unreachable checks that an unreachable store is neither called not durable, nor
+// its state broken.
+func TestEngine_Check_Unreachable(t *testing.T) {
 	s := startServer(t)
 	s.Kill(t)
 	engine := newEngine(t, s.client(t))
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_, claimed := engine.Claim(ctx, "k", newClaim("id"))
 	_, due := engine.Due(ctx, 0)
 	for _, err := range []error{engine.Check(ctx), claimed, due} {
 		require.Error(t, err)
 		require.NotErrorIs(t, err, fleet.ErrNotDurable)
-		_, broken := errors.AsType[*fleet.StateError](err)
-		assert.False(t, broken)
+		var broken *fleet.StateError
+		assert.NotErrorAs(t, err, &broken)
 	}
-}
-
-func connect(tb testing.TB, options *redis.Options) *redis.Client {
-	tb.Helper()
-	client := redis.NewClient(options)
-	tb.Cleanup(func() { client.Close() })
-	return client
 }

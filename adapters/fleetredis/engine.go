@@ -16,23 +16,21 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the engine and its names in the store.
-
-// An Engine is a [fleet.Engine] that keeps what a fleet shares in Redis or Valkey.
-// Make one with [New], one for each namespace in a process. Its methods may be called
-// concurrently. It needs no closing; the client is its user's to close.
+// An Engine is a [fleet.Engine] that keeps the state of a fleet in Redis or Valkey. Create one with
+// [New] for each namespace in a process. You may call its methods concurrently. You do not close
+// an Engine; close the client.
 type Engine struct {
 	fleet.Base
 
 	client   redis.UniversalClient
-	password string // the client's, as far as it is known
+	password string // the client's password, if it is known
 	volatile bool
 	shards   []shard
 	channel  string // of wakes
 	scripts  scripts
 
-	checked  atomic.Bool   // the store has been found fit
-	checking chan struct{} // has room for one who checks
+	checked  atomic.Bool   // Check has succeeded
+	checking chan struct{} // a semaphore: only one operation calls Check at a time
 }
 
 // A shard is a part of the namespace whose keys are in one slot of a cluster.
@@ -44,10 +42,11 @@ type shard struct {
 
 var _ fleet.Engine = (*Engine)(nil)
 
-// New returns an engine on client: one of [redis.NewClient], [redis.NewFailoverClient],
-// [redis.NewClusterClient] or [redis.NewUniversalClient], whose ContextTimeoutEnabled is
-// set. It does not ask the store anything, see [Engine.Check]. It returns a
-// [*throttle.PolicyError] for everything that is wrong with client or opts.
+// New returns an engine that uses client: a client from [redis.NewClient],
+// [redis.NewFailoverClient], [redis.NewClusterClient] or [redis.NewUniversalClient], with
+// ContextTimeoutEnabled set. New does not contact the store: see [Engine.Check].
+//
+// The error joins a [*throttle.PolicyError] for each problem with client and opts.
 func New(client redis.UniversalClient, opts ...Option) (*Engine, error) {
 	o, err := newOptions(opts)
 	password, wrong := checkClient(client)
@@ -70,7 +69,7 @@ func New(client redis.UniversalClient, opts ...Option) (*Engine, error) {
 	return e, nil
 }
 
-// checkClient returns the client's password, or what is wrong with it.
+// checkClient returns the client's password, or what is wrong with the client.
 func checkClient(client redis.UniversalClient) (password string, err error) {
 	var ends bool
 	switch c := client.(type) {
@@ -80,7 +79,7 @@ func checkClient(client redis.UniversalClient) (password string, err error) {
 		password, ends = c.Options().Password, c.Options().ContextTimeoutEnabled
 	case interface{ Options() *redis.ClusterOptions }:
 		password, ends = c.Options().Password, c.Options().ContextTimeoutEnabled
-	default: // as a Ring, which moves keys without their state when a server is down
+	default: // such as a Ring: when a server is down, it moves keys without their state
 		return "", &throttle.PolicyError{
 			Field: "client", Value: fmt.Sprintf("%T", client), Reason: "must be a *redis.Client or *redis.ClusterClient",
 		}
@@ -93,14 +92,14 @@ func checkClient(client redis.UniversalClient) (password string, err error) {
 	return password, nil
 }
 
-// shardOf returns the shard of key. Which one that is must never change.
+// shardOf returns the shard of key. The shard of a key must never change.
 func (e *Engine) shardOf(key string) shard {
 	h := fnv.New64a()
 	h.Write([]byte(key))
 	return e.shards[h.Sum64()%uint64(len(e.shards))]
 }
 
-// Claim applies the operation of [machine.State] to key, as [fleet.Engine] says.
+// Claim implements [fleet.Engine].
 func (e *Engine) Claim(ctx context.Context, key string, c machine.Claim) (machine.Reply, error) {
 	if _, err := new(machine.State).Claim(0, c); err != nil {
 		return machine.Reply{}, err
@@ -130,8 +129,7 @@ func (e *Engine) Claim(ctx context.Context, key string, c machine.Claim) (machin
 	return r, f.err
 }
 
-// Finish applies the operation of [machine.State] to key, and tells those who Listen,
-// as [fleet.Engine] says.
+// Finish implements [fleet.Engine]. It also notifies the engines that listen.
 func (e *Engine) Finish(ctx context.Context, key string, f machine.Finish) (machine.Finished, error) {
 	if _, err := new(machine.State).Finish(0, f); err != nil {
 		return machine.Finished{}, err
@@ -149,7 +147,7 @@ func (e *Engine) Finish(ctx context.Context, key string, f machine.Finish) (mach
 	}, r.err
 }
 
-// Renew applies the operation of [machine.State] to key, as [fleet.Engine] says.
+// Renew implements [fleet.Engine].
 func (e *Engine) Renew(ctx context.Context, key string, token int64) (held bool, err error) {
 	f, err := e.run(ctx, e.scripts.renew, key, token)
 	if err != nil {

@@ -13,17 +13,17 @@ import (
 	"github.com/throttle-go/throttle/fleet"
 )
 
-// A replica of a service. The others do the same, and whichever calls, one of them
-// rebuilds the index, once a minute at most.
+// This is one replica of a service. All replicas do the same. Whichever of them calls, one of them
+// rebuilds the index, at most once a minute.
 func Example() {
-	server := throttle.Must(miniredis.Run()) // as a stand-in
+	server := throttle.Must(miniredis.Run()) // instead of a real Redis
 	defer server.Close()
 
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
 	defer client.Close()
 	engine := throttle.Must(fleetredis.New(client,
 		fleetredis.WithNamespace("search"),
-		fleetredis.WithVolatile())) // only because it is a stand-in
+		fleetredis.WithVolatile())) // only because it is not a real Redis
 
 	index := throttle.Must(fleet.New(engine, "index", throttle.Every(time.Minute), func(context.Context) error {
 		fmt.Println("rebuilt")
@@ -47,7 +47,7 @@ func ExampleNew() {
 	// throttle: WithNamespace {search}: must be 1 to 64 letters, digits, dots, hyphens or underscores
 }
 
-// A program that wants to know as it starts.
+// Check the store when the program starts.
 func ExampleEngine_Check() {
 	server := throttle.Must(miniredis.Run())
 	defer server.Close()
@@ -57,7 +57,7 @@ func ExampleEngine_Check() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	fmt.Println(engine.Check(ctx))
-	// Output: throttle: store is not durable: INFO does not tell whether it is
+	// Output: throttle: store is not durable: INFO does not say whether it is
 }
 
 func ExampleWithShards() {

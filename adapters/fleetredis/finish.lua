@@ -1,4 +1,4 @@
--- State.Finish.
+-- This is State.Finish.
 -- ARGV: key, channel, token, ran, failed, message, again, delay, failures
 
 local token, delay = tonumber(ARGV[3]), tonumber(ARGV[8])
@@ -35,6 +35,6 @@ if stale then
 end
 local due = due_at(s)
 local poll = due and max(0, due - now)
--- It may be forbidden, and nothing but promptness depends on it.
+-- The server may forbid this. Only promptness depends on it.
 redis.pcall('PUBLISH', ARGV[2], digits(poll or -1) .. ' ' .. ARGV[1])
 return { 1, 0, due and 1 or 0, poll or 0, now }

@@ -14,20 +14,18 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds how an engine hears of runs that have ended.
-
 const (
-	// silence is after how long without a message the server is asked for one; as long
-	// after that, the connection counts as broken.
+	// silence is how long to wait for a message before pinging the server. If the server is
+	// silent for as long again, the connection is broken.
 	silence = 5 * time.Second
 
-	// Bounds of the pause before another connection is made.
+	// Bounds of the pause before the next connection.
 	firstPause, lastPause = 100 * time.Millisecond, 5 * time.Second
 )
 
-// Listen tells of runs that have ended, as [fleet.Engine] says, on a connection of its own.
-// If that breaks, it makes another, and misses what comes between. It returns the context's
-// error, or the server's if that forbids it.
+// Listen implements [fleet.Engine]. It uses a separate connection. If the connection breaks, it
+// opens another one, and misses the messages in between. It returns the context's error, or the
+// server's if the server forbids to subscribe.
 func (e *Engine) Listen(ctx context.Context, wake func(machine.Wake)) error {
 	pause := firstPause
 	for {
@@ -50,17 +48,18 @@ func (e *Engine) Listen(ctx context.Context, wake func(machine.Wake)) error {
 	}
 }
 
-// hear listens on one connection until it breaks, and reports whether it was one.
+// hear listens on one connection until it breaks, and reports whether the connection ever worked.
 func (e *Engine) hear(ctx context.Context, wake func(machine.Wake)) (heard bool, err error) {
 	subscription := e.client.Subscribe(ctx, e.channel)
 	defer subscription.Close()
-	// A read ends when the connection is closed, not when the context ends.
+	// Closing the connection ends a read. The context does not.
 	stop := context.AfterFunc(ctx, func() { subscription.Close() })
 	defer stop()
 	asked := false
 	for {
 		message, err := subscription.ReceiveTimeout(ctx, silence)
-		if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() && !asked {
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() && !asked {
 			asked = true
 			err = subscription.Ping(ctx)
 			if err == nil {
@@ -79,8 +78,8 @@ func (e *Engine) hear(ctx context.Context, wake func(machine.Wake)) (heard bool,
 	}
 }
 
-// parseWake parses what finish.lua publishes, and reports whether it can be that: anybody
-// may publish.
+// parseWake parses a message of finish.lua. It reports false for anything else, as others may
+// publish on the channel too.
 func parseWake(payload string) (w machine.Wake, ok bool) {
 	poll, key, ok := strings.Cut(payload, " ")
 	n, err := strconv.ParseInt(poll, 10, 64)

@@ -15,10 +15,7 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds what those hear who listen.
-
-// listen listens to engine until the test ends or stop is called, which returns
-// what Listen has.
+// listen listens to engine until the test ends or calls stop, which returns the result of Listen.
 func listen(t *testing.T, engine fleet.Engine) (wakes <-chan machine.Wake, stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -33,14 +30,14 @@ func listen(t *testing.T, engine fleet.Engine) (wakes <-chan machine.Wake, stop 
 	return heard, func() error { cancel(); return <-result }
 }
 
-// requireSubscribed waits until somebody listens.
+// requireSubscribed waits until an engine listens.
 func requireSubscribed(t *testing.T, s *server) {
 	t.Helper()
 	client := s.client(t)
 	require.Eventually(t, func() bool {
 		n, err := client.PubSubNumSub(t.Context(), "throttle:{default}:wake").Result()
 		return err == nil && n["throttle:{default}:wake"] == 1
-	}, 20*time.Second, 5*time.Millisecond, "nobody listens")
+	}, patience, 5*time.Millisecond, "nobody listens")
 }
 
 func receive(t *testing.T, wakes <-chan machine.Wake) machine.Wake {
@@ -48,13 +45,13 @@ func receive(t *testing.T, wakes <-chan machine.Wake) machine.Wake {
 	select {
 	case w := <-wakes:
 		return w
-	case <-time.After(20 * time.Second):
-		t.Fatal("no wake was heard")
+	case <-time.After(patience):
+		t.Fatal("no wake came")
 		return machine.Wake{}
 	}
 }
 
-// finish runs key once.
+// finish claims and finishes a run of key. A second finish must be stale.
 func finish(t *testing.T, engine fleet.Engine, key string, again bool) machine.Finished {
 	t.Helper()
 	reply, err := engine.Claim(t.Context(), key, newClaim("id"))
@@ -69,8 +66,9 @@ func finish(t *testing.T, engine fleet.Engine, key string, again bool) machine.F
 	return finished
 }
 
-// TestListenHearsRunsEnd: of every key, once, with when the next is due.
-func TestListenHearsRunsEnd(t *testing.T) {
+// TestEngine_Listen checks that a listener hears about every finished run once, and when the key is
+// due next.
+func TestEngine_Listen(t *testing.T) {
 	forEachServer(t, func(t *testing.T, s *server) {
 		s.Start(t)
 		engine := newEngine(t, s.client(t))
@@ -89,8 +87,8 @@ func TestListenHearsRunsEnd(t *testing.T) {
 	})
 }
 
-// TestListenIgnoresWhatOthersPublish: anybody may.
-func TestListenIgnoresWhatOthersPublish(t *testing.T) {
+// TestEngine_Listen_ForeignMessages checks that Listen ignores what others publish on its channel.
+func TestEngine_Listen_ForeignMessages(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
 	wakes, _ := listen(t, newEngine(t, client))
@@ -104,8 +102,9 @@ func TestListenIgnoresWhatOthersPublish(t *testing.T) {
 	assert.Equal(t, machine.Wake{Key: "last", Poll: 5 * time.Microsecond}, receive(t, wakes))
 }
 
-// TestListenGoesOnAfterARestart: on another connection.
-func TestListenGoesOnAfterARestart(t *testing.T) {
+// TestEngine_Listen_Restart checks that Listen goes on, with a new connection, after the server
+// restarts.
+func TestEngine_Listen_Restart(t *testing.T) {
 	s := startServer(t)
 	engine := newEngine(t, s.client(t))
 	wakes, stop := listen(t, engine)
@@ -116,33 +115,33 @@ func TestListenGoesOnAfterARestart(t *testing.T) {
 	finish(t, engine, "k", false)
 	assert.Equal(t, "k", receive(t, wakes).Key)
 	s.Kill(t)
-	require.ErrorIs(t, stop(), context.Canceled, "it ends without a server too")
+	require.ErrorIs(t, stop(), context.Canceled, "it must end without a server too")
 }
 
-// TestListenLeavesASilentConnection: one that has broken without a word, as by a firewall
-// that has forgotten it.
-func TestListenLeavesASilentConnection(t *testing.T) {
+// TestEngine_Listen_SilentConnection checks that Listen replaces a connection that no longer
+// delivers anything, such as one that a firewall has forgotten.
+func TestEngine_Listen_SilentConnection(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes 10 s, and -short is set")
 	}
 	s := startServer(t)
 	w := newWire(t, s.Addr())
-	wakes, _ := listen(t, newEngine(t, newClient(t, w.listener.Addr().String())))
+	wakes, _ := listen(t, newEngine(t, connect(t, impatientOptions(w.listener.Addr().String()))))
 	requireSubscribed(t, s)
 	before := w.accepted.Load()
 	w.silent.Store(true)
-	require.Eventually(t, func() bool { return w.accepted.Load() > before }, 30*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return w.accepted.Load() > before }, patience, 5*time.Millisecond)
 	w.silent.Store(false)
 	engine := newEngine(t, s.client(t))
 	require.Eventually(t, func() bool {
 		finish(t, engine, "k", false)
 		require.NoError(t, s.client(t).Del(t.Context(), prefix+"key:k").Err())
 		return len(wakes) > 0
-	}, 20*time.Second, 50*time.Millisecond)
+	}, patience, 50*time.Millisecond)
 }
 
-// TestListenLeavesNoGoroutine, nor do operations.
-func TestListenLeavesNoGoroutine(t *testing.T) {
+// TestEngine_Listen_Goroutines checks that neither Listen nor operations leak a goroutine.
+func TestEngine_Listen_Goroutines(t *testing.T) {
 	s := startServer(t)
 	before := goleak.IgnoreCurrent()
 	client := newClient(t, s.Addr())
@@ -155,8 +154,9 @@ func TestListenLeavesNoGoroutine(t *testing.T) {
 	goleak.VerifyNone(t, before)
 }
 
-// TestListenReturnsIfItIsForbidden: to try again would be in vain.
-func TestListenReturnsIfItIsForbidden(t *testing.T) {
+// TestEngine_Listen_Forbidden checks that Listen returns if the server forbids to subscribe, as
+// trying again would not help.
+func TestEngine_Listen_Forbidden(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
 	require.NoError(t, client.ACLSetUser(t.Context(), "mute", "on", ">password", "+@all", "~*", "resetchannels").Err())
@@ -166,7 +166,7 @@ func TestListenReturnsIfItIsForbidden(t *testing.T) {
 	engine := newEngine(t, limited)
 	err := engine.Listen(t.Context(), func(machine.Wake) {})
 	require.ErrorContains(t, err, "NOPERM")
-	require.Zero(t, limited.PoolStats().PubSubStats.Active, "its connection is left")
-	finish(t, engine, "k", false) // which cannot publish, and does all else
+	require.Zero(t, limited.PoolStats().PubSubStats.Active, "its connection is still open")
+	finish(t, engine, "k", false) // it cannot publish, but does everything else
 	require.Equal(t, int64(1), load(t, client, "k").Acknowledged)
 }

@@ -14,9 +14,7 @@ import (
 	"github.com/throttle-go/throttle/adapters/fleetredis"
 )
 
-// This file holds what New accepts.
-
-func TestNewTellsAllThatIsWrong(t *testing.T) {
+func TestNew_AllProblems(t *testing.T) {
 	engine, err := fleetredis.New(nil, nil, fleetredis.WithNamespace("a{b}"), fleetredis.WithShards(0))
 	require.Nil(t, engine)
 	require.EqualError(t, err, strings.Join([]string{
@@ -27,7 +25,7 @@ func TestNewTellsAllThatIsWrong(t *testing.T) {
 	}, "\n"))
 }
 
-func TestNamespacesThatWouldNotBeApartAreRefused(t *testing.T) {
+func TestNew_InvalidOptions(t *testing.T) {
 	client := redis.NewClient(clientOptions("127.0.0.1:1"))
 	defer client.Close()
 	for _, name := range []string{"", "a:b", "a}", "{", "a b", "a\n", "ü", "a\x00", strings.Repeat("a", 65)} {
@@ -42,9 +40,9 @@ func TestNamespacesThatWouldNotBeApartAreRefused(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// TestClientsThatWouldBreakPromisesAreRefused: operations must end with their contexts,
-// and keys must not move without their state.
-func TestClientsThatWouldBreakPromisesAreRefused(t *testing.T) {
+// TestNew_Clients checks that New refuses clients whose operations do not end with their contexts,
+// or whose keys may move without their state.
+func TestNew_Clients(t *testing.T) {
 	addresses := []string{"127.0.0.1:1"}
 	for name, c := range map[string]struct {
 		client  redis.UniversalClient

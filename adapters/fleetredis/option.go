@@ -7,20 +7,18 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file holds the options.
-
-// An Option changes what [New] builds. Options are made by the With functions; of
-// two that set the same thing the later one holds.
+// An Option changes what [New] returns. The With functions return options. If two options set the
+// same thing, the later one wins.
 type Option func(*options) *throttle.PolicyError
 
-// options is what they set.
+// options are the settings that options change.
 type options struct {
 	namespace string
 	shards    int
 	volatile  bool
 }
 
-// newOptions returns what opts set, or what is wrong with them.
+// newOptions returns the settings of opts, or everything that is wrong with opts.
 func newOptions(opts []Option) (options, error) {
 	o := options{namespace: "default", shards: 1}
 	var problems []error
@@ -38,9 +36,8 @@ func newOptions(opts []Option) (options, error) {
 
 const mustNotBeNil = "must not be nil"
 
-// WithNamespace sets the namespace, "default" without it: keys of different namespaces
-// have nothing to do with each other. It is 1 to 64 ASCII letters, digits, dots, hyphens
-// and underscores.
+// WithNamespace sets the namespace. Equal keys of different namespaces are independent. A name
+// has 1 to 64 ASCII letters, digits, dots, hyphens and underscores; the default is "default".
 func WithNamespace(name string) Option {
 	const allowed = "-._0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	return func(o *options) *throttle.PolicyError {
@@ -54,15 +51,15 @@ func WithNamespace(name string) Option {
 	}
 }
 
-// MaxShards is the highest number for [WithShards].
+// MaxShards is the highest number of shards: see [WithShards].
 const MaxShards = 1024
 
-// WithShards spreads the keys of the namespace over n slots of a cluster, from 1, which is
-// without it, to [MaxShards]. A few for each master that there will ever be are enough: each
-// look for keys that are due asks all shards.
+// WithShards spreads the keys of the namespace over n slots of a cluster: 1, the default, to
+// [MaxShards]. Use a few shards for each master that you will ever have, not more, because every
+// look for due keys asks all shards.
 //
-// The number cannot be changed while the namespace has state: it is kept there, and an
-// engine with another one is refused with a *fleet.StateError.
+// You cannot change the number while the namespace has state. The store remembers it, and the
+// operations of an engine with another number return a [*fleet.StateError].
 func WithShards(n int) Option {
 	return func(o *options) *throttle.PolicyError {
 		if n < 1 || n > MaxShards {
@@ -73,9 +70,8 @@ func WithShards(n int) Option {
 	}
 }
 
-// WithVolatile says that it is fine if the store loses what it was told: it is then not
-// asked whether it keeps it. A loss costs at most one run of each key that comes too early,
-// and the calls of replicas that have gone meanwhile.
+// WithVolatile accepts a store that may lose data: [Engine.Check] then does not check durability. A
+// loss costs at most one early run of each key, and the calls of replicas that have died.
 func WithVolatile() Option {
 	return func(o *options) *throttle.PolicyError {
 		o.volatile = true

@@ -9,17 +9,15 @@ import (
 	"github.com/throttle-go/throttle/internal/testkit/fleettest"
 )
 
-// This file holds how grants are read from what a server was told to store.
-
 type grant = fleettest.Grant
 
-// A set is a SET that a server has made.
+// A set is a SET command that a server has executed.
 type set struct{ key, value string }
 
-// A record holds all of them, in order.
+// A record contains all SET commands of a server in order.
 type record []set
 
-// grants returns those that the record tells of: whenever a state's token has changed.
+// grants returns the grants in the record: a grant changes the token of a state.
 func (r record) grants(tb testing.TB) []grant {
 	tb.Helper()
 	var grants []grant

@@ -1,4 +1,4 @@
--- State.Renew.
+-- This is State.Renew.
 -- ARGV: key, token
 
 local now = clock()

@@ -8,8 +8,6 @@ import (
 	"github.com/throttle-go/throttle/internal/testkit/fleettest"
 )
 
-// This file runs the scenarios that a fleet has to get through.
-
 func TestMain(m *testing.M) { fleettest.Main(m, open) }
 
 var (
@@ -18,10 +16,15 @@ var (
 	_ fleettest.ClockStepper = (*steppedServer)(nil)
 )
 
+// TestScenarios runs the scenarios of package fleettest, or a few typical ones under -short.
 func TestScenarios(t *testing.T) {
-	forEachServer(t, func(t *testing.T, s *server) { fleettest.Run(t, s) })
+	var numbers []int
+	if testing.Short() {
+		numbers = []int{2, 7, 10, 16}
+	}
+	forEachServer(t, func(t *testing.T, s *server) { fleettest.Run(t, s, numbers...) })
 }
 
-// TestScenariosOfAClockThatSteps runs those in which the store's state or its clock is not
-// what it was: the clock of a real server is the machine's.
-func TestScenariosOfAClockThatSteps(t *testing.T) { fleettest.Run(t, newSteppedServer(t), 11, 15) }
+// TestScenarios_ClockSteps runs the scenarios in which the store loses its state, or its clock
+// steps. The clock of a real server is the machine's, so these need a server in the test.
+func TestScenarios_ClockSteps(t *testing.T) { fleettest.Run(t, newSteppedServer(t), 11, 15) }

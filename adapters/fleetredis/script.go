@@ -14,8 +14,6 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the scripts, how they are run, and how their replies are read.
-
 var (
 	//go:embed state.lua
 	stateSource string
@@ -29,7 +27,7 @@ var (
 	dueSource string
 )
 
-// scripts are one for each operation: what they share stands in each of them.
+// scripts contains a script for each operation. Each one includes the code that they share.
 type scripts struct {
 	claim, finish, renew, due *redis.Script
 }
@@ -50,7 +48,7 @@ local SERVED, GRANTED, DEFERRED = %d, %d, %d
 	}
 }
 
-// run runs an operation's script on key.
+// run runs the script of an operation on key.
 func (e *Engine) run(ctx context.Context, script *redis.Script, key string, args ...any) (*fields, error) {
 	if err := e.ready(ctx); err != nil {
 		return nil, err
@@ -60,8 +58,7 @@ func (e *Engine) run(ctx context.Context, script *redis.Script, key string, args
 	return e.read(cmd, key)
 }
 
-// read reads a script's reply. key is what the error names if the store's content is
-// wrong.
+// read reads the reply of a script. If the stored content is broken, the error names key.
 func (e *Engine) read(cmd *redis.Cmd, key string) (*fields, error) {
 	values, err := cmd.Slice()
 	if err != nil {
@@ -78,9 +75,9 @@ func (e *Engine) read(cmd *redis.Cmd, key string) (*fields, error) {
 	return f, f.err
 }
 
-// withoutSecrets returns err, unless it tells a credential.
+// withoutSecrets returns err, with credentials removed from its text.
 func (e *Engine) withoutSecrets(err error) error {
-	// A server repeats the arguments of a command that it does not know: as may be AUTH.
+	// A server repeats the arguments of an unknown command, and some do not know AUTH.
 	text, _, _ := strings.Cut(err.Error(), ", with args beginning with")
 	if e.password != "" {
 		text = strings.ReplaceAll(text, e.password, "[password]")
@@ -91,10 +88,10 @@ func (e *Engine) withoutSecrets(err error) error {
 	return errors.New(text)
 }
 
-// fields are what is left of a reply. After a field that is not what it should be, err
-// is set, and what is returned is without meaning.
+// fields are the rest of a reply. A field of the wrong type sets err; the values returned from then
+// on have no meaning.
 type fields struct {
-	kind int64 // the first: 0 if the store's content is wrong
+	kind int64 // the first field: 0 if the stored content is broken
 	rest []any
 	err  error
 }
@@ -106,7 +103,7 @@ func next[T any](f *fields) (value T) {
 			return value
 		}
 	}
-	f.err = errors.New("reply of the script is malformed")
+	f.err = errors.New("the reply of the script is malformed")
 	return value
 }
 
@@ -114,5 +111,5 @@ func (f *fields) number() int64       { return next[int64](f) }
 func (f *fields) flag() bool          { return f.number() == 1 }
 func (f *fields) span() time.Duration { return time.Duration(f.number()) * time.Microsecond }
 
-// text returns text that is valid even if the stored one is not.
+// text returns the next field as valid UTF-8, even if the stored text is not valid.
 func (f *fields) text() string { return strings.ToValidUTF8(next[string](f), "\uFFFD") }

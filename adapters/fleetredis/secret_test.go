@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
@@ -20,14 +19,12 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds that errors tell no credentials.
-
 const secret = "correct-horse"
 
-// errorsOf returns the errors of all operations.
+// errorsOf calls all operations and returns their errors.
 func errorsOf(t *testing.T, engine fleet.Engine) []error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_, claimed := engine.Claim(ctx, "k", newClaim("id"))
 	_, finished := engine.Finish(ctx, "k", machine.Finish{})
@@ -36,9 +33,9 @@ func errorsOf(t *testing.T, engine fleet.Engine) []error {
 	return []error{claimed, finished, renewed, due}
 }
 
-// TestErrorsTellNoCredentials: not those that are wrong, nor those that a server that
-// does not know the command repeats.
-func TestErrorsTellNoCredentials(t *testing.T) {
+// TestEngine_Secrets checks that errors do not contain credentials: neither wrong ones, nor those
+// that a server repeats because it does not know the command.
+func TestEngine_Secrets(t *testing.T) {
 	s := startServer(t, "--requirepass", "another")
 	parrot := newParrot(t)
 	for name, url := range map[string]string{
@@ -59,9 +56,9 @@ func TestErrorsTellNoCredentials(t *testing.T) {
 	}
 }
 
-// TestErrorsTellNoCredentialsThatTheEngineDoesNotKnow, as those of a provider, in the
-// answer that servers give.
-func TestErrorsTellNoCredentialsThatTheEngineDoesNotKnow(t *testing.T) {
+// TestEngine_Secrets_FromProvider uses credentials that the engine does not know, and a server that
+// repeats them in its error.
+func TestEngine_Secrets_FromProvider(t *testing.T) {
 	s := startServer(t, "--rename-command", "AUTH", "")
 	options := clientOptions(s.Addr())
 	options.Protocol = 2
@@ -74,7 +71,8 @@ func TestErrorsTellNoCredentialsThatTheEngineDoesNotKnow(t *testing.T) {
 	}
 }
 
-// newParrot returns the address of a server that knows no command and repeats what was sent.
+// newParrot returns the address of a server that answers every command with an error that repeats
+// the command.
 func newParrot(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

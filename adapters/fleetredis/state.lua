@@ -1,27 +1,28 @@
--- The state of a key, machine.State, and what the operations share. Their scripts stand
--- below this one, and the limits, which package machine has, above it. KEYS are the state
--- and the index, ARGV[1] is the key's name. Times and durations are in microseconds.
+-- The state of a key (machine.State), and the code that all operations share. The engine puts
+-- the limits of package machine above this text, and the script of an operation below it. KEYS
+-- are the state and the index, ARGV[1] is the key's name. Times and durations are in
+-- microseconds.
 --
--- Nothing is written before everything that can fail has been done: a script that fails
--- half-way is not undone.
+-- A script does everything that can fail before it writes, because the server does not undo a
+-- script that fails half-way.
 
 local max, min = math.max, math.min
 local find, format, gsub, match, sub = string.find, string.format, string.gsub, string.match, string.sub
 
--- What is stored is the version of the format, 19 numbers, and, one behind the other, the
--- owner, the identifiers, the policy's text and the message. The last four numbers are the
--- number of identifiers and the bytes of all these but the message: to find their ends by a
--- pattern would take a third of an operation's time. An identifier is ";id=time", the time
--- without what is above RECENT: that of the newest tells it, as they are never farther
--- apart than they are kept.
+-- A stored state is the version of the format, 19 numbers, and the owner, the identifiers, the
+-- policy's text and the message without separators. The last four numbers are the number of
+-- identifiers, and the lengths of the owner, the identifiers and the policy in bytes: to find
+-- their ends with a pattern would take a third of an operation's time. An identifier is
+-- ";id=time". The time is stored modulo RECENT; the time of the newest identifier, which is
+-- stored in full, gives the rest, as identifiers are kept for less than that.
 local VERSION = '1'
 local PATTERN = '^1 (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)'
 	.. ' (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) ()'
 local MAX_STATE = 4096
 local RECENT = 10 * KEEP_IDS
 
--- A number is written by this: tostring would round it to 14 digits. %d is three times as
--- fast as %.0f, and keeps no more than 32 bits where the server is built for those.
+-- The format of numbers. tostring would round them to 14 digits. %d is three times as fast as
+-- %.0f, but keeps only 32 bits in a 32-bit server.
 local NUMBER = format('%d', 2 ^ 40) == '1099511627776' and '%d' or '%.0f'
 local FORMAT = VERSION .. string.rep(' ' .. NUMBER, 19) .. ' '
 
@@ -34,25 +35,25 @@ local function clock()
 	return t[1] * 1000000 + t[2]
 end
 
--- broken is the reply that makes a *fleet.StateError.
+-- broken returns the reply that the engine turns into a *fleet.StateError.
 local function broken(reason)
 	return { 0, reason }
 end
 
--- refused returns the reply for a command that failed, nil for one that did not. A value of
--- another type is a broken state; anything else, as of a replica that is read-only, says
--- that the store cannot be used just now.
+-- refused returns the reply for a command that failed, and nil for one that did not. If a value
+-- has another type, the state is broken. Any other error, such as that of a read-only replica,
+-- says that the store cannot be used now.
 local function refused(result, what)
 	if type(result) ~= 'table' or not result.err then
 		return nil
 	end
 	if find(result.err, 'WRONGTYPE', 1, true) then
-		return broken(what .. ' is of another type')
+		return broken(what .. ' has another type')
 	end
 	return result
 end
 
--- parse returns the state that text stands for, or nil and what is wrong with it.
+-- parse returns the state in text, or nil and what is wrong with text.
 local function parse(text)
 	if #text > MAX_STATE then
 		return nil, 'it is too long'
@@ -66,7 +67,7 @@ local function parse(text)
 		end
 		return nil, 'it is malformed'
 	end
-	-- To add 0 makes a number of digits.
+	-- Adding 0 turns digits into a number.
 	local s = {
 		token = token + 0, granted = granted + 0, next = next + 0, lease_end = lease_end + 0,
 		requested = requested + 0, acknowledged = acknowledged + 0, taken = taken + 0,
@@ -96,7 +97,7 @@ local function parse(text)
 	return s
 end
 
--- load returns the state, or nil and the reply that says why there is none.
+-- load returns the state, or nil and the reply that says why it cannot.
 local function load()
 	local text = redis.pcall('GET', KEYS[1])
 	local reply = refused(text, 'it')
@@ -120,7 +121,8 @@ local function load()
 	return s
 end
 
--- enter is State.enter. The identifiers are in the order of their times.
+-- enter is State.enter: it makes the state valid at now. The identifiers are in the order of
+-- their times.
 local function enter(s, now)
 	if s.granted > now then
 		s.granted = 0
@@ -150,7 +152,7 @@ local function enter(s, now)
 	end
 end
 
--- due_at is State.Due: nil if nothing is pending.
+-- due_at is State.Due. It returns nil if nothing is pending.
 local function due_at(s)
 	if s.requested <= s.acknowledged then
 		return nil
@@ -161,8 +163,8 @@ local function due_at(s)
 	end
 end
 
--- save stores the state and what the index holds of it, and returns nil, or the reply that
--- says why it has not.
+-- save stores the state and its entry in the index. It returns nil, or the reply that says why it
+-- cannot.
 local function save(s)
 	local due, done = due_at(s), nil
 	if due then

@@ -17,8 +17,6 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds how tests read what is stored.
-
 const (
 	prefix = "throttle:{default:0}:"
 	index  = prefix + "due"
@@ -26,7 +24,7 @@ const (
 
 var stored = regexp.MustCompile(`(?s)^1((?: \d+){19}) (.*)$`)
 
-// decode returns the state that text stands for.
+// decode returns the state in text.
 func decode(tb testing.TB, text string) machine.State {
 	tb.Helper()
 	parts := stored.FindStringSubmatch(text)
@@ -70,7 +68,7 @@ func integer(tb testing.TB, digits string) int64 {
 
 func micro(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
 
-// load returns what is stored of key.
+// load returns the stored state of key, the zero State if there is none.
 func load(tb testing.TB, client redis.Cmdable, key string) machine.State {
 	tb.Helper()
 	text, err := client.Get(tb.Context(), prefix+"key:"+key).Result()
@@ -81,7 +79,7 @@ func load(tb testing.TB, client redis.Cmdable, key string) machine.State {
 	return decode(tb, text)
 }
 
-// requireIndexed requires that the index holds of key what its state says.
+// requireIndexed requires that the index has key if, and as, its state says.
 func requireIndexed(tb testing.TB, client redis.Cmdable, key string, s machine.State) {
 	tb.Helper()
 	score, err := client.ZScore(tb.Context(), index, key).Result()

@@ -18,10 +18,8 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds a server in the test's process, whose clock can be stepped.
-
-// A steppedServer is a miniredis that goes on from what it held when it is started again,
-// and says that its append-only file is on.
+// A steppedServer is a miniredis with a clock that a test can move. It keeps its data when it is
+// killed and started again, and claims to be durable.
 type steppedServer struct {
 	miniredis *miniredis.Miniredis
 	started   bool
@@ -32,12 +30,12 @@ type steppedServer struct {
 	shift time.Duration
 	// +checklocks:mu
 	sets record
-	// Closed when it goes on; nil while it is not stopped.
+	// Closed when the server goes on; nil while it is not stopped.
 	// +checklocks:mu
 	stopped chan struct{}
 }
 
-// newSteppedServer returns one that is not started yet.
+// newSteppedServer returns a server that is not started.
 func newSteppedServer(tb testing.TB) *steppedServer {
 	tb.Helper()
 	s := &steppedServer{miniredis: miniredis.NewMiniRedis()}
@@ -45,8 +43,8 @@ func newSteppedServer(tb testing.TB) *steppedServer {
 	return s
 }
 
-// hook stands before each command, also before those that a script makes, which are made
-// under the lock that makes the script atomic.
+// hook is called before each command, including those of a script. Miniredis calls it for those
+// while it holds the lock that makes the script atomic.
 func (s *steppedServer) hook(peer *miniredisserver.Peer, command string, arguments ...string) (done bool) {
 	s.mu.Lock()
 	stopped := s.stopped
@@ -76,15 +74,15 @@ func (s *steppedServer) Name() string { return "miniredis" }
 
 func (s *steppedServer) Addr() string { return s.miniredis.Addr() }
 
-// Start starts the server, again after Kill.
+// Start starts the server, for the first time or after Kill.
 func (s *steppedServer) Start(tb testing.TB) {
 	tb.Helper()
-	require.NoError(tb, s.miniredis.Start()) // on the port of before
+	require.NoError(tb, s.miniredis.Start()) // on the same port
 	s.miniredis.Server().SetPreHook(s.hook)
 	s.started = true
 }
 
-// Kill ends the server, if it runs.
+// Kill ends the server if it is running.
 func (s *steppedServer) Kill(testing.TB) {
 	if s.started {
 		s.miniredis.Close()
@@ -92,7 +90,7 @@ func (s *steppedServer) Kill(testing.TB) {
 	}
 }
 
-// Signal stops the server, or has it go on.
+// Signal stops the server or lets it go on.
 func (s *steppedServer) Signal(tb testing.TB, sig os.Signal) {
 	tb.Helper()
 	s.mu.Lock()
@@ -104,7 +102,7 @@ func (s *steppedServer) Signal(tb testing.TB, sig os.Signal) {
 		close(s.stopped)
 		s.stopped = nil
 	default:
-		require.Fail(tb, "the signal is not known", sig)
+		require.Fail(tb, "unknown signal", sig)
 	}
 }
 
@@ -115,7 +113,7 @@ func (s *steppedServer) FlushScripts(tb testing.TB) {
 	require.NoError(tb, newClient(tb, s.Addr()).ScriptFlush(tb.Context()).Err())
 }
 
-// Grants returns all grants there were, in order.
+// Grants returns all grants in order.
 func (s *steppedServer) Grants(tb testing.TB) []grant {
 	tb.Helper()
 	s.mu.Lock()
@@ -130,9 +128,9 @@ func (s *steppedServer) Step(_ testing.TB, d time.Duration) {
 	s.shift += d
 }
 
-// TestClockThatStepsStallsNothing: after an hour back, the next grant comes no later than
-// the spacing, and tokens rise.
-func TestClockThatStepsStallsNothing(t *testing.T) {
+// TestEngine_ClockSteps checks that after the clock steps back by an hour, the next grant is due no
+// later than the spacing, and tokens still rise.
+func TestEngine_ClockSteps(t *testing.T) {
 	s := newSteppedServer(t)
 	s.Start(t)
 	engine := newEngine(t, newClient(t, s.Addr()))
