@@ -14,8 +14,7 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file measures. There are 10 000 keys, each busy at another replica.
-
+// benchKeys is the number of keys in benchmarks. A replica runs each of them all the time.
 const benchKeys = 10_000
 
 func benchPool(b *testing.B) *pgxpool.Pool {
@@ -32,8 +31,8 @@ func benchPool(b *testing.B) *pgxpool.Pool {
 	return pool
 }
 
-// BenchmarkInServer measures what the server does for a claim without its commit: for
-// "update", of one row by its key, which nothing can be done without.
+// BenchmarkInServer measures the server's work for a claim without its commit. For comparison,
+// "update" only updates a row by its key, the least that any solution needs.
 func BenchmarkInServer(b *testing.B) {
 	const claim = `PERFORM throttle.claim('default', k, true, 'claim-' || i || clock_timestamp(), false, -1, 0, 0, 60000000, 10000000, 'Interval=1m')`
 	const update = `UPDATE public.bare t SET a = t.a + 1, b = i WHERE t.namespace = 'default' AND t.key = k RETURNING t.a INTO n`
@@ -49,8 +48,8 @@ func BenchmarkInServer(b *testing.B) {
 	}
 }
 
-// BenchmarkClaim makes polls with 16 connections. It reports what share of the updates
-// left the indexes alone, and how large the table and its indexes are at the end.
+// BenchmarkClaim makes polls over 16 connections. It reports which share of the updates did not
+// change the indexes, and the size of the table with its indexes at the end.
 func BenchmarkClaim(b *testing.B) {
 	pool := benchPool(b)
 	engine := newEngine(b, pool)
@@ -71,7 +70,7 @@ func BenchmarkClaim(b *testing.B) {
 	reportTable(b, pool)
 }
 
-// BenchmarkUpdate is what BenchmarkClaim is to be compared with.
+// BenchmarkUpdate makes plain updates, to compare BenchmarkClaim with.
 func BenchmarkUpdate(b *testing.B) {
 	pool := benchPool(b)
 	var number atomic.Int64
@@ -89,7 +88,7 @@ func BenchmarkUpdate(b *testing.B) {
 	})
 }
 
-// BenchmarkRun makes claims that are granted, and finishes them.
+// BenchmarkRun claims and finishes runs.
 func BenchmarkRun(b *testing.B) {
 	pool := benchPool(b)
 	engine := newEngine(b, pool)

@@ -2,32 +2,30 @@ package fleetpg
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file makes calls in transactions.
-
-// CallTx makes a call of key, in all of the fleet, that is part of the transaction tx on
-// the engine's database. It counts once tx commits, and not at all if that is rolled
-// back. So the run that follows sees what tx has written: the call becomes visible with it.
+// CallTx makes a call of key as part of the transaction tx on the engine's database. The call
+// counts when tx commits; if tx is rolled back, there was no call. So the run that follows sees
+// what tx wrote.
 //
-// A replica with a throttler of key runs it, when that is due: a call made by CallTx
-// alone is for no Do to wait for. CallTx takes no lock that an operation on key waits for.
-// But it notifies, and the server lets transactions that do, in all of its databases,
-// commit one after the other: see the package's documentation. Such a transaction cannot be
-// prepared for a two-phase commit. As after any failed statement, tx can only be rolled
-// back after an error.
+// Some replica with a throttler of key runs the call when it is due. You cannot wait for that run
+// with Do. CallTx takes no lock that operations on key wait for. But it notifies, and the server
+// commits notifying transactions of all its databases one after the other: see the package
+// documentation. Nor can you prepare such a transaction for a two-phase commit. After an error you
+// can only roll tx back, as after any failed statement.
 //
-// Whether the server is durable is tx's matter, and not checked.
+// CallTx does not check whether the server is durable.
 func (e *Engine) CallTx(ctx context.Context, tx pgx.Tx, key string) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, e.calls.call, e.namespace, key, e.channel, payload(machine.Wake{Key: key})); err != nil {
-		return failure("call", key, err)
+		return fmt.Errorf("throttle: call %q: %w", key, failure(key, err))
 	}
 	return nil
 }

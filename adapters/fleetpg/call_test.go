@@ -17,13 +17,11 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the tests of calls in transactions.
-
-func TestCallCountsWithItsTransaction(t *testing.T) {
+func TestEngine_CallTx(t *testing.T) {
 	pool := newDatabase(t).pool(t)
 	engine := newEngine(t, pool)
 	mustExec(t, pool, "CREATE TABLE public.orders (id int)")
-	var poll = func(id string) machine.Reply {
+	poll := func(id string) machine.Reply {
 		c := claimOf(id)
 		c.New = false
 		reply, err := engine.Claim(t.Context(), "key", c)
@@ -36,7 +34,7 @@ func TestCallCountsWithItsTransaction(t *testing.T) {
 		return d.Keys
 	}
 
-	// Rolled back: there was no call.
+	// After a rollback there was no call.
 	failed := errors.New("failed")
 	require.ErrorIs(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
 		require.NoError(t, engine.CallTx(t.Context(), tx, "key"))
@@ -45,7 +43,7 @@ func TestCallCountsWithItsTransaction(t *testing.T) {
 	require.Empty(t, due())
 	require.Equal(t, machine.Served, poll("a").Verdict)
 
-	// Not committed yet: there is none, and nobody waits for it.
+	// Before the commit there is no call, and nobody waits for the transaction.
 	tx, err := pool.Begin(t.Context())
 	require.NoError(t, err)
 	_, err = tx.Exec(t.Context(), "INSERT INTO public.orders VALUES (1)")
@@ -58,7 +56,7 @@ func TestCallCountsWithItsTransaction(t *testing.T) {
 	}))
 	require.Equal(t, []string{"another key"}, due())
 
-	// Committed: it is due, and what the transaction wrote is there.
+	// After the commit the key is due, and the transaction's writes are visible.
 	require.NoError(t, tx.Commit(t.Context()))
 	require.Equal(t, []string{"key", "another key"}, due(), "in the order in which the calls were made")
 	grant := poll("c")
@@ -68,7 +66,7 @@ func TestCallCountsWithItsTransaction(t *testing.T) {
 	require.Equal(t, 1, orders)
 	require.Equal(t, []string{"another key"}, due())
 
-	// During the run: another run is needed.
+	// A call during the run needs another run.
 	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
 		return engine.CallTx(t.Context(), tx, "key")
 	}))
@@ -83,8 +81,8 @@ func TestCallCountsWithItsTransaction(t *testing.T) {
 	require.Equal(t, machine.Served, poll("e").Verdict)
 }
 
-// TestCallInTransactionIsRun has throttlers run what nobody else called.
-func TestCallInTransactionIsRun(t *testing.T) {
+// TestEngine_CallTx_Run checks that throttlers run a key that only a transaction has called.
+func TestEngine_CallTx_Run(t *testing.T) {
 	d := newDatabase(t)
 	pool := d.pool(t)
 	mustExec(t, pool, "CREATE TABLE public.orders (id int)")
@@ -114,31 +112,31 @@ func TestCallInTransactionIsRun(t *testing.T) {
 			select {
 			case orders = <-seen:
 				require.LessOrEqual(t, orders, i+1)
-			case <-time.After(10 * time.Second):
-				require.FailNow(t, "no run", "for call %d", i)
+			case <-time.After(patience):
+				require.FailNow(t, "no run came", "for call %d", i)
 			}
 		}
 		t.Log("run after", time.Since(committed))
 	}
 }
 
-func TestCallOfInvalidKeyIsAnError(t *testing.T) {
+func TestEngine_CallTx_InvalidKeys(t *testing.T) {
 	pool := newDatabase(t).pool(t)
 	engine := newEngine(t, pool)
 	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
 		for _, key := range invalidKeys() {
 			require.ErrorContains(t, engine.CallTx(t.Context(), tx, key), "key")
 		}
-		return engine.CallTx(t.Context(), tx, "key") // tx is not spoilt
+		return engine.CallTx(t.Context(), tx, "key") // tx is still good
 	}))
 	d, err := engine.Due(t.Context(), 0)
 	require.NoError(t, err)
 	require.Equal(t, []string{"key"}, d.Keys)
 }
 
-// TestCallsAreFoundOnPages has more keys due than Due returns at once, by their state, by
-// calls, and by both.
-func TestCallsAreFoundOnPages(t *testing.T) {
+// TestEngine_Due_Pages makes more keys due than Due returns at once: by their state, by calls, and by
+// both.
+func TestEngine_Due_Pages(t *testing.T) {
 	pool := newDatabase(t).pool(t)
 	engine := newEngine(t, pool)
 	mustExec(t, pool, `INSERT INTO throttle.state (namespace, key, requested, next)

@@ -10,20 +10,18 @@ import (
 	"github.com/throttle-go/throttle/fleet"
 )
 
-// This file asks whether the server may be relied on.
-
-// Check reports whether the engine can work with the server, and whether that keeps
-// what it has confirmed through a crash. It returns, for the first that holds,
+// Check reports whether the engine can work with the server, and whether the server keeps
+// confirmed changes through a crash. It returns the first of these:
 //
-//   - an error if the server cannot be reached, or is a standby, which takes no
-//     writes; or if the database's encoding is not UTF8,
-//   - a [*VersionError] if the schema is not of this program's version: see [Migrate],
-//   - an error that wraps [fleet.ErrNotDurable] if fsync or full_page_writes is off,
-//     synchronous_commit is off for the pool's sessions, or a table is not logged. With
-//     [WithVolatile] it does not look at these.
+//   - an error if it cannot reach the server, if the server is a standby, which accepts no
+//     writes, or if the database's encoding is not UTF8;
+//   - a [*VersionError] if the schema has another version than this program: see [Migrate];
+//   - an error that wraps [fleet.ErrNotDurable] if fsync or full_page_writes is off, if
+//     synchronous_commit is off in the pool's sessions, or if a table is unlogged; not with
+//     [WithVolatile].
 //
-// The engine calls it before its first operation, and until it has succeeded once. Each
-// later operation looks at synchronous_commit again, in its own session.
+// The engine calls Check before each operation until it has succeeded once. Each later operation
+// checks synchronous_commit again in its own session.
 func (e *Engine) Check(ctx context.Context) error {
 	var fsync, pages, commit, encoding string
 	var standby bool
@@ -32,15 +30,15 @@ func (e *Engine) Check(ctx context.Context) error {
 	err := e.pool.QueryRow(ctx, settings).Scan(&fsync, &pages, &commit, &encoding, &standby)
 	switch {
 	case err != nil:
-		return fmt.Errorf("fleetpg: check: %w", err)
+		return fmt.Errorf("throttle: check: %w", err)
 	case standby:
-		return errors.New("fleetpg: server is a standby")
+		return errors.New("throttle: check: the server is a standby")
 	case encoding != "UTF8":
-		return fmt.Errorf("fleetpg: encoding of the database is %s, not UTF8", encoding)
+		return fmt.Errorf("throttle: check: the encoding of the database is %s, not UTF8", encoding)
 	}
 	found, err := version(ctx, e.pool, e.schema)
 	if err != nil {
-		return fmt.Errorf("fleetpg: check: %w", err)
+		return fmt.Errorf("throttle: check: %w", err)
 	}
 	if known := len(versions()); found != known {
 		return &VersionError{Schema: e.schema, Found: found, Known: known}
@@ -66,17 +64,17 @@ func (e *Engine) checkTables(ctx context.Context) error {
 	const query = `SELECT coalesce(bool_and(relpersistence = 'p'), false) FROM pg_class
 		WHERE oid IN (to_regclass($1), to_regclass($2))`
 	if err := e.pool.QueryRow(ctx, query, state, calls).Scan(&logged); err != nil {
-		return fmt.Errorf("fleetpg: check: %w", err)
+		return fmt.Errorf("throttle: check: %w", err)
 	}
 	if !logged {
-		return notDurable("a table is not logged")
+		return notDurable("a table is unlogged")
 	}
 	return nil
 }
 
 func notDurable(reason string) error { return fmt.Errorf("%w: %s", fleet.ErrNotDurable, reason) }
 
-// ready returns why there can be no operation on key.
+// ready returns nil if the engine can operate on key, and otherwise says why not.
 func (e *Engine) ready(ctx context.Context, key string) error {
 	if err := checkKey(key); err != nil {
 		return err
@@ -84,7 +82,7 @@ func (e *Engine) ready(ctx context.Context, key string) error {
 	return e.check(ctx)
 }
 
-// check checks the server unless that has succeeded before. Several may at once.
+// check calls Check until it has succeeded once. Concurrent operations may all call it.
 func (e *Engine) check(ctx context.Context) error {
 	if e.checked.Load() {
 		return nil

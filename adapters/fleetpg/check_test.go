@@ -15,9 +15,8 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the tests of what may be relied on.
-
-// requireNotDurable requires that no operation is made, for reason.
+// requireNotDurable requires that every operation fails because the server is not durable, for
+// reason.
 func requireNotDurable(t *testing.T, pool *pgxpool.Pool, reason string) {
 	t.Helper()
 	engine := newEngine(t, pool)
@@ -38,7 +37,7 @@ func requireNotDurable(t *testing.T, pool *pgxpool.Pool, reason string) {
 	requireWorks(t, volatile)
 }
 
-func TestSettingsThatLoseAreFound(t *testing.T) {
+func TestEngine_Check_Settings(t *testing.T) {
 	for _, setting := range []string{"fsync", "full_page_writes", "synchronous_commit"} {
 		t.Run(setting, func(t *testing.T) {
 			d := newServer(t)
@@ -59,17 +58,17 @@ func TestSettingsThatLoseAreFound(t *testing.T) {
 	})
 }
 
-func TestTablesThatLoseAreFound(t *testing.T) {
+func TestEngine_Check_Tables(t *testing.T) {
 	for _, table := range []string{"state", "calls"} {
 		pool := newDatabase(t).pool(t)
 		mustExec(t, pool, "ALTER TABLE throttle."+table+" SET UNLOGGED")
-		requireNotDurable(t, pool, "a table is not logged")
+		requireNotDurable(t, pool, "a table is unlogged")
 	}
 }
 
-// TestSessionThatLosesIsFound has one session of a pool turn to what another has been
-// checked for.
-func TestSessionThatLosesIsFound(t *testing.T) {
+// TestEngine_SessionSettings changes the settings of a session after the engine has checked the
+// server.
+func TestEngine_SessionSettings(t *testing.T) {
 	pool := newDatabase(t).pool(t, "pool_max_conns=1")
 	engine := newEngine(t, pool)
 	requireWorks(t, engine)
@@ -91,14 +90,14 @@ func TestSessionThatLosesIsFound(t *testing.T) {
 	require.ErrorIs(t, &fleet.EngineError{Err: err}, fleet.ErrEngineUnavailable)
 }
 
-func TestDatabaseOfAnotherEncodingIsAnError(t *testing.T) {
+func TestEngine_Check_Encoding(t *testing.T) {
 	d := makeDatabase(t, "TEMPLATE template0 ENCODING LATIN1 LOCALE 'C'")
 	require.NoError(t, d.migrate())
 	err := newEngine(t, d.pool(t)).Check(t.Context())
-	require.ErrorContains(t, err, "encoding of the database is LATIN1, not UTF8")
+	require.ErrorContains(t, err, "the encoding of the database is LATIN1, not UTF8")
 }
 
-func TestStandbyIsUnavailable(t *testing.T) {
+func TestEngine_Check_Standby(t *testing.T) {
 	d := newServer(t)
 	d.start(t)
 	require.NoError(t, d.migrate())
@@ -109,14 +108,14 @@ func TestStandbyIsUnavailable(t *testing.T) {
 	pool := d.pool(t)
 	engine := newEngine(t, pool, fleetpg.WithVolatile())
 	_, err := engine.Claim(t.Context(), "key", claimOf("a"))
-	require.ErrorContains(t, err, "server is a standby")
+	require.ErrorContains(t, err, "the server is a standby")
 	require.ErrorIs(t, &fleet.EngineError{Err: err}, fleet.ErrEngineUnavailable)
 
 	mustExec(t, pool, "SELECT pg_promote()")
 	requireWorks(t, engine)
 }
 
-func TestServerIsCheckedUntilItIsFine(t *testing.T) {
+func TestEngine_Check_Once(t *testing.T) {
 	pool := newDatabase(t).pool(t)
 	engine := newEngine(t, pool)
 	mustExec(t, pool, "ALTER TABLE throttle.state SET UNLOGGED")
@@ -126,12 +125,13 @@ func TestServerIsCheckedUntilItIsFine(t *testing.T) {
 	requireWorks(t, engine)
 	mustExec(t, pool, "ALTER TABLE throttle.state SET UNLOGGED")
 	_, err = engine.Claim(t.Context(), "key", claimOf("b"))
-	require.NoError(t, err, "it is not checked again")
-	require.ErrorIs(t, engine.Check(t.Context()), fleet.ErrNotDurable, "unless somebody asks")
+	require.NoError(t, err, "the engine checks only until it succeeds")
+	require.ErrorIs(t, engine.Check(t.Context()), fleet.ErrNotDurable)
 }
 
-// TestNothingIsLostWithTheServer kills the server after each of some confirmed operations.
-func TestNothingIsLostWithTheServer(t *testing.T) {
+// TestEngine_KilledServer kills the server after confirmed operations, and checks that it has kept
+// them.
+func TestEngine_KilledServer(t *testing.T) {
 	d := newServer(t)
 	d.start(t)
 	require.NoError(t, d.migrate())

@@ -21,10 +21,8 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the engine and its operations.
-
-// An Engine keeps the state of a fleet's throttles in PostgreSQL. Its methods may be
-// called concurrently.
+// An Engine is a [fleet.Engine] that keeps the state of a fleet in PostgreSQL. Create one with [New].
+// You may call its methods concurrently. You do not close an Engine; close the pool.
 type Engine struct {
 	fleet.Base
 
@@ -38,20 +36,19 @@ type Engine struct {
 	checked atomic.Bool // Check has succeeded
 }
 
-// calls are the texts that call the functions of the schema.
+// calls are the statements that call the functions of the schema.
 type calls struct {
 	claim, finish, renew, due, call string
 }
 
-// New returns an engine on pool's database, whose schema [Migrate] has set up. It does
-// not use pool yet. The engine does not close it, nor is there anything of the engine
-// to be closed.
+// New returns an engine that uses pool's database, where [Migrate] has set up the schema. New does
+// not contact the server: see [Engine.Check].
 //
 // The error joins a [*throttle.PolicyError] for each problem.
 func New(pool *pgxpool.Pool, opts ...Option) (*Engine, error) {
 	o, err := newOptions(opts)
 	if pool == nil {
-		err = errors.Join(&throttle.PolicyError{Field: "New", Value: nil, Reason: "pool must not be nil"}, err)
+		err = errors.Join(&throttle.PolicyError{Field: "pool", Value: nil, Reason: "must not be nil"}, err)
 	}
 	if err != nil {
 		return nil, err
@@ -79,7 +76,7 @@ func New(pool *pgxpool.Pool, opts ...Option) (*Engine, error) {
 // Claim implements [fleet.Engine].
 func (e *Engine) Claim(ctx context.Context, key string, c machine.Claim) (machine.Reply, error) {
 	if _, err := new(machine.State).Claim(1, c); err != nil {
-		return machine.Reply{}, fmt.Errorf("fleetpg: claim: %w", err)
+		return machine.Reply{}, err
 	}
 	if err := e.ready(ctx, key); err != nil {
 		return machine.Reply{}, err
@@ -96,17 +93,18 @@ func (e *Engine) Claim(ctx context.Context, key string, c machine.Claim) (machin
 		&r.Last.From, &r.Last.Through, &r.Last.Token, &r.Last.Outcome.Failed, &r.Last.Outcome.Message,
 		&r.Policy, &r.Now)
 	if err != nil {
-		return machine.Reply{}, failure("claim", key, err)
+		return machine.Reply{}, failure(key, err)
 	}
 	r.Failures = int(min(failures, math.MaxInt))
 	r.Hold, r.Poll = span(hold), span(poll)
 	return r, nil
 }
 
-// Finish implements [fleet.Engine]. It takes two round trips: the second tells.
+// Finish implements [fleet.Engine]. It needs two round trips: the second one notifies the engines
+// that listen.
 func (e *Engine) Finish(ctx context.Context, key string, f machine.Finish) (machine.Finished, error) {
 	if _, err := new(machine.State).Finish(1, f); err != nil {
-		return machine.Finished{}, fmt.Errorf("fleetpg: finish: %w", err)
+		return machine.Finished{}, err
 	}
 	if err := e.ready(ctx, key); err != nil {
 		return machine.Finished{}, err
@@ -116,11 +114,11 @@ func (e *Engine) Finish(ctx context.Context, key string, f machine.Finish) (mach
 	var r machine.Finished
 	var poll int64
 	if err := row.Scan(&r.Stale, &r.Pending, &poll, &r.Now); err != nil {
-		return machine.Finished{}, failure("finish", key, err)
+		return machine.Finished{}, failure(key, err)
 	}
 	r.Poll = span(poll)
 	if !r.Stale {
-		e.tell(ctx, r.Wake(key))
+		e.notify(ctx, r.Wake(key))
 	}
 	return r, nil
 }
@@ -132,12 +130,12 @@ func (e *Engine) Renew(ctx context.Context, key string, token int64) (held bool,
 	}
 	row := e.pool.QueryRow(ctx, e.calls.renew, e.namespace, key, !e.volatile, token)
 	if err := row.Scan(&held); err != nil {
-		return false, failure("renew", key, err)
+		return false, failure(key, err)
 	}
 	return held, nil
 }
 
-// page is how many keys Due returns at most.
+// page is the highest number of keys that Due returns.
 const page = 1000
 
 // Due implements [fleet.Engine].
@@ -149,7 +147,7 @@ func (e *Engine) Due(ctx context.Context, skip int) (machine.Due, error) {
 	var d machine.Due
 	var next int64
 	if err := row.Scan(&d.Keys, &d.More, &next, &d.Now); err != nil {
-		return machine.Due{}, failure("due", "", err)
+		return machine.Due{}, failure("", err)
 	}
 	d.Next = machine.None
 	if next >= 0 {
@@ -162,27 +160,28 @@ func (e *Engine) Due(ctx context.Context, skip int) (machine.Due, error) {
 func checkKey(key string) error {
 	const longest = 512
 	if key == "" || len(key) > longest || !utf8.ValidString(key) || strings.ContainsRune(key, 0) {
-		return fmt.Errorf("fleetpg: key %.40q is not 1 to %d bytes of UTF-8 without NUL", key, longest)
+		return fmt.Errorf("throttle: key %.40q must be 1 to %d bytes of UTF-8 without NUL", key, longest)
 	}
 	return nil
 }
 
-// span returns the duration of so many microseconds, as something that a row changed by
-// hand cannot make overflow.
+// span returns the duration of so many microseconds. It limits the number, because somebody may
+// have changed the row by hand.
 func span(microseconds int64) time.Duration {
 	return time.Duration(min(max(microseconds, 0), machine.MaxSpan.Microseconds())) * time.Microsecond
 }
 
-// failure returns the error of an operation on key.
-func failure(op, key string, err error) error {
-	if answer, ok := errors.AsType[*pgconn.PgError](err); ok {
+// failure returns the error of an operation on key, given pgx's.
+func failure(key string, err error) error {
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) {
 		switch {
 		case answer.Code == "THR01":
 			return notDurable(answer.Message)
 		case answer.Code == "THR02",
-			strings.HasPrefix(answer.Code, "22"): // a number out of range, and the like
+			strings.HasPrefix(answer.Code, "22"): // such as a number out of range
 			return &fleet.StateError{Key: key, Reason: answer.Message}
 		}
 	}
-	return fmt.Errorf("fleetpg: %s: %w", op, err)
+	return err
 }

@@ -19,9 +19,9 @@ import (
 	"github.com/throttle-go/throttle/fleet"
 )
 
-// The examples need a server. TestExamples runs them.
+// The examples need a server, so TestExamples runs them.
 
-//nolint:testableexamples // as above
+//nolint:testableexamples // TestExamples runs it
 func Example() {
 	ctx := context.Background()
 	pool, err := pgxpool.New(ctx, os.Getenv("DATABASE_URL"))
@@ -51,10 +51,9 @@ func Example() {
 	// <nil>
 }
 
-// The index is rebuilt after an article has been written, even if the process ends as soon
-// as that is committed.
+// A run follows each new article, even if the process ends right after the commit.
 //
-//nolint:testableexamples // as above
+//nolint:testableexamples // TestExamples runs it
 func ExampleEngine_CallTx() {
 	ctx := context.Background()
 	pool, err := pgxpool.New(ctx, os.Getenv("DATABASE_URL"))
@@ -92,9 +91,9 @@ func ExampleEngine_CallTx() {
 	// rebuilt with articles: 1
 }
 
-// Where the schema is the work of another program, this one only asks.
+// Another program migrates the schema. This one only checks it.
 //
-//nolint:testableexamples // as above
+//nolint:testableexamples // TestExamples runs it
 func ExampleEngine_Check() {
 	ctx := context.Background()
 	pool, err := pgxpool.New(ctx, os.Getenv("DATABASE_URL"))
@@ -109,7 +108,7 @@ func ExampleEngine_Check() {
 		return
 	}
 	fmt.Println(engine.Check(ctx))
-	// throttle: schema "fleet" is of version 0, and this program's is 1
+	// throttle: schema "fleet" has version 0, and this program needs 1
 }
 
 func TestExamples(t *testing.T) {
@@ -118,10 +117,10 @@ func TestExamples(t *testing.T) {
 	t.Setenv("DATABASE_URL", d.url())
 	require.Equal(t, "rebuilt\n<nil>\n", printed(t, Example))
 	require.Equal(t, "committed: <nil>\nrebuilt with articles: 1\n", printed(t, ExampleEngine_CallTx))
-	require.Equal(t, "throttle: schema \"fleet\" is of version 0, and this program's is 1\n", printed(t, ExampleEngine_Check))
+	require.Equal(t, "throttle: schema \"fleet\" has version 0, and this program needs 1\n", printed(t, ExampleEngine_Check))
 }
 
-// printed returns what f prints.
+// printed returns the output of f.
 func printed(t *testing.T, f func()) string {
 	t.Helper()
 	reader, writer, err := os.Pipe()

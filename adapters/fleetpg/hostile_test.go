@@ -19,8 +19,6 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the tests of what users, neighbours and operators may do to it.
-
 func invalidKeys() []string {
 	return []string{"", "\x00", "a\x00b", "\xff", "half \xc3", strings.Repeat("k", 513)}
 }
@@ -33,9 +31,9 @@ func hostileKeys() []string {
 	}
 }
 
-// TestKeysAreData uses hostile keys in every way in which pgx sends queries, of which
-// some quote values by themselves.
-func TestKeysAreData(t *testing.T) {
+// TestEngine_HostileKeys uses hostile keys in every mode in which pgx sends queries. In some modes
+// pgx quotes the values itself.
+func TestEngine_HostileKeys(t *testing.T) {
 	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
 		t.Run(mode, func(t *testing.T) {
 			pool := newDatabase(t).pool(t, "default_query_exec_mode="+mode)
@@ -46,7 +44,7 @@ func TestKeysAreData(t *testing.T) {
 				reply, err := engine.Claim(t.Context(), key, c)
 				require.NoError(t, err, "%q", key)
 				require.Equal(t, machine.Granted, reply.Verdict, "%q", key)
-				require.EqualValues(t, 1, reply.Generation, "%q is like another", key)
+				require.EqualValues(t, 1, reply.Generation, "%q is the same as another key", key)
 				held, err := engine.Renew(t.Context(), key, reply.Token)
 				require.NoError(t, err)
 				require.True(t, held)
@@ -64,7 +62,7 @@ func TestKeysAreData(t *testing.T) {
 				c.New, c.By = false, 0
 				reply, err = engine.Claim(t.Context(), key, c)
 				require.NoError(t, err)
-				require.Equal(t, machine.Deferred, reply.Verdict, "of the call in the transaction")
+				require.Equal(t, machine.Deferred, reply.Verdict, "because of the call in the transaction")
 				require.Equal(t, outcome, reply.Last.Outcome)
 				require.Equal(t, valid(key, machine.MaxText), reply.Policy)
 			}
@@ -72,12 +70,12 @@ func TestKeysAreData(t *testing.T) {
 	}
 }
 
-// valid returns the beginning of text, of at most length bytes.
+// valid returns the beginning of text as valid UTF-8 of at most length bytes.
 func valid(text string, length int) string {
 	return strings.ToValidUTF8(text[:min(len(text), length)], "")
 }
 
-func TestInvalidKeysAreErrors(t *testing.T) {
+func TestEngine_InvalidKeys(t *testing.T) {
 	engine := newEngine(t, newDatabase(t).pool(t))
 	for _, key := range invalidKeys() {
 		_, err := engine.Claim(t.Context(), key, claimOf("a"))
@@ -89,8 +87,9 @@ func TestInvalidKeysAreErrors(t *testing.T) {
 	}
 }
 
-// TestStoredGarbageIsToldAndLeft changes rows by hand.
-func TestStoredGarbageIsToldAndLeft(t *testing.T) {
+// TestEngine_BrokenState changes rows by hand, and checks that the engine reports that and leaves the
+// rows alone.
+func TestEngine_BrokenState(t *testing.T) {
 	pool := newDatabase(t).pool(t)
 	engine := newEngine(t, pool)
 	changes := map[string]string{
@@ -134,7 +133,7 @@ func TestStoredGarbageIsToldAndLeft(t *testing.T) {
 	}
 	due, err := engine.Due(t.Context(), 0)
 	require.NoError(t, err)
-	require.NotEmpty(t, due.Keys, "of those that are due at a time that makes no sense")
+	require.NotEmpty(t, due.Keys, "keys with an impossible due time")
 	mustExec(t, pool, "DELETE FROM throttle.state WHERE due < 9223372036854775807 OR due IS NULL")
 	due, err = engine.Due(t.Context(), 0)
 	require.NoError(t, err)
@@ -143,7 +142,7 @@ func TestStoredGarbageIsToldAndLeft(t *testing.T) {
 	requireWorks(t, engine)
 }
 
-func TestSkipMayBeAnything(t *testing.T) {
+func TestEngine_Due_Skip(t *testing.T) {
 	engine := newEngine(t, newDatabase(t).pool(t))
 	c := claimOf("a")
 	c.By = 0
@@ -156,7 +155,7 @@ func TestSkipMayBeAnything(t *testing.T) {
 	}
 }
 
-func TestErrorsTellNoCredentials(t *testing.T) {
+func TestEngine_Secrets(t *testing.T) {
 	const secret = "s3cret-pa55word"
 	refused, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -176,7 +175,7 @@ func TestErrorsTellNoCredentials(t *testing.T) {
 			require.NoError(t, err)
 			defer pool.Close()
 			engine := newEngine(t, pool)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second) // the silent one takes as long
 			defer cancel()
 			for _, err := range []error{
 				engine.Check(ctx),

@@ -12,29 +12,27 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file sends and receives notifications.
-
-// Listen implements [fleet.Engine]. It takes a connection out of the pool, which may open
-// another in its place.
+// Listen implements [fleet.Engine]. It takes a connection out of the pool for good; the pool may open
+// another one in its place.
 func (e *Engine) Listen(ctx context.Context, wake func(machine.Wake)) error {
 	pooled, err := e.pool.Acquire(ctx)
 	if err != nil {
-		return fmt.Errorf("fleetpg: listen: %w", err)
+		return fmt.Errorf("throttle: listen: %w", err)
 	}
 	conn := pooled.Hijack()
 	defer func() {
-		// ctx has ended, most likely. A server that does not answer is not waited for.
+		// ctx has most likely ended. Do not wait for a server that does not answer.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		_ = conn.Close(ctx)
 	}()
 	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{e.channel}.Sanitize()); err != nil {
-		return fmt.Errorf("fleetpg: listen: %w", err)
+		return fmt.Errorf("throttle: listen: %w", err)
 	}
 	for {
 		n, err := conn.WaitForNotification(ctx)
 		if err != nil {
-			return fmt.Errorf("fleetpg: listen: %w", err)
+			return fmt.Errorf("throttle: listen: %w", err)
 		}
 		if w, ok := parse(n.Payload); ok {
 			wake(w)
@@ -42,7 +40,7 @@ func (e *Engine) Listen(ctx context.Context, wake func(machine.Wake)) error {
 	}
 }
 
-// payload returns the text of a notification, which PostgreSQL allows 7999 bytes.
+// payload returns the text of a notification. PostgreSQL allows 7999 bytes.
 func payload(w machine.Wake) string {
 	poll := int64(-1)
 	if w.Poll != machine.None {
@@ -51,7 +49,8 @@ func payload(w machine.Wake) string {
 	return strconv.FormatInt(poll, 10) + " " + w.Key
 }
 
-// parse reads what payload has written. Others may notify with anything.
+// parse reads the text of a notification. It reports false if payload cannot have written it:
+// others may notify with anything.
 func parse(text string) (machine.Wake, bool) {
 	poll, key, found := strings.Cut(text, " ")
 	n, err := strconv.ParseInt(poll, 10, 64)
@@ -65,10 +64,10 @@ func parse(text string) (machine.Wake, bool) {
 	return w, true
 }
 
-// tell notifies those who listen, in a transaction of its own: one that has written
-// nothing does not wait for the disk as it commits, which the server lets one
-// transaction do at a time of those that notify. It is for promptness only.
-func (e *Engine) tell(ctx context.Context, w machine.Wake) {
+// notify notifies the engines that listen, in a transaction that writes nothing. The server commits
+// only one notifying transaction at a time, and such a transaction does not wait for the disk.
+// Only promptness depends on it, so there is no error.
+func (e *Engine) notify(ctx context.Context, w machine.Wake) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	_, _ = e.pool.Exec(ctx, "SELECT pg_notify($1::text, $2::text)", e.channel, payload(w))

@@ -21,16 +21,16 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file compares the functions of the schema with machine.State: what they answer,
-// and what they store. PostgreSQL's clock cannot be moved, but all of the functions read it
-// in one of them, which tests replace. Nothing else differs from what users run.
+// The tests in this file compare the answers of the schema's functions, and what they store, with
+// machine.State. Nobody can move PostgreSQL's clock, but all functions read it through one function,
+// which some tests replace. Everything else is what users run.
 
-func TestEngineConforms(t *testing.T) {
+func TestEngine_Conformance(t *testing.T) {
 	d := newDatabase(t)
 	enginetest.Run(t, func(t *testing.T) fleet.Engine { return newEngine(t, d.pool(t)) })
 }
 
-func TestEngineConformsWhateverTheClockDoes(t *testing.T) {
+func TestEngine_Conformance_ClockSteps(t *testing.T) {
 	d := newDatabase(t)
 	set := standClock(t, d.pool(t))
 	enginetest.Run(t, func(t *testing.T) fleet.Engine {
@@ -38,10 +38,10 @@ func TestEngineConformsWhateverTheClockDoes(t *testing.T) {
 	}, enginetest.SetClock(set))
 }
 
-// hasty is the parameter of connections whose commits do not wait for the disk.
+// hasty is a connection parameter: commits do not wait for the disk.
 const hasty = "options=-csynchronous_commit%3Doff"
 
-// standClock has the schema's clock stand, and returns what sets it.
+// standClock stops the schema's clock, and returns a function that sets it.
 func standClock(t *testing.T, pool *pgxpool.Pool) (set func(machine.Time)) {
 	t.Helper()
 	mustExec(t, pool, `CREATE TABLE public.clock (at bigint NOT NULL)`)
@@ -50,9 +50,9 @@ func standClock(t *testing.T, pool *pgxpool.Pool) (set func(machine.Time)) {
 	return func(now machine.Time) { mustExec(t, pool, "UPDATE public.clock SET at = $1", int64(now)) }
 }
 
-// TestStoredStateIsTheMachines makes random operations, calls in transactions among them,
-// and compares the row with the machine after each.
-func TestStoredStateIsTheMachines(t *testing.T) {
+// TestEngine_StoredState makes random operations, including calls in transactions, and compares the
+// row with the machine after each.
+func TestEngine_StoredState(t *testing.T) {
 	d := newDatabase(t)
 	pool := d.pool(t, hasty)
 	set := standClock(t, pool)
@@ -80,7 +80,7 @@ func TestStoredStateIsTheMachines(t *testing.T) {
 	}
 }
 
-// A replay repeats operations on the machine.
+// A replay makes operations on an engine and on the machine.
 type replay struct {
 	*testing.T
 
@@ -90,12 +90,12 @@ type replay struct {
 	now    machine.Time
 	names  []string
 	keys   map[string]*machine.State
-	called map[string]machine.Time // keys with calls that no claim has found yet, and since when
+	called map[string]machine.Time // since when a key has calls that no claim has found
 	ids    []machine.Claim
 	hashes map[int64]string // of identifiers
 }
 
-// next returns an instant that the clock steps to.
+// next returns a random instant to set the clock to.
 func (r *replay) next() machine.Time {
 	switch s := r.keys[r.names[r.random.IntN(len(r.names))]]; r.random.IntN(12) {
 	case 0:
@@ -126,7 +126,7 @@ func (r *replay) span() time.Duration {
 
 func (r *replay) chance(n int) bool { return r.random.IntN(n) == 0 }
 
-// operate makes an operation, and compares its answer and what it leaves.
+// operate makes a random operation, and compares its answer and the row.
 func (r *replay) operate() {
 	key := r.names[r.random.IntN(len(r.names))]
 	s := r.keys[key]
@@ -152,7 +152,7 @@ func (r *replay) operate() {
 		require.Equal(r, expected, finished)
 	default:
 		c := r.claim(s)
-		// Calls in transactions count before the claim's, whatever becomes of it.
+		// Calls in transactions count before the claim, even if the claim fails.
 		if _, called := r.called[key]; called {
 			s.Requested = max(s.Requested, s.Taken+1)
 			delete(r.called, key)
@@ -166,7 +166,7 @@ func (r *replay) operate() {
 	r.requireStored(key)
 }
 
-// claim returns a claim, which may have been sent before, to any key.
+// claim returns a new claim, or one that was sent before, to this or another key.
 func (r *replay) claim(s *machine.State) machine.Claim {
 	owner := slices.IndexFunc(r.ids, func(c machine.Claim) bool { return c.ID == s.Owner })
 	if owner >= 0 && r.chance(4) {
@@ -194,7 +194,7 @@ func (r *replay) claim(s *machine.State) machine.Claim {
 	return c
 }
 
-// call makes calls of key in a transaction, which is committed or not.
+// call makes calls of key in a transaction, and commits it or rolls it back.
 func (r *replay) call(key string) {
 	tx, err := r.pool.Begin(r.Context())
 	require.NoError(r, err)
@@ -212,7 +212,7 @@ func (r *replay) call(key string) {
 	}
 }
 
-// requireStored requires that the row of key is what the machine has.
+// requireStored requires that the row of key is the machine's state.
 func (r *replay) requireStored(key string) {
 	r.Helper()
 	expected := *r.keys[key]
@@ -234,7 +234,7 @@ func stored(tb testing.TB, pool *pgxpool.Pool, key string, hashes map[int64]stri
 		&s.Requested, &s.Acknowledged, &s.Taken, &s.Token, &s.Granted, &s.Next, &span, &s.Owner, &s.Until, &lease,
 		&s.Policy, &s.Failures, &s.Last.From, &s.Last.Through, &s.Last.Token, &s.Last.Outcome.Failed,
 		&s.Last.Outcome.Message, &ids, &at)
-	if err == pgx.ErrNoRows { //nolint:errorlint // pgx returns it as it is
+	if err == pgx.ErrNoRows { //nolint:errorlint // pgx does not wrap it
 		return s
 	}
 	require.NoError(tb, err)
@@ -246,7 +246,7 @@ func stored(tb testing.TB, pool *pgxpool.Pool, key string, hashes map[int64]stri
 	return s
 }
 
-// requireDue requires that the index, of the keys in use, is what the machine says.
+// requireDue requires that Due returns the keys in use that the machine says are due.
 func (r *replay) requireDue() {
 	r.Helper()
 	since := map[string]machine.Time{}

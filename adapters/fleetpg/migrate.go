@@ -3,7 +3,7 @@ package fleetpg
 import (
 	"context"
 	"crypto/sha256"
-	_ "embed" // the text of the schema
+	_ "embed" // of the schema
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -11,25 +11,23 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// This file sets up the schema.
-
 //go:embed schema.sql
 var schemaSQL string
 
-// versions returns the texts that take the schema from each version to the next, the
-// first from none.
+// versions returns the statements that take the schema from each version to the next. The first
+// ones create it.
 func versions() []string { return []string{schemaSQL} }
 
-// A VersionError says that the schema is not of the version that this program knows:
-// newer, or older and in need of [Migrate].
+// A VersionError says that the schema has not the version that this program needs. An older schema
+// needs [Migrate]; a newer one needs a newer program.
 type VersionError struct {
 	Schema string
-	Found  int // 0: there is none
-	Known  int
+	Found  int // its version; 0 if there is no schema
+	Known  int // the version that this program needs
 }
 
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("throttle: schema %q is of version %d, and this program's is %d", e.Schema, e.Found, e.Known)
+	return fmt.Sprintf("throttle: schema %q has version %d, and this program needs %d", e.Schema, e.Found, e.Known)
 }
 
 // A Database is a [*pgx.Conn], a [*pgxpool.Conn] or a [*pgxpool.Pool].
@@ -40,19 +38,19 @@ type Database interface {
 	BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
 }
 
-// Migrate brings the schema to the version that this program knows, in one transaction:
-// all of it, or nothing. It creates the schema if need be, for which the role needs CREATE
-// on the database. Where the version is that already, it changes nothing. Any number of
-// processes may call it at once. It returns a [*VersionError] if the schema is newer.
+// Migrate brings the schema to the version that this program needs, in one transaction. It creates
+// the schema if there is none; for that, the role needs CREATE on the database. If the schema has
+// the version already, Migrate changes nothing. Any number of processes may call it at the same
+// time. It returns a [*VersionError] if the schema is newer.
 //
-// A program whose role does not own the schema needs USAGE on it, and SELECT,
-// INSERT, UPDATE and DELETE on its tables.
+// If the program's role does not own the schema, grant it USAGE on the schema, and SELECT, INSERT,
+// UPDATE and DELETE on its tables.
 func Migrate(ctx context.Context, db Database, opts ...Option) error {
 	o, err := newOptions(opts)
 	if err != nil {
 		return err
 	}
-	// Only this level sees what was committed while the lock was waited for.
+	// Only this isolation level sees what others commit while Migrate waits for the lock.
 	err = pgx.BeginTxFunc(ctx, db, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
 		return migrate(ctx, tx, o.schema)
 	})
@@ -64,7 +62,7 @@ func Migrate(ctx context.Context, db Database, opts ...Option) error {
 
 func migrate(ctx context.Context, tx pgx.Tx, schema string) error {
 	sum := sha256.Sum256([]byte("throttle schema " + schema))
-	lock := int64(binary.BigEndian.Uint64(sum[:])) //nolint:gosec // any 64 bits will do
+	lock := int64(binary.BigEndian.Uint64(sum[:])) //nolint:gosec // any 64 bits do
 	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", lock); err != nil {
 		return err
 	}
@@ -93,7 +91,7 @@ func migrate(ctx context.Context, tx pgx.Tx, schema string) error {
 	return nil
 }
 
-// create creates what holds the version.
+// create creates the schema, unless it exists, and the table for its version.
 func create(ctx context.Context, tx pgx.Tx, schema string) error {
 	quoted := pgx.Identifier{schema}.Sanitize()
 	var exists bool
@@ -101,7 +99,7 @@ func create(ctx context.Context, tx pgx.Tx, schema string) error {
 	if err := tx.QueryRow(ctx, query, schema).Scan(&exists); err != nil {
 		return err
 	}
-	if !exists { // IF NOT EXISTS needs the right to create one, even so
+	if !exists { // even with IF NOT EXISTS, a role without CREATE gets an error
 		if _, err := tx.Exec(ctx, "CREATE SCHEMA "+quoted); err != nil {
 			return err
 		}
@@ -111,12 +109,12 @@ func create(ctx context.Context, tx pgx.Tx, schema string) error {
 	return err
 }
 
-// querier is what asks one query: a transaction or a pool.
+// A querier is a transaction or a pool.
 type querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// version returns the version that the schema is of, 0 if there is none.
+// version returns the version of the schema, 0 if there is no schema.
 func version(ctx context.Context, db querier, schema string) (int, error) {
 	table := pgx.Identifier{schema, "version"}.Sanitize()
 	var exists bool

@@ -17,14 +17,12 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the tests of the schema's set-up.
-
-// claimOf returns a claim of a new call, that may be granted.
+// claimOf returns a claim for a new call that the store grants if it can.
 func claimOf(id string) machine.Claim {
 	return machine.Claim{ID: id, New: true, Age: machine.None, By: machine.MaxNumber, Spacing: 0, Lease: 3600e9}
 }
 
-// requireWorks requires that a key of its own can be used.
+// requireWorks requires that the engine can run a key that no other test uses.
 func requireWorks(t *testing.T, engine *fleetpg.Engine) {
 	t.Helper()
 	reply, err := engine.Claim(t.Context(), "works "+t.Name(), claimOf(rand.Text()))
@@ -35,8 +33,8 @@ func requireWorks(t *testing.T, engine *fleetpg.Engine) {
 	require.False(t, finished.Stale)
 }
 
-func TestMigrateByManyProcessesAtOnce(t *testing.T) {
-	// At this level of isolation a transaction does not see what others have done meanwhile.
+func TestMigrate_Concurrent(t *testing.T) {
+	// At this isolation level a transaction does not see what others commit meanwhile.
 	pool := makeDatabase(t, "").pool(t, "pool_max_conns=16", "default_transaction_isolation=serializable")
 	var group sync.WaitGroup
 	for range 16 {
@@ -48,7 +46,7 @@ func TestMigrateByManyProcessesAtOnce(t *testing.T) {
 	require.Equal(t, 1, versions)
 }
 
-func TestMigrateChangesNothingOfItsVersion(t *testing.T) {
+func TestMigrate_SameVersion(t *testing.T) {
 	d := newDatabase(t)
 	pool := d.pool(t)
 	engine := newEngine(t, pool)
@@ -58,7 +56,7 @@ func TestMigrateChangesNothingOfItsVersion(t *testing.T) {
 	conn, err := pool.Acquire(t.Context())
 	require.NoError(t, err)
 	defer conn.Release()
-	mustExec(t, pool, "CREATE ROLE reader") // may do nothing but look
+	mustExec(t, pool, "CREATE ROLE reader") // it may only read the version
 	mustExec(t, pool, "GRANT USAGE ON SCHEMA throttle TO reader; GRANT SELECT ON throttle.version TO reader")
 	_, err = conn.Exec(t.Context(), "SET ROLE reader")
 	require.NoError(t, err)
@@ -71,13 +69,13 @@ func TestMigrateChangesNothingOfItsVersion(t *testing.T) {
 	require.True(t, held)
 }
 
-func TestMigrateIntoASchemaThatIsThere(t *testing.T) {
+func TestMigrate_ExistingSchema(t *testing.T) {
 	pool := makeDatabase(t, "").pool(t)
 	mustExec(t, pool, "CREATE SCHEMA throttle; CREATE ROLE owner; ALTER SCHEMA throttle OWNER TO owner")
 	conn, err := pool.Acquire(t.Context())
 	require.NoError(t, err)
 	defer conn.Release()
-	_, err = conn.Exec(t.Context(), "SET ROLE owner") // which must not create schemas
+	_, err = conn.Exec(t.Context(), "SET ROLE owner") // it may not create schemas
 	require.NoError(t, err)
 	require.NoError(t, fleetpg.Migrate(t.Context(), conn.Conn()))
 	_, err = conn.Exec(t.Context(), "RESET ROLE; REASSIGN OWNED BY owner TO postgres; DROP OWNED BY owner; DROP ROLE owner")
@@ -85,7 +83,7 @@ func TestMigrateIntoASchemaThatIsThere(t *testing.T) {
 	requireWorks(t, newEngine(t, pool))
 }
 
-func TestRoleNeedsNoMoreThanIsSaid(t *testing.T) {
+func TestMigrate_Permissions(t *testing.T) {
 	d := newDatabase(t)
 	pool := d.pool(t)
 	mustExec(t, pool, `CREATE ROLE program LOGIN; GRANT USAGE ON SCHEMA throttle TO program;
@@ -98,20 +96,20 @@ func TestRoleNeedsNoMoreThanIsSaid(t *testing.T) {
 	mustExec(t, pool, "DROP OWNED BY program; DROP ROLE program")
 }
 
-func TestNewerSchemaIsAnError(t *testing.T) {
+func TestMigrate_NewerSchema(t *testing.T) {
 	pool := newDatabase(t).pool(t)
 	mustExec(t, pool, "INSERT INTO throttle.version (version) VALUES (7)")
 	err := fleetpg.Migrate(t.Context(), pool)
 	newer := &fleetpg.VersionError{}
 	require.ErrorAs(t, err, &newer)
 	require.Equal(t, fleetpg.VersionError{Schema: "throttle", Found: 7, Known: 1}, *newer)
-	require.ErrorContains(t, err, `throttle: schema "throttle" is of version 7, and this program's is 1`)
+	require.ErrorContains(t, err, `throttle: schema "throttle" has version 7, and this program needs 1`)
 
 	_, err = newEngine(t, pool).Claim(t.Context(), "key", claimOf("a"))
 	require.ErrorAs(t, err, &newer)
 }
 
-func TestMissingSchemaIsAnError(t *testing.T) {
+func TestEngine_MissingSchema(t *testing.T) {
 	pool := makeDatabase(t, "").pool(t)
 	_, err := newEngine(t, pool).Due(t.Context(), 0)
 	missing := &fleetpg.VersionError{}
@@ -119,7 +117,7 @@ func TestMissingSchemaIsAnError(t *testing.T) {
 	require.Equal(t, fleetpg.VersionError{Schema: "throttle", Found: 0, Known: 1}, *missing)
 }
 
-func TestFailedMigrationLeavesNothing(t *testing.T) {
+func TestMigrate_Failure(t *testing.T) {
 	pool := makeDatabase(t, "").pool(t)
 	mustExec(t, pool, "CREATE SCHEMA throttle; CREATE TABLE throttle.calls (mine int)")
 	require.ErrorContains(t, fleetpg.Migrate(t.Context(), pool), "calls")
@@ -128,12 +126,12 @@ func TestFailedMigrationLeavesNothing(t *testing.T) {
 	requireWorks(t, newEngine(t, pool))
 }
 
-// hostileNames are such that break out of quotes, if anything does.
+// hostileNames returns names that could break out of quotes.
 func hostileNames() []string {
 	return []string{`we"ird; DROP SCHEMA throttle; --`, `'`, `''''`, `\`, "new\nline", "{schema}", "é%s", "Throttle", "select", " "}
 }
 
-func TestSchemaMayHaveAnyName(t *testing.T) {
+func TestWithSchema(t *testing.T) {
 	pool := makeDatabase(t, "").pool(t)
 	for _, name := range hostileNames() {
 		require.NoError(t, fleetpg.Migrate(t.Context(), pool, fleetpg.WithSchema(name)), "%q", name)
@@ -147,17 +145,17 @@ func TestSchemaMayHaveAnyName(t *testing.T) {
 	require.ElementsMatch(t, hostileNames(), schemas)
 }
 
-func TestNamespacesAreApart(t *testing.T) {
+func TestWithNamespace(t *testing.T) {
 	pool := newDatabase(t).pool(t)
 	for _, name := range []string{"default", "Default", "a'b", `"; --`, " "} {
 		requireWorks(t, newEngine(t, pool, fleetpg.WithNamespace(name)))
-		// Where another namespace's key has run, this one's would have a generation more.
+		// If namespaces shared the key, its generation would be higher.
 		reply, err := newEngine(t, pool, fleetpg.WithNamespace(name)).Claim(t.Context(), "works "+t.Name(), claimOf("b"))
 		require.NoError(t, err)
 		require.EqualValues(t, 2, reply.Generation)
 	}
 
-	// Nor is a call that was made in a transaction found by another's claim.
+	// A claim does not find a call of another namespace's transaction.
 	engine := newEngine(t, pool, fleetpg.WithNamespace("caller"))
 	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
 		return engine.CallTx(t.Context(), tx, "key")
@@ -175,7 +173,7 @@ func TestNamespacesAreApart(t *testing.T) {
 	require.Equal(t, []string{"key"}, due.Keys)
 }
 
-func TestOptionsAreChecked(t *testing.T) {
+func TestNew_InvalidOptions(t *testing.T) {
 	unused, err := pgxpool.New(t.Context(), "postgres://127.0.0.1:1/none")
 	require.NoError(t, err)
 	defer unused.Close()
@@ -204,6 +202,6 @@ func TestOptionsAreChecked(t *testing.T) {
 		}
 	}
 	_, err = fleetpg.New(nil, fleetpg.WithSchema(""))
-	require.ErrorContains(t, err, "pool must not be nil")
-	require.ErrorContains(t, err, "WithSchema", "all problems are told")
+	require.ErrorContains(t, err, "throttle: pool <nil>: must not be nil")
+	require.ErrorContains(t, err, "WithSchema", "the error must contain all problems")
 }

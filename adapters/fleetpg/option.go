@@ -7,20 +7,18 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file holds the options.
-
-// An Option changes what [New] builds and [Migrate] sets up. Options are made by the
-// With functions; of two that set the same thing the later one holds.
+// An Option changes what [New] returns and [Migrate] sets up. The With functions return options. If
+// two options set the same thing, the later one wins.
 type Option func(*options) *throttle.PolicyError
 
-// options is what they set.
+// options are the settings that options change.
 type options struct {
 	schema    string
 	namespace string
 	volatile  bool
 }
 
-// newOptions returns what opts set, or what is wrong with them.
+// newOptions returns the settings of opts, or everything that is wrong with opts.
 func newOptions(opts []Option) (options, error) {
 	o := options{schema: "throttle", namespace: "default"}
 	var problems []error
@@ -36,11 +34,11 @@ func newOptions(opts []Option) (options, error) {
 	return o, errors.Join(problems...)
 }
 
-// WithSchema names the schema of the tables and functions, which is "throttle"
-// otherwise: 1 to 63 bytes, neither NUL nor a dollar sign.
+// WithSchema sets the schema of the tables and functions. A name has 1 to 63 bytes, without NUL and
+// dollar signs; the default is "throttle".
 func WithSchema(name string) Option {
 	return func(o *options) *throttle.PolicyError {
-		// PostgreSQL cuts longer names. The functions' text is quoted by dollar signs.
+		// PostgreSQL truncates longer names. Dollar signs quote the text of the functions.
 		if name == "" || len(name) > 63 || strings.ContainsAny(name, "\x00$") {
 			return &throttle.PolicyError{Field: "WithSchema", Value: name, Reason: "must be 1 to 63 bytes, without NUL and $"}
 		}
@@ -49,9 +47,8 @@ func WithSchema(name string) Option {
 	}
 }
 
-// WithNamespace sets the namespace, which is "default" otherwise: 1 to 64 bytes, all
-// printable ASCII. The keys of one namespace are unknown in another. It is of no meaning
-// to [Migrate].
+// WithNamespace sets the namespace. Equal keys of different namespaces are independent. A name has
+// 1 to 64 printable ASCII characters; the default is "default". [Migrate] ignores it.
 func WithNamespace(name string) Option {
 	return func(o *options) *throttle.PolicyError {
 		unprintable := func(r rune) bool { return r < ' ' || r > '~' }
@@ -63,10 +60,9 @@ func WithNamespace(name string) Option {
 	}
 }
 
-// WithVolatile declares it fine that the server loses what it was told, by its
-// configuration: see [Engine.Check]. A loss costs at most one run too early for each key,
-// and the calls made by [Engine.CallTx]; replicas that live make theirs again. It is of no
-// meaning to [Migrate].
+// WithVolatile accepts a server that may lose data: [Engine.Check] then does not check durability. A
+// loss costs at most one early run of each key, the calls of [Engine.CallTx], and the calls of
+// replicas that have died. [Migrate] ignores it.
 func WithVolatile() Option {
 	return func(o *options) *throttle.PolicyError {
 		o.volatile = true

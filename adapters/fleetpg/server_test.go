@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,21 +21,19 @@ import (
 	"github.com/throttle-go/throttle/internal/testkit/servers"
 )
 
-// This file holds the servers and databases that the tests use.
-
-// A database is one on a server.
+// A database is a database on a server.
 type database struct {
 	*servers.Server
 
 	name string
 }
 
-// url is where it is, with parameters.
+// url returns the database's URL with parameters.
 func (d database) url(parameters ...string) string {
 	return "postgres://postgres@" + d.Addr() + "/" + d.name + "?sslmode=disable&" + strings.Join(parameters, "&")
 }
 
-// pool returns a pool on the database, with parameters like "pool_max_conns=1".
+// pool returns a pool of connections to the database, with parameters like "pool_max_conns=1".
 func (d database) pool(tb testing.TB, parameters ...string) *pgxpool.Pool {
 	tb.Helper()
 	pool, err := pgxpool.New(tb.Context(), d.url(parameters...))
@@ -73,20 +70,11 @@ func mustExec(tb testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
 	require.NoError(tb, err)
 }
 
-// requireInstalled skips the test where no server is installed; but not in CI.
-func requireInstalled(tb testing.TB, err error) {
-	tb.Helper()
-	if errors.Is(err, servers.ErrNotInstalled) && os.Getenv("CI") != "true" {
-		tb.Skip(err)
-	}
-	require.NoError(tb, err)
-}
-
-// newServer returns the database of a server for the test alone, which is not started.
+// newServer returns the database of a server for this test alone. The server is not started.
 func newServer(tb testing.TB) database {
 	tb.Helper()
 	s, err := servers.Postgres()
-	requireInstalled(tb, err)
+	servers.Require(tb, err)
 	tb.Cleanup(func() { assert.NoError(tb, s.Remove()) })
 	return database{s, "postgres"}
 }
@@ -101,7 +89,7 @@ func (d database) start(tb testing.TB, settings ...string) {
 	require.NoError(tb, d.Start(tb.Context(), args...))
 }
 
-// A cluster is a server that tests share, each with a database of its own.
+// A cluster is a server that tests share. Each test has its own database.
 type cluster struct {
 	once   sync.Once
 	server *servers.Server
@@ -111,7 +99,7 @@ type cluster struct {
 
 var shared cluster
 
-// start starts the server, and migrates the database that others are made as.
+// start starts the server, and creates the database that is the template of all others.
 func (c *cluster) start() {
 	c.once.Do(func() {
 		if c.server, c.err = servers.Postgres(); c.err != nil {
@@ -136,17 +124,17 @@ func TestMain(m *testing.M) {
 	fleettest.Main(m, open)
 }
 
-// newDatabase makes a database with the schema.
+// newDatabase creates a database with the schema.
 func newDatabase(tb testing.TB) database {
 	tb.Helper()
 	return makeDatabase(tb, "TEMPLATE template")
 }
 
-// makeDatabase makes a database as options of CREATE DATABASE say.
+// makeDatabase creates a database with options of CREATE DATABASE.
 func makeDatabase(tb testing.TB, options string) database {
 	tb.Helper()
 	shared.start()
-	requireInstalled(tb, shared.err)
+	servers.Require(tb, shared.err)
 	d := database{shared.server, fmt.Sprintf("test_%d", shared.number.Add(1))}
 	require.NoError(tb, database{shared.server, "postgres"}.exec("CREATE DATABASE "+d.name+" "+options))
 	return d

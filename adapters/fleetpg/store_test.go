@@ -17,23 +17,21 @@ import (
 	"github.com/throttle-go/throttle/internal/testkit/fleettest"
 )
 
-// This file holds the store that scenarios of whole fleets are run on.
-
-// A store is a server with a record of the grants, which it keeps by itself.
+// A store is the server of the scenarios. A trigger in it records the grants.
 type store struct {
 	database
 
 	prepared bool
 }
 
-// An opened engine has a pool of its own.
+// An opened engine has its own pool.
 type opened struct {
 	*fleetpg.Engine
 
 	pool *pgxpool.Pool
 }
 
-// open connects a replica's engine.
+// open returns the engine of a replica.
 func open(addr string) (fleet.Engine, error) {
 	pool, err := pgxpool.New(context.Background(), "postgres://postgres@"+addr+"/postgres?sslmode=disable&pool_max_conns=3")
 	if err != nil {
@@ -43,12 +41,12 @@ func open(addr string) (fleet.Engine, error) {
 	return &opened{engine, pool}, err
 }
 
-// Close closes the pool, and waits until no connection is left.
+// Close closes the pool, and waits for the end of its connections.
 func (o *opened) Close() { o.pool.Close() }
 
 func (s *store) Name() string { return "PostgreSQL" }
 
-// Start starts the server, the first time or after Kill, and waits until it answers.
+// Start starts the server, for the first time or after Kill, and waits until it answers.
 func (s *store) Start(tb testing.TB) {
 	tb.Helper()
 	s.start(tb)
@@ -70,7 +68,7 @@ func (s *store) Start(tb testing.TB) {
 	s.prepared = true
 }
 
-// Kill ends all of the server's processes with SIGKILL, and waits for their end.
+// Kill kills all of the server's processes with SIGKILL, and waits for their end.
 func (s *store) Kill(tb testing.TB) {
 	tb.Helper()
 	s.database.Kill()
@@ -84,14 +82,14 @@ func (s *store) Signal(tb testing.TB, sig os.Signal) {
 	s.database.Signal(number)
 }
 
-// Wipe has the server lose what it holds of fleets, but not the record.
+// Wipe deletes the state of fleets, but not the record.
 func (s *store) Wipe(tb testing.TB) {
 	tb.Helper()
 	require.NoError(tb, s.exec("TRUNCATE throttle.state, throttle.calls"))
 }
 
-// FlushScripts has every session compile the functions and plan their statements anew, as
-// if they had been replaced.
+// FlushScripts makes every session compile the functions and plan their statements again, as if
+// somebody had replaced them.
 func (s *store) FlushScripts(tb testing.TB) {
 	tb.Helper()
 	require.NoError(tb, s.exec(`DO $$
@@ -103,7 +101,7 @@ func (s *store) FlushScripts(tb testing.TB) {
 		END $$`))
 }
 
-// Step moves the clock that the functions read by d from now on.
+// Step moves the clock that the functions read by d.
 func (s *store) Step(tb testing.TB, d time.Duration) {
 	tb.Helper()
 	require.NoError(tb, s.exec(`CREATE OR REPLACE FUNCTION throttle.clock() RETURNS bigint LANGUAGE sql AS
@@ -112,7 +110,7 @@ func (s *store) Step(tb testing.TB, d time.Duration) {
 	mustExec(tb, pool, "UPDATE public.clock SET shift = shift + $1", d.Microseconds())
 }
 
-// Grants returns the record, in the order in which the grants were made.
+// Grants returns the record in the order of the grants.
 func (s *store) Grants(tb testing.TB) []fleettest.Grant {
 	tb.Helper()
 	rows, err := s.pool(tb, "pool_max_conns=1").Query(tb.Context(), "SELECT key, token, at FROM public.grants ORDER BY number")
@@ -128,15 +126,17 @@ func (s *store) Grants(tb testing.TB) []fleettest.Grant {
 	return grants
 }
 
+// TestScenarios runs the scenarios of package fleettest, or a few typical ones under -short.
 func TestScenarios(t *testing.T) {
+	var numbers []int
 	if testing.Short() {
-		t.Skip("it takes minutes, and -short is set")
+		numbers = []int{2, 7, 10, 16}
 	}
-	fleettest.Run(t, &store{database: newServer(t)})
+	fleettest.Run(t, &store{database: newServer(t)}, numbers...)
 }
 
-// TestStoreRecordsGrants tests the record: the scenarios rely on it.
-func TestStoreRecordsGrants(t *testing.T) {
+// TestStore_Grants tests the record, as the scenarios rely on it.
+func TestStore_Grants(t *testing.T) {
 	s := &store{database: newServer(t)}
 	s.Start(t)
 	engine, err := open(s.Addr())

@@ -17,10 +17,8 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// This file holds the tests of operations that wait, and of those who listen.
-
-// TestClaimEndsWithItsContext has a claim wait for the lock of its row.
-func TestClaimEndsWithItsContext(t *testing.T) {
+// TestEngine_Claim_Context lets a claim wait for the lock of its row until its context ends.
+func TestEngine_Claim_Context(t *testing.T) {
 	d := newDatabase(t)
 	pool := d.pool(t, "pool_max_conns=1")
 	other := d.pool(t)
@@ -38,7 +36,7 @@ func TestClaimEndsWithItsContext(t *testing.T) {
 	_, err = engine.Claim(ctx, key, claimOf("b"))
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 
-	// The server has given it up too, and with the only connection another can be made.
+	// The server must give it up too, and the pool must replace its only connection.
 	eventually(t, other, 0, "wait_event_type = 'Lock'")
 	_, err = engine.Due(t.Context(), 0)
 	require.NoError(t, err)
@@ -46,7 +44,10 @@ func TestClaimEndsWithItsContext(t *testing.T) {
 	require.Equal(t, before, stored(t, other, key, nil))
 }
 
-// eventually waits until n sessions of the database are as condition says.
+// patience is how long to wait for something that must come, however busy the machine is.
+const patience = 30 * time.Second
+
+// eventually waits until the condition holds for n sessions of the database.
 func eventually(t *testing.T, pool *pgxpool.Pool, n int, condition string) {
 	t.Helper()
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
@@ -55,23 +56,23 @@ func eventually(t *testing.T, pool *pgxpool.Pool, n int, condition string) {
 			"WHERE datname = current_database() AND pid <> pg_backend_pid() AND "+condition).Scan(&found)
 		require.NoError(c, err)
 		require.Equal(c, n, found)
-	}, 20*time.Second, 10*time.Millisecond)
+	}, patience, 10*time.Millisecond)
 }
 
-// receive receives from a channel, or fails the test if nothing comes.
+// receive receives from a channel. It fails the test if nothing comes.
 func receive[T any](t *testing.T, from <-chan T) (value T) {
 	t.Helper()
 	select {
 	case value = <-from:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		require.FailNow(t, "nothing came")
 	}
 	return value
 }
 
-// TestClockIsReadAfterTheLock has operations wait for the lock of their row: an instant from
-// before would give runs that are too close.
-func TestClockIsReadAfterTheLock(t *testing.T) {
+// TestEngine_ClockAfterLock checks that operations read the clock after they get the lock of their
+// row. An earlier instant would let runs come too close.
+func TestEngine_ClockAfterLock(t *testing.T) {
 	d := newDatabase(t)
 	pool, other := d.pool(t), d.pool(t)
 	engine := newEngine(t, pool)
@@ -85,7 +86,7 @@ func TestClockIsReadAfterTheLock(t *testing.T) {
 		func() (machine.Time, error) {
 			held, err := engine.Renew(t.Context(), "key", grant.Token)
 			assert.True(t, held)
-			return stored(t, pool, "key", nil).Until.Add(-time.Hour), err // which the lease is
+			return stored(t, pool, "key", nil).Until.Add(-time.Hour), err // minus the lease
 		},
 		func() (machine.Time, error) {
 			finished, err := engine.Finish(t.Context(), "key", machine.Finish{Token: grant.Token, Ran: true})
@@ -110,7 +111,7 @@ func TestClockIsReadAfterTheLock(t *testing.T) {
 	}
 }
 
-func TestListenTellsOfCallsInTransactions(t *testing.T) {
+func TestEngine_Listen(t *testing.T) {
 	d := newDatabase(t)
 	engine, pool := newEngine(t, d.pool(t)), d.pool(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -130,10 +131,10 @@ func TestListenTellsOfCallsInTransactions(t *testing.T) {
 	require.Equal(t, machine.Wake{Key: "it's a key"}, receive(t, wakes))
 	cancel()
 	require.ErrorIs(t, receive(t, ended), context.Canceled)
-	eventually(t, pool, 0, "query LIKE 'LISTEN %'") // the connection is closed
+	eventually(t, pool, 0, "query LIKE 'LISTEN %'") // Listen has closed its connection
 }
 
-func TestListenEndsWithItsConnection(t *testing.T) {
+func TestEngine_Listen_ConnectionLost(t *testing.T) {
 	d := newDatabase(t)
 	engine, pool := newEngine(t, d.pool(t)), d.pool(t)
 	ended := make(chan error, 1)
@@ -156,11 +157,11 @@ func TestListenEndsWithItsConnection(t *testing.T) {
 
 	mustExec(t, pool, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 		WHERE datname = current_database() AND query LIKE 'LISTEN %'`)
-	require.ErrorContains(t, receive(t, ended), "fleetpg: listen: ")
+	require.ErrorContains(t, receive(t, ended), "throttle: listen: ")
 }
 
-// TestListenLeavesThePoolAlone has it listen with the pool's only connection.
-func TestListenLeavesThePoolAlone(t *testing.T) {
+// TestEngine_Listen_Pool takes the pool's only connection to listen: operations must still work.
+func TestEngine_Listen_Pool(t *testing.T) {
 	engine := newEngine(t, newDatabase(t).pool(t, "pool_max_conns=1"))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
