@@ -1,9 +1,8 @@
-// Package fleetpg keeps the state of a fleet's throttles, see package fleet, in
-// PostgreSQL.
+// Package fleetpg lets the replicas of a fleet share throttles through PostgreSQL.
 //
 //	pool, err := pgxpool.New(ctx, os.Getenv("DATABASE_URL"))
 //	…
-//	err = fleetpg.Migrate(ctx, pool) // at every start, or from whatever migrates the rest
+//	err = fleetpg.Migrate(ctx, pool) // at every start, or wherever you migrate your own tables
 //	…
 //	engine, err := fleetpg.New(pool)
 //	…
@@ -13,7 +12,7 @@
 //
 // # Calls in transactions
 //
-// A call that is to follow what a transaction writes belongs into that transaction:
+// If a run must follow what a transaction writes, make the call in that transaction:
 //
 //	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 //		if _, err := tx.Exec(ctx, "UPDATE articles …"); err != nil {
@@ -22,54 +21,51 @@
 //		return engine.CallTx(ctx, tx, "search-index")
 //	})
 //
-// If it commits, a run follows that sees what it wrote; if it does not, there was no call.
-// Nothing is lost between the commit and a Call after it, which a process may not live to
-// make.
+// If the transaction commits, a run follows that sees what it wrote. If it does not, there was no
+// call. With a Call after the commit instead, a process that dies in between would lose the call.
 //
 // # What it does to the database
 //
-// [Migrate] creates a schema with two tables. Table state has a row for each key, which
-// is never deleted: less than a kilobyte with its indexes when new, and up to some
-// two when in steady use, as old versions wait for vacuum and identifiers of claims of the
-// last 10 s are kept. Table calls has a row for each call of [Engine.CallTx] until a claim
-// has found it. To remove a key that is not in use any more, delete its row.
+// [Migrate] creates a schema with two tables. The table state has a row for each key, and never
+// deletes it. With its indexes, a new row takes less than a kilobyte. A row in steady use takes up
+// to two, because it contains the identifiers of the claims of the last 10 s, and its old versions
+// wait for vacuum. The table calls has a row for each call of [Engine.CallTx] until a claim finds
+// it. To remove a key that you no longer use, delete its row in state.
 //
-// A claim, a finish and a renewal are each a function call that locks the row, reads the
-// server's clock and updates the row, in a transaction of its own. Most claims of a
-// busy key do not change when it is due; those are updates that leave the indexes alone
-// (HOT), for which pages keep room. As with any table that is updated all the time, a
-// transaction that stays open for hours keeps vacuum from its work.
+// A claim, a finish and a renewal each call one function, in a transaction of its own. The function
+// locks the row, reads the server's clock and updates the row. Most claims of a busy key do not
+// change when the key is due; these updates do not touch the indexes (HOT), and pages keep room for
+// them. As with any busy table, a transaction that stays open for hours keeps vacuum from its work.
 //
-// The server lets transactions that notify, in all of its databases, commit one at a
-// time. A finish therefore notifies in a second transaction, one that has written nothing,
-// and so does not wait for the disk. A transaction with a [Engine.CallTx] cannot avoid it:
-// there can be no more of them in a second than the disk can be waited for, one after the
-// other.
+// The server commits notifying transactions of all its databases one at a time. Therefore a finish
+// notifies in a second transaction, which writes nothing and so does not wait for the disk. A
+// transaction with a [Engine.CallTx] cannot avoid that wait: in a second, the server can commit only
+// as many of them as it can write to the disk one after the other.
 //
 // # Connections
 //
-// An operation takes a connection from the pool for one round trip; a finish, for two.
-// Where its context ends, pgx closes the connection and has the server cancel what it
-// does. Each engine takes one connection more out of the pool, to listen on.
+// An operation takes a connection from the pool for one round trip, a finish for two. If its context
+// ends, pgx closes the connection and makes the server cancel the operation. To listen, each engine
+// takes one more connection out of the pool.
 //
-// Commits must wait for the disk, see [Engine.Check], and transactions must be "read
-// committed" unless they say otherwise, which is PostgreSQL's default: an engine's
-// sessions must not have another default_transaction_isolation. A standby that takes over
-// may not have what was confirmed last, unless replication is synchronous: that is then
-// lost, as if the server were volatile.
+// Commits must wait for the disk: see [Engine.Check]. The sessions of an engine need the isolation
+// level "read committed", PostgreSQL's default; do not give them another
+// default_transaction_isolation. Unless replication is synchronous, a standby that takes over may not
+// have the latest confirmed changes. They are then lost, as with [WithVolatile].
 //
-// Behind PgBouncer in transaction mode, all but Listen works: throttlers then find out by
-// polling, about once in a second, that another's run has ended or that a transaction has
-// called. A PgBouncer that does not track prepared statements needs a pool with
-// default_query_exec_mode=exec or simple_protocol; the tests run in every mode.
+// Behind PgBouncer in transaction mode, everything works except Listen. Throttlers then poll, about
+// once a second, to find out about finished runs of other replicas and about calls in transactions.
+// If PgBouncer does not track prepared statements, use a pool with default_query_exec_mode=exec or
+// simple_protocol. The tests run in every mode.
 //
 // # For operators
 //
-// All times are microseconds since 1970. What is pending, and since or until when:
+// All times are microseconds since 1970. This query lists the pending keys, when they are or were
+// due, and until when their owner has a lease:
 //
 //	SELECT namespace, key, to_timestamp(due / 1e6), owner, to_timestamp(until / 1e6)
 //	FROM throttle.state WHERE due IS NOT NULL ORDER BY due;
 //
-// A row that the functions cannot have left, or that a later version has, is not touched:
-// its key's throttlers report a [*fleet.StateError] until somebody deletes it.
+// The functions do not touch a row that they cannot have left, or that a later version has written.
+// The throttlers of its key report a [*fleet.StateError] until somebody deletes the row.
 package fleetpg

@@ -1,7 +1,8 @@
--- The schema's first version. Its quoted name is put in, which may have any characters: do
--- not write the place for it into a comment.
+-- This is the first version of the schema. Migrate replaces the placeholder by the quoted name of
+-- the schema, which may contain any character, even a newline. So do not write the placeholder into
+-- a comment.
 --
--- The functions do what the methods of machine.State do, which has the reasons. Times are
+-- The functions do what the methods of machine.State do; the reasons are there. Times are
 -- microseconds since the Unix epoch, durations are microseconds.
 
 CREATE TABLE {schema}.state (
@@ -32,17 +33,17 @@ CREATE TABLE {schema}.state (
     owner        text COLLATE "C" NOT NULL DEFAULT '',
     policy       text NOT NULL DEFAULT '',
     last_message text NOT NULL DEFAULT '',
-    ids          bigint[] NOT NULL DEFAULT '{}', -- hashes of recent claims' identifiers
-    ids_at       bigint[] NOT NULL DEFAULT '{}', -- and when they came
+    ids          bigint[] NOT NULL DEFAULT '{}', -- hashes of the identifiers of recent claims
+    ids_at       bigint[] NOT NULL DEFAULT '{}', -- the instants of these claims
     PRIMARY KEY (namespace, key)
-) WITH (fillfactor = 70); -- room for the next version of each row beside it: see doc.go
+) WITH (fillfactor = 70); -- room for the next version of each row: see doc.go
 
--- With the key, as those that have never run are all due since 0.
+-- The index includes the key because all keys that have never run are due since 0.
 CREATE INDEX state_due ON {schema}.state (namespace, due, key) WHERE due IS NOT NULL;
 
--- Calls made in transactions. The key is not unique: a second transaction would
--- wait for the end of the first. There is a primary key, as rows without one cannot be
--- deleted from a table that is published.
+-- Calls made in transactions. The key is not unique, or a second transaction would wait for the end
+-- of the first one. There is a primary key because a published table needs one for its rows to be
+-- deleted.
 CREATE TABLE {schema}.calls (
     at        bigint NOT NULL,
     number    bigint GENERATED ALWAYS AS IDENTITY,
@@ -51,15 +52,15 @@ CREATE TABLE {schema}.calls (
     PRIMARY KEY (namespace, key, number)
 );
 
--- clock_timestamp and not now(), which is when the transaction began: it may have waited
--- for the row since.
+-- This uses clock_timestamp, as now() is the instant at which the transaction began: it may have
+-- waited for the row since.
 CREATE FUNCTION {schema}.clock() RETURNS bigint
 LANGUAGE sql VOLATILE AS $throttle$
     SELECT (date_part('epoch', clock_timestamp()) * 1000000)::bigint
 $throttle$;
 
--- lock locks the row of a key and returns it, or NULL if there is none. In a session in
--- which a commit may be lost, or the row be older than the lock, it fails.
+-- lock locks the row of a key and returns it, or NULL if there is none. It fails if the session's
+-- commits may be lost, or if the session may see an older version of the row than the locked one.
 CREATE FUNCTION {schema}.lock(namespace text, key text, durable boolean)
 RETURNS {schema}.state
 LANGUAGE plpgsql AS $throttle$
@@ -78,7 +79,7 @@ BEGIN
 END
 $throttle$;
 
--- enter returns s as it is at now, and fails if s is not what these functions leave.
+-- enter returns s as it is at now. It fails if these functions cannot have left s.
 CREATE FUNCTION {schema}.enter(s {schema}.state, now bigint)
 RETURNS {schema}.state
 LANGUAGE plpgsql AS $throttle$
@@ -121,7 +122,7 @@ BEGIN
     END IF;
     s.next := least(s.next, now + s.span);
     s.until := least(s.until, now + s.lease);
-    n := cardinality(s.ids_at); -- they rise
+    n := cardinality(s.ids_at); -- in ascending order
     IF s.ids_at[n] > now THEN
         s.ids_at := ARRAY(SELECT least(a.at, now) FROM unnest(s.ids_at) WITH ORDINALITY a (at, i) ORDER BY a.i);
     END IF;
@@ -136,8 +137,8 @@ BEGIN
 END
 $throttle$;
 
--- leave stores s, which was read as was, and returns when its key is due. A row that has
--- not changed is not written, for the sake of the log.
+-- leave stores s and returns when its key is due. The argument was is the row before. If nothing has
+-- changed, leave writes nothing, to spare the log.
 CREATE FUNCTION {schema}.leave(was {schema}.state, s {schema}.state) RETURNS bigint
 LANGUAGE plpgsql AS $throttle$
 DECLARE
@@ -159,7 +160,7 @@ BEGIN
 END
 $throttle$;
 
--- claim is machine.State.Claim. Calls that were made in transactions count first.
+-- claim is machine.State.Claim. It first counts the calls made in transactions.
 CREATE FUNCTION {schema}.claim(
     namespace text, key text, durable boolean,
     id text, is_new boolean, age bigint, not_after bigint, seen bigint,
@@ -197,7 +198,7 @@ BEGIN
     END IF;
 
     IF s.owner = id AND now < s.until THEN
-        verdict := 2; -- the first reply was lost
+        verdict := 2; -- the client sends the claim again, as the reply was lost
     ELSE
         again := hash = ANY (s.ids);
         IF NOT again THEN
@@ -253,8 +254,8 @@ BEGIN
 END
 $throttle$;
 
--- finish is machine.State.Finish. It notifies nobody: the server lets transactions that do
--- commit one after the other, and each would wait for the disk by itself.
+-- finish is machine.State.Finish. It does not notify: the server commits notifying transactions one
+-- after the other, and each would wait for the disk alone.
 CREATE FUNCTION {schema}.finish(
     namespace text, key text, durable boolean,
     token bigint, ran boolean, failed boolean, message text, again boolean, delay bigint, failures bigint,
@@ -331,8 +332,8 @@ BEGIN
 END
 $throttle$;
 
--- due returns at most page of the keys that are due, without the first skip. Those that
--- were called in transactions are, as a claim has to tell when.
+-- due returns the due keys after the first skip of them, at most page. Keys with calls made in
+-- transactions are always due, because only a claim can find out when they may run.
 CREATE FUNCTION {schema}.due(
     namespace text, skip int, page int,
     OUT keys text[], OUT more boolean, OUT next bigint, OUT now bigint)
@@ -367,7 +368,7 @@ BEGIN
 END
 $throttle$;
 
--- call makes a call in the transaction that it is part of.
+-- call makes a call in the current transaction.
 CREATE FUNCTION {schema}.call(namespace text, key text, channel text, wake text) RETURNS void
 LANGUAGE plpgsql AS $throttle$
 BEGIN
