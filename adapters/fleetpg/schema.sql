@@ -137,8 +137,8 @@ BEGIN
 END
 $throttle$;
 
--- leave stores s and returns when its key is due. The argument was is the row before. If nothing has
--- changed, leave writes nothing, to spare the log.
+-- leave stores s and returns when its key is due. Its first argument is the row before. If nothing
+-- has changed, leave writes nothing, to spare the log.
 CREATE FUNCTION {schema}.leave(was {schema}.state, s {schema}.state) RETURNS bigint
 LANGUAGE plpgsql AS $throttle$
 DECLARE

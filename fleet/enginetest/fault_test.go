@@ -86,25 +86,25 @@ func faults() map[string]fault {
 		"counts a claim again":     {claim: func(s *machine.State, _ machine.Time, c *machine.Claim) { forget(s, c.ID) }},
 		"remembers only grants":    {reply: func(s *machine.State, c machine.Claim, r *machine.Reply) { forgetUnless(s, c, r) }},
 		"remembers too few claims": {after: func(s *machine.State, _ machine.Time) { s.IDs = s.IDs[max(0, len(s.IDs)-30):] }},
-		"remembers for ever":       {before: func(s *machine.State, now machine.Time) { remind(s, now) }},
-		"remembers too short":      {before: func(s *machine.State, now machine.Time) { age(s, now, machine.KeepIDs/3) }},
-		"gives a grant again too late": {claim: func(s *machine.State, now machine.Time, c *machine.Claim) {
+		"remembers forever":        {before: func(s *machine.State, now machine.Time) { remind(s, now) }},
+		"forgets too soon":         {before: func(s *machine.State, now machine.Time) { age(s, now, machine.KeepIDs/3) }},
+		"repeats a grant after the lease": {claim: func(s *machine.State, now machine.Time, c *machine.Claim) {
 			if s.Owner == c.ID {
 				s.Until = max(s.Until, now+1)
 			}
 		}},
-		"gives no grant again": {claim: func(s *machine.State, _ machine.Time, c *machine.Claim) {
+		"never repeats a grant": {claim: func(s *machine.State, _ machine.Time, c *machine.Claim) {
 			if s.Owner == c.ID {
 				s.Owner = "another"
 			}
 		}},
-		"heeds only the age": {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) {
+		"registers by age only": {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) {
 			if c.New {
 				c.New, c.Age = false, max(c.Age, 0)
 			}
 		}},
-		"heeds no age":             {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.Age = machine.None }},
-		"takes none for an age":    {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.Age /= time.Microsecond }},
+		"ignores the age":          {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.Age = machine.None }},
+		"takes no age for an age":  {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.Age /= time.Microsecond }},
 		"compares age inclusively": {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.Age = older(c.Age) }},
 		"grants late claims":       {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.By = machine.MaxNumber }},
 		"never grants at by": {claim: func(_ *machine.State, now machine.Time, c *machine.Claim) {
@@ -116,7 +116,7 @@ func faults() map[string]fault {
 		"grants within the lease":      {claim: func(s *machine.State, _ machine.Time, _ *machine.Claim) { s.Until = min(s.Until, s.Next) }},
 		"grants only after the lease":  {claim: func(s *machine.State, _ machine.Time, _ *machine.Claim) { s.Next = max(s.Next, s.Until) }},
 		"counts each call":             {claim: func(s *machine.State, _ machine.Time, c *machine.Claim) { countEach(s, c) }},
-		"counts no call within a run":  {claim: func(s *machine.State, _ machine.Time, c *machine.Claim) { c.New = c.New && s.Owner == "" }},
+		"ignores calls during a run":   {claim: func(s *machine.State, _ machine.Time, c *machine.Claim) { c.New = c.New && s.Owner == "" }},
 		"spacing without its fraction": {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.Spacing = c.Spacing.Truncate(time.Second) }},
 
 		// Tokens.
@@ -125,8 +125,8 @@ func faults() map[string]fault {
 				s.Token, r.Token = 1, 1
 			}
 		}},
-		"heeds no token that was seen": {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.Seen = min(c.Seen, 0) }},
-		"takes the clock for the token": {reply: func(s *machine.State, c machine.Claim, r *machine.Reply) {
+		"ignores the seen token": {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.Seen = min(c.Seen, 0) }},
+		"uses the clock as the token": {reply: func(s *machine.State, c machine.Claim, r *machine.Reply) {
 			if r.Verdict == machine.Granted && s.Granted == r.Now && c.Seen == 0 {
 				s.Token, r.Token = int64(r.Now), int64(r.Now)
 			}
@@ -144,7 +144,7 @@ func faults() map[string]fault {
 				r.Hold = r.Poll
 			}
 		}},
-		"holds for what runs": {reply: func(s *machine.State, _ machine.Claim, r *machine.Reply) {
+		"holds although nothing is pending": {reply: func(s *machine.State, _ machine.Claim, r *machine.Reply) {
 			if r.Verdict == machine.Deferred {
 				r.Hold = max(0, s.Next.Sub(r.Now))
 			}
@@ -152,39 +152,39 @@ func faults() map[string]fault {
 		"polls at the spacing's end": {reply: func(s *machine.State, _ machine.Claim, r *machine.Reply) {
 			r.Poll = min(r.Poll, max(0, s.Next.Sub(r.Now)))
 		}},
-		"tells milliseconds":           {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Poll = r.Poll.Truncate(time.Millisecond) }},
-		"tells its own policy":         {reply: func(_ *machine.State, c machine.Claim, r *machine.Reply) { r.Policy = c.Policy }},
-		"loses policies":               {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Policy = "" }},
-		"trims texts":                  {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Policy = strings.TrimSpace(r.Policy) }},
-		"tells of no run":              {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Last = machine.Ending{} }},
-		"tells what the last run took": {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Last.From = max(0, r.Last.Through-1) }},
-		"tells of no failures":         {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Failures = 0 }},
-		"tells the taken generation":   {reply: func(s *machine.State, _ machine.Claim, r *machine.Reply) { r.Generation = s.Taken }},
-		"tells no time":                {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Now = 1 }},
+		"truncates poll to milliseconds":   {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Poll = r.Poll.Truncate(time.Millisecond) }},
+		"returns the claim's policy":       {reply: func(_ *machine.State, c machine.Claim, r *machine.Reply) { r.Policy = c.Policy }},
+		"returns no policy":                {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Policy = "" }},
+		"trims texts":                      {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Policy = strings.TrimSpace(r.Policy) }},
+		"returns no last run":              {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Last = machine.Ending{} }},
+		"returns a wrong first generation": {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Last.From = max(0, r.Last.Through-1) }},
+		"returns no failures":              {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Failures = 0 }},
+		"returns the taken generation":     {reply: func(s *machine.State, _ machine.Claim, r *machine.Reply) { r.Generation = s.Taken }},
+		"returns no time":                  {reply: func(_ *machine.State, _ machine.Claim, r *machine.Reply) { r.Now = 1 }},
 
 		// Finishes.
-		"matches a finish by nothing":     {finish: func(s *machine.State, _ machine.Time, f *machine.Finish) { f.Token = s.Token }},
-		"finishes twice":                  {finish: func(s *machine.State, _ machine.Time, f *machine.Finish) { reopen(s, f) }},
-		"refuses a finish past the lease": {finish: func(s *machine.State, now machine.Time, f *machine.Finish) { expire(s, now, &f.Token) }},
-		"acknowledges what did not run":   {finish: func(_ *machine.State, _ machine.Time, f *machine.Finish) { f.Ran = true }},
-		"acknowledges what came later": {finished: func(s *machine.State, r *machine.Finished) {
+		"accepts any finish":               {finish: func(s *machine.State, _ machine.Time, f *machine.Finish) { f.Token = s.Token }},
+		"finishes twice":                   {finish: func(s *machine.State, _ machine.Time, f *machine.Finish) { reopen(s, f) }},
+		"refuses a finish after the lease": {finish: func(s *machine.State, now machine.Time, f *machine.Finish) { expire(s, now, &f.Token) }},
+		"acknowledges without a run":       {finish: func(_ *machine.State, _ machine.Time, f *machine.Finish) { f.Ran = true }},
+		"acknowledges later calls": {finished: func(s *machine.State, r *machine.Finished) {
 			if !r.Stale && r.Pending {
 				s.Acknowledged, s.Taken = s.Requested, s.Requested
 				*r = machine.Finished{Now: r.Now}
 			}
 		}},
-		"forgets retries":           {finish: func(_ *machine.State, _ machine.Time, f *machine.Finish) { f.Again = false }},
-		"retries at once":           {finish: func(_ *machine.State, _ machine.Time, f *machine.Finish) { f.Delay = 0 }},
-		"clamps a retry's delay":    {finished: func(s *machine.State, _ *machine.Finished) { s.Span = min(s.Span, shortly) }},
-		"retries before spacing":    {finish: func(s *machine.State, now machine.Time, f *machine.Finish) { hasten(s, now, f) }},
-		"a finish tells no polling": {finished: func(_ *machine.State, r *machine.Finished) { r.Poll = 0 }},
-		"a stale finish changes":    {finished: func(s *machine.State, r *machine.Finished) { s.Next -= stale(r) }},
+		"forgets retries":                {finish: func(_ *machine.State, _ machine.Time, f *machine.Finish) { f.Again = false }},
+		"retries at once":                {finish: func(_ *machine.State, _ machine.Time, f *machine.Finish) { f.Delay = 0 }},
+		"truncates a retry's delay":      {finished: func(s *machine.State, _ *machine.Finished) { s.Span = min(s.Span, shortly) }},
+		"retries before spacing":         {finish: func(s *machine.State, now machine.Time, f *machine.Finish) { hasten(s, now, f) }},
+		"returns no poll after a finish": {finished: func(_ *machine.State, r *machine.Finished) { r.Poll = 0 }},
+		"changes after a stale finish":   {finished: func(s *machine.State, r *machine.Finished) { s.Next -= stale(r) }},
 
 		// Renewals.
-		"matches a renewal by nothing":     {renew: func(s *machine.State, _ machine.Time, _ int64) int64 { return s.Token }},
-		"matches a renewal in a float":     {renew: func(s *machine.State, _ machine.Time, token int64) int64 { return near(s, token) }},
-		"refuses a renewal past the lease": {renew: func(s *machine.State, now machine.Time, token int64) int64 { expire(s, now, &token); return token }},
-		"renews nothing":                   {renew: func(s *machine.State, _ machine.Time, token int64) int64 { return -held(s, token) }},
+		"accepts any renewal":               {renew: func(s *machine.State, _ machine.Time, _ int64) int64 { return s.Token }},
+		"compares tokens as floats":         {renew: func(s *machine.State, _ machine.Time, token int64) int64 { return near(s, token) }},
+		"refuses a renewal after the lease": {renew: func(s *machine.State, now machine.Time, token int64) int64 { expire(s, now, &token); return token }},
+		"renews nothing":                    {renew: func(s *machine.State, _ machine.Time, token int64) int64 { return -held(s, token) }},
 		"renews for the spacing": {renew: func(s *machine.State, _ machine.Time, token int64) int64 {
 			s.Lease = s.Span
 			return token
@@ -194,52 +194,52 @@ func faults() map[string]fault {
 		"stalls when the clock steps back": {before: func(s *machine.State, now machine.Time) { unclamp(s, now) }},
 		"keeps a grant in the future":      {after: func(s *machine.State, _ machine.Time) { s.Granted = max(s.Granted, machine.Time(s.Token)) }},
 		"reads the clock first":            {early: true},
-		"reads and then writes":            {unlocked: true},
+		"does not lock":                    {unlocked: true},
 
 		// The index.
-		"a claim is not indexed":   {unindexed: func(operation string) bool { return operation == "claim" }},
-		"a finish is not indexed":  {unindexed: func(operation string) bool { return operation == "finish" }},
-		"a renewal is not indexed": {unindexed: func(operation string) bool { return operation == "renew" }},
-		"skips nothing":            {due: func(d *machine.Due, skip int) { d.More = d.More && skip == 0 }},
-		"ends after a page":        {due: func(d *machine.Due, _ int) { d.More = false }},
-		"has always more":          {due: func(d *machine.Due, _ int) { d.More = true }},
-		"lists in no order":        {due: func(d *machine.Due, _ int) { slices.Reverse(d.Keys) }},
-		"lists but one":            {due: func(d *machine.Due, _ int) { d.Keys = d.Keys[:min(1, len(d.Keys))] }},
-		"lists by the way of text": {due: func(d *machine.Due, _ int) { slices.Sort(d.Keys) }},
-		"tells of no next":         {due: func(d *machine.Due, _ int) { d.Next = machine.None }},
-		"tells of a next too late": {due: func(d *machine.Due, _ int) { d.Next = later(d.Next) }},
-		"tells next in seconds":    {due: func(d *machine.Due, _ int) { d.Next = d.Next.Truncate(time.Second) }},
+		"a claim is not indexed":     {unindexed: func(operation string) bool { return operation == "claim" }},
+		"a finish is not indexed":    {unindexed: func(operation string) bool { return operation == "finish" }},
+		"a renewal is not indexed":   {unindexed: func(operation string) bool { return operation == "renew" }},
+		"skips nothing":              {due: func(d *machine.Due, skip int) { d.More = d.More && skip == 0 }},
+		"ends after a page":          {due: func(d *machine.Due, _ int) { d.More = false }},
+		"always has more":            {due: func(d *machine.Due, _ int) { d.More = true }},
+		"lists in reverse order":     {due: func(d *machine.Due, _ int) { slices.Reverse(d.Keys) }},
+		"lists only one key":         {due: func(d *machine.Due, _ int) { d.Keys = d.Keys[:min(1, len(d.Keys))] }},
+		"lists in the order of keys": {due: func(d *machine.Due, _ int) { slices.Sort(d.Keys) }},
+		"returns no next":            {due: func(d *machine.Due, _ int) { d.Next = machine.None }},
+		"returns a next too late":    {due: func(d *machine.Due, _ int) { d.Next = later(d.Next) }},
+		"truncates next to seconds":  {due: func(d *machine.Due, _ int) { d.Next = d.Next.Truncate(time.Second) }},
 
 		// Keys.
-		"ignores case":       {key: strings.ToLower},
-		"trims keys":         {key: strings.TrimSpace},
-		"cuts keys":          {key: func(key string) string { return key[:min(len(key), 511)] }},
-		"unquotes keys":      {key: func(key string) string { return strings.ReplaceAll(key, "''", "'") }},
-		"drops braces":       {key: func(key string) string { return strings.NewReplacer("{", "", "}", "").Replace(key) }},
-		"replaces lines":     {key: func(key string) string { return strings.ReplaceAll(key, "\r\n", "\n") }},
-		"composes keys":      {key: func(key string) string { return strings.ReplaceAll(key, "e\u0301", "é") }},
-		"unescapes keys":     {key: func(key string) string { return strings.ReplaceAll(key, "%20", " ") }},
-		"drops what is mute": {key: func(key string) string { return strings.ReplaceAll(key, "\ufeff", "") }},
+		"ignores case":               {key: strings.ToLower},
+		"trims keys":                 {key: strings.TrimSpace},
+		"cuts keys":                  {key: func(key string) string { return key[:min(len(key), 511)] }},
+		"unquotes keys":              {key: func(key string) string { return strings.ReplaceAll(key, "''", "'") }},
+		"drops braces":               {key: func(key string) string { return strings.NewReplacer("{", "", "}", "").Replace(key) }},
+		"replaces lines":             {key: func(key string) string { return strings.ReplaceAll(key, "\r\n", "\n") }},
+		"composes keys":              {key: func(key string) string { return strings.ReplaceAll(key, "e\u0301", "é") }},
+		"unescapes keys":             {key: func(key string) string { return strings.ReplaceAll(key, "%20", " ") }},
+		"drops invisible characters": {key: func(key string) string { return strings.ReplaceAll(key, "\ufeff", "") }},
 
 		// Validity.
 		"takes any identifier": {invalid: func(c *machine.Claim, _ *machine.Finish) { mendID(c) }},
 		"takes any number":     {invalid: func(c *machine.Claim, f *machine.Finish) { mendNumbers(c, f) }},
 		"takes any text":       {invalid: func(c *machine.Claim, f *machine.Finish) { mendTexts(c, f) }},
-		"registers what is not valid": {claim: func(s *machine.State, _ machine.Time, c *machine.Claim) {
+		"registers invalid claims": {claim: func(s *machine.State, _ machine.Time, c *machine.Claim) {
 			if c.Seen < 0 {
 				s.Requested = s.Taken + 1
 			}
 		}},
 
 		// Contexts and listeners.
-		"looks at no context":        {patient: true},
-		"leaves goroutines":          {leaks: true},
-		"listens for ever":           {dead: true},
-		"tells nobody":               {wake: func(*machine.Wake) bool { return false }},
-		"tells of what has ended":    {wake: func(w *machine.Wake) bool { return w.Poll == machine.None }},
-		"tells of what is pending":   {wake: func(w *machine.Wake) bool { return w.Poll != machine.None }},
-		"tells a time that is not":   {wake: func(w *machine.Wake) bool { w.Poll++; return true }},
-		"does not say what it lacks": {unsupported: true},
+		"ignores contexts":               {patient: true},
+		"leaks goroutines":               {leaks: true},
+		"listens forever":                {dead: true},
+		"notifies nobody":                {wake: func(*machine.Wake) bool { return false }},
+		"notifies only of finished keys": {wake: func(w *machine.Wake) bool { return w.Poll == machine.None }},
+		"notifies only of pending keys":  {wake: func(w *machine.Wake) bool { return w.Poll != machine.None }},
+		"notifies with a wrong time":     {wake: func(w *machine.Wake) bool { w.Poll++; return true }},
+		"does not return ErrUnsupported": {unsupported: true},
 	}
 }
 

@@ -46,7 +46,7 @@ func Run(t *testing.T, store Store, numbers ...int) {
 		{"14 clients' clocks an hour apart: no effect", testClientClocks, false},
 		{"15 the store's clock steps an hour: no stall, at most one early run", testStoreClock, alone},
 		{"16 scripts flushed: no double count", testScriptsFlushed, false},
-		{"17 the callback fails, panics, outlives its lease: typed outcome", testOutcomes, false},
+		{"17 the callback fails, panics, takes longer than its lease: typed outcome", testOutcomes, false},
 		{"18 close with work pending or active: no leak, no loss", testClose, false},
 	} {
 		if len(numbers) > 0 && !slices.Contains(numbers, i+1) {
