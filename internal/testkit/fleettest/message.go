@@ -84,7 +84,7 @@ type event struct {
 
 	// Set in events of kind claimed and renewed.
 	Sent  int64 // when the process sent the message, for the first time if it sent it again
-	New   bool  // the claim was for a new call
+	Call  int64 // the latest instant at which, for the store, the claim's call may have been made
 	Start int64 // the run of a granted claim must start no later than this
 	Until int64 // the lease lasts at least this long
 }
@@ -95,7 +95,7 @@ type kind string
 const (
 	started  kind = "start" // the callback was entered
 	ended    kind = "end"   // the callback is about to return
-	claimed  kind = "claim" // the store answered a claim that was granted, or was for a new call
+	claimed  kind = "claim" // the store answered a claim that was granted, or was for a call
 	renewed  kind = "renew" // the store prolonged a lease
 	reported kind = "error" // the error handler was called
 	answered kind = "done"  // a command is done; At is from before it, and from before its last call

@@ -105,8 +105,14 @@ func (w *watched) Claim(ctx context.Context, key string, c machine.Claim) (machi
 		return reply, err
 	}
 	granted := reply.Verdict == machine.Granted
-	if granted || c.New {
-		e := event{Kind: claimed, Sent: sent, New: c.New}
+	if granted || c.New || c.Age >= 0 {
+		e := event{Kind: claimed, At: w.throttler.host.now(), Sent: sent}
+		switch {
+		case c.New:
+			e.Call = e.At
+		case c.Age >= 0: // the longer a claim takes, the later its call seems to be
+			e.Call = e.At - c.Age.Microseconds()
+		}
 		if granted {
 			e.Token, e.Start, e.Until = reply.Token, sent+w.guard.Microseconds(), w.leaseFrom(sent)
 		}

@@ -252,8 +252,8 @@ func (r *replica) awaitStart(after int64) event {
 // that the store may have made before it heard about the last call.
 func (w *world) needed(key string) int {
 	heard := w.keys[key].called
-	for _, e := range w.record.find(func(e event) bool { return e.Kind == claimed && e.Key == key && e.New }) {
-		heard = max(heard, e.At)
+	for _, e := range w.record.find(func(e event) bool { return e.Kind == claimed && e.Key == key }) {
+		heard = max(heard, e.Call)
 	}
 	needed := 1
 	for _, r := range w.record.runs(key) {
