@@ -67,12 +67,12 @@ func testStopHolder(w *world) {
 	assert.Greater(w.t, next.Token, start.Token)
 	require.True(w.t, eventually(func() bool { return w.resource.last(key) == next.Token }))
 	holder.p.resume() // during the other run
-	holder.behave(behavior{})
+	holder.release()
 	assert.True(w.t, w.awaitEnd(start).Refused, "the stopped run's write")
 	holder.awaitError(leaseLost) // its finish was stale
 	called := holder.call()      // it takes part again, and must wait for the other run
 	calm()
-	heir.behave(behavior{})
+	heir.release()
 	end := w.awaitEnd(next)
 	assert.False(w.t, end.Refused)
 	assert.Greater(w.t, w.awaitStart(key, called).At, end.At, "the holder's stale finish ended the other lease")

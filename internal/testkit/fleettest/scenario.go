@@ -120,7 +120,7 @@ func testDuringRun(w *world) {
 	first.call()
 	first.call()
 	calm() // the window is over, and only the run holds the next one off
-	first.behave(behavior{})
+	first.release()
 	end := w.awaitEnd(start)
 	w.settle()
 	next := w.awaitStart(key, start.At)
@@ -257,7 +257,7 @@ func testOutlived(w *world) {
 	assert.Equal(w.t, leaseLost, end.Error, "the cause of its context")
 	assert.Equal(w.t, leaseLost, holder.p.await(answer).Error, "Do")
 	assert.Greater(w.t, heir.awaitStart(start.At).Token, start.Token)
-	holder.behave(behavior{})
+	holder.release()
 	line.setCut(false)
 	w.awaitStart(key, holder.call())
 }

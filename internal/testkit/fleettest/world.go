@@ -272,19 +272,17 @@ func (w *world) requireNoNeedless(key string) {
 	w.keys[key].most = needed
 }
 
-// behave sets what the replica's callbacks do from now on.
-func (r *replica) behave(b behavior) {
+// release ends a callback that holds, and lets the next ones return at once.
+func (r *replica) release() {
 	r.w.t.Helper()
-	require.Empty(r.w.t, r.tell(command{Do: actBehave, Behavior: &b}).Text)
+	require.Empty(r.w.t, r.tell(command{Do: actBehave, Behavior: &behavior{}}).Text)
 }
 
 // run makes the replica's first call, and waits until its run has ended. The window of that
 // run has then begun.
-func (r *replica) run() (start event) {
+func (r *replica) run() {
 	r.w.t.Helper()
-	start = r.w.awaitStart(r.key, r.call())
-	r.w.awaitEnd(start)
-	return start
+	r.w.awaitEnd(r.w.awaitStart(r.key, r.call()))
 }
 
 // kill kills a process.
