@@ -48,7 +48,7 @@ type calls struct {
 func New(pool *pgxpool.Pool, opts ...Option) (*Engine, error) {
 	o, err := newOptions(opts)
 	if pool == nil {
-		err = errors.Join(&throttle.PolicyError{Field: "pool", Value: nil, Reason: "must not be nil"}, err)
+		err = errors.Join(&throttle.PolicyError{Field: "New", Value: nil, Reason: "pool must not be nil"}, err)
 	}
 	if err != nil {
 		return nil, err

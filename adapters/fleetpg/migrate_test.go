@@ -202,6 +202,6 @@ func TestNew_InvalidOptions(t *testing.T) {
 		}
 	}
 	_, err = fleetpg.New(nil, fleetpg.WithSchema(""))
-	require.ErrorContains(t, err, "throttle: pool <nil>: must not be nil")
+	require.ErrorContains(t, err, "throttle: New <nil>: pool must not be nil")
 	require.ErrorContains(t, err, "WithSchema", "the error must contain all problems")
 }
