@@ -2,8 +2,6 @@
 // behaviour: machines look for what nobody thought of. It is a module of its own,
 // so that what it needs stays out of the library's.
 //
-//   - property: random scenarios in fake time, compared step by step with the
-//     reference model of internal/testkit/reference; one that fails is shrunk.
 //   - linearizability: histories of real goroutines in real time, each of which
 //     must be what a Throttler does to which one thing is done after the other.
 //   - interleaving: an exhaustive search, up to a bound, of the orders in which the
@@ -14,7 +12,7 @@
 //   - browser: the page of throttledebug in a real browser, which it needs.
 //
 // Each is a directory. `go test ./...` runs all of it in short; `make verify`, in the
-// module above, runs as much more of the first four as its EFFORT says, but for the
+// module above, runs as much more of the first three as its EFFORT says, but for the
 // search: it has two sizes only, the larger from 10 on. In mutants is the program
 // that tells how well the library's tests notice a fault.
 package verify

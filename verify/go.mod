@@ -9,7 +9,6 @@ require (
 	github.com/stretchr/testify v1.12.1
 	github.com/throttle-go/throttle v0.0.0
 	golang.org/x/exp v0.0.0-20261113113407-e3970619a1a4
-	pgregory.net/rapid v1.3.0
 )
 
 require (

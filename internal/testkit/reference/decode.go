@@ -62,8 +62,17 @@ func (d *Decoder) Scenario() Scenario {
 	s.Parent = setup&3 == 3
 	s.Counting = setup&4 != 0
 	s.Ending = Ending(setup >> 3 % byte(endings))
+	failing := setup >= 192 // a delay doubles only with failures in a row
+	if failing && len(Faults(s.Policy)) == 0 {
+		s.Policy.Retry = d.backoff()
+		s.Policy = Mend(s.Policy)
+	}
 	for range 4 + d.Pick(8) {
-		s.AddScript(d.Script())
+		script := d.Script()
+		if failing && script.Outcome.Succeeds() {
+			script.Outcome = OutcomeError
+		}
+		s.AddScript(script)
 	}
 	policy := Mend(s.Policy)
 	for d.More() && len(s.Steps) < 100 {
