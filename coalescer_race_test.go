@@ -9,13 +9,13 @@ import (
 	"errors"
 	"math/rand/v2"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/internal/testkit/reference"
 )
 
 // A haul is what came of many values.
@@ -200,12 +200,12 @@ func restCoalescer[T any](t *testing.T, c *throttle.Coalescer[T]) {
 	}
 }
 
-// A carriage is one Coalescer and those who use it until it ends. Its books are
-// kept per value.
+// A carriage is one Coalescer and those who use it until it ends. Its values
+// are logged.
 type carriage struct {
 	t         *testing.T
 	coalescer *batcher
-	books     *books // numbers are drawn by several at once, and so not in order
+	values    *reference.ValueLog // numbers are drawn by several at once, and so not in order
 	users     sync.WaitGroup
 	running   chan struct{} // closed when the first run has begun
 	runs      int
@@ -227,9 +227,9 @@ func newCarriage(t *testing.T, options ...throttle.Option) *carriage {
 		{Interval: interval, Edges: throttle.Leading, Retry: retry},
 		{Interval: interval, From: throttle.FromEnd},
 	}
-	x := &carriage{t: t, books: newBooks(), running: make(chan struct{})}
+	x := &carriage{t: t, values: reference.NewValueLog(false), running: make(chan struct{})}
 	x.coalescer = throttle.Must(throttle.NewCoalescer(policies[rand.IntN(len(policies))], throttle.Append, x.run,
-		append(options, throttle.WithErrorHandler(x.books.hear))...))
+		append(options, throttle.WithErrorHandler(x.values.Report))...))
 	return x
 }
 
@@ -241,7 +241,7 @@ func (x *carriage) run(_ context.Context, value []int) error {
 	for range rand.IntN(3) {
 		runtime.Gosched() // the end of the run, too, is to meet the end of the Coalescer
 	}
-	x.books.taken(value)
+	x.values.Taken(value)
 	if x.runs%3 == 0 {
 		return errFailed
 	}
@@ -252,8 +252,7 @@ func (x *carriage) run(_ context.Context, value []int) error {
 		}
 		x.newest[caller] = number
 	}
-	slices.Sort(value)
-	x.books.record(fateDelivered, value...)
+	x.values.Delivered(value)
 	return nil
 }
 
@@ -263,21 +262,22 @@ func (x *carriage) use() {
 		x.users.Go(func() {
 			for n := range carriageValues {
 				number := n*len(x.newest) + caller + len(x.newest)
+				x.values.Add(number)
 				switch {
 				case caller == 0:
-					x.books.done(number, x.coalescer.Do(context.Background(), []int{number}), false)
+					x.values.Done(number, x.coalescer.Do(context.Background(), []int{number}), false)
 				case n%8 == 0:
-					x.books.called(number, x.coalescer.CallWithin([]int{number}, 0))
+					x.values.Called(number, x.coalescer.CallWithin([]int{number}, 0))
 					runtime.Gosched()
 				default:
-					x.books.called(number, x.coalescer.Call([]int{number}))
+					x.values.Called(number, x.coalescer.Call([]int{number}))
 				}
 			}
 		})
 	}
 	x.users.Go(func() {
 		for range rand.IntN(4) {
-			x.books.hear(x.coalescer.Flush(context.Background()))
+			x.values.Report(x.coalescer.Flush(context.Background()))
 			runtime.Gosched()
 		}
 	})
@@ -295,28 +295,19 @@ func (x *carriage) linger() {
 
 // known returns of how many values the fate is known.
 func (x *carriage) known() int {
-	x.books.mu.Lock()
-	defer x.books.mu.Unlock()
-	return len(x.books.fates)
+	return x.values.Settled()
 }
 
 // check tells that each value, of which all have been handed over, has one fate.
 func (x *carriage) check() {
 	x.users.Wait()
-	x.books.hear(x.coalescer.Shutdown(context.Background()))
+	x.values.Report(x.coalescer.Shutdown(context.Background()))
 	if dropped, ok := x.coalescer.Cancel(); ok {
 		x.t.Errorf("%v is left", dropped)
 	}
-	x.books.mu.Lock()
-	defer x.books.mu.Unlock()
-	for number := range carriageValues * len(x.newest) {
-		number += len(x.newest)
-		if fates := x.books.fates[number]; len(fates) != 1 {
-			x.t.Errorf("value %d was %q", number, fates)
-		}
-		if expected := x.books.expected[number]; expected != "" && !slices.Contains(x.books.fates[number], expected) {
-			x.t.Errorf("value %d was %q, but Do was told that it was %s", number, x.books.fates[number], expected)
-		}
+	x.values.Finish()
+	if problem := x.values.Problem(); problem != "" {
+		x.t.Error(problem)
 	}
 }
 
@@ -328,11 +319,11 @@ func TestEveryValueHasOneFateWhenTheCoalescerEnds(t *testing.T) {
 		end  func(x *carriage, stop context.CancelFunc)
 	}{
 		{"Close", func(x *carriage, _ context.CancelFunc) { _ = x.coalescer.Close() }},
-		{"Shutdown", func(x *carriage, _ context.CancelFunc) { x.books.hear(x.coalescer.Shutdown(context.Background())) }},
+		{"Shutdown", func(x *carriage, _ context.CancelFunc) { x.values.Report(x.coalescer.Shutdown(context.Background())) }},
 		{"Shutdown out of time", func(x *carriage, _ context.CancelFunc) {
 			ctx, end := context.WithTimeout(context.Background(), time.Duration(rand.IntN(50))*time.Microsecond)
 			defer end()
-			x.books.hear(x.coalescer.Shutdown(ctx))
+			x.values.Report(x.coalescer.Shutdown(ctx))
 		}},
 		{"parent", func(x *carriage, stop context.CancelFunc) {
 			stop()
@@ -341,9 +332,8 @@ func TestEveryValueHasOneFateWhenTheCoalescerEnds(t *testing.T) {
 			eventually(x.t, "the report", func() bool { return x.known() == carriageValues*len(x.newest) })
 		}},
 		{"Cancel, then Close", func(x *carriage, _ context.CancelFunc) {
-			dropped, _ := x.coalescer.Cancel()
-			slices.Sort(dropped)
-			x.books.record(fateCanceled, dropped...)
+			dropped, ok := x.coalescer.Cancel()
+			x.values.Canceled(dropped, ok)
 			_ = x.coalescer.Close()
 		}},
 	} {
@@ -357,7 +347,7 @@ func TestEveryValueHasOneFateWhenTheCoalescerEnds(t *testing.T) {
 				x.linger()
 				test.end(x, stop)
 				x.check()
-				for fate, count := range x.books.count() {
+				for fate, count := range x.values.Counts() {
 					sum, _ := counts.LoadOrStore(fate, new(int))
 					*sum.(*int) += count //nolint:errcheck,forcetypeassert // stored above
 				}

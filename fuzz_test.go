@@ -1,10 +1,5 @@
 package throttle_test
 
-// This file holds the targets that play scenarios on a throttler and on the
-// reference model: what a fuzzer finds, and a fixed number of random ones. A
-// scenario is a policy, what the callback will do in each run, and a sequence of
-// operations, all decoded from bytes.
-
 import (
 	"math/rand/v2"
 	"strconv"
@@ -14,19 +9,43 @@ import (
 	"github.com/throttle-go/throttle/internal/testkit/reference"
 )
 
-// FuzzThrottler turns bytes into a scenario and plays it.
+// Each fuzz target turns bytes into a scenario: a policy, what the callback does in each
+// run, and a sequence of operations. Package reference plays it. The tests after them
+// play random scenarios, the same ones each time, and check that these reach whatever
+// they are meant to test.
+
 func FuzzThrottler(f *testing.F) {
-	random := rand.NewChaCha8([32]byte([]byte("throttle: seeds of FuzzThrottler")))
-	for range 64 {
-		f.Add(randomScenario(random))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		playScenario(t, data)
-	})
+	addSeeds(f)
+	f.Fuzz(func(t *testing.T, data []byte) { playThrottler(t, data) })
 }
 
-// playScenario plays what the bytes mean and returns how often each rule decided.
-func playScenario(t *testing.T, data []byte) (fired map[reference.Rule]int) {
+func FuzzGroup(f *testing.F) {
+	addSeeds(f)
+	f.Fuzz(func(t *testing.T, data []byte) { playGroup(t, 4, data) })
+}
+
+func FuzzCoalescer(f *testing.F) {
+	addSeeds(f)
+	f.Fuzz(func(t *testing.T, data []byte) { playCoalescer(t, data) })
+}
+
+func addSeeds(f *testing.F) {
+	f.Helper()
+	random := rand.NewChaCha8([32]byte([]byte("throttle: the seeds of " + f.Name() + "          ")[:32]))
+	for range 32 {
+		f.Add(randomScenario(random))
+	}
+}
+
+func randomScenario(random *rand.ChaCha8) []byte {
+	data := make([]byte, 64+random.Uint64()%256)
+	_, _ = random.Read(data) // never fails
+	return data
+}
+
+// playThrottler plays a scenario on a Throttler and on the reference model, and returns
+// how often each rule of the model decided.
+func playThrottler(t *testing.T, data []byte) map[reference.Rule]int {
 	t.Helper()
 	report := reference.Play(t, reference.NewDecoder(data).Scenario())
 	if report.Failure != "" {
@@ -35,41 +54,82 @@ func playScenario(t *testing.T, data []byte) (fired map[reference.Rule]int) {
 	return report.Fired
 }
 
-// TestModelAgrees plays random scenarios, the same ones each time. They must
-// reach every rule, or the generator has gone blind.
-func TestModelAgrees(t *testing.T) {
-	const blocks, scenarios = 4, 500
-	var (
-		mu    sync.Mutex // guards fired
-		fired = make(map[reference.Rule]int)
-	)
+// playGroup plays a script on some keys of a Group and on a Throttler for each, and
+// returns how often a key was called that the Group had forgotten, by feature of the
+// policy.
+func playGroup(t *testing.T, keys int, data []byte) map[string]int {
+	t.Helper()
+	report := reference.PlayGroup(t, keys, data)
+	if report.Failure != "" {
+		t.Fatalf("bytes: %q\n%s", data, report.Failure)
+	}
+	return report.Recalled
+}
+
+// playCoalescer plays a scenario on a Coalescer and on a Throttler, and returns how many
+// values had each fate.
+func playCoalescer(t *testing.T, data []byte) map[reference.Fate]int {
+	t.Helper()
+	report := reference.PlayCoalescer(t, reference.NewDecoder(data).Scenario())
+	if report.Failure != "" {
+		t.Fatalf("bytes: %q\n%s", data, report.Failure)
+	}
+	return report.Fates
+}
+
+func TestThrottler_reference(t *testing.T) {
+	counts := playRandomly(t, 500, 4000, playThrottler)
+	requireCounts(t, counts, reference.Rules(), 1)
+}
+
+// TestGroup_reference plays one key, so that the Group forgets it as often as possible.
+func TestGroup_reference(t *testing.T) {
+	counts := playRandomly(t, 160, 1200, func(t *testing.T, data []byte) map[string]int { return playGroup(t, 1, data) })
+	requireCounts(t, counts, reference.Features(), 12)
+}
+
+func TestCoalescer_reference(t *testing.T) {
+	counts := playRandomly(t, 240, 2000, playCoalescer)
+	requireCounts(t, counts, reference.Fates(), 10)
+}
+
+// playRandomly plays so many scenarios under -short, and otherwise so many, and adds up
+// what play counts.
+func playRandomly[K comparable](t *testing.T, short, long int, play func(*testing.T, []byte) map[K]int) map[K]int {
+	t.Helper()
+	const blocks = 4
+	scenarios := long
+	if testing.Short() {
+		scenarios = short
+	}
+	var mu sync.Mutex // guards counts
+	counts := make(map[K]int)
 	t.Run("scenarios", func(t *testing.T) {
 		for block := range blocks {
 			t.Run(strconv.Itoa(block), func(t *testing.T) {
 				t.Parallel()
-				seed := [32]byte{byte(block)}
-				random := rand.NewChaCha8(seed)
-				for range scenarios {
-					counts := playScenario(t, randomScenario(random))
+				random := rand.NewChaCha8([32]byte{byte(block)})
+				for range scenarios / blocks {
+					add := play(t, randomScenario(random))
 					mu.Lock()
-					for rule, count := range counts {
-						fired[rule] += count
+					for what, count := range add {
+						counts[what] += count
 					}
 					mu.Unlock()
 				}
 			})
 		}
 	})
-	for _, rule := range reference.Rules() {
-		t.Logf("%6d  %s", fired[rule], rule)
-		if fired[rule] == 0 {
-			t.Errorf("no scenario reached the rule %q", rule)
-		}
-	}
+	return counts
 }
 
-func randomScenario(random *rand.ChaCha8) []byte {
-	data := make([]byte, 64+random.Uint64()%256)
-	_, _ = random.Read(data) // never fails
-	return data
+// requireCounts checks that each of all was counted often enough.
+func requireCounts[K comparable](t *testing.T, counts map[K]int, all []K, least int) {
+	t.Helper()
+	for _, what := range all {
+		t.Logf("%6d  %v", counts[what], what)
+		if counts[what] < least {
+			t.Errorf("%v: reached %d times, want %d", what, counts[what], least)
+		}
+	}
 }

@@ -379,6 +379,17 @@ func TestGroupShutdownsContextEndsInHooks(t *testing.T) {
 	})
 }
 
+// joined returns the texts of the errors that err joins, sorted.
+func joined(err error) (texts []string) {
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, err := range all.Unwrap() {
+			texts = append(texts, err.Error())
+		}
+	}
+	slices.Sort(texts)
+	return texts
+}
+
 // distinct returns the texts of the errors that err joins, and that those join,
 // sorted and each once.
 func distinct(err error) []string {

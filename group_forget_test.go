@@ -6,10 +6,7 @@ package throttle_test
 import (
 	"cmp"
 	"context"
-	"math/rand/v2"
 	"slices"
-	"strconv"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,42 +15,6 @@ import (
 
 	"github.com/throttle-go/throttle"
 )
-
-// TestGroupForgettingChangesNothing plays random scripts on one key, and on a Throttler
-// that forgets nothing. They must have made the key forgotten and then called it
-// again very often, under every kind of policy.
-func TestGroupForgettingChangesNothing(t *testing.T) {
-	const blocks, scripts, least = 4, 80, 12
-	var (
-		mu     sync.Mutex // guards remade
-		remade = make(map[string]int)
-	)
-	t.Run("scripts", func(t *testing.T) {
-		for block := range blocks {
-			t.Run(strconv.Itoa(block), func(t *testing.T) {
-				t.Parallel()
-				random := rand.NewChaCha8([32]byte{byte(block), 'g'})
-				for range scripts {
-					counts := playDuet(t, 1, randomScenario(random))
-					mu.Lock()
-					for feature, count := range counts {
-						remade[feature] += count
-					}
-					mu.Unlock()
-				}
-			})
-		}
-	})
-	for _, feature := range []string{
-		"Interval", "Burst", "FromEnd", "Quiet", "MaxWait", "MaxCalls", "leading only", "trailing only", "leading and Quiet",
-		"Retry", "MaxAttempts", "Eager",
-	} {
-		t.Logf("%6d  %s", remade[feature], feature)
-		if remade[feature] < least {
-			t.Errorf("with %s a key was called only %d times that had been forgotten", feature, remade[feature])
-		}
-	}
-}
 
 // A keyMoment is what happens to a group's only key at one time.
 type keyMoment struct {

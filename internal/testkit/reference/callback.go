@@ -36,20 +36,27 @@ func (r *rig) callback(ctx context.Context) error {
 	}()
 	script := r.scenario.Script(number)
 	r.act(ctx, script.Early)
-	timer := time.NewTimer(script.Length)
-	defer timer.Stop()
-	switch {
-	case script.Length == 0:
-	case script.HeedsContext:
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-	default:
-		<-timer.C
-	}
+	script.work(ctx)
 	r.act(ctx, script.Late)
 	return script.End(number)
+}
+
+// work waits as long as the script says. A Length of 0 needs no timer: with two timers
+// of no length that two goroutines of a bubble look at, Go 1.26's race detector can crash.
+func (s Script) work(ctx context.Context) {
+	if s.Length == 0 {
+		return
+	}
+	timer := time.NewTimer(s.Length)
+	defer timer.Stop()
+	if !s.HeedsContext {
+		<-timer.C
+		return
+	}
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // act calls a method from inside the callback.

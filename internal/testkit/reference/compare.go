@@ -105,15 +105,19 @@ func (r *rig) statsTold(s throttle.Stats) summary {
 	return told
 }
 
-// fail says all that is needed to replay the scenario by hand.
+// fail keeps the timeline, with all you need to replay the scenario by hand.
 func (r *rig) fail() {
+	r.failure = "the throttler and the model disagree\n" + replayText(&r.scenario, int(r.model.runs)) + strings.Join(r.timeline, "\n")
+}
+
+// replayText describes the policy of a scenario and its first runs.
+func replayText(s *Scenario, runs int) string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "the throttler and the model disagree\n%s\n", PolicyText(r.scenario.Policy))
-	for n := range r.model.runs {
-		fmt.Fprintf(&text, "run %d: %v\n", n, r.scenario.Script(int(n)))
+	fmt.Fprintln(&text, PolicyText(s.Policy))
+	for n := range runs {
+		fmt.Fprintf(&text, "run %d: %v\n", n, s.Script(n))
 	}
-	text.WriteString(strings.Join(r.timeline, "\n"))
-	r.failure = text.String()
+	return text.String()
 }
 
 func describe(s Step) string {
