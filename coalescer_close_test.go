@@ -1,12 +1,10 @@
 package throttle_test
 
-// This file holds that a value is reported lost, and a Coalescer comes to its end,
-// whoever is in the way: waiters that leave, handlers that end their goroutine,
-// and hooks that take their time.
-
 import (
 	"context"
+	"errors"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -16,6 +14,242 @@ import (
 
 	"github.com/throttle-go/throttle"
 )
+
+// A stage is a Coalescer in a state in which it can lose values.
+type stage struct {
+	*ledger
+
+	coalescer *batcher
+	parent    *slowContext
+	end       context.CancelCauseFunc // of the parent
+	waiters   []*waiter
+}
+
+// do hands over n as one who waits for it.
+func (s *stage) do(n int) {
+	s.waiters = append(s.waiters, await(func() error { return s.coalescer.Do(context.Background(), []int{n}) }))
+	synctest.Wait()
+}
+
+// A lossState is a state that a Coalescer is in after 50 ms, and what becomes of
+// its values from there. Numbers below 10 have been handed over by Call, others
+// by Do.
+type lossState struct {
+	name     string
+	policy   throttle.Policy
+	script   []scripted
+	enter    func(s *stage)
+	closed   outlook
+	shutDown outlook
+	canceled outlook
+}
+
+// An outlook is what becomes of values.
+type outlook struct {
+	taken   []string // by runs, all in all
+	waiters []string // told to be lost, one for each waiter, "" for one who is told of another error or none
+	handler []string // told to be lost, in any order
+	dropped []int    // returned by Cancel
+
+	shutdown string // told to be lost by Shutdown
+}
+
+// call hands over n.
+func (s *stage) call(n int) { _ = s.coalescer.Call([]int{n}) }
+
+// enterSlowly makes the next run take a second between its start and its callback.
+func (s *stage) enterSlowly() { s.parent.wait.Store(int64(time.Second)) }
+
+var (
+	slowHooks = 500 * ms // if the first run fails
+	hourly    = throttle.Every(time.Hour)
+	retries   = backoff(time.Hour, 0)
+)
+
+var lossStates = []lossState{
+	{name: "idle", policy: hourly, enter: func(s *stage) { s.call(1) },
+		closed: outlook{taken: []string{"0 [1]"}}, shutDown: outlook{taken: []string{"0 [1]"}}, canceled: outlook{taken: []string{"0 [1]"}}},
+	{name: "pending", policy: throttle.Debounce(time.Hour, 0), enter: func(s *stage) { s.call(1); s.call(2) },
+		closed: outlook{handler: []string{"[1 2]"}}, shutDown: outlook{taken: []string{"50 [1 2]"}}, canceled: outlook{dropped: []int{1, 2}}},
+	{name: "pending, with waiters", policy: throttle.Debounce(time.Hour, 0), enter: func(s *stage) { s.call(1); s.do(10); s.do(20) },
+		closed:   outlook{waiters: []string{"[1 10 20]", "[1 10 20]"}},
+		shutDown: outlook{taken: []string{"50 [1 10 20]"}, waiters: []string{"", ""}},
+		canceled: outlook{waiters: []string{"", ""}, dropped: []int{1, 10, 20}}},
+	{name: "pending, to fail", policy: throttle.Debounce(time.Hour, 0), script: fails(1), enter: func(s *stage) { s.call(1) },
+		closed: outlook{handler: []string{"[1]"}}, shutDown: outlook{taken: []string{"50 [1]"}, shutdown: "[1]"}, canceled: outlook{dropped: []int{1}}},
+
+	{name: "started, not entered", policy: hourly, enter: func(s *stage) { s.enterSlowly(); s.call(1) },
+		closed: outlook{handler: []string{"[1]"}}, shutDown: outlook{taken: []string{"1000 [1]"}}, canceled: outlook{taken: []string{"1000 [1]"}}},
+	{name: "started, not entered, with a waiter", policy: hourly, enter: func(s *stage) { s.enterSlowly(); s.do(10) },
+		closed:   outlook{waiters: []string{"[10]"}},
+		shutDown: outlook{taken: []string{"1000 [10]"}, waiters: []string{""}},
+		canceled: outlook{taken: []string{"1000 [10]"}, waiters: []string{""}}},
+	{name: "started, not entered, and pending", policy: hourly, enter: func(s *stage) { s.enterSlowly(); s.call(1); s.call(2) },
+		closed:   outlook{handler: []string{"[1]", "[2]"}},
+		shutDown: outlook{taken: []string{"1000 [1]", "1000 [2]"}},
+		canceled: outlook{taken: []string{"1000 [1]"}, dropped: []int{2}}},
+	{name: "started, not entered, and pending, with waiters", policy: hourly, enter: func(s *stage) { s.enterSlowly(); s.do(10); s.do(20) },
+		closed:   outlook{waiters: []string{"[10]", "[20]"}},
+		shutDown: outlook{taken: []string{"1000 [10]", "1000 [20]"}, waiters: []string{"", ""}},
+		canceled: outlook{taken: []string{"1000 [10]"}, waiters: []string{"", ""}, dropped: []int{20}}},
+	{name: "retry started, not entered", policy: backoff(20*ms, 0), script: fails(1), enter: func(s *stage) { s.call(1); s.until(10); s.enterSlowly() },
+		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
+		shutDown: outlook{taken: []string{"0 [1]", "1020 [1]"}}, canceled: outlook{taken: []string{"0 [1]", "1020 [1]"}}},
+
+	{name: "running to success", script: []scripted{takes(200*ms, nil)}, enter: func(s *stage) { s.do(10) },
+		closed:   outlook{taken: []string{"0 [10]"}, waiters: []string{""}},
+		shutDown: outlook{taken: []string{"0 [10]"}, waiters: []string{""}}, canceled: outlook{taken: []string{"0 [10]"}, waiters: []string{""}}},
+	{name: "running to failure", policy: retries, script: []scripted{takes(200*ms, errFailed)}, enter: func(s *stage) { s.call(1) },
+		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
+		shutDown: outlook{taken: []string{"0 [1]"}, shutdown: "[1]"},
+		canceled: outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}}},
+	{name: "running to failure, with a waiter", policy: retries, script: []scripted{takes(200*ms, errFailed)}, enter: func(s *stage) { s.do(10) },
+		closed:   outlook{taken: []string{"0 [10]"}, waiters: []string{"[10]"}},
+		shutDown: outlook{taken: []string{"0 [10]"}, waiters: []string{"[10]"}, shutdown: "[10]"},
+		canceled: outlook{taken: []string{"0 [10]"}, waiters: []string{"[10]"}}},
+	{name: "running to RetryIn", script: []scripted{takes(200*ms, throttle.RetryIn(0))}, enter: func(s *stage) { s.call(1) },
+		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
+		shutDown: outlook{taken: []string{"0 [1]"}, shutdown: "[1]"},
+		canceled: outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}}},
+	{name: "running to failure, and pending", policy: retries, script: []scripted{takes(200*ms, errFailed)}, enter: func(s *stage) { s.call(1); s.until(10); s.call(2) },
+		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[2]", "[1]"}},
+		shutDown: outlook{taken: []string{"0 [1]", "200 [2]"}, handler: []string{"[1]"}},
+		canceled: outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}, dropped: []int{2}}},
+
+	{name: "waiting for a retry", policy: retries, script: fails(1), enter: func(s *stage) { s.call(1) },
+		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
+		shutDown: outlook{taken: []string{"0 [1]", "50 [1]"}},
+		canceled: outlook{taken: []string{"0 [1]"}, dropped: []int{1}}},
+	{name: "waiting for a retry that fails again", policy: retries, script: fails(2), enter: func(s *stage) { s.call(1) },
+		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
+		shutDown: outlook{taken: []string{"0 [1]", "50 [1]"}, shutdown: "[1]"},
+		canceled: outlook{taken: []string{"0 [1]"}, dropped: []int{1}}},
+	{name: "waiting for a retry, with one who waits", policy: retries, script: fails(1), enter: func(s *stage) { s.call(1); s.until(10); s.do(20) },
+		closed:   outlook{taken: []string{"0 [1]"}, waiters: []string{"[1 20]"}},
+		shutDown: outlook{taken: []string{"0 [1]", "50 [1 20]"}, waiters: []string{""}},
+		canceled: outlook{taken: []string{"0 [1]"}, waiters: []string{""}, dropped: []int{1, 20}}},
+
+	{name: "in the hooks, value kept", policy: retries, script: []scripted{takes(ms, errFailed)}, enter: func(s *stage) { s.call(1) },
+		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
+		shutDown: outlook{taken: []string{"0 [1]", "501 [1]"}},
+		canceled: outlook{taken: []string{"0 [1]"}, dropped: []int{1}}},
+	{name: "in the hooks, value kept, and pending", policy: retries, script: []scripted{takes(ms, errFailed)}, enter: func(s *stage) { s.call(1); s.until(10); s.call(2) },
+		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1 2]"}},
+		shutDown: outlook{taken: []string{"0 [1]", "501 [1 2]"}},
+		canceled: outlook{taken: []string{"0 [1]"}, dropped: []int{1, 2}}},
+	{name: "in the hooks, value kept, with one who waits", policy: retries, script: []scripted{takes(ms, errFailed)}, enter: func(s *stage) { s.do(10); s.do(20) },
+		closed:   outlook{taken: []string{"0 [10]"}, waiters: []string{"", "[10 20]"}},
+		shutDown: outlook{taken: []string{"0 [10]", "501 [10 20]"}, waiters: []string{"", ""}},
+		canceled: outlook{taken: []string{"0 [10]"}, waiters: []string{"", ""}, dropped: []int{10, 20}}},
+	{name: "in the hooks, value lost", script: []scripted{takes(ms, errFailed)}, enter: func(s *stage) { s.call(1) },
+		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
+		shutDown: outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}, shutdown: "[1]"}, // twice, as Shutdown came when the handler had it
+		canceled: outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}}},
+}
+
+// begin returns a Coalescer in the state, at 50 ms.
+func (ls *lossState) begin(t *testing.T) *stage {
+	t.Helper()
+	parent, end := context.WithCancelCause(context.Background())
+	s := &stage{ledger: newLedger(ls.script...), parent: &slowContext{Context: parent}, end: end}
+	slow := throttle.WithObserver(func(run throttle.Run) {
+		if run.Err != nil && strings.HasPrefix(ls.name, "in the hooks") {
+			time.Sleep(slowHooks)
+		}
+	})
+	s.coalescer = s.ledger.coalescer(t, ls.policy, throttle.WithContext(s.parent), throttle.WithName("batch"), slow)
+	t.Cleanup(func() { end(nil) })
+	ls.enter(s)
+	s.until(50)
+	return s
+}
+
+// told returns of how many errors the handler has been told by now.
+func (s *stage) told() int {
+	s.recorder.mu.Lock()
+	defer s.recorder.mu.Unlock()
+	return len(s.heard)
+}
+
+// require checks what has become of all values.
+func (s *stage) require(t *testing.T, want outlook) {
+	t.Helper()
+	require.ElementsMatch(t, want.taken, s.taken())
+	require.ElementsMatch(t, want.handler, lostBy(s.errors()...))
+	var told []string
+	for _, w := range s.waiters {
+		lost := lostBy(w.result(t))
+		told = append(told, strings.Join(lost, ""))
+	}
+	require.Equal(t, want.waiters, told)
+	dropped, ok := s.coalescer.Cancel()
+	require.False(t, ok, "%v is left", dropped)
+	require.ErrorIs(t, s.coalescer.Call([]int{99}), throttle.ErrClosed)
+	require.False(t, s.coalescer.Stats().Pending)
+}
+
+func TestClosedCoalescerReportsWhatIsLost(t *testing.T) {
+	gone := errors.New("the parent is gone")
+	ends := map[string]func(s *stage){
+		"Close":  func(s *stage) { _ = s.coalescer.Close() },
+		"parent": func(s *stage) { s.end(gone); synctest.Wait() },
+		"Shutdown": func(s *stage) {
+			ended, end := context.WithCancel(context.Background())
+			end()
+			_ = s.coalescer.Shutdown(ended)
+		},
+	}
+	for _, state := range lossStates {
+		for name, end := range ends {
+			t.Run(state.name+"/"+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := state.begin(t)
+					end(s)
+					require.Equal(t, 50, s.elapsed(), "has waited")
+					heard := s.told()
+					s.until(10_000)
+					for i, err := range s.errors() {
+						if errors.Is(err, throttle.ErrClosed) {
+							require.Less(t, i, heard, "reported after the end")
+							require.Equal(t, name == "parent", errors.Is(err, gone))
+						}
+					}
+					s.require(t, state.closed)
+				})
+			})
+		}
+	}
+}
+
+func TestShutdownOfACoalescerLosesOnlyWhatFails(t *testing.T) {
+	for _, state := range lossStates {
+		t.Run(state.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := state.begin(t)
+				w := await(func() error { return s.coalescer.Shutdown(context.Background()) })
+				s.until(10_000)
+				require.Equal(t, state.shutDown.shutdown, strings.Join(lostBy(w.result(t)), ""))
+				s.require(t, state.shutDown)
+			})
+		})
+	}
+}
+
+func TestCoalescersCancelReturnsWhatItDrops(t *testing.T) {
+	for _, state := range lossStates {
+		t.Run(state.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := state.begin(t)
+				dropped, ok := s.coalescer.Cancel()
+				require.Equal(t, state.canceled.dropped, dropped)
+				require.Equal(t, len(dropped) > 0, ok)
+				s.until(10_000)
+				_ = s.coalescer.Close()
+				s.require(t, state.canceled)
+			})
+		})
+	}
+}
 
 // TestShutdownThatLeavesTellsWhatWasLost has Close drop a value for which Shutdown
 // waits, and Shutdown's context end while another run is active.
@@ -129,21 +363,6 @@ func TestCoalescersRunEndsThoughAHandlerEndsItsGoroutine(t *testing.T) {
 		require.NoError(t, c.Shutdown(context.Background()))
 		require.Empty(t, l.taken())
 	})
-}
-
-// TestLogDoesNotLookIntoWhatTheCallbackPanickedWith lets it panic with an error
-// that panics itself when it is looked into: that would end the process.
-func TestLogDoesNotLookIntoWhatTheCallbackPanickedWith(t *testing.T) {
-	if !isChild() {
-		output, err := runChild(t)
-		require.NoError(t, err, output)
-		return
-	}
-	output := captureLog(t)
-	throttler := throttle.Must(throttle.New(throttle.Policy{}, scriptedPanic(explosive{})))
-	throttler.Call()
-	rest(t, throttler)
-	require.Contains(t, output.String(), "callback panicked: explosive")
 }
 
 // TestShutdownWaitsForTheReportOfWhatAnotherCloserLost has a handler take its time

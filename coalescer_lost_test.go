@@ -1,9 +1,5 @@
 package throttle_test
 
-// This file holds what becomes of a value that no run delivers: it is kept for
-// the retry, returned by Cancel, or reported as lost, once, to those who wait for
-// it, else to the error handler, else to the log. Never to nobody.
-
 import (
 	"bytes"
 	"context"
@@ -12,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -252,242 +249,6 @@ func requireRecords(t *testing.T, output *bytes.Buffer, want ...string) {
 	}
 }
 
-// A stage is a Coalescer in a state in which it can lose values.
-type stage struct {
-	*ledger
-
-	coalescer *batcher
-	parent    *slowContext
-	end       context.CancelCauseFunc // of the parent
-	waiters   []*waiter
-}
-
-// do hands over n as one who waits for it.
-func (s *stage) do(n int) {
-	s.waiters = append(s.waiters, await(func() error { return s.coalescer.Do(context.Background(), []int{n}) }))
-	synctest.Wait()
-}
-
-// A lossState is a state that a Coalescer is in after 50 ms, and what becomes of
-// its values from there. Numbers below 10 have been handed over by Call, others
-// by Do.
-type lossState struct {
-	name     string
-	policy   throttle.Policy
-	script   []scripted
-	enter    func(s *stage)
-	closed   outlook
-	shutDown outlook
-	canceled outlook
-}
-
-// An outlook is what becomes of values.
-type outlook struct {
-	taken   []string // by runs, all in all
-	waiters []string // told to be lost, one for each waiter, "" for one who is told of another error or none
-	handler []string // told to be lost, in any order
-	dropped []int    // returned by Cancel
-
-	shutdown string // told to be lost by Shutdown
-}
-
-// call hands over n.
-func (s *stage) call(n int) { _ = s.coalescer.Call([]int{n}) }
-
-// enterSlowly makes the next run take a second between its start and its callback.
-func (s *stage) enterSlowly() { s.parent.wait.Store(int64(time.Second)) }
-
-var (
-	slowHooks = 500 * ms // if the first run fails
-	hourly    = throttle.Every(time.Hour)
-	retries   = backoff(time.Hour, 0)
-)
-
-var lossStates = []lossState{
-	{name: "idle", policy: hourly, enter: func(s *stage) { s.call(1) },
-		closed: outlook{taken: []string{"0 [1]"}}, shutDown: outlook{taken: []string{"0 [1]"}}, canceled: outlook{taken: []string{"0 [1]"}}},
-	{name: "pending", policy: throttle.Debounce(time.Hour, 0), enter: func(s *stage) { s.call(1); s.call(2) },
-		closed: outlook{handler: []string{"[1 2]"}}, shutDown: outlook{taken: []string{"50 [1 2]"}}, canceled: outlook{dropped: []int{1, 2}}},
-	{name: "pending, with waiters", policy: throttle.Debounce(time.Hour, 0), enter: func(s *stage) { s.call(1); s.do(10); s.do(20) },
-		closed:   outlook{waiters: []string{"[1 10 20]", "[1 10 20]"}},
-		shutDown: outlook{taken: []string{"50 [1 10 20]"}, waiters: []string{"", ""}},
-		canceled: outlook{waiters: []string{"", ""}, dropped: []int{1, 10, 20}}},
-	{name: "pending, to fail", policy: throttle.Debounce(time.Hour, 0), script: fails(1), enter: func(s *stage) { s.call(1) },
-		closed: outlook{handler: []string{"[1]"}}, shutDown: outlook{taken: []string{"50 [1]"}, shutdown: "[1]"}, canceled: outlook{dropped: []int{1}}},
-
-	{name: "started, not entered", policy: hourly, enter: func(s *stage) { s.enterSlowly(); s.call(1) },
-		closed: outlook{handler: []string{"[1]"}}, shutDown: outlook{taken: []string{"1000 [1]"}}, canceled: outlook{taken: []string{"1000 [1]"}}},
-	{name: "started, not entered, with a waiter", policy: hourly, enter: func(s *stage) { s.enterSlowly(); s.do(10) },
-		closed:   outlook{waiters: []string{"[10]"}},
-		shutDown: outlook{taken: []string{"1000 [10]"}, waiters: []string{""}},
-		canceled: outlook{taken: []string{"1000 [10]"}, waiters: []string{""}}},
-	{name: "started, not entered, and pending", policy: hourly, enter: func(s *stage) { s.enterSlowly(); s.call(1); s.call(2) },
-		closed:   outlook{handler: []string{"[1]", "[2]"}},
-		shutDown: outlook{taken: []string{"1000 [1]", "1000 [2]"}},
-		canceled: outlook{taken: []string{"1000 [1]"}, dropped: []int{2}}},
-	{name: "started, not entered, and pending, with waiters", policy: hourly, enter: func(s *stage) { s.enterSlowly(); s.do(10); s.do(20) },
-		closed:   outlook{waiters: []string{"[10]", "[20]"}},
-		shutDown: outlook{taken: []string{"1000 [10]", "1000 [20]"}, waiters: []string{"", ""}},
-		canceled: outlook{taken: []string{"1000 [10]"}, waiters: []string{"", ""}, dropped: []int{20}}},
-	{name: "retry started, not entered", policy: backoff(20*ms, 0), script: fails(1), enter: func(s *stage) { s.call(1); s.until(10); s.enterSlowly() },
-		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
-		shutDown: outlook{taken: []string{"0 [1]", "1020 [1]"}}, canceled: outlook{taken: []string{"0 [1]", "1020 [1]"}}},
-
-	{name: "running to success", script: []scripted{takes(200*ms, nil)}, enter: func(s *stage) { s.do(10) },
-		closed:   outlook{taken: []string{"0 [10]"}, waiters: []string{""}},
-		shutDown: outlook{taken: []string{"0 [10]"}, waiters: []string{""}}, canceled: outlook{taken: []string{"0 [10]"}, waiters: []string{""}}},
-	{name: "running to failure", policy: retries, script: []scripted{takes(200*ms, errFailed)}, enter: func(s *stage) { s.call(1) },
-		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
-		shutDown: outlook{taken: []string{"0 [1]"}, shutdown: "[1]"},
-		canceled: outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}}},
-	{name: "running to failure, with a waiter", policy: retries, script: []scripted{takes(200*ms, errFailed)}, enter: func(s *stage) { s.do(10) },
-		closed:   outlook{taken: []string{"0 [10]"}, waiters: []string{"[10]"}},
-		shutDown: outlook{taken: []string{"0 [10]"}, waiters: []string{"[10]"}, shutdown: "[10]"},
-		canceled: outlook{taken: []string{"0 [10]"}, waiters: []string{"[10]"}}},
-	{name: "running to RetryIn", script: []scripted{takes(200*ms, throttle.RetryIn(0))}, enter: func(s *stage) { s.call(1) },
-		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
-		shutDown: outlook{taken: []string{"0 [1]"}, shutdown: "[1]"},
-		canceled: outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}}},
-	{name: "running to failure, and pending", policy: retries, script: []scripted{takes(200*ms, errFailed)}, enter: func(s *stage) { s.call(1); s.until(10); s.call(2) },
-		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[2]", "[1]"}},
-		shutDown: outlook{taken: []string{"0 [1]", "200 [2]"}, handler: []string{"[1]"}},
-		canceled: outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}, dropped: []int{2}}},
-
-	{name: "waiting for a retry", policy: retries, script: fails(1), enter: func(s *stage) { s.call(1) },
-		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
-		shutDown: outlook{taken: []string{"0 [1]", "50 [1]"}},
-		canceled: outlook{taken: []string{"0 [1]"}, dropped: []int{1}}},
-	{name: "waiting for a retry that fails again", policy: retries, script: fails(2), enter: func(s *stage) { s.call(1) },
-		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
-		shutDown: outlook{taken: []string{"0 [1]", "50 [1]"}, shutdown: "[1]"},
-		canceled: outlook{taken: []string{"0 [1]"}, dropped: []int{1}}},
-	{name: "waiting for a retry, with one who waits", policy: retries, script: fails(1), enter: func(s *stage) { s.call(1); s.until(10); s.do(20) },
-		closed:   outlook{taken: []string{"0 [1]"}, waiters: []string{"[1 20]"}},
-		shutDown: outlook{taken: []string{"0 [1]", "50 [1 20]"}, waiters: []string{""}},
-		canceled: outlook{taken: []string{"0 [1]"}, waiters: []string{""}, dropped: []int{1, 20}}},
-
-	{name: "in the hooks, value kept", policy: retries, script: []scripted{takes(ms, errFailed)}, enter: func(s *stage) { s.call(1) },
-		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
-		shutDown: outlook{taken: []string{"0 [1]", "501 [1]"}},
-		canceled: outlook{taken: []string{"0 [1]"}, dropped: []int{1}}},
-	{name: "in the hooks, value kept, and pending", policy: retries, script: []scripted{takes(ms, errFailed)}, enter: func(s *stage) { s.call(1); s.until(10); s.call(2) },
-		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1 2]"}},
-		shutDown: outlook{taken: []string{"0 [1]", "501 [1 2]"}},
-		canceled: outlook{taken: []string{"0 [1]"}, dropped: []int{1, 2}}},
-	{name: "in the hooks, value kept, with one who waits", policy: retries, script: []scripted{takes(ms, errFailed)}, enter: func(s *stage) { s.do(10); s.do(20) },
-		closed:   outlook{taken: []string{"0 [10]"}, waiters: []string{"", "[10 20]"}},
-		shutDown: outlook{taken: []string{"0 [10]", "501 [10 20]"}, waiters: []string{"", ""}},
-		canceled: outlook{taken: []string{"0 [10]"}, waiters: []string{"", ""}, dropped: []int{10, 20}}},
-	{name: "in the hooks, value lost", script: []scripted{takes(ms, errFailed)}, enter: func(s *stage) { s.call(1) },
-		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
-		shutDown: outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}, shutdown: "[1]"}, // twice, as Shutdown came when the handler had it
-		canceled: outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}}},
-}
-
-// begin returns a Coalescer in the state, at 50 ms.
-func (ls *lossState) begin(t *testing.T) *stage {
-	t.Helper()
-	parent, end := context.WithCancelCause(context.Background())
-	s := &stage{ledger: newLedger(ls.script...), parent: &slowContext{Context: parent}, end: end}
-	slow := throttle.WithObserver(func(run throttle.Run) {
-		if run.Err != nil && strings.HasPrefix(ls.name, "in the hooks") {
-			time.Sleep(slowHooks)
-		}
-	})
-	s.coalescer = s.ledger.coalescer(t, ls.policy, throttle.WithContext(s.parent), throttle.WithName("batch"), slow)
-	t.Cleanup(func() { end(nil) })
-	ls.enter(s)
-	s.until(50)
-	return s
-}
-
-// told returns of how many errors the handler has been told by now.
-func (s *stage) told() int {
-	s.recorder.mu.Lock()
-	defer s.recorder.mu.Unlock()
-	return len(s.heard)
-}
-
-// require checks what has become of all values.
-func (s *stage) require(t *testing.T, want outlook) {
-	t.Helper()
-	require.ElementsMatch(t, want.taken, s.taken())
-	require.ElementsMatch(t, want.handler, lostBy(s.errors()...))
-	var told []string
-	for _, w := range s.waiters {
-		lost := lostBy(w.result(t))
-		told = append(told, strings.Join(lost, ""))
-	}
-	require.Equal(t, want.waiters, told)
-	dropped, ok := s.coalescer.Cancel()
-	require.False(t, ok, "%v is left", dropped)
-	require.ErrorIs(t, s.coalescer.Call([]int{99}), throttle.ErrClosed)
-	require.False(t, s.coalescer.Stats().Pending)
-}
-
-func TestClosedCoalescerReportsWhatIsLost(t *testing.T) {
-	gone := errors.New("the parent is gone")
-	ends := map[string]func(s *stage){
-		"Close":  func(s *stage) { _ = s.coalescer.Close() },
-		"parent": func(s *stage) { s.end(gone); synctest.Wait() },
-		"Shutdown": func(s *stage) {
-			ended, end := context.WithCancel(context.Background())
-			end()
-			_ = s.coalescer.Shutdown(ended)
-		},
-	}
-	for _, state := range lossStates {
-		for name, end := range ends {
-			t.Run(state.name+"/"+name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					s := state.begin(t)
-					end(s)
-					require.Equal(t, 50, s.elapsed(), "has waited")
-					heard := s.told()
-					s.until(10_000)
-					for i, err := range s.errors() {
-						if errors.Is(err, throttle.ErrClosed) {
-							require.Less(t, i, heard, "reported after the end")
-							require.Equal(t, name == "parent", errors.Is(err, gone))
-						}
-					}
-					s.require(t, state.closed)
-				})
-			})
-		}
-	}
-}
-
-func TestShutdownOfACoalescerLosesOnlyWhatFails(t *testing.T) {
-	for _, state := range lossStates {
-		t.Run(state.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := state.begin(t)
-				w := await(func() error { return s.coalescer.Shutdown(context.Background()) })
-				s.until(10_000)
-				require.Equal(t, state.shutDown.shutdown, strings.Join(lostBy(w.result(t)), ""))
-				s.require(t, state.shutDown)
-			})
-		})
-	}
-}
-
-func TestCoalescersCancelReturnsWhatItDrops(t *testing.T) {
-	for _, state := range lossStates {
-		t.Run(state.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := state.begin(t)
-				dropped, ok := s.coalescer.Cancel()
-				require.Equal(t, state.canceled.dropped, dropped)
-				require.Equal(t, len(dropped) > 0, ok)
-				s.until(10_000)
-				_ = s.coalescer.Close()
-				s.require(t, state.canceled)
-			})
-		})
-	}
-}
-
 // TestPolicySetInTheHooksStrandsNoValueOfACoalescer changes the policy between the
 // end of a run that fails at 1 ms and that of its hooks, at 501 ms: whether its
 // value is kept was decided by the policy before.
@@ -546,4 +307,256 @@ func TestPolicySetInTheHooksStrandsNoValueOfACoalescer(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A breaker is a merge of lists that breaks once it is armed.
+type breaker struct {
+	how    func()
+	armed  atomic.Bool
+	merges atomic.Int32
+}
+
+func (b *breaker) merge(older, newer []int) []int {
+	b.merges.Add(1)
+	if b.armed.Swap(false) {
+		b.how()
+	}
+	return append(older, newer...)
+}
+
+// A breakage is a way in which merge does not return.
+type breakage struct {
+	name string
+	how  func()
+	is   func(error) bool // reports whether an error tells of it
+}
+
+var errBroken = errors.New("merge is broken")
+
+func breakages() []breakage {
+	return []breakage{
+		{name: "panics with a text", how: func() { panic("broken") }, is: func(err error) bool {
+			return strings.Contains(err.Error(), "broken")
+		}},
+		{name: "panics with an error", how: func() { panic(errBroken) }, is: func(err error) bool { return errors.Is(err, errBroken) }},
+		{name: "panics with nil", how: func() { panic(nil) }, is: func(err error) bool { //nolint:govet // it may
+			_, ok := errors.AsType[*runtime.PanicNilError](err)
+			return ok
+		}},
+		{name: "ends its goroutine", how: runtime.Goexit, is: func(err error) bool { return errors.Is(err, throttle.ErrGoexit) }},
+	}
+}
+
+// endOf runs call in a goroutine of its own and returns as what it has ended: nil
+// if call has returned.
+func endOf(call func()) error {
+	ended := make(chan error, 1)
+	go func() {
+		end := throttle.ErrGoexit
+		defer func() {
+			if value := recover(); value != nil {
+				end = &throttle.PanicError{Value: value}
+			}
+			ended <- end
+		}()
+		call()
+		end = nil
+	}()
+	return <-ended
+}
+
+// TestCallWhoseMergeBreaksWasNotMade lets merge break in a call: the caller feels
+// it, and nothing else has happened.
+func TestCallWhoseMergeBreaksWasNotMade(t *testing.T) {
+	methods := map[string]func(*batcher){
+		"Call":       func(c *batcher) { _ = c.Call([]int{30}) },
+		"CallWithin": func(c *batcher) { _ = c.CallWithin([]int{30}, 0) },
+		"Do":         func(c *batcher) { _ = c.Do(context.Background(), []int{30}) },
+	}
+	policies := map[string]throttle.Policy{
+		"interval":   throttle.Every(100 * ms),
+		"debounce":   throttle.Debounce(80*ms, 0), // the call does not postpone the run
+		"full batch": {Interval: 100 * ms, Edges: bothEdges, Quiet: 80 * ms, MaxCalls: 4},
+	}
+	for _, broken := range breakages() {
+		for method, call := range methods {
+			for name, policy := range policies {
+				t.Run(broken.name+"/"+method+"/"+name, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { broken.meetCall(t, policy, call) })
+				})
+			}
+		}
+	}
+}
+
+// meetCall lets merge break in call while 1 and 2 wait for a run at 100 ms from
+// the first.
+func (b breakage) meetCall(t *testing.T, policy throttle.Policy, call func(*batcher)) {
+	l, breaker := newLedger(), &breaker{how: b.how}
+	c := throttle.Must(throttle.NewCoalescer(policy, breaker.merge, l.take))
+	defer finish(c)
+	require.NoError(t, c.Do(context.Background(), []int{0}))
+	begin := l.elapsed()
+	l.until(begin + 20)
+	require.NoError(t, c.Call([]int{1}))
+	require.NoError(t, c.Call([]int{2}))
+	l.until(begin + 50)
+	before := c.Stats()
+	breaker.armed.Store(true)
+	end := endOf(func() { call(c) })
+	require.Error(t, end)
+	require.True(t, b.is(end), "%v", end)
+	require.Equal(t, before, c.Stats(), "something has happened")
+	l.until(begin + 99)
+	require.Len(t, l.taken(), 1)
+	require.NoError(t, c.Call([]int{3}))
+	require.Equal(t, before.Calls+1, c.Stats().Calls)
+	l.until(begin + 1000)
+	require.Len(t, l.taken(), 2)
+	require.Contains(t, l.taken()[1], "[1 2 3]")
+}
+
+// TestBrokenMergeHoldsNobodyUp asks for the lock, in every method, once a call's
+// merge has broken.
+func TestBrokenMergeHoldsNobodyUp(t *testing.T) {
+	for _, broken := range breakages() {
+		t.Run(broken.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLedger()
+				b := &breaker{how: func() {
+					time.Sleep(100*ms - 1) // to the instant before the run is due
+					broken.how()
+				}}
+				c := throttle.Must(throttle.NewCoalescer(throttle.Debounce(100*ms, 0), b.merge, l.take))
+				require.NoError(t, c.Call([]int{1}))
+				b.armed.Store(true)
+				require.Error(t, endOf(func() { _ = c.Call([]int{2}) }))
+				require.True(t, c.Stats().Pending)
+				require.NoError(t, c.SetPolicy(throttle.Debounce(100*ms, 0)))
+				l.until(100)
+				require.Equal(t, []string{"100 [1]"}, l.taken())
+				require.NoError(t, c.Call([]int{3}))
+				dropped, _ := c.Cancel()
+				require.Equal(t, []int{3}, dropped)
+				require.NoError(t, c.Shutdown(context.Background()))
+			})
+		})
+	}
+}
+
+// TestFailedRunsValueThatCannotBeMergedIsLost lets merge break when a failed run's
+// value comes back, which is in the run's goroutine.
+func TestFailedRunsValueThatCannotBeMergedIsLost(t *testing.T) {
+	for _, broken := range breakages() {
+		for _, failure := range failures() {
+			for _, waited := range []bool{false, true} {
+				t.Run(fmt.Sprint(broken.name, "/", failure.name, "/waited for: ", waited), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { broken.meetReturn(t, failure, waited) })
+				})
+			}
+		}
+	}
+}
+
+// meetReturn lets a run of 50 ms that takes 1 end in failure while 2 and 3 wait,
+// and merge break then.
+func (b breakage) meetReturn(t *testing.T, failure failure, waited bool) {
+	l, breaker := newLedger(func(ctx context.Context) error {
+		time.Sleep(50 * ms)
+		return failure.run(ctx)
+	}), &breaker{how: b.how}
+	c := throttle.Must(throttle.NewCoalescer(backoff(100*ms, 0), breaker.merge, l.take, throttle.WithName("batch"),
+		throttle.WithErrorHandler(l.hear), throttle.WithObserver(l.observe)))
+	defer finish(c)
+	do := await(func() error {
+		if !waited {
+			return c.Call([]int{1})
+		}
+		return c.Do(context.Background(), []int{1})
+	})
+	l.until(10)
+	require.NoError(t, c.Call([]int{2}))
+	require.NoError(t, c.Call([]int{3}))
+	breaker.armed.Store(true)
+	l.until(60)
+	heard := l.errors()
+	if waited {
+		require.Empty(t, heard)
+		heard = []error{do.result(t)}
+	}
+	require.Len(t, heard, 1)
+	requireLost(t, heard[0], []int{1})
+	require.True(t, failure.is(heard[0]), "%v", heard[0])
+	require.True(t, b.is(heard[0]), "%v", heard[0])
+	l.until(1000)
+	require.Equal(t, []string{"0 [1]", "150 [2 3]"}, l.taken(), "what came later waits for the backoff, and runs once")
+	require.Len(t, l.runs(), 2)
+	require.Equal(t, int32(2), breaker.merges.Load())
+	require.Equal(t, waited, len(l.errors()) == 0, "nobody else is told")
+	require.NoError(t, c.Do(context.Background(), []int{4}), "works on")
+}
+
+// TestBrokenMergeHastensNothing has what came later wait for quiet, which a retry
+// would not.
+func TestBrokenMergeHastensNothing(t *testing.T) {
+	for _, broken := range breakages() {
+		t.Run(broken.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, b := newLedger(takes(50*ms, errFailed)), &breaker{how: broken.how}
+				c := throttle.Must(throttle.NewCoalescer(retrying(throttle.Debounce(time.Second, 0), 100*ms), b.merge, l.take,
+					throttle.WithErrorHandler(l.hear)))
+				defer finish(c)
+				require.NoError(t, c.CallWithin([]int{1}, 0))
+				l.until(10)
+				require.NoError(t, c.Call([]int{2}))
+				b.armed.Store(true)
+				l.until(5000)
+				require.Equal(t, []string{"0 [1]", "1010 [2]"}, l.taken())
+				require.Equal(t, []string{"[1]"}, lostBy(l.errors()...))
+			})
+		})
+	}
+}
+
+// TestBrokenMergeTellsOfBothFailures has the run's own panic beside merge's.
+func TestBrokenMergeTellsOfBothFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(func(context.Context) error {
+			time.Sleep(10 * ms)
+			panic(errFailed)
+		})
+		b := &breaker{how: func() { panic(errBroken) }}
+		c := throttle.Must(throttle.NewCoalescer(backoff(100*ms, 0), b.merge, l.take, throttle.WithName("batch"), throttle.WithErrorHandler(l.hear)))
+		defer finish(c)
+		require.NoError(t, c.Call([]int{1}))
+		l.until(5)
+		require.NoError(t, c.Call([]int{2}))
+		b.armed.Store(true)
+		l.until(50)
+		heard := l.errors()
+		require.Len(t, heard, 1)
+		require.ErrorIs(t, heard[0], errFailed)
+		require.ErrorIs(t, heard[0], errBroken)
+		require.ErrorIs(t, c.Stats().LastError, errFailed)
+		require.NotErrorIs(t, c.Stats().LastError, errBroken, "the run's error is the callback's")
+	})
+}
+
+// TestOlderValueIsAsABrokenMergeHasLeftIt tells what the documentation says.
+func TestOlderValueIsAsABrokenMergeHasLeftIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var taken []map[string]int
+		c := throttle.Must(throttle.NewCoalescer(throttle.Debounce(10*ms, 0), func(older, newer map[string]int) map[string]int {
+			older["merges"]++
+			panic(newer)
+		}, func(_ context.Context, value map[string]int) error {
+			taken = append(taken, value)
+			return nil
+		}))
+		require.NoError(t, c.Call(map[string]int{"merges": 0}))
+		require.Error(t, endOf(func() { _ = c.Call(nil) }))
+		require.Error(t, endOf(func() { _ = c.Call(nil) }))
+		require.NoError(t, c.Shutdown(context.Background()))
+		require.Equal(t, []map[string]int{{"merges": 2}}, taken)
+	})
 }

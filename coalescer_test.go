@@ -1,8 +1,5 @@
 package throttle_test
 
-// This file holds what a Coalescer's runs take, and when; and what all tests of
-// it stand on: a ledger, which is a recorder that also writes down the values.
-
 import (
 	"cmp"
 	"context"
@@ -444,4 +441,105 @@ func TestHandingOverToACoalescerIsSynchronizedBeforeTheRun(t *testing.T) {
 		require.Equal(t, 40, sum)
 		finish(c)
 	})
+}
+
+// pair is a merge that shows what was merged with what.
+func pair(older, newer string) string { return "(" + older + " " + newer + ")" }
+
+// A pairStep is what happens to a Coalescer of pairs.
+type pairStep func(*testing.T, *throttle.Coalescer[string])
+
+// handsOver hands over values in this order.
+func handsOver(values ...string) pairStep {
+	return func(t *testing.T, c *throttle.Coalescer[string]) {
+		for _, value := range values {
+			require.NoError(t, c.Call(value))
+		}
+	}
+}
+
+func TestValuesMergeInTheOrderOfTheirCalls(t *testing.T) {
+	drop := func(_ *testing.T, c *throttle.Coalescer[string]) { c.Cancel() }
+	tests := []struct {
+		name   string
+		script []scripted
+		steps  []pairStep // one every 100 ms, nil if nothing happens
+		want   []string   // what runs take, at least 200 ms apart
+	}{
+		{name: "one value is handed on as it is",
+			steps: []pairStep{handsOver("a")}, want: []string{"a"}},
+		{name: "each call's value is the newer",
+			steps: []pairStep{handsOver("a", "b", "c", "d")}, want: []string{"a", "((b c) d)"}},
+		{name: "what a run has taken is no more merged",
+			steps: []pairStep{handsOver("a", "b", "c"), nil, nil, handsOver("d", "e")}, want: []string{"a", "(b c)", "(d e)"}},
+		{name: "a failed run's value is the older of each that comes later", script: fails(1),
+			steps: []pairStep{handsOver("a"), handsOver("b", "c")}, want: []string{"a", "((a b) c)"}},
+		{name: "a failed run's value is the older of all that came during the run", script: []scripted{takes(150*ms, errFailed)},
+			steps: []pairStep{handsOver("a"), handsOver("b", "c"), handsOver("d")}, want: []string{"a", "((a (b c)) d)"}},
+		{name: "and again", script: []scripted{takes(150*ms, errFailed), takes(150*ms, errFailed)},
+			steps: []pairStep{handsOver("a"), handsOver("b"), nil, handsOver("c")}, want: []string{"a", "(a b)", "((a b) c)"}},
+		{name: "what Cancel has returned is no more merged", script: []scripted{takes(250*ms, nil)},
+			steps: []pairStep{handsOver("a", "b"), drop, handsOver("c", "d")}, want: []string{"a", "(c d)"}},
+		{name: "what was lost is no more merged", script: []scripted{takes(150*ms, errFailed)},
+			steps: []pairStep{handsOver("a"), drop, handsOver("c")}, want: []string{"a", "c"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRecorder(test.script...)
+				var taken []string // without a lock: runs are synchronized with each other, and the last with Shutdown
+				c := throttle.Must(throttle.NewCoalescer(retrying(throttle.Every(200*ms), 100*ms), pair, func(ctx context.Context, value string) error {
+					taken = append(taken, value)
+					return r.run(ctx)
+				}, throttle.WithErrorHandler(r.hear)))
+				for i, step := range test.steps {
+					r.until(i * 100)
+					if step != nil {
+						step(t, c)
+					}
+				}
+				r.until(10_000)
+				finish(c)
+				require.Equal(t, test.want, taken)
+			})
+		})
+	}
+}
+
+func TestMergeIsNotCalledForACallThatIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		merges := 0
+		r := newRecorder(fails(1)...)
+		c := throttle.Must(throttle.NewCoalescer(retrying(throttle.Policy{Edges: throttle.Leading}, time.Second), func(older, newer int) int {
+			merges++
+			return older + newer
+		}, func(ctx context.Context, _ int) error { return r.run(ctx) }, throttle.WithErrorHandler(r.hear)))
+		ended, end := context.WithCancel(context.Background())
+		end()
+		require.NoError(t, c.Call(1))
+		r.until(10) // the value waits for the retry
+		require.ErrorIs(t, c.Call(2), throttle.ErrThrottled)
+		require.ErrorIs(t, c.Do(ended, 3), context.Canceled)
+		require.NoError(t, c.Shutdown(context.Background()))
+		require.ErrorIs(t, c.Call(4), throttle.ErrClosed)
+		require.Zero(t, merges)
+		require.Equal(t, []int{0, 10}, r.started())
+	})
+}
+
+func TestReadyMadeMerges(t *testing.T) {
+	require.Equal(t, 2, throttle.Latest(1, 2))
+	require.NoError(t, throttle.Latest(errFailed, nil))
+	tests := []struct{ older, newer, want []int }{
+		{},
+		{older: []int{1}, want: []int{1}},
+		{newer: []int{1}, want: []int{1}},
+		{older: []int{1, 2}, newer: []int{3, 4}, want: []int{1, 2, 3, 4}},
+	}
+	for _, test := range tests {
+		require.Equal(t, test.want, throttle.Append(test.older, test.newer))
+	}
+	clipped := slices.Clip([]int{1, 2})
+	first, second := throttle.Append(clipped, []int{3}), throttle.Append(clipped, []int{4})
+	require.Equal(t, []int{1, 2, 3, 1, 2, 4}, slices.Concat(first, second))
 }

@@ -9,8 +9,6 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// Examples of Coalescer. Where a window must not end, it is an hour.
-
 func ExampleCoalescer() {
 	insert := throttle.Must(throttle.NewCoalescer(throttle.Every(time.Hour), throttle.Append,
 		func(_ context.Context, rows []string) error {
@@ -115,12 +113,6 @@ func ExampleCoalescer_Cancel() {
 	// [] false
 }
 
-func ExampleCoalescer_Policy() {
-	send := newSender(nil)
-	fmt.Println(send.Policy().Quiet)
-	// Output: 1h0m0s
-}
-
 func ExampleCoalescer_SetPolicy() {
 	send := newSender(nil)
 	defer send.Close()
@@ -136,13 +128,6 @@ func ExampleCoalescer_SetPolicy() {
 	// Output:
 	// sent [a]
 	// throttle: MaxInterval 1h0m0s: does not apply to a Coalescer: the run would have no value
-}
-
-func ExampleCoalescer_Name() {
-	c := throttle.Must(throttle.NewCoalescer(throttle.Every(time.Hour), throttle.Latest,
-		func(context.Context, int) error { return nil }, throttle.WithName("progress")))
-	fmt.Println(c.Name())
-	// Output: progress
 }
 
 func ExampleCoalescer_Stats() {

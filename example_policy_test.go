@@ -1,13 +1,13 @@
 package throttle_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/throttle-go/throttle"
 )
-
-// Examples of policies.
 
 func ExampleEvery() {
 	fmt.Println(throttle.Every(time.Second) == throttle.Policy{Interval: time.Second})
@@ -56,4 +56,140 @@ func ExampleFrom() {
 	pause := throttle.Policy{Interval: time.Second, From: throttle.FromEnd}
 	fmt.Println(pause.Validate())
 	// Output: <nil>
+}
+
+func ExampleOption() {
+	options := []throttle.Option{throttle.WithName("sync"), throttle.WithCallCount()}
+	t := throttle.Must(throttle.New(throttle.Every(time.Second), func() {}, options...))
+	_ = t.Close()
+	fmt.Println(t.Do(context.Background()))
+	// Output: throttle: sync: closed
+}
+
+func ExampleWithName() {
+	t := throttle.Must(throttle.New(throttle.Every(time.Second), func() { panic("oh") }, throttle.WithName("sync")))
+	fmt.Println(t.Do(context.Background()))
+	// Output: throttle: sync: callback panicked: oh
+}
+
+func ExampleWithContext() {
+	ctx, stop := context.WithCancelCause(context.Background())
+	t := throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() {}, throttle.WithContext(ctx)))
+	result := make(chan error)
+	go func() { result <- t.Do(context.Background()) }()
+	stop(errors.New("configuration is gone"))
+	fmt.Println(<-result) // the parent's end drops what is pending
+	// Output: throttle: closed: configuration is gone
+}
+
+func ExampleWithErrorHandler() {
+	t := throttle.Must(throttle.New(throttle.Every(time.Second),
+		func() error { return errors.New("disk full") },
+		throttle.WithErrorHandler(func(err error) { fmt.Println("nobody waited:", err) })))
+	t.Call()
+	for t.Stats().Runs == 0 || t.Stats().Running {
+		time.Sleep(time.Millisecond)
+	}
+	_ = t.Close()
+	// Output: nobody waited: disk full
+}
+
+// A program that prefers to crash when the callback panics.
+func ExampleWithErrorHandler_panic() {
+	crash := throttle.WithErrorHandler(func(err error) {
+		if panicked, ok := errors.AsType[*throttle.PanicError](err); ok {
+			panic(panicked)
+		}
+		fmt.Println(err)
+	})
+	t := throttle.Must(throttle.New(throttle.Every(time.Second), func() {}, crash))
+	fmt.Println(t.Do(context.Background()))
+	// Output: <nil>
+}
+
+func ExampleWithObserver() {
+	t := throttle.Must(throttle.New(throttle.Every(time.Hour), func() {},
+		throttle.WithObserver(func(r throttle.Run) {
+			fmt.Println(r.Cause, r.Attempt, r.Err, !r.Ended.Before(r.Started))
+		})))
+	_ = t.Do(context.Background())
+	t.Call()
+	_ = t.Shutdown(context.Background())
+	// Output:
+	// call 1 <nil> true
+	// flush 1 <nil> true
+}
+
+// A tracer is there while the callback runs, and sees who waits for it.
+func ExampleWithTracer() {
+	type requestKey struct{}
+	t := throttle.Must(throttle.New(throttle.Every(time.Hour),
+		func(context.Context) error {
+			fmt.Println("run")
+			return nil
+		},
+		throttle.WithTracer(func(ctx context.Context, _ throttle.Run, callers []context.Context) (context.Context, func(throttle.Run)) {
+			fmt.Println("begins, for", callers[0].Value(requestKey{}))
+			return ctx, func(r throttle.Run) { fmt.Println("ends,", r.Result) }
+		})))
+	_ = t.Do(context.WithValue(context.Background(), requestKey{}, "request 7"))
+	_ = t.Shutdown(context.Background())
+	// Output:
+	// begins, for request 7
+	// run
+	// ends, success
+}
+
+func ExampleWithCallCount() {
+	t := throttle.Must(throttle.New(throttle.Every(time.Hour), func() {},
+		throttle.WithCallCount(),
+		throttle.WithObserver(func(r throttle.Run) { fmt.Println("a run for", r.Calls) })))
+	_ = t.Do(context.Background())
+	for range 99 {
+		t.Call()
+	}
+	_ = t.Shutdown(context.Background())
+	fmt.Println(t.Stats().Calls)
+	// Output:
+	// a run for 1
+	// a run for 99
+	// 100
+}
+
+func ExampleRun() {
+	t := throttle.Must(throttle.New(throttle.Every(time.Hour), func() {},
+		throttle.WithObserver(func(r throttle.Run) {
+			lateness, wait, took := r.Started.Sub(r.Due), r.Started.Sub(r.Asked), r.Ended.Sub(r.Started)
+			fmt.Println(lateness >= 0, wait >= lateness, took >= 0)
+		})))
+	_ = t.Do(context.Background())
+	// Output: true true true
+}
+
+func ExampleCause() {
+	fmt.Println(throttle.CauseCall, throttle.CauseRetry, throttle.CauseInterval, throttle.CauseFlush)
+	// Output: call retry interval flush
+}
+
+func ExampleResult() {
+	t := throttle.Must(throttle.New(throttle.Policy{}, func() { panic("oh") },
+		throttle.WithObserver(func(r throttle.Run) {
+			if r.Result == throttle.ResultPanic {
+				fmt.Println(r.Err)
+			}
+		})))
+	_ = t.Do(context.Background())
+	_ = t.Shutdown(context.Background())
+	// Output: throttle: callback panicked: oh
+}
+
+func ExampleStats() {
+	t := throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() {}))
+	defer t.Close()
+	fmt.Println(t.Stats() == throttle.Stats{})
+	t.Call()
+	fmt.Println(t.Stats().Pending, t.Stats().Running)
+	// Output:
+	// true
+	// true false
 }

@@ -1,8 +1,5 @@
 package throttle_test
 
-// This file holds how Close, the parent context's end and Shutdown end a Group,
-// whatever its keys are up to.
-
 import (
 	"context"
 	"errors"

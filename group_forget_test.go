@@ -1,8 +1,5 @@
 package throttle_test
 
-// This file holds that a key is forgotten exactly when its past decides nothing
-// any more, and that this changes nothing of what happens later.
-
 import (
 	"cmp"
 	"context"

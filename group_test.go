@@ -1,11 +1,7 @@
 package throttle_test
 
-// This file holds what a Group does that a Throttler does not: its keys are
-// independent of each other, and its methods serve one key or all.
-
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -516,84 +512,6 @@ func TestGroupSetPolicyGivesKeysPeriodicRuns(t *testing.T) {
 	})
 }
 
-func TestGroupStatsSumOverAllKeysForgottenOnesToo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newGroupRecorder()
-		r.script("fails", takes(30*ms, errFailed))
-		r.script("panics", takes(10*ms, nil), scriptedPanic("scripted"))
-		r.script("long", takes(500*ms, nil))
-		g := r.group(t, throttle.Policy{Interval: 100 * ms, Edges: throttle.Leading}, throttle.WithCallCount())
-		for range 2 {
-			for _, key := range []string{"fails", "panics", "long"} {
-				require.NoError(t, g.Call(key))
-			}
-		}
-		r.until(50)
-		stats := g.Stats()
-		require.True(t, stats.Running)
-		require.False(t, stats.Pending || stats.Closed)
-		require.Equal(t, r.begin, stats.LastStart)
-		require.Equal(t, errFailed, stats.LastError)
-		require.Equal(t, 30*ms, stats.LastDuration)
-		r.until(300)
-		require.NoError(t, g.Call("panics"))
-		r.until(10_000)
-		require.Zero(t, g.Len())
-		stats = g.Stats()
-		require.Equal(t, [5]uint64{4, 2, 1, 3, 7}, [5]uint64{stats.Runs, stats.Failures, stats.Panics, stats.Dropped, stats.Calls})
-		require.False(t, stats.Running)
-		require.True(t, r.begin.Add(300*ms).Equal(stats.LastStart))
-		require.NoError(t, stats.LastError, "the long run ended last")
-		require.Equal(t, 500*ms, stats.LastDuration)
-	})
-}
-
-func TestGroupStatsTellsTheEarliestRunThatIsDue(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newGroupRecorder()
-		g := r.group(t, throttle.Debounce(100*ms, 0))
-		require.True(t, g.Stats().Next.IsZero())
-		for at, key := range []string{"a", "b", "c"} {
-			r.until(10 * at)
-			require.NoError(t, g.Call(key))
-		}
-		require.True(t, g.Stats().Pending)
-		require.True(t, r.begin.Add(100*ms).Equal(g.Stats().Next))
-		r.until(105)
-		require.True(t, r.begin.Add(110*ms).Equal(g.Stats().Next))
-		g.Cancel("b")
-		require.True(t, r.begin.Add(120*ms).Equal(g.Stats().Next))
-		g.Cancel("c")
-		require.True(t, g.Stats().Next.IsZero())
-		require.False(t, g.Stats().Pending)
-		require.NoError(t, g.Close())
-		require.True(t, g.Stats().Closed)
-	})
-}
-
-// TestGroupStatsTellsTheRunThatEndedLast holds that hooks which take time do not make
-// a run a later one, whichever keys share a lock.
-func TestGroupStatsTellsTheRunThatEndedLast(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for range 400 { // two keys seldom share one
-			g := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(_ context.Context, key int) error {
-				time.Sleep(time.Duration(key) * ms)
-				return fmt.Errorf("run of key %d", key)
-			}, throttle.WithErrorHandler(func(err error) {
-				if err.Error() == "run of key 1" {
-					time.Sleep(time.Second)
-				}
-			})))
-			require.NoError(t, g.Call(1))
-			require.NoError(t, g.Call(2))
-			time.Sleep(time.Minute)
-			synctest.Wait()
-			require.EqualError(t, g.Stats().LastError, "run of key 2")
-			require.Equal(t, 2*ms, g.Stats().LastDuration)
-		}
-	})
-}
-
 func TestAllThatIsWrongWithAGroupIsReportedAtOnce(t *testing.T) {
 	var noContext context.Context
 	g, err := throttle.NewGroup[int](throttle.Policy{Interval: -1, Quiet: -1}, nil,
@@ -751,49 +669,6 @@ func TestGroupContextOfARunThatIsOverIsNoMoreItsOwn(t *testing.T) {
 		require.NoError(t, g.Flush(over, "key"))
 		require.NoError(t, g.Shutdown(over))
 		require.Equal(t, []int{0, 0}, r.started()["key"])
-	})
-}
-
-// TestGroupHooksOfDifferentKeysRunConcurrently lets each handler and observer wait for
-// that of the other key. It also holds that they, and callbacks, may call every
-// method that does not wait.
-func TestGroupHooksOfDifferentKeysRunConcurrently(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var g *throttle.Group[int]
-		touch := func() {
-			g.Len()
-			g.Stats()
-			g.Cancel(7)
-			_ = slices.Collect(g.Keys())
-			if err := errors.Join(g.SetPolicy(g.Policy()), g.Call(8), g.CallWithin(9, 0)); err != nil {
-				t.Errorf("the group refuses: %v", err)
-			}
-		}
-		handlers, observers := make(chan bool), make(chan bool)
-		meet := func(both chan bool) {
-			touch()
-			select {
-			case both <- true:
-			case <-both:
-			}
-		}
-		g = throttle.Must(throttle.NewGroup(throttle.Every(time.Second), func(_ context.Context, key int) error {
-			if key > 2 {
-				return nil
-			}
-			touch()
-			return errFailed
-		}, throttle.WithErrorHandler(func(error) { meet(handlers) }), throttle.WithObserver(func(run throttle.Run) {
-			if run.Err != nil {
-				meet(observers)
-			}
-		})))
-		require.NoError(t, g.Call(1))
-		require.NoError(t, g.Call(2))
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		require.Zero(t, g.Len())
-		require.NoError(t, g.Shutdown(context.Background()))
 	})
 }
 

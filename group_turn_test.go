@@ -1,8 +1,5 @@
 package throttle_test
 
-// This file holds WithMaxConcurrent: how many runs are active at once, who gets
-// the next turn, and that a run which waits for one has not started.
-
 import (
 	"context"
 	"fmt"

@@ -1,16 +1,16 @@
 package throttle_test
 
-// This file holds what error handlers and observers are told, in which order,
-// and what they may do.
-
 import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log"
 	"log/slog"
 	"os/exec"
 	"runtime"
+	"runtime/trace"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -230,4 +230,409 @@ func captureLog(t *testing.T) *bytes.Buffer {
 	output := new(bytes.Buffer)
 	slog.SetDefault(slog.New(slog.NewTextHandler(output, nil)))
 	return output
+}
+
+// TestLogDoesNotLookIntoWhatTheCallbackPanickedWith lets it panic with an error
+// that panics itself when it is looked into: that would end the process.
+func TestLogDoesNotLookIntoWhatTheCallbackPanickedWith(t *testing.T) {
+	if !isChild() {
+		output, err := runChild(t)
+		require.NoError(t, err, output)
+		return
+	}
+	output := captureLog(t)
+	throttler := throttle.Must(throttle.New(throttle.Policy{}, scriptedPanic(explosive{})))
+	throttler.Call()
+	rest(t, throttler)
+	require.Contains(t, output.String(), "callback panicked: explosive")
+}
+
+// TestGroupHooksOfDifferentKeysRunConcurrently lets each handler and observer wait for
+// that of the other key. It also holds that they, and callbacks, may call every
+// method that does not wait.
+func TestGroupHooksOfDifferentKeysRunConcurrently(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g *throttle.Group[int]
+		touch := func() {
+			g.Len()
+			g.Stats()
+			g.Cancel(7)
+			_ = slices.Collect(g.Keys())
+			if err := errors.Join(g.SetPolicy(g.Policy()), g.Call(8), g.CallWithin(9, 0)); err != nil {
+				t.Errorf("the group refuses: %v", err)
+			}
+		}
+		handlers, observers := make(chan bool), make(chan bool)
+		meet := func(both chan bool) {
+			touch()
+			select {
+			case both <- true:
+			case <-both:
+			}
+		}
+		g = throttle.Must(throttle.NewGroup(throttle.Every(time.Second), func(_ context.Context, key int) error {
+			if key > 2 {
+				return nil
+			}
+			touch()
+			return errFailed
+		}, throttle.WithErrorHandler(func(error) { meet(handlers) }), throttle.WithObserver(func(run throttle.Run) {
+			if run.Err != nil {
+				meet(observers)
+			}
+		})))
+		require.NoError(t, g.Call(1))
+		require.NoError(t, g.Call(2))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Zero(t, g.Len())
+		require.NoError(t, g.Shutdown(context.Background()))
+	})
+}
+
+type callerKey struct{}
+
+// callerNames returns the values of callerKey.
+func callerNames(callers []context.Context) []any {
+	var names []any
+	for _, caller := range callers {
+		names = append(names, caller.Value(callerKey{}))
+	}
+	return names
+}
+
+// named returns a context that callerNames knows.
+func named(name any) context.Context {
+	return context.WithValue(context.Background(), callerKey{}, name)
+}
+
+func TestTracerSeesARunBeginAndEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		var begun, ended, observed []throttle.Run
+		throttler := throttle.Must(throttle.New(throttle.Every(100*ms), takes(30*ms, errFailed),
+			throttle.WithName("reload"), throttle.WithCallCount(),
+			throttle.WithErrorHandler(func(error) { require.Len(t, begun, len(ended)+1, "begun before its callback") }),
+			throttle.WithTracer(func(ctx context.Context, run throttle.Run, _ []context.Context) (context.Context, func(throttle.Run)) {
+				begun = append(begun, run)
+				return ctx, func(run throttle.Run) {
+					require.Len(t, observed, len(ended), "ended before observers are told")
+					ended = append(ended, run)
+				}
+			}),
+			throttle.WithObserver(func(run throttle.Run) { observed = append(observed, run) })))
+		for range 3 {
+			throttler.Call()
+		}
+		time.Sleep(110 * ms)
+		synctest.Wait()
+		require.NoError(t, throttler.Close())
+		time.Sleep(30 * ms)
+		synctest.Wait()
+
+		require.Len(t, ended, 2)
+		require.Equal(t, observed, ended)
+		for i, run := range ended {
+			require.Equal(t, 30*ms, run.Ended.Sub(run.Started))
+			require.Equal(t, throttle.ResultFailure, run.Result)
+			require.Equal(t, errFailed, run.Err)
+			run.Ended, run.Result, run.Err = time.Time{}, "", nil
+			require.Equal(t, run, begun[i], "what is known at the start")
+		}
+		require.Equal(t, 100*ms, begun[1].Started.Sub(begin))
+		require.Equal(t, uint64(2), begun[1].Calls)
+	})
+}
+
+func TestTracesOfOneRunNest(t *testing.T) {
+	type depthKey struct{}
+	synctest.Test(t, func(t *testing.T) {
+		var diary []string
+		tracer := func(name string) throttle.Option {
+			return throttle.WithTracer(func(ctx context.Context, _ throttle.Run, _ []context.Context) (context.Context, func(throttle.Run)) {
+				within, _ := ctx.Value(depthKey{}).(string)
+				diary = append(diary, name+" begins within "+within)
+				return context.WithValue(ctx, depthKey{}, within+"/"+name), func(throttle.Run) { diary = append(diary, name+" ends") }
+			})
+		}
+		without := throttle.WithTracer(func(context.Context, throttle.Run, []context.Context) (context.Context, func(throttle.Run)) {
+			diary = append(diary, "without context and end")
+			return nil, nil //nolint:nilnil // is allowed
+		})
+		callback := func(ctx context.Context) { diary = append(diary, fmt.Sprint("run within ", ctx.Value(depthKey{}))) }
+		want := func(run string) []string {
+			return []string{
+				"outer begins within ", "without context and end", "inner begins within /outer",
+				run, "inner ends", "outer ends", "observer",
+			}
+		}
+		options := []throttle.Option{
+			throttle.WithObserver(func(throttle.Run) { diary = append(diary, "observer") }), tracer("outer"), without, tracer("inner"),
+		}
+		do := map[string]func() error{
+			"run within /outer/inner": func() error {
+				throttler := throttle.Must(throttle.New(throttle.Policy{}, func(ctx context.Context) error {
+					callback(ctx)
+					return nil
+				}, options...))
+				return throttler.Do(context.Background())
+			},
+			"run": func() error {
+				throttler := throttle.Must(throttle.New(throttle.Policy{}, func() { diary = append(diary, "run") }, options...))
+				return throttler.Do(context.Background())
+			},
+			"run within /outer/inner of key": func() error {
+				group := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(ctx context.Context, key string) error {
+					callback(ctx)
+					diary[len(diary)-1] += " of " + key
+					return nil
+				}, options...))
+				return group.Do(context.Background(), "key")
+			},
+			"run within /outer/inner with value": func() error {
+				coalescer := throttle.Must(throttle.NewCoalescer(throttle.Policy{}, throttle.Latest, func(ctx context.Context, value string) error {
+					callback(ctx)
+					diary[len(diary)-1] += " with " + value
+					return nil
+				}, options...))
+				return coalescer.Do(context.Background(), "value")
+			},
+		}
+		for run, do := range do {
+			diary = nil
+			require.NoError(t, do())
+			synctest.Wait()
+			require.Equal(t, want(run), diary)
+		}
+	})
+}
+
+// TestTracerSeesWhoWaits holds that callers are those of Do that the run covers, and
+// no others.
+func TestTracerSeesWhoWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen [][]any
+		ended := 0 // contexts of callers
+		watch := throttle.WithTracer(func(_ context.Context, _ throttle.Run, callers []context.Context) (context.Context, func(throttle.Run)) {
+			seen = append(seen, callerNames(callers))
+			for _, caller := range callers {
+				if caller.Err() != nil {
+					ended++
+				}
+			}
+			return nil, nil //nolint:nilnil // is allowed
+		})
+		policy := throttle.Policy{Interval: 100 * ms, Retry: throttle.Backoff{Initial: 200 * ms}}
+		r := newRecorder(takes(10*ms, nil), takes(0, errFailed))
+		throttler := r.throttler(t, policy, watch)
+		do := func(name any) { await(func() error { return throttler.Do(named(name)) }) }
+
+		do("leading")
+		r.until(5)
+		flush := await(func() error { return throttler.Flush(named("flush of the active run")) })
+		r.until(20)
+		throttler.Call()
+		gaveUp, giveUp := context.WithCancel(named("gave up"))
+		left := await(func() error { return throttler.Do(gaveUp) })
+		synctest.Wait()
+		do("joins")
+		synctest.Wait()
+		giveUp()
+		r.until(150)
+		require.NoError(t, flush.result(t))
+		require.ErrorIs(t, left.result(t), context.Canceled)
+		r.until(350) // after the retry, in its window
+		for i := range 20 {
+			do(i)
+			synctest.Wait()
+		}
+		throttler.Cancel()
+		for i := range 20 {
+			do(100 + i)
+			synctest.Wait()
+		}
+		r.until(500)
+		first16 := make([]any, 16)
+		for i := range first16 {
+			first16[i] = 100 + i
+		}
+		do("is flushed")
+		synctest.Wait()
+		require.NoError(t, throttler.Flush(named("flush of a pending run")))
+		do("is shut down")
+		synctest.Wait()
+		require.NoError(t, throttler.Shutdown(named("shutdown")))
+		require.Equal(t, [][]any{{"leading"}, {"gave up", "joins"}, nil, first16, {"is flushed"}, {"is shut down"}}, seen)
+		require.Equal(t, 1, ended, "callers gave up")
+	})
+}
+
+// TestTracerSeesEveryCallerOnce is in real time, with fewer callers at a time than are
+// kept.
+func TestTracerSeesEveryCallerOnce(t *testing.T) {
+	const goroutines, each = 8, 500
+	seen := map[any]int{} // without a lock: runs are synchronized with each other
+	throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {},
+		throttle.WithTracer(func(_ context.Context, _ throttle.Run, callers []context.Context) (context.Context, func(throttle.Run)) {
+			for _, name := range callerNames(callers) {
+				seen[name]++
+			}
+			return nil, nil //nolint:nilnil // is allowed
+		})))
+	var calls sync.WaitGroup
+	for g := range goroutines {
+		calls.Go(func() {
+			for i := range each {
+				if err := throttler.Do(named(g*each + i)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	calls.Wait()
+	require.NoError(t, throttler.Shutdown(t.Context()))
+	require.Len(t, seen, goroutines*each)
+	for name, times := range seen {
+		require.Equal(t, 1, times, "caller %v", name)
+	}
+}
+
+func TestTracerOfAGroupAndOfACoalescerSeesWhoWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		seen := map[any][]any{}
+		watch := throttle.WithTracer(func(_ context.Context, run throttle.Run, callers []context.Context) (context.Context, func(throttle.Run)) {
+			seen[run.Key] = callerNames(callers)
+			return nil, nil //nolint:nilnil // is allowed
+		})
+		group := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(context.Context, int) error { return nil }, watch))
+		require.NoError(t, group.Do(named("a"), 1))
+		require.NoError(t, group.Do(named("b"), 2))
+		coalescer := throttle.Must(throttle.NewCoalescer(throttle.Policy{}, throttle.Latest, func(context.Context, int) error { return nil }, watch))
+		require.NoError(t, coalescer.Do(named("c"), 3))
+		require.Equal(t, map[any][]any{1: {"a"}, 2: {"b"}, nil: {"c"}}, seen)
+	})
+}
+
+func TestTracersDoNotShareTheirCallers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen []any
+		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {},
+			throttle.WithTracer(func(_ context.Context, _ throttle.Run, callers []context.Context) (context.Context, func(throttle.Run)) {
+				clear(callers)
+				return nil, nil //nolint:nilnil // is allowed
+			}),
+			throttle.WithTracer(func(_ context.Context, _ throttle.Run, callers []context.Context) (context.Context, func(throttle.Run)) {
+				seen = callerNames(callers)
+				return nil, nil //nolint:nilnil // is allowed
+			})))
+		require.NoError(t, throttler.Do(named("caller")))
+		require.Equal(t, []any{"caller"}, seen)
+	})
+}
+
+func TestTracedContextIsTheRunsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var throttler *throttle.Throttler
+		var within context.Context
+		throttler = throttle.Must(throttle.New(throttle.Policy{},
+			func(ctx context.Context) error {
+				within = ctx //nolint:fatcontext // is looked at after the run
+				return throttler.Do(ctx)
+			},
+			throttle.WithTracer(func(ctx context.Context, _ throttle.Run, _ []context.Context) (context.Context, func(throttle.Run)) {
+				require.ErrorIs(t, throttler.Flush(ctx), throttle.ErrReentrant)
+				return context.WithValue(ctx, callerKey{}, "traced"), nil
+			})))
+		require.ErrorIs(t, throttler.Do(context.Background()), throttle.ErrReentrant)
+		require.Equal(t, "traced", within.Value(callerKey{}))
+		require.Error(t, within.Err(), "ended with the run")
+	})
+}
+
+func TestThrottlerWorksOnAfterATracerEndsItsGoroutine(t *testing.T) {
+	tests := map[string]struct {
+		tracer func(context.Context, throttle.Run, []context.Context) (context.Context, func(throttle.Run))
+		want   error
+	}{
+		"start": {func(context.Context, throttle.Run, []context.Context) (context.Context, func(throttle.Run)) {
+			runtime.Goexit()
+			return nil, nil //nolint:nilnil // is not reached
+		}, throttle.ErrGoexit},
+		"end": {func(context.Context, throttle.Run, []context.Context) (context.Context, func(throttle.Run)) {
+			return nil, func(throttle.Run) { runtime.Goexit() }
+		}, nil},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				outer := 0
+				throttler := throttle.Must(throttle.New(throttle.Every(100*ms), func() {},
+					throttle.WithTracer(func(context.Context, throttle.Run, []context.Context) (context.Context, func(throttle.Run)) {
+						return nil, func(throttle.Run) { outer++ }
+					}),
+					throttle.WithTracer(test.tracer)))
+				for range 2 {
+					require.ErrorIs(t, throttler.Do(context.Background()), test.want)
+				}
+				require.Equal(t, map[string]int{"start": 2, "end": 0}[name], outer)
+				require.NoError(t, throttler.Shutdown(context.Background()))
+				require.Equal(t, uint64(2), throttler.Stats().Runs)
+			})
+		})
+	}
+}
+
+func TestTracerThatPanicsEndsTheProcess(t *testing.T) {
+	tracers := map[string]throttle.Option{
+		"start": throttle.WithTracer(func(context.Context, throttle.Run, []context.Context) (context.Context, func(throttle.Run)) {
+			panic("from the tracer")
+		}),
+		"end": throttle.WithTracer(func(context.Context, throttle.Run, []context.Context) (context.Context, func(throttle.Run)) {
+			return nil, func(throttle.Run) { panic("from the tracer") }
+		}),
+	}
+	for name, tracer := range tracers {
+		t.Run(name, func(t *testing.T) {
+			if isChild() {
+				throttle.Must(throttle.New(throttle.Policy{}, func() {}, tracer)).Call()
+				select {} // a process that survives the panic ends here, with another message
+			}
+			output, err := runChild(t)
+			var exit *exec.ExitError
+			require.ErrorAs(t, err, &exit, output)
+			require.Contains(t, output, "panic: from the tracer")
+		})
+	}
+}
+
+// Not parallel: the execution tracer is one for the process. A package of the module
+// verify reads a trace as tools do, and holds more of what it shows.
+func TestExecutionTraceShowsRunsAsTasks(t *testing.T) {
+	callbacks := map[string]func(opts ...throttle.Option) (*throttle.Throttler, error){
+		"a callback with a context": func(opts ...throttle.Option) (*throttle.Throttler, error) {
+			return throttle.New(throttle.Policy{}, func(ctx context.Context) error {
+				trace.Log(ctx, "inside", "of a task")
+				return nil
+			}, opts...)
+		},
+		"a callback without": func(opts ...throttle.Option) (*throttle.Throttler, error) {
+			return throttle.New(throttle.Policy{}, func() {}, opts...)
+		},
+		"a callback that ends its goroutine": func(opts ...throttle.Option) (*throttle.Throttler, error) {
+			return throttle.New(throttle.Policy{}, runtime.Goexit, opts...)
+		},
+	}
+	for name, build := range callbacks {
+		t.Run(name, func(t *testing.T) {
+			throttler := throttle.Must(build(throttle.WithName(name)))
+			var recorded bytes.Buffer
+			require.NoError(t, trace.Start(&recorded))
+			_ = throttler.Do(t.Context())
+			_ = throttler.Shutdown(t.Context())
+			trace.Stop()
+			for _, part := range []string{"throttle: " + name, "cause", "call"} {
+				require.Contains(t, recorded.String(), part)
+			}
+		})
+	}
 }

@@ -1,16 +1,17 @@
 package throttle_test
 
-// This file shows that an idle throttler owns nothing: no goroutine, no timer,
-// no memory but its own, and no reference that keeps it alive.
-
 import (
 	"context"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 	"weak"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle"
 )
@@ -220,4 +221,476 @@ func TestParentKeepsThrottler(t *testing.T) {
 	if !collectedSoon(kept) {
 		t.Error("after its parent's end a throttler is still there")
 	}
+}
+
+// nothing is a callback that does that.
+func nothing(context.Context, int) error { return nil }
+
+// TestGroupKeysOwnNoTimerOfTheirOwn tells an idle key's weight: a timer would cost it
+// more than 100 bytes.
+func TestGroupKeysOwnNoTimerOfTheirOwn(t *testing.T) {
+	const keys, most = 5_000, 336 // bytes
+	g := throttle.Must(throttle.NewGroup(throttle.Every(time.Hour), nothing))
+	warmUp(t, g, keys)
+	if err := g.SetPolicy(throttle.Every(time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	emptied(t, g)
+	if err := g.SetPolicy(throttle.Every(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	empty := heapInUse()
+	warmUp(t, g, keys)
+	full := heapInUse()
+	if held := g.Len(); held != keys {
+		t.Errorf("%d keys are held", held)
+	}
+	weight := (full - empty) / keys
+	t.Logf("%d bytes per idle key", weight)
+	if weight > most {
+		t.Errorf("an idle key weighs %d bytes, more than %d", weight, most)
+	}
+	_ = g.Close()
+}
+
+// warmUp has all keys run once, and so the runtime make the descriptors of
+// goroutines that it never gives back.
+func warmUp(t *testing.T, g *throttle.Group[int], keys int) {
+	t.Helper()
+	goroutines := runtime.NumGoroutine()
+	for key := range keys {
+		if err := g.Call(key); err != nil {
+			t.Fatalf("a call was refused: %v", err)
+		}
+		if key%100 == 0 {
+			eventually(t, "the runs", func() bool { return runtime.NumGoroutine() <= goroutines+100 })
+		}
+	}
+	eventually(t, "the runs", func() bool { return runtime.NumGoroutine() <= goroutines })
+}
+
+func emptied(t *testing.T, g *throttle.Group[int]) {
+	t.Helper()
+	eventually(t, "all keys to be forgotten", func() bool {
+		runtime.Gosched()
+		return g.Len() == 0
+	})
+}
+
+// TestGroupForgottenKeysGiveTheirMemoryBack lets very many keys come and go through
+// every kind of wait. What is compared is the heap with all of them and the heap
+// once they are forgotten, the group still there: what the runtime keeps of
+// goroutines that have ended is in both figures.
+func TestGroupForgottenKeysGiveTheirMemoryBack(t *testing.T) {
+	const keys = 10_000
+	g := throttle.Must(throttle.NewGroup(throttle.Every(time.Hour), nothing, throttle.WithMaxConcurrent(8)))
+	warmUp(t, g, 1000)
+	if err := g.SetPolicy(throttle.Policy{}); err != nil {
+		t.Fatal(err)
+	}
+	emptied(t, g)
+	empty := heapInUse()
+	if err := g.SetPolicy(throttle.Every(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	warmUp(t, g, keys)
+	for key := range keys {
+		if key%3 == 0 {
+			_ = g.Call(key) // a timer
+		}
+		if key%6 == 0 {
+			g.Cancel(key) // a timer stopped
+		}
+	}
+	full := heapInUse()
+	if err := g.SetPolicy(throttle.Policy{}); err != nil {
+		t.Fatal(err)
+	}
+	emptied(t, g)
+	left := heapInUse()
+	t.Logf("%d bytes with no key, %d more with %d keys, %d more once they are forgotten", empty, full-empty, keys, left-empty)
+	if full-left < (full-empty)*95/100 {
+		t.Errorf("%d keys took %d bytes, and gave %d back when they were forgotten", keys, full-empty, full-left)
+	}
+	runtime.KeepAlive(g)
+}
+
+// TestDroppedGroupIsCollected tells that no Close is needed once no key is held
+// and there is no parent context to watch. A timer, a goroutine or anything else
+// that the group owned would keep it.
+func TestDroppedGroupIsCollected(t *testing.T) {
+	ctx := context.Background()
+	for name, use := range map[string]func(*throttle.Group[int]){
+		"never called": func(*throttle.Group[int]) {},
+		"run":          func(g *throttle.Group[int]) { _ = g.Do(ctx, 1) },
+		"many keys": func(g *throttle.Group[int]) {
+			for key := range 1000 {
+				_ = g.Call(key)
+			}
+		},
+		"deferred": func(g *throttle.Group[int]) {
+			for range 3 {
+				_ = g.Do(ctx, 1)
+			}
+		},
+		"flushed": func(g *throttle.Group[int]) {
+			_ = g.SetPolicy(throttle.Debounce(10*time.Millisecond, 0))
+			_ = g.Call(1)
+			_ = g.Flush(ctx, 1)
+		},
+		"canceled": func(g *throttle.Group[int]) {
+			_ = g.SetPolicy(throttle.Policy{Interval: time.Hour, Edges: throttle.Trailing})
+			_ = g.Call(1)
+			g.Cancel(1)
+		},
+		"closed with keys": func(g *throttle.Group[int]) {
+			_ = g.SetPolicy(throttle.Every(time.Hour))
+			_ = g.Do(ctx, 1)
+			_ = g.Call(1)
+			_ = g.Call(2)
+			_ = g.Close()
+		},
+		"window cut short": func(g *throttle.Group[int]) {
+			_ = g.SetPolicy(throttle.Every(time.Hour))
+			_ = g.Do(ctx, 1)
+			_ = g.SetPolicy(throttle.Policy{})
+		},
+		"periodic no more": func(g *throttle.Group[int]) {
+			_ = g.SetPolicy(throttle.Policy{MaxInterval: time.Hour})
+			_ = g.Do(ctx, 1)
+			_ = g.SetPolicy(throttle.Policy{})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := throttle.Must(throttle.NewGroup(throttle.Every(5*time.Millisecond), nothing, throttle.WithMaxConcurrent(2)))
+			use(g)
+			emptied(t, g)
+			dropped := weak.Make(g)
+			// From here on this function refers to it no more.
+			if !collectedSoon(dropped) {
+				t.Error("an empty group that was dropped is still there")
+			}
+		})
+	}
+}
+
+// TestClosedGroupIsCollectedWhileItsParentLives tells that who closes a Group need not
+// end the context that it was given.
+func TestClosedGroupIsCollectedWhileItsParentLives(t *testing.T) {
+	g := throttle.Must(throttle.NewGroup(throttle.Every(time.Hour), nothing, throttle.WithContext(t.Context())))
+	_ = g.Do(context.Background(), 1)
+	_ = g.Close()
+	dropped := weak.Make(g)
+	// From here on this function refers to it no more.
+	if !collectedSoon(dropped) {
+		t.Error("a closed group that was dropped is still there")
+	}
+}
+
+// TestDroppedGroupRunsFirst tells that being dropped loses no call: the group
+// lives until what is pending has run.
+func TestDroppedGroupRunsFirst(t *testing.T) {
+	const keys = 20
+	var runs atomic.Int32
+	g := throttle.Must(throttle.NewGroup(throttle.Debounce(20*time.Millisecond, 0), func(context.Context, int) error {
+		runs.Add(1)
+		return nil
+	}, throttle.WithMaxConcurrent(1)))
+	for key := range keys {
+		if err := g.Call(key); err != nil {
+			t.Fatalf("a call was refused: %v", err)
+		}
+	}
+	dropped := weak.Make(g)
+	for enough := time.Now().Add(10 * time.Second); runs.Load() < keys || dropped.Value() != nil; time.Sleep(time.Millisecond) {
+		runtime.GC()
+		if time.Now().After(enough) {
+			t.Fatalf("%d of %d runs took place, the group is there: %t", runs.Load(), keys, dropped.Value() != nil)
+		}
+	}
+}
+
+// TestGroupForgottenKeyIsCollected tells that a group which goes on keeps nothing of a
+// key it has forgotten, be it in its table, in a queue or in what it waits for.
+func TestGroupForgottenKeyIsCollected(t *testing.T) {
+	type big struct{ _ [1 << 10]byte }
+	const keys = 1000
+	var collected atomic.Int32
+	g := throttle.Must(throttle.NewGroup(throttle.Every(time.Millisecond), func(context.Context, *big) error { return nil },
+		throttle.WithMaxConcurrent(4)))
+	stays := new(big)
+	var calling sync.WaitGroup
+	for range keys {
+		calling.Go(func() {
+			key := new(big)
+			runtime.AddCleanup(key, func(struct{}) { collected.Add(1) }, struct{}{})
+			_ = g.Call(key)
+			_ = g.Do(context.Background(), key)
+			_ = g.Call(key)
+			g.Cancel(key)
+		})
+	}
+	calling.Wait()
+	_ = g.Call(stays)
+	eventually(t, "all keys to be collected", func() bool {
+		runtime.GC()
+		time.Sleep(time.Millisecond)
+		return collected.Load() == keys
+	})
+	runtime.KeepAlive(stays)
+	_ = g.Close()
+}
+
+// TestGroupKeyThatLeftTheQueueIsCollected tells that the queue for turns keeps
+// nothing of who has left it, while others still wait.
+func TestGroupKeyThatLeftTheQueueIsCollected(t *testing.T) {
+	type big struct{ _ [1 << 10]byte }
+	const keys = 100
+	var collected atomic.Int32
+	busy, release := make(chan struct{}, keys+1), make(chan struct{})
+	g := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(context.Context, *big) error {
+		busy <- struct{}{}
+		<-release
+		return nil
+	}, throttle.WithMaxConcurrent(1)))
+	_ = g.Call(new(big))
+	<-busy
+	stay := make([]*big, keys)
+	for i := range stay {
+		stay[i] = new(big)
+		_ = g.Call(stay[i])
+	}
+	leave := make([]*big, keys)
+	for i := range leave {
+		leave[i] = new(big)
+		runtime.AddCleanup(leave[i], func(struct{}) { collected.Add(1) }, struct{}{})
+		_ = g.Call(leave[i])
+	}
+	for i, key := range leave {
+		if leave[i] = nil; !g.Cancel(key) {
+			t.Error("a key is not in the queue")
+		}
+	}
+	eventually(t, "all keys to be collected", func() bool {
+		runtime.GC()
+		time.Sleep(time.Millisecond)
+		return collected.Load() == keys
+	})
+	runtime.KeepAlive(stay)
+	close(release)
+	if err := g.Shutdown(context.Background()); err != nil {
+		t.Errorf("Shutdown returned %v", err)
+	}
+}
+
+// TestEmptyGroupLeavesNothingBehindInABubble needs no Close: a goroutine that was
+// left would make the bubble fail.
+func TestEmptyGroupLeavesNothingBehindInABubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := throttle.Must(throttle.NewGroup(throttle.Every(time.Second), func(context.Context, string) error { return nil }))
+		for key := range 100 {
+			if err := g.Do(context.Background(), strconv.Itoa(key)); err != nil {
+				t.Errorf("Do returned %v", err)
+			}
+		}
+		if held := g.Len(); held != 100 {
+			t.Errorf("%d keys are held", held)
+		}
+	})
+}
+
+// A load is a value that is heavy enough to be missed.
+type load [1 << 10]byte
+
+// A loader is a Coalescer of loads and all that a user can keep of its runs.
+type loader struct {
+	coalescer *throttle.Coalescer[*load]
+	taken     atomic.Int32 // by how many runs
+	fail      atomic.Int32 // how many runs are to fail
+
+	contexts []context.Context
+	seen     []throttle.Run
+	stats    []throttle.Stats
+}
+
+func newLoader(t *testing.T, p throttle.Policy, options ...throttle.Option) *loader {
+	t.Helper()
+	l := new(loader)
+	options = append(options, throttle.WithErrorHandler(func(error) {}),
+		throttle.WithObserver(func(run throttle.Run) { l.seen = append(l.seen, run) }))
+	l.coalescer = throttle.Must(throttle.NewCoalescer(p, throttle.Latest, l.load, options...))
+	t.Cleanup(func() { finish(l.coalescer) })
+	return l
+}
+
+func (l *loader) load(ctx context.Context, _ *load) error {
+	l.contexts = append(l.contexts, ctx)
+	l.stats = append(l.stats, l.coalescer.Stats())
+	if l.taken.Add(1) <= l.fail.Load() {
+		return errFailed
+	}
+	return nil
+}
+
+// call hands over a new load, and returns what does not keep it.
+func (l *loader) call(t *testing.T) weak.Pointer[load] {
+	t.Helper()
+	value := new(load)
+	require.NoError(t, l.coalescer.Call(value))
+	return weak.Make(value)
+}
+
+// do hands over a new load and waits for the run.
+func (l *loader) do() weak.Pointer[load] {
+	value := new(load)
+	_ = l.coalescer.Do(context.Background(), value)
+	return weak.Make(value)
+}
+
+func (l *loader) flush() { _ = l.coalescer.Flush(context.Background()) }
+
+// requireCollected waits until nothing refers to what pointers point to.
+func requireCollected[T any](t *testing.T, pointers ...weak.Pointer[T]) {
+	t.Helper()
+	for _, pointer := range pointers {
+		for turns := 0; pointer.Value() != nil; turns++ {
+			require.Less(t, turns, 200, "something holds it")
+			runtime.GC()
+			time.Sleep(time.Duration(turns) * 10 * time.Microsecond) // to a goroutine that is about to end
+		}
+	}
+}
+
+func TestCoalescerKeepsNoValueThatItHasGivenAway(t *testing.T) {
+	hourly := throttle.Every(time.Hour)
+	tests := []struct {
+		name   string
+		policy throttle.Policy
+		fail   int32
+		give   func(*testing.T, *loader) []weak.Pointer[load]
+	}{
+		{name: "delivered to Do", policy: hourly, give: func(_ *testing.T, l *loader) []weak.Pointer[load] {
+			return []weak.Pointer[load]{l.do()}
+		}},
+		{name: "delivered to Flush", policy: throttle.Debounce(time.Hour, 0), give: func(t *testing.T, l *loader) []weak.Pointer[load] {
+			value := l.call(t)
+			l.flush()
+			return []weak.Pointer[load]{value}
+		}},
+		{name: "merged away while it waits", policy: throttle.Debounce(time.Hour, 0), give: func(t *testing.T, l *loader) []weak.Pointer[load] {
+			older := l.call(t)
+			l.call(t)
+			return []weak.Pointer[load]{older}
+		}},
+		{name: "delivered while another waits", policy: hourly, give: func(t *testing.T, l *loader) []weak.Pointer[load] {
+			value := l.do()
+			l.call(t)
+			return []weak.Pointer[load]{value}
+		}},
+		{name: "delivered by a retry", policy: backoff(time.Millisecond, 0), fail: 2, give: func(t *testing.T, l *loader) []weak.Pointer[load] {
+			value := l.call(t)
+			eventually(t, "the retries", func() bool { return l.taken.Load() == 3 })
+			l.flush()
+			return []weak.Pointer[load]{value}
+		}},
+		{name: "delivered by Shutdown", policy: throttle.Debounce(time.Hour, 0), give: func(t *testing.T, l *loader) []weak.Pointer[load] {
+			value := l.call(t)
+			require.NoError(t, l.coalescer.Shutdown(context.Background()))
+			return []weak.Pointer[load]{value}
+		}},
+		{name: "returned by Cancel", policy: throttle.Debounce(time.Hour, 0), give: func(t *testing.T, l *loader) []weak.Pointer[load] {
+			value := l.call(t)
+			l.coalescer.Cancel()
+			return []weak.Pointer[load]{value}
+		}},
+		{name: "returned by Cancel, from a retry", policy: backoff(time.Hour, 0), fail: 1, give: func(_ *testing.T, l *loader) []weak.Pointer[load] {
+			value := l.do()
+			restCanceled(l.coalescer)
+			return []weak.Pointer[load]{value}
+		}},
+		{name: "refused", policy: throttle.Policy{Interval: time.Hour, Edges: throttle.Leading}, give: func(_ *testing.T, l *loader) []weak.Pointer[load] {
+			return []weak.Pointer[load]{l.do(), l.do()}
+		}},
+		{name: "lost by its run, as Do was told", policy: hourly, fail: 1, give: func(_ *testing.T, l *loader) []weak.Pointer[load] {
+			return []weak.Pointer[load]{l.do()}
+		}},
+		{name: "lost by its run, as the handler was told", policy: hourly, fail: 1, give: func(t *testing.T, l *loader) []weak.Pointer[load] {
+			value := l.call(t)
+			l.flush()
+			return []weak.Pointer[load]{value}
+		}},
+		{name: "dropped by Close", policy: throttle.Debounce(time.Hour, 0), give: func(t *testing.T, l *loader) []weak.Pointer[load] {
+			value := l.call(t)
+			_ = l.coalescer.Close()
+			return []weak.Pointer[load]{value}
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			l := newLoader(t, test.policy, throttle.WithName("loads"), throttle.WithContext(t.Context()))
+			l.fail.Store(test.fail)
+			requireCollected(t, test.give(t, l)...)
+			runtime.KeepAlive(l)
+		})
+	}
+}
+
+// restCanceled cancels until there is nothing more to be canceled, as a run that
+// has failed may still be in its hooks.
+func restCanceled[T any](c *throttle.Coalescer[T]) {
+	for stats := c.Stats(); stats.Pending || stats.Running; stats = c.Stats() {
+		c.Cancel()
+		runtime.Gosched()
+	}
+}
+
+// TestCoalescersHooksKeepNoDeliveredValue has an observer at work.
+func TestCoalescersHooksKeepNoDeliveredValue(t *testing.T) {
+	begun, release := make(chan struct{}), make(chan struct{})
+	l := newLoader(t, throttle.Policy{}, throttle.WithObserver(func(throttle.Run) {
+		close(begun)
+		<-release
+	}))
+	value := l.call(t)
+	<-begun
+	requireCollected(t, value)
+	close(release)
+	runtime.KeepAlive(l)
+}
+
+// TestDroppedCoalescerIsCollected holds G6: no Close is needed once nothing is
+// pending.
+func TestDroppedCoalescerIsCollected(t *testing.T) {
+	states := map[string]func() *throttle.Coalescer[*load]{
+		"never called": func() *throttle.Coalescer[*load] { return newIdle(throttle.Policy{}) },
+		"inside the window": func() *throttle.Coalescer[*load] {
+			c := newIdle(throttle.Every(time.Hour))
+			_ = c.Do(context.Background(), new(load))
+			return c
+		},
+		"canceled": func() *throttle.Coalescer[*load] {
+			c := newIdle(throttle.Debounce(time.Hour, 0))
+			_ = c.Call(new(load))
+			c.Cancel()
+			return c
+		},
+		"flushed": func() *throttle.Coalescer[*load] {
+			c := newIdle(throttle.Debounce(time.Hour, 0))
+			_ = c.Call(new(load))
+			_ = c.Flush(context.Background())
+			return c
+		},
+		"to run once more": func() *throttle.Coalescer[*load] {
+			c := newIdle(throttle.Debounce(time.Millisecond, 0))
+			_ = c.Call(new(load))
+			return c
+		},
+	}
+	for name, state := range states {
+		t.Run(name, func(t *testing.T) { requireCollected(t, weak.Make(state())) })
+	}
+}
+
+func newIdle(p throttle.Policy) *throttle.Coalescer[*load] {
+	return throttle.Must(throttle.NewCoalescer(p, throttle.Latest, func(context.Context, *load) error { return nil }))
 }

@@ -1,8 +1,5 @@
 package throttle_test
 
-// This file holds what can be seen of a throttler: Stats, the Run that observers
-// are told, and the count of calls.
-
 import (
 	"context"
 	"errors"
@@ -298,6 +295,84 @@ func TestNameIsWhatWithNameGave(t *testing.T) {
 			require.Equal(t, want, n.Name())
 		}
 	}
+}
+
+func TestGroupStatsSumOverAllKeysForgottenOnesToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroupRecorder()
+		r.script("fails", takes(30*ms, errFailed))
+		r.script("panics", takes(10*ms, nil), scriptedPanic("scripted"))
+		r.script("long", takes(500*ms, nil))
+		g := r.group(t, throttle.Policy{Interval: 100 * ms, Edges: throttle.Leading}, throttle.WithCallCount())
+		for range 2 {
+			for _, key := range []string{"fails", "panics", "long"} {
+				require.NoError(t, g.Call(key))
+			}
+		}
+		r.until(50)
+		stats := g.Stats()
+		require.True(t, stats.Running)
+		require.False(t, stats.Pending || stats.Closed)
+		require.Equal(t, r.begin, stats.LastStart)
+		require.Equal(t, errFailed, stats.LastError)
+		require.Equal(t, 30*ms, stats.LastDuration)
+		r.until(300)
+		require.NoError(t, g.Call("panics"))
+		r.until(10_000)
+		require.Zero(t, g.Len())
+		stats = g.Stats()
+		require.Equal(t, [5]uint64{4, 2, 1, 3, 7}, [5]uint64{stats.Runs, stats.Failures, stats.Panics, stats.Dropped, stats.Calls})
+		require.False(t, stats.Running)
+		require.True(t, r.begin.Add(300*ms).Equal(stats.LastStart))
+		require.NoError(t, stats.LastError, "the long run ended last")
+		require.Equal(t, 500*ms, stats.LastDuration)
+	})
+}
+
+func TestGroupStatsTellsTheEarliestRunThatIsDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroupRecorder()
+		g := r.group(t, throttle.Debounce(100*ms, 0))
+		require.True(t, g.Stats().Next.IsZero())
+		for at, key := range []string{"a", "b", "c"} {
+			r.until(10 * at)
+			require.NoError(t, g.Call(key))
+		}
+		require.True(t, g.Stats().Pending)
+		require.True(t, r.begin.Add(100*ms).Equal(g.Stats().Next))
+		r.until(105)
+		require.True(t, r.begin.Add(110*ms).Equal(g.Stats().Next))
+		g.Cancel("b")
+		require.True(t, r.begin.Add(120*ms).Equal(g.Stats().Next))
+		g.Cancel("c")
+		require.True(t, g.Stats().Next.IsZero())
+		require.False(t, g.Stats().Pending)
+		require.NoError(t, g.Close())
+		require.True(t, g.Stats().Closed)
+	})
+}
+
+// TestGroupStatsTellsTheRunThatEndedLast holds that hooks which take time do not make
+// a run a later one, whichever keys share a lock.
+func TestGroupStatsTellsTheRunThatEndedLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 400 { // two keys seldom share one
+			g := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(_ context.Context, key int) error {
+				time.Sleep(time.Duration(key) * ms)
+				return fmt.Errorf("run of key %d", key)
+			}, throttle.WithErrorHandler(func(err error) {
+				if err.Error() == "run of key 1" {
+					time.Sleep(time.Second)
+				}
+			})))
+			require.NoError(t, g.Call(1))
+			require.NoError(t, g.Call(2))
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			require.EqualError(t, g.Stats().LastError, "run of key 2")
+			require.Equal(t, 2*ms, g.Stats().LastDuration)
+		}
+	})
 }
 
 func TestKeyStatsTellOfOneKey(t *testing.T) {
