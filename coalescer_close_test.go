@@ -188,7 +188,7 @@ func (s *stage) require(t *testing.T, want outlook) {
 	require.False(t, s.coalescer.Stats().Pending)
 }
 
-func TestClosedCoalescerReportsWhatIsLost(t *testing.T) {
+func TestCoalescer_Close(t *testing.T) {
 	gone := errors.New("the parent is gone")
 	ends := map[string]func(s *stage){
 		"Close":  func(s *stage) { _ = s.coalescer.Close() },
@@ -221,7 +221,8 @@ func TestClosedCoalescerReportsWhatIsLost(t *testing.T) {
 	}
 }
 
-func TestShutdownOfACoalescerLosesOnlyWhatFails(t *testing.T) {
+// TestCoalescer_Shutdown checks that only a run that fails loses a value.
+func TestCoalescer_Shutdown(t *testing.T) {
 	for _, state := range lossStates {
 		t.Run(state.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -235,7 +236,7 @@ func TestShutdownOfACoalescerLosesOnlyWhatFails(t *testing.T) {
 	}
 }
 
-func TestCoalescersCancelReturnsWhatItDrops(t *testing.T) {
+func TestCoalescer_Cancel(t *testing.T) {
 	for _, state := range lossStates {
 		t.Run(state.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -251,9 +252,9 @@ func TestCoalescersCancelReturnsWhatItDrops(t *testing.T) {
 	}
 }
 
-// TestShutdownThatLeavesTellsWhatWasLost has Close drop a value for which Shutdown
-// waits, and Shutdown's context end while another run is active.
-func TestShutdownThatLeavesTellsWhatWasLost(t *testing.T) {
+// TestCoalescer_Shutdown_contextEnds lets Close drop a value for which Shutdown
+// waits. Then Shutdown's context ends while another run is active.
+func TestCoalescer_Shutdown_contextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(takes(time.Second, nil))
 		c := l.coalescer(t, throttle.Every(time.Hour))
@@ -272,9 +273,9 @@ func TestShutdownThatLeavesTellsWhatWasLost(t *testing.T) {
 	})
 }
 
-// TestDroppedValueIsReportedLostToWhoIsLeft has those who wait for it leave, all or all but
-// one.
-func TestDroppedValueIsReportedLostToWhoIsLeft(t *testing.T) {
+// TestCoalescer_Close_waitersLeave lets all waiters leave, or all except one,
+// before Close drops the value.
+func TestCoalescer_Close_waitersLeave(t *testing.T) {
 	for name, stays := range map[string]bool{"one waits still": true, "nobody waits": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -308,9 +309,10 @@ func TestDroppedValueIsReportedLostToWhoIsLeft(t *testing.T) {
 	}
 }
 
-// TestEveryLostValueIsReportedThoughAHandlerEndsItsGoroutine has Close drop two
-// values: of a run that has not entered its callback, and one that waits.
-func TestEveryLostValueIsReportedThoughAHandlerEndsItsGoroutine(t *testing.T) {
+// TestCoalescer_Close_handlerGoexit lets Close drop two values: of a run that has
+// not entered its callback, and one that waits. The handler ends its goroutine, but
+// must get both.
+func TestCoalescer_Close_handlerGoexit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger()
 		parent := &slowContext{Context: context.Background()}
@@ -342,9 +344,9 @@ func (c *hastyContext) Err() error {
 	return c.Context.Err()
 }
 
-// TestCoalescersRunEndsThoughAHandlerEndsItsGoroutine has a run find its parent's end before
-// anybody else does: it is the one that closes, and that tells what is lost.
-func TestCoalescersRunEndsThoughAHandlerEndsItsGoroutine(t *testing.T) {
+// TestCoalescer_endedParent_handlerGoexit lets a run notice its parent's end first,
+// so that this run closes the Coalescer and reports what is lost.
+func TestCoalescer_endedParent_handlerGoexit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger()
 		inner, end := context.WithCancel(context.Background())
@@ -365,9 +367,9 @@ func TestCoalescersRunEndsThoughAHandlerEndsItsGoroutine(t *testing.T) {
 	})
 }
 
-// TestShutdownWaitsForTheReportOfWhatAnotherCloserLost has a handler take its time
-// in the goroutine in which the parent's end closes the Coalescer.
-func TestShutdownWaitsForTheReportOfWhatAnotherCloserLost(t *testing.T) {
+// TestCoalescer_Shutdown_waitsForReport uses a handler that takes its time, in the
+// goroutine in which the parent's end closes the Coalescer.
+func TestCoalescer_Shutdown_waitsForReport(t *testing.T) {
 	for name, patient := range map[string]bool{"until it is over": true, "until its context ends": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -396,9 +398,9 @@ func TestShutdownWaitsForTheReportOfWhatAnotherCloserLost(t *testing.T) {
 	}
 }
 
-// TestShutdownReturnsTheErrorOfTheLastRun has it begin while the hooks of a failed
-// run are at work whose value is kept.
-func TestShutdownReturnsTheErrorOfTheLastRun(t *testing.T) {
+// TestCoalescer_Shutdown_lastRun begins Shutdown while the hooks of a failed run
+// are at work, whose value is kept.
+func TestCoalescer_Shutdown_lastRun(t *testing.T) {
 	for _, failures := range []int{1, 2} {
 		synctest.Test(t, func(t *testing.T) {
 			l := newLedger(fails(failures)...)

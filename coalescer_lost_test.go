@@ -94,9 +94,10 @@ func waits() map[string]func(*batcher) error {
 	}
 }
 
-// TestFailedRunsValueIsKeptOrReportedLost lets runs fail in every way, whatever
-// follows, before everybody that can be told.
-func TestFailedRunsValueIsKeptOrReportedLost(t *testing.T) {
+// TestCoalescer_failedRun lets runs fail in every way, under policies that keep the
+// value and policies that lose it, with every kind of waiter. The value must be
+// kept, or reported lost once.
+func TestCoalescer_failedRun(t *testing.T) {
 	for _, failure := range failures() {
 		for _, fate := range fates() {
 			for name, wait := range waits() {
@@ -152,9 +153,9 @@ func requireLost(t *testing.T, err error, value any) {
 	require.Equal(t, "throttle: batch: value lost: "+lost.Err.Error(), err.Error())
 }
 
-// TestEveryWaiterIsToldThatItsValueIsLost has some who wait from before the run's
-// start.
-func TestEveryWaiterIsToldThatItsValueIsLost(t *testing.T) {
+// TestCoalescer_LostError checks that everyone who waits for a batch gets the
+// LostError.
+func TestCoalescer_LostError(t *testing.T) {
 	for _, failure := range failures() {
 		if failure.again {
 			continue
@@ -179,7 +180,7 @@ func TestEveryWaiterIsToldThatItsValueIsLost(t *testing.T) {
 	}
 }
 
-func TestCoalescersDoIsToldTheErrorOfARunWhoseValueIsKept(t *testing.T) {
+func TestCoalescer_Do_valueKept(t *testing.T) {
 	for _, failure := range failures() {
 		t.Run(failure.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -196,8 +197,8 @@ func TestCoalescersDoIsToldTheErrorOfARunWhoseValueIsKept(t *testing.T) {
 	}
 }
 
-// Not parallel: it replaces slog's default for its time.
-func TestLostValueIsLoggedIfNobodyHandlesIt(t *testing.T) {
+// TestCoalescer_log is not parallel: it replaces slog's default for its time.
+func TestCoalescer_log(t *testing.T) {
 	tests := []struct {
 		name   string
 		policy throttle.Policy
@@ -249,10 +250,10 @@ func requireRecords(t *testing.T, output *bytes.Buffer, want ...string) {
 	}
 }
 
-// TestPolicySetInTheHooksStrandsNoValueOfACoalescer changes the policy between the
-// end of a run that fails at 1 ms and that of its hooks, at 501 ms: whether its
-// value is kept was decided by the policy before.
-func TestPolicySetInTheHooksStrandsNoValueOfACoalescer(t *testing.T) {
+// TestCoalescer_SetPolicy_inHooks changes the policy between the end of a run that
+// fails at 1 ms and the end of its hooks, at 501 ms. The policy before decides
+// whether the run's value is kept.
+func TestCoalescer_SetPolicy_inHooks(t *testing.T) {
 	late, once := backoff(600*ms, 0), throttle.Policy{Retry: throttle.Backoff{Initial: 600 * ms, MaxAttempts: 1}}
 	tests := []struct {
 		name     string
@@ -365,9 +366,9 @@ func endOf(call func()) error {
 	return <-ended
 }
 
-// TestCallWhoseMergeBreaksWasNotMade lets merge break in a call: the caller feels
-// it, and nothing else has happened.
-func TestCallWhoseMergeBreaksWasNotMade(t *testing.T) {
+// TestCoalescer_mergePanics lets merge panic, or end its goroutine, in a call: the
+// caller gets the panic, and nothing else happens.
+func TestCoalescer_mergePanics(t *testing.T) {
 	methods := map[string]func(*batcher){
 		"Call":       func(c *batcher) { _ = c.Call([]int{30}) },
 		"CallWithin": func(c *batcher) { _ = c.CallWithin([]int{30}, 0) },
@@ -416,9 +417,9 @@ func (b breakage) meetCall(t *testing.T, policy throttle.Policy, call func(*batc
 	require.Contains(t, l.taken()[1], "[1 2 3]")
 }
 
-// TestBrokenMergeHoldsNobodyUp asks for the lock, in every method, once a call's
-// merge has broken.
-func TestBrokenMergeHoldsNobodyUp(t *testing.T) {
+// TestCoalescer_mergePanics_lock checks that the lock is free after merge has
+// panicked, with every method.
+func TestCoalescer_mergePanics_lock(t *testing.T) {
 	for _, broken := range breakages() {
 		t.Run(broken.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -444,9 +445,9 @@ func TestBrokenMergeHoldsNobodyUp(t *testing.T) {
 	}
 }
 
-// TestFailedRunsValueThatCannotBeMergedIsLost lets merge break when a failed run's
-// value comes back, which is in the run's goroutine.
-func TestFailedRunsValueThatCannotBeMergedIsLost(t *testing.T) {
+// TestCoalescer_mergePanics_failedRun lets merge panic when a failed run's value
+// comes back, which is in the run's goroutine.
+func TestCoalescer_mergePanics_failedRun(t *testing.T) {
 	for _, broken := range breakages() {
 		for _, failure := range failures() {
 			for _, waited := range []bool{false, true} {
@@ -496,9 +497,9 @@ func (b breakage) meetReturn(t *testing.T, failure failure, waited bool) {
 	require.NoError(t, c.Do(context.Background(), []int{4}), "works on")
 }
 
-// TestBrokenMergeHastensNothing has what came later wait for quiet, which a retry
-// would not.
-func TestBrokenMergeHastensNothing(t *testing.T) {
+// TestCoalescer_mergePanics_quiet checks that what came later still waits for
+// Quiet. A retry would not.
+func TestCoalescer_mergePanics_quiet(t *testing.T) {
 	for _, broken := range breakages() {
 		t.Run(broken.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -518,8 +519,8 @@ func TestBrokenMergeHastensNothing(t *testing.T) {
 	}
 }
 
-// TestBrokenMergeTellsOfBothFailures has the run's own panic beside merge's.
-func TestBrokenMergeTellsOfBothFailures(t *testing.T) {
+// TestCoalescer_mergePanics_twoErrors lets both the run and merge panic.
+func TestCoalescer_mergePanics_twoErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(func(context.Context) error {
 			time.Sleep(10 * ms)
@@ -542,8 +543,9 @@ func TestBrokenMergeTellsOfBothFailures(t *testing.T) {
 	})
 }
 
-// TestOlderValueIsAsABrokenMergeHasLeftIt tells what the documentation says.
-func TestOlderValueIsAsABrokenMergeHasLeftIt(t *testing.T) {
+// TestCoalescer_mergePanics_olderValue checks what the documentation says: the
+// older value stays as merge left it.
+func TestCoalescer_mergePanics_olderValue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var taken []map[string]int
 		c := throttle.Must(throttle.NewCoalescer(throttle.Debounce(10*ms, 0), func(older, newer map[string]int) map[string]int {

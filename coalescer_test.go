@@ -137,7 +137,7 @@ func (tl carriedTimeline) play(t *testing.T) {
 	})
 }
 
-func TestCoalescersRunTakesTheValuesOfTheCallsItCovers(t *testing.T) {
+func TestCoalescer_Call(t *testing.T) {
 	for _, tl := range carriedTimelines {
 		t.Run(tl.name, tl.play)
 	}
@@ -258,7 +258,7 @@ var carriedTimelines = []carriedTimeline{
 		policy: backoff(time.Second, 0), script: fails(1), moments: slices.Concat(hands(0, 10), adopts(50, throttle.Policy{})), want: []string{"0 [0]", "50 [0 10]"}},
 }
 
-func TestCoalescerRefusesWhatItCannotHonour(t *testing.T) {
+func TestCoalescer_New(t *testing.T) {
 	fine := func(context.Context, []int) error { return nil }
 	_, err := throttle.NewCoalescer(throttle.Policy{MaxInterval: time.Second, Burst: -1}, nil, (func(context.Context, []int) error)(nil),
 		throttle.WithName("batch"), throttle.WithMaxKeys(3), throttle.WithMaxConcurrent(2), throttle.WithErrorHandler(nil))
@@ -277,7 +277,7 @@ func TestCoalescerRefusesWhatItCannotHonour(t *testing.T) {
 	require.Equal(t, throttle.Debounce(time.Second, 0), c.Policy())
 }
 
-func TestCoalescerCountsEveryCall(t *testing.T) {
+func TestCoalescer_Stats_calls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(slices.Concat([]scripted{takes(0, nil)}, fails(1))...)
 		c := l.coalescer(t, retrying(throttle.Every(100*ms), 100*ms))
@@ -311,7 +311,7 @@ func TestCoalescerCountsEveryCall(t *testing.T) {
 	})
 }
 
-func TestCoalescersWaitsReturnTheRunsError(t *testing.T) {
+func TestCoalescer_waits(t *testing.T) {
 	methods := map[string]func(c *batcher) error{
 		"Do": func(c *batcher) error { return c.Do(context.Background(), []int{2}) },
 		"Call and Flush": func(c *batcher) error {
@@ -347,7 +347,7 @@ func TestCoalescersWaitsReturnTheRunsError(t *testing.T) {
 	}
 }
 
-func TestCoalescersWaitThatEndsLeavesTheValue(t *testing.T) {
+func TestCoalescer_Do_contextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger()
 		c := l.coalescer(t, throttle.Debounce(100*ms, 0))
@@ -365,7 +365,7 @@ func TestCoalescersWaitThatEndsLeavesTheValue(t *testing.T) {
 	})
 }
 
-func TestCoalescersDoIsToldWhatBecameOfItsCall(t *testing.T) {
+func TestCoalescer_Do(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger()
 		c := l.coalescer(t, throttle.Policy{Interval: time.Second, Edges: throttle.Leading}, throttle.WithName("batch"))
@@ -389,7 +389,7 @@ func TestCoalescersDoIsToldWhatBecameOfItsCall(t *testing.T) {
 	})
 }
 
-func TestCoalescersCallbackMayCallEveryMethod(t *testing.T) {
+func TestCoalescer_reentrant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c *batcher
 		l := newLedger(func(own context.Context) error {
@@ -412,9 +412,9 @@ func TestCoalescersCallbackMayCallEveryMethod(t *testing.T) {
 	})
 }
 
-// TestHandingOverToACoalescerIsSynchronizedBeforeTheRun holds G8 by the race detector: what a
-// value refers to needs no lock, also if its call finds a run pending.
-func TestHandingOverToACoalescerIsSynchronizedBeforeTheRun(t *testing.T) {
+// TestCoalescer_Call_synchronized tests G8 with the race detector: what a value
+// refers to needs no lock, even if its call finds a run pending.
+func TestCoalescer_Call_synchronized(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sum := 0
 		c := throttle.Must(throttle.NewCoalescer(throttle.Debounce(10*ms, 0), throttle.Append[*int], func(_ context.Context, value []*int) error {
@@ -458,7 +458,7 @@ func handsOver(values ...string) pairStep {
 	}
 }
 
-func TestValuesMergeInTheOrderOfTheirCalls(t *testing.T) {
+func TestCoalescer_merge(t *testing.T) {
 	drop := func(_ *testing.T, c *throttle.Coalescer[string]) { c.Cancel() }
 	tests := []struct {
 		name   string
@@ -506,7 +506,7 @@ func TestValuesMergeInTheOrderOfTheirCalls(t *testing.T) {
 	}
 }
 
-func TestMergeIsNotCalledForACallThatIsRefused(t *testing.T) {
+func TestCoalescer_merge_refusedCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		merges := 0
 		r := newRecorder(fails(1)...)
@@ -527,7 +527,7 @@ func TestMergeIsNotCalledForACallThatIsRefused(t *testing.T) {
 	})
 }
 
-func TestReadyMadeMerges(t *testing.T) {
+func TestCoalescer_merge_LatestAndAppend(t *testing.T) {
 	require.Equal(t, 2, throttle.Latest(1, 2))
 	require.NoError(t, throttle.Latest(errFailed, nil))
 	tests := []struct{ older, newer, want []int }{

@@ -75,7 +75,9 @@ func requireGroupClosed(t *testing.T, g *throttle.Group[string], cause error) {
 	require.Zero(t, stats.Next)
 }
 
-func TestGroupClosesAtOnceInEveryState(t *testing.T) {
+// TestGroup_Close ends a Group at once, in every way there is, while its keys are
+// in every state.
+func TestGroup_Close(t *testing.T) {
 	gone := errors.New("the parent is gone")
 	for _, test := range []struct {
 		name  string
@@ -139,7 +141,7 @@ func TestGroupClosesAtOnceInEveryState(t *testing.T) {
 	}
 }
 
-func TestGroupCloseCancelsTheContextsOfAllRuns(t *testing.T) {
+func TestGroup_Close_contexts(t *testing.T) {
 	gone := errors.New("the parent is gone")
 	for _, cause := range []error{throttle.ErrClosed, gone} {
 		t.Run(cause.Error(), func(t *testing.T) {
@@ -184,9 +186,9 @@ func (c hookedContext) Err() error {
 	return c.Context.Err()
 }
 
-// TestGroupRunThatCloseKeepsFromItsCallbackLeavesNoKey closes the group between a
-// run's start and its entry into the callback.
-func TestGroupRunThatCloseKeepsFromItsCallbackLeavesNoKey(t *testing.T) {
+// TestGroup_Close_beforeCallback closes the group between a run's start and its
+// entry into the callback. The key must go as well.
+func TestGroup_Close_beforeCallback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g *throttle.Group[string]
 		r := newGroupRecorder()
@@ -201,7 +203,7 @@ func TestGroupRunThatCloseKeepsFromItsCallbackLeavesNoKey(t *testing.T) {
 	})
 }
 
-func TestGroupWhoseParentHasEndedRunsNothing(t *testing.T) {
+func TestGroup_endedParent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gone := errors.New("the parent is gone")
 		parent, endParent := context.WithCancelCause(context.Background())
@@ -218,7 +220,7 @@ func TestGroupWhoseParentHasEndedRunsNothing(t *testing.T) {
 	})
 }
 
-func TestGroupShutdownRunsWhatIsPendingForAnyKey(t *testing.T) {
+func TestGroup_Shutdown(t *testing.T) {
 	for _, limited := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			r, g := inEveryState(t, limited)
@@ -257,7 +259,7 @@ func TestGroupShutdownRunsWhatIsPendingForAnyKey(t *testing.T) {
 	}
 }
 
-func TestGroupShutdownRunsTheQueueInDueOrder(t *testing.T) {
+func TestGroup_Shutdown_queue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, g := busy(t, throttle.Policy{Interval: time.Hour, Edges: throttle.Trailing})
 		r.script("b", takes(20*ms, nil))
@@ -278,7 +280,7 @@ func TestGroupShutdownRunsTheQueueInDueOrder(t *testing.T) {
 	})
 }
 
-func TestGroupShutdownJoinsTheErrorsOfAllKeys(t *testing.T) {
+func TestGroup_Shutdown_errors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
 		first, second, uncomparable := errors.New("first"), errors.New("second"), manyErrors{errFailed}
@@ -312,7 +314,7 @@ type manyErrors []error
 
 func (e manyErrors) Error() string { return errors.Join(e...).Error() }
 
-func TestGroupsShutdownClosesWhenItsContextEnds(t *testing.T) {
+func TestGroup_Shutdown_contextEnds(t *testing.T) {
 	for _, limited := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			r, g := inEveryState(t, limited)
@@ -352,9 +354,9 @@ func TestGroupsShutdownClosesWhenItsContextEnds(t *testing.T) {
 	}
 }
 
-// TestGroupShutdownsContextEndsInHooks holds that no error is lost which Shutdown
-// was counted on to take, in whatever order it comes to the keys.
-func TestGroupShutdownsContextEndsInHooks(t *testing.T) {
+// TestGroup_Shutdown_contextEndsInHooks checks that Shutdown loses no error that it
+// should return, in whatever order it visits the keys.
+func TestGroup_Shutdown_contextEndsInHooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const keys = 10
 		r := newGroupRecorder()
@@ -402,7 +404,7 @@ func distinct(err error) []string {
 	return slices.Compact(texts)
 }
 
-func TestGroupShutdownWithAnEndedContextCloses(t *testing.T) {
+func TestGroup_Shutdown_endedContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ended, end := context.WithCancel(context.Background())
 		end()
@@ -416,7 +418,7 @@ func TestGroupShutdownWithAnEndedContextCloses(t *testing.T) {
 	})
 }
 
-func TestGroupShutdownTwice(t *testing.T) {
+func TestGroup_Shutdown_twice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, g := inEveryState(t, false)
 		begun := r.started()
@@ -435,9 +437,9 @@ func TestGroupShutdownTwice(t *testing.T) {
 	})
 }
 
-// TestGroupDropDuringShutdownIsToldForEachKey also holds that Shutdown still waits for
-// the active runs.
-func TestGroupDropDuringShutdownIsToldForEachKey(t *testing.T) {
+// TestGroup_Shutdown_dropped drops what is pending during Shutdown, which must say
+// so, and must still wait for the active runs.
+func TestGroup_Shutdown_dropped(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		drop func(*throttle.Group[string])
@@ -469,7 +471,7 @@ func TestGroupDropDuringShutdownIsToldForEachKey(t *testing.T) {
 	}
 }
 
-func TestGroupParentsEndDuringShutdownDropsWhatIsPending(t *testing.T) {
+func TestGroup_Shutdown_parentEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gone := errors.New("the parent is gone")
 		parent, endParent := context.WithCancelCause(context.Background())
@@ -487,7 +489,7 @@ func TestGroupParentsEndDuringShutdownDropsWhatIsPending(t *testing.T) {
 	})
 }
 
-func TestGroupShutdownRetriesNothing(t *testing.T) {
+func TestGroup_Shutdown_noRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		r.script("a", fails(9)...)
@@ -504,7 +506,7 @@ func TestGroupShutdownRetriesNothing(t *testing.T) {
 	})
 }
 
-func TestGroupShutdownAfterCloseWaitsForTheActiveRuns(t *testing.T) {
+func TestGroup_Shutdown_afterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, g := inEveryState(t, false)
 		require.NoError(t, g.Close())
@@ -518,9 +520,9 @@ func TestGroupShutdownAfterCloseWaitsForTheActiveRuns(t *testing.T) {
 	})
 }
 
-// TestGroupShutdownOfAnyRunsContextIsReentrant holds it for the run of any key, while
-// that is active.
-func TestGroupShutdownOfAnyRunsContextIsReentrant(t *testing.T) {
+// TestGroup_Shutdown_reentrant passes Shutdown the context of a run: ErrReentrant
+// while that run is active, whatever its key.
+func TestGroup_Shutdown_reentrant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		contexts := make(chan context.Context, 1)
 		r := newGroupRecorder()
@@ -543,7 +545,7 @@ func TestGroupShutdownOfAnyRunsContextIsReentrant(t *testing.T) {
 	})
 }
 
-func TestCloseFromInsideARunOfAGroup(t *testing.T) {
+func TestGroup_Close_insideRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g *throttle.Group[string]
 		r := newGroupRecorder()

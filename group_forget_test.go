@@ -49,7 +49,9 @@ type lifespan struct {
 
 const notAtAll = -1
 
-func TestGroupKeyIsForgottenTheInstantItDecidesNothing(t *testing.T) {
+// TestGroup_forget checks that a key is forgotten at the first instant at which its
+// past decides nothing, to the nanosecond.
+func TestGroup_forget(t *testing.T) {
 	for _, life := range slices.Concat(windowLifespans, quietLifespans, holdLifespans, changedLifespans) {
 		t.Run(life.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -81,9 +83,8 @@ func TestGroupKeyIsForgottenTheInstantItDecidesNothing(t *testing.T) {
 	}
 }
 
-// TestGroupKeyThatDecidesNothingIsForgottenAtOnce tells that no timer is needed if the
-// instant is now.
-func TestGroupKeyThatDecidesNothingIsForgottenAtOnce(t *testing.T) {
+// TestGroup_forget_atOnce checks that no timer is needed if that instant is now.
+func TestGroup_forget_atOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGroupRecorder().group(t, throttle.Policy{Interval: time.Second, Edges: throttle.Trailing})
 		require.NoError(t, g.Call("key"))

@@ -140,9 +140,9 @@ func (r *groupRecorder) errors() []error {
 	return slices.Clone(r.heard)
 }
 
-// TestGroupKeysAreIndependent lets one key come to all kinds of grief, while another
-// is called at 0 and 10 as if it were alone.
-func TestGroupKeysAreIndependent(t *testing.T) {
+// TestGroup_keys lets all kinds of things happen to one key, while another is
+// called at 0 and 10 as if it were alone.
+func TestGroup_keys(t *testing.T) {
 	every := throttle.Every(100 * ms)
 	retry := retrying(every, 300*ms)
 	nothing := func(*throttle.Group[string]) {}
@@ -185,7 +185,7 @@ func TestGroupKeysAreIndependent(t *testing.T) {
 	}
 }
 
-func TestGroupRunsOfDifferentKeysAreActiveAtOnce(t *testing.T) {
+func TestGroup_concurrentRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const keys = 300
 		r := newGroupRecorder()
@@ -210,7 +210,7 @@ func TestGroupRunsOfDifferentKeysAreActiveAtOnce(t *testing.T) {
 	})
 }
 
-func TestGroupMethodsServeTheirKeyAlone(t *testing.T) {
+func TestGroup_methods(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
 		r := newGroupRecorder()
@@ -240,7 +240,7 @@ func TestGroupMethodsServeTheirKeyAlone(t *testing.T) {
 	})
 }
 
-func TestGroupKeysThatAreNotHeldHaveNothingToWaitFor(t *testing.T) {
+func TestGroup_keyNotHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ended, end := context.WithCancel(context.Background())
 		end()
@@ -253,7 +253,7 @@ func TestGroupKeysThatAreNotHeldHaveNothingToWaitFor(t *testing.T) {
 	})
 }
 
-func TestGroupWaitThatIsGivenUpLeavesTheCall(t *testing.T) {
+func TestGroup_Do_contextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		r.script("key", takes(0, nil), takes(0, errFailed))
@@ -268,9 +268,9 @@ func TestGroupWaitThatIsGivenUpLeavesTheCall(t *testing.T) {
 	})
 }
 
-// TestGroupRefusalsComeInOrder holds which error a call gets if several things are in
-// its way, and that a refused call leaves no key behind.
-func TestGroupRefusalsComeInOrder(t *testing.T) {
+// TestGroup_refusals checks which error a call gets if several apply, and that a
+// refused call leaves no key behind.
+func TestGroup_refusals(t *testing.T) {
 	ended, end := context.WithCancel(context.Background())
 	end()
 	for _, test := range []struct {
@@ -313,7 +313,7 @@ func TestGroupRefusalsComeInOrder(t *testing.T) {
 	}
 }
 
-func TestGroupEndedContextHoldsNoKey(t *testing.T) {
+func TestGroup_Do_endedContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ended, end := context.WithCancel(context.Background())
 		end()
@@ -326,7 +326,7 @@ func TestGroupEndedContextHoldsNoKey(t *testing.T) {
 	})
 }
 
-func TestGroupOnlyANewKeyCanBeTooMany(t *testing.T) {
+func TestGroup_maxKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		g := r.group(t, throttle.Every(100*ms), throttle.WithMaxKeys(5), throttle.WithMaxKeys(2))
@@ -353,7 +353,7 @@ func TestGroupOnlyANewKeyCanBeTooMany(t *testing.T) {
 	})
 }
 
-func TestGroupsMessagesCarryItsName(t *testing.T) {
+func TestGroup_errorTexts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g *throttle.Group[string]
 		r := newGroupRecorder()
@@ -375,7 +375,7 @@ func TestGroupsMessagesCarryItsName(t *testing.T) {
 	})
 }
 
-func TestGroupKeysYieldsWhatIsHeld(t *testing.T) {
+func TestGroup_Keys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		g := r.group(t, throttle.Every(100*ms))
@@ -405,9 +405,9 @@ func TestGroupKeysYieldsWhatIsHeld(t *testing.T) {
 	})
 }
 
-// TestKeysLoopMayUseTheGroup also ends the group in the loop's body: what is
-// yielded then is open, but not that the loop ends.
-func TestKeysLoopMayUseTheGroup(t *testing.T) {
+// TestGroup_Keys_loop uses the group in the loop's body, and ends it there. Keys
+// may then yield anything, but the loop must end.
+func TestGroup_Keys_loop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
 		r := newGroupRecorder()
@@ -441,7 +441,7 @@ func TestKeysLoopMayUseTheGroup(t *testing.T) {
 	})
 }
 
-func TestGroupSetPolicyChangesEveryKey(t *testing.T) {
+func TestGroup_SetPolicy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		g := r.group(t, throttle.Every(time.Second))
@@ -475,7 +475,7 @@ func TestGroupSetPolicyChangesEveryKey(t *testing.T) {
 	})
 }
 
-func TestGroupPolicyThatIsRefusedChangesNothing(t *testing.T) {
+func TestGroup_SetPolicy_refused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		g := r.group(t, throttle.Every(100*ms))
@@ -491,9 +491,9 @@ func TestGroupPolicyThatIsRefusedChangesNothing(t *testing.T) {
 	})
 }
 
-// TestGroupSetPolicyGivesKeysPeriodicRuns also holds that with them a key is held for
-// ever, but only then.
-func TestGroupSetPolicyGivesKeysPeriodicRuns(t *testing.T) {
+// TestGroup_SetPolicy_periodic also checks that a key is held for ever with them,
+// and only then.
+func TestGroup_SetPolicy_periodic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		g := r.group(t, throttle.Every(100*ms))
@@ -512,7 +512,8 @@ func TestGroupSetPolicyGivesKeysPeriodicRuns(t *testing.T) {
 	})
 }
 
-func TestAllThatIsWrongWithAGroupIsReportedAtOnce(t *testing.T) {
+// TestGroup_New checks that NewGroup reports all problems at once.
+func TestGroup_New(t *testing.T) {
 	var noContext context.Context
 	g, err := throttle.NewGroup[int](throttle.Policy{Interval: -1, Quiet: -1}, nil,
 		nil, throttle.WithName("reload"), throttle.WithContext(noContext), throttle.WithErrorHandler(nil), throttle.WithObserver(nil), throttle.WithTracer(nil),
@@ -533,7 +534,8 @@ func TestAllThatIsWrongWithAGroupIsReportedAtOnce(t *testing.T) {
 	}
 }
 
-func TestOptionsOfAGroupApplyToNothingElse(t *testing.T) {
+// TestGroup_options checks that the other forms refuse the options of a Group.
+func TestGroup_options(t *testing.T) {
 	for field, option := range map[string]throttle.Option{"WithMaxKeys": throttle.WithMaxKeys(3), "WithMaxConcurrent": throttle.WithMaxConcurrent(3)} {
 		want := []*throttle.PolicyError{{Field: field, Value: 3, Reason: "applies to a Group only"}}
 		throttler, err := throttle.New(throttle.Policy{}, func() {}, option)
@@ -549,8 +551,9 @@ func TestOptionsOfAGroupApplyToNothingElse(t *testing.T) {
 	}
 }
 
-// TestGroupsOfOneOptionShareNothing holds that the turns are a group's own.
-func TestGroupsOfOneOptionShareNothing(t *testing.T) {
+// TestGroup_options_shared uses one option for two groups, each of which must have
+// turns of its own.
+func TestGroup_options_shared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		one := throttle.WithMaxConcurrent(1)
 		r := newGroupRecorder()
@@ -563,9 +566,9 @@ func TestGroupsOfOneOptionShareNothing(t *testing.T) {
 	})
 }
 
-// TestGroupUncomparableKeyPanicsWithNoLockHeld uses keys of an interface type, which
-// the compiler cannot tell to be fit.
-func TestGroupUncomparableKeyPanicsWithNoLockHeld(t *testing.T) {
+// TestGroup_uncomparableKey uses keys of an interface type: the compiler cannot
+// check that these are comparable. The panic must leave no lock held.
+func TestGroup_uncomparableKey(t *testing.T) {
 	ctx := context.Background()
 	var runs atomic.Int32
 	g := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(context.Context, any) error { runs.Add(1); return nil }))
@@ -585,9 +588,9 @@ func TestGroupUncomparableKeyPanicsWithNoLockHeld(t *testing.T) {
 	require.Equal(t, int32(2000), runs.Load())
 }
 
-// TestGroupKeysOfOneHashAreNotMixedUp has so many keys pending that a hash of 32
+// TestGroup_equalHashes has so many keys pending that a hash of 32
 // bits cannot tell them all apart. Nothing is due, so that they cost little.
-func TestGroupKeysOfOneHashAreNotMixedUp(t *testing.T) {
+func TestGroup_equalHashes(t *testing.T) {
 	const keys = 200_000
 	g := throttle.Must(throttle.NewGroup(throttle.Policy{Interval: longest, Edges: throttle.Trailing}, func(context.Context, int) error { return nil }))
 	refused := false
@@ -602,8 +605,8 @@ func TestGroupKeysOfOneHashAreNotMixedUp(t *testing.T) {
 	require.Zero(t, g.Len())
 }
 
-// TestGroupKeyUnequalToItselfIsForgottenToo holds what NewGroup says of NaN.
-func TestGroupKeyUnequalToItselfIsForgottenToo(t *testing.T) {
+// TestGroup_nan checks what the documentation of NewGroup says about NaN.
+func TestGroup_nan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var runs atomic.Int32
 		g := throttle.Must(throttle.NewGroup(throttle.Every(100*ms), func(context.Context, float64) error { runs.Add(1); return nil }))
@@ -626,8 +629,9 @@ func TestGroupKeyUnequalToItselfIsForgottenToo(t *testing.T) {
 	})
 }
 
-// TestGroupRunMayWaitForAnotherKeyButNotForItself holds ErrReentrant.
-func TestGroupRunMayWaitForAnotherKeyButNotForItself(t *testing.T) {
+// TestGroup_reentrant checks that a run may wait for another key, but gets
+// ErrReentrant for its own.
+func TestGroup_reentrant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g *throttle.Group[string]
 		errs := make(map[string]error)
@@ -652,9 +656,9 @@ func TestGroupRunMayWaitForAnotherKeyButNotForItself(t *testing.T) {
 	})
 }
 
-// TestGroupContextOfARunThatIsOverIsNoMoreItsOwn holds that ErrReentrant is for the
-// active run alone, forgotten or not.
-func TestGroupContextOfARunThatIsOverIsNoMoreItsOwn(t *testing.T) {
+// TestGroup_reentrant_afterRun checks that only the active run's context causes
+// ErrReentrant, whether or not the key was forgotten since.
+func TestGroup_reentrant_afterRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		contexts := make(chan context.Context, 3)
 		r := newGroupRecorder()
@@ -672,7 +676,7 @@ func TestGroupContextOfARunThatIsOverIsNoMoreItsOwn(t *testing.T) {
 	})
 }
 
-func TestRunsContextOfAGroupIsAChildOfTheParent(t *testing.T) {
+func TestGroup_runContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type key struct{}
 		contexts := make(chan context.Context, 2)

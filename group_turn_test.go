@@ -30,7 +30,7 @@ func busy(t *testing.T, p throttle.Policy, opts ...throttle.Option) (*groupRecor
 	return r, g
 }
 
-func TestGroupNoMoreRunsAreActiveThanThereAreTurns(t *testing.T) {
+func TestGroup_turns(t *testing.T) {
 	for _, turns := range []int{1, 2, 7, 100} {
 		t.Run(strconv.Itoa(turns), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestGroupNoMoreRunsAreActiveThanThereAreTurns(t *testing.T) {
 	}
 }
 
-func TestGroupTurnsComeInDueOrder(t *testing.T) {
+func TestGroup_turns_order(t *testing.T) {
 	type groupCall struct {
 		at     int
 		key    string
@@ -83,8 +83,8 @@ func TestGroupTurnsComeInDueOrder(t *testing.T) {
 	}
 }
 
-// TestGroupDueOrderHoldsInAnyCrowd has many keys join and leave the queue at random.
-func TestGroupDueOrderHoldsInAnyCrowd(t *testing.T) {
+// TestGroup_turns_manyKeys lets many keys join and leave the queue at random.
+func TestGroup_turns_manyKeys(t *testing.T) {
 	for seed := range uint64(50) {
 		random := rand.New(rand.NewPCG(seed, 7))
 		synctest.Test(t, func(t *testing.T) {
@@ -113,9 +113,9 @@ func TestGroupDueOrderHoldsInAnyCrowd(t *testing.T) {
 	}
 }
 
-// TestGroupRunThatBecameDueDuringItsOwnKeysRunIsNotLast holds that the order is that
-// of the due times, not of who joined the queue when.
-func TestGroupRunThatBecameDueDuringItsOwnKeysRunIsNotLast(t *testing.T) {
+// TestGroup_turns_dueDuringRun checks that runs start in the order of their due
+// times, not in the order in which they joined the queue.
+func TestGroup_turns_dueDuringRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		r.script("busy", takes(200*ms, nil))
@@ -132,8 +132,8 @@ func TestGroupRunThatBecameDueDuringItsOwnKeysRunIsNotLast(t *testing.T) {
 	})
 }
 
-// TestGroupBusyKeyLeavesTurnsToOthers lets one key be called again in each of its runs.
-func TestGroupBusyKeyLeavesTurnsToOthers(t *testing.T) {
+// TestGroup_turns_busyKey lets one key be called again in each of its runs.
+func TestGroup_turns_busyKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g *throttle.Group[string]
 		r := newGroupRecorder()
@@ -155,9 +155,9 @@ func TestGroupBusyKeyLeavesTurnsToOthers(t *testing.T) {
 	})
 }
 
-// TestGroupRunThatWaitsForItsTurnHasNotStarted holds that calls join it, and that its
-// window is counted from its start.
-func TestGroupRunThatWaitsForItsTurnHasNotStarted(t *testing.T) {
+// TestGroup_turns_waiting checks that calls join a run which waits for its turn,
+// and that its window counts from its start.
+func TestGroup_turns_waiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var runs []throttle.Run // never written by two: there is one turn
 		r, g := busy(t, throttle.Every(100*ms), throttle.WithCallCount(), throttle.WithObserver(func(run throttle.Run) { runs = append(runs, run) }))
@@ -187,9 +187,9 @@ func TestGroupRunThatWaitsForItsTurnHasNotStarted(t *testing.T) {
 	})
 }
 
-// TestGroupQuietRunThatWaitsForItsTurnIsStillPostponed also holds that the turn it has
-// no use for goes to the next.
-func TestGroupQuietRunThatWaitsForItsTurnIsStillPostponed(t *testing.T) {
+// TestGroup_turns_quiet checks that calls still postpone a run which waits for its
+// turn, and that a turn it cannot use goes to the next run.
+func TestGroup_turns_quiet(t *testing.T) {
 	for name, call := range map[string]func(*throttle.Group[string]) error{
 		"Call":       func(g *throttle.Group[string]) error { return g.Call("a") },
 		"CallWithin": func(g *throttle.Group[string]) error { return g.CallWithin("a", time.Hour) },
@@ -219,10 +219,10 @@ func TestGroupQuietRunThatWaitsForItsTurnIsStillPostponed(t *testing.T) {
 	})
 }
 
-// TestGroupPostponedRunLosesItsPlace holds the due order where calls have postponed a
-// run that waits for its turn, to a time that has passed too when the turn comes, or
-// comes with it.
-func TestGroupPostponedRunLosesItsPlace(t *testing.T) {
+// TestGroup_turns_postponed checks the due order after calls have postponed a run
+// that waits for its turn, to a time that has also passed when the turn comes, or
+// to that very time.
+func TestGroup_turns_postponed(t *testing.T) {
 	for name, call := range map[string]func(*throttle.Group[string]) error{
 		"Call":       func(g *throttle.Group[string]) error { return g.Call("a") },
 		"CallWithin": func(g *throttle.Group[string]) error { return g.CallWithin("a", time.Hour) },
@@ -253,9 +253,9 @@ func TestGroupPostponedRunLosesItsPlace(t *testing.T) {
 	}
 }
 
-// TestGroupRunThatIsNoMoreDueLeavesTheQueue has key a in the queue, and b behind it,
+// TestGroup_turns_leave has key a in the queue, and b behind it,
 // when something happens to a.
-func TestGroupRunThatIsNoMoreDueLeavesTheQueue(t *testing.T) {
+func TestGroup_turns_leave(t *testing.T) {
 	every := throttle.Every(10 * ms)
 	for _, test := range []struct {
 		name   string
@@ -299,9 +299,9 @@ func TestGroupRunThatIsNoMoreDueLeavesTheQueue(t *testing.T) {
 	}
 }
 
-// TestGroupPeriodicRunsWaitForTheirTurn also holds that without MaxInterval they do so
-// no more.
-func TestGroupPeriodicRunsWaitForTheirTurn(t *testing.T) {
+// TestGroup_turns_periodic also checks that they leave the queue when MaxInterval
+// is taken away.
+func TestGroup_turns_periodic(t *testing.T) {
 	for _, changed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("changed %t", changed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -324,7 +324,7 @@ func TestGroupPeriodicRunsWaitForTheirTurn(t *testing.T) {
 	}
 }
 
-func TestGroupTurnPassesOnHoweverARunEnds(t *testing.T) {
+func TestGroup_turns_runEnds(t *testing.T) {
 	for name, script := range map[string]scripted{
 		"success": takes(0, nil), "failure": takes(0, errFailed), "panic": scriptedPanic("scripted"), "Goexit": goexit, "RetryIn": retryIn(time.Hour),
 	} {
@@ -348,8 +348,9 @@ func goexit(context.Context) error {
 	return nil
 }
 
-// TestGroupHooksBelongToTheTurn holds that a run whose hooks are at work is active.
-func TestGroupHooksBelongToTheTurn(t *testing.T) {
+// TestGroup_turns_hooks checks that a run keeps its turn while its hooks are at
+// work.
+func TestGroup_turns_hooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, g := busy(t, throttle.Policy{}, throttle.WithObserver(func(throttle.Run) { time.Sleep(50 * ms) }))
 		require.NoError(t, g.Call("a"))
@@ -359,7 +360,7 @@ func TestGroupHooksBelongToTheTurn(t *testing.T) {
 	})
 }
 
-func TestGroupFlushWaitsForItsTurn(t *testing.T) {
+func TestGroup_turns_Flush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, g := busy(t, throttle.Debounce(time.Hour, 0))
 		require.NoError(t, g.Call("a"))
@@ -372,9 +373,9 @@ func TestGroupFlushWaitsForItsTurn(t *testing.T) {
 	})
 }
 
-// TestGroupTurnPassesOnIfWhoGotItHasJustBeenCanceled has a key canceled when its place is
-// out of the queue already, but its run not started yet.
-func TestGroupTurnPassesOnIfWhoGotItHasJustBeenCanceled(t *testing.T) {
+// TestGroup_turns_canceled cancels a key after its place has left the queue and
+// before its run starts.
+func TestGroup_turns_canceled(t *testing.T) {
 	release := make(chan struct{})
 	var mu sync.Mutex
 	var ran []int
@@ -402,9 +403,9 @@ func TestGroupTurnPassesOnIfWhoGotItHasJustBeenCanceled(t *testing.T) {
 	require.Equal(t, []int{0, last}, ran)
 }
 
-// TestGroupFreeTurnsAreNotLost has turns handed to runs that have no use for them any
-// more, and then wants all of them.
-func TestGroupFreeTurnsAreNotLost(t *testing.T) {
+// TestGroup_turns_notLost hands turns to runs that no longer need them, and then
+// uses all turns.
+func TestGroup_turns_notLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const turns = 3
 		r := newGroupRecorder()

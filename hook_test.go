@@ -22,7 +22,9 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-func TestHooksAreCalledInOrderAfterTheCallbackAndBeforeTheNextRun(t *testing.T) {
+// TestThrottler_hooks checks the order of hooks, which run after the callback and
+// before the next run.
+func TestThrottler_hooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var diary []string // without a lock: runs are synchronized with each other
 		note := func(line string) {
@@ -49,7 +51,8 @@ func TestHooksAreCalledInOrderAfterTheCallbackAndBeforeTheNextRun(t *testing.T) 
 	})
 }
 
-func TestHookThatPanicsEndsTheProcess(t *testing.T) {
+// TestThrottler_hooks_panic checks that it ends the process.
+func TestThrottler_hooks_panic(t *testing.T) {
 	hooks := map[string]throttle.Option{
 		"handler":                    throttle.WithErrorHandler(func(error) { panic("from the hook") }),
 		"handler that panics again":  throttle.WithErrorHandler(func(err error) { panic(err) }),
@@ -76,7 +79,8 @@ func TestHookThatPanicsEndsTheProcess(t *testing.T) {
 	}
 }
 
-func TestHookThatBlocksHoldsUpTheNextRunAndShutdown(t *testing.T) {
+// TestThrottler_hooks_block checks that the next run and Shutdown wait for a hook.
+func TestThrottler_hooks_block(t *testing.T) {
 	for _, hook := range []func(release chan struct{}) throttle.Option{
 		func(release chan struct{}) throttle.Option {
 			return throttle.WithErrorHandler(func(error) { <-release })
@@ -104,7 +108,7 @@ func TestHookThatBlocksHoldsUpTheNextRunAndShutdown(t *testing.T) {
 	}
 }
 
-func TestThrottlerWorksOnAfterAHookEndsItsGoroutine(t *testing.T) {
+func TestThrottler_hooks_goexit(t *testing.T) {
 	for _, hook := range []throttle.Option{
 		throttle.WithErrorHandler(func(error) { runtime.Goexit() }),
 		throttle.WithObserver(func(throttle.Run) { runtime.Goexit() }),
@@ -123,7 +127,8 @@ func TestThrottlerWorksOnAfterAHookEndsItsGoroutine(t *testing.T) {
 	}
 }
 
-func TestHooksMayCallEveryMethodThatDoesNotWait(t *testing.T) {
+// TestThrottler_hooks_reentrant lets hooks call every method that does not wait.
+func TestThrottler_hooks_reentrant(t *testing.T) {
 	for _, hook := range []func(do func()) throttle.Option{
 		func(do func()) throttle.Option { return throttle.WithErrorHandler(func(error) { do() }) },
 		func(do func()) throttle.Option { return throttle.WithObserver(func(throttle.Run) { do() }) },
@@ -149,7 +154,9 @@ func TestHooksMayCallEveryMethodThatDoesNotWait(t *testing.T) {
 	}
 }
 
-func TestErrorThatIsWaitedForIsNotHandled(t *testing.T) {
+// TestThrottler_hooks_waiter checks that the error handler does not get an error
+// that a waiter gets.
+func TestThrottler_hooks_waiter(t *testing.T) {
 	methods := map[string]func(*throttle.Throttler) *waiter{"Do": awaitDo, "Flush": awaitFlush, "Shutdown": awaitShutdown}
 	for name, method := range methods {
 		t.Run(name, func(t *testing.T) {
@@ -168,8 +175,8 @@ func TestErrorThatIsWaitedForIsNotHandled(t *testing.T) {
 	}
 }
 
-// Not parallel: it replaces slog's default for its time.
-func TestErrorsThatNobodyHandlesAreLogged(t *testing.T) {
+// TestThrottler_log is not parallel: it replaces slog's default for its time.
+func TestThrottler_log(t *testing.T) {
 	wrapped := errors.Join(errors.New("stopped"), context.Canceled)
 	tests := []struct {
 		name  string
@@ -232,9 +239,10 @@ func captureLog(t *testing.T) *bytes.Buffer {
 	return output
 }
 
-// TestLogDoesNotLookIntoWhatTheCallbackPanickedWith lets it panic with an error
-// that panics itself when it is looked into: that would end the process.
-func TestLogDoesNotLookIntoWhatTheCallbackPanickedWith(t *testing.T) {
+// TestThrottler_log_panicValue panics with an error that panics itself when
+// somebody unwraps it. The default handler must not do that: it would end the
+// process.
+func TestThrottler_log_panicValue(t *testing.T) {
 	if !isChild() {
 		output, err := runChild(t)
 		require.NoError(t, err, output)
@@ -247,10 +255,9 @@ func TestLogDoesNotLookIntoWhatTheCallbackPanickedWith(t *testing.T) {
 	require.Contains(t, output.String(), "callback panicked: explosive")
 }
 
-// TestGroupHooksOfDifferentKeysRunConcurrently lets each handler and observer wait for
-// that of the other key. It also holds that they, and callbacks, may call every
-// method that does not wait.
-func TestGroupHooksOfDifferentKeysRunConcurrently(t *testing.T) {
+// TestGroup_hooks lets each handler and observer wait for that of the other key. It
+// also checks that hooks and callbacks may call every method that does not wait.
+func TestGroup_hooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g *throttle.Group[int]
 		touch := func() {
@@ -306,7 +313,7 @@ func named(name any) context.Context {
 	return context.WithValue(context.Background(), callerKey{}, name)
 }
 
-func TestTracerSeesARunBeginAndEnd(t *testing.T) {
+func TestThrottler_tracer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		var begun, ended, observed []throttle.Run
@@ -344,7 +351,7 @@ func TestTracerSeesARunBeginAndEnd(t *testing.T) {
 	})
 }
 
-func TestTracesOfOneRunNest(t *testing.T) {
+func TestThrottler_tracer_nested(t *testing.T) {
 	type depthKey struct{}
 	synctest.Test(t, func(t *testing.T) {
 		var diary []string
@@ -407,9 +414,9 @@ func TestTracesOfOneRunNest(t *testing.T) {
 	})
 }
 
-// TestTracerSeesWhoWaits holds that callers are those of Do that the run covers, and
-// no others.
-func TestTracerSeesWhoWaits(t *testing.T) {
+// TestThrottler_tracer_callers checks that a tracer gets the contexts of all Do
+// that the run covers, and no others.
+func TestThrottler_tracer_callers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen [][]any
 		ended := 0 // contexts of callers
@@ -467,9 +474,9 @@ func TestTracerSeesWhoWaits(t *testing.T) {
 	})
 }
 
-// TestTracerSeesEveryCallerOnce is in real time, with fewer callers at a time than are
-// kept.
-func TestTracerSeesEveryCallerOnce(t *testing.T) {
+// TestThrottler_tracer_manyCallers is in real time. There are fewer callers at a
+// time than a run keeps.
+func TestThrottler_tracer_manyCallers(t *testing.T) {
 	const goroutines, each = 8, 500
 	seen := map[any]int{} // without a lock: runs are synchronized with each other
 	throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {},
@@ -497,7 +504,7 @@ func TestTracerSeesEveryCallerOnce(t *testing.T) {
 	}
 }
 
-func TestTracerOfAGroupAndOfACoalescerSeesWhoWaits(t *testing.T) {
+func TestGroup_tracer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen := map[any][]any{}
 		watch := throttle.WithTracer(func(_ context.Context, run throttle.Run, callers []context.Context) (context.Context, func(throttle.Run)) {
@@ -513,7 +520,8 @@ func TestTracerOfAGroupAndOfACoalescerSeesWhoWaits(t *testing.T) {
 	})
 }
 
-func TestTracersDoNotShareTheirCallers(t *testing.T) {
+// TestThrottler_tracer_ownSlice checks that each tracer gets a slice of its own.
+func TestThrottler_tracer_ownSlice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen []any
 		throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {},
@@ -530,7 +538,9 @@ func TestTracersDoNotShareTheirCallers(t *testing.T) {
 	})
 }
 
-func TestTracedContextIsTheRunsOwn(t *testing.T) {
+// TestThrottler_tracer_context checks that the context a tracer returns still
+// counts as the run's own.
+func TestThrottler_tracer_context(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var throttler *throttle.Throttler
 		var within context.Context
@@ -549,7 +559,7 @@ func TestTracedContextIsTheRunsOwn(t *testing.T) {
 	})
 }
 
-func TestThrottlerWorksOnAfterATracerEndsItsGoroutine(t *testing.T) {
+func TestThrottler_tracer_goexit(t *testing.T) {
 	tests := map[string]struct {
 		tracer func(context.Context, throttle.Run, []context.Context) (context.Context, func(throttle.Run))
 		want   error
@@ -582,7 +592,7 @@ func TestThrottlerWorksOnAfterATracerEndsItsGoroutine(t *testing.T) {
 	}
 }
 
-func TestTracerThatPanicsEndsTheProcess(t *testing.T) {
+func TestThrottler_tracer_panic(t *testing.T) {
 	tracers := map[string]throttle.Option{
 		"start": throttle.WithTracer(func(context.Context, throttle.Run, []context.Context) (context.Context, func(throttle.Run)) {
 			panic("from the tracer")
@@ -605,9 +615,10 @@ func TestTracerThatPanicsEndsTheProcess(t *testing.T) {
 	}
 }
 
-// Not parallel: the execution tracer is one for the process. A package of the module
-// verify reads a trace as tools do, and holds more of what it shows.
-func TestExecutionTraceShowsRunsAsTasks(t *testing.T) {
+// TestThrottler_executionTrace is not parallel: the execution tracer is one for the
+// process. A package of the module verify reads a trace as tools do, and checks
+// more of it.
+func TestThrottler_executionTrace(t *testing.T) {
 	callbacks := map[string]func(opts ...throttle.Option) (*throttle.Throttler, error){
 		"a callback with a context": func(opts ...throttle.Option) (*throttle.Throttler, error) {
 			return throttle.New(throttle.Policy{}, func(ctx context.Context) error {

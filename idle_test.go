@@ -16,16 +16,15 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// TestIdleThrottlersOwnNothing holds G6 with 100 000 throttlers, each of which
-// has been through every kind of wait and run.
-//
-// Goroutines can be counted. Timers cannot: no profile and no metric of the
-// runtime tells of them. Two observations stand in for a count. A timer costs
-// memory, more than 100 bytes: what the throttlers weigh after their runs is
-// no more than what New has allocated. And the runtime's heap of timers keeps
-// alive what its timers' functions refer to: that every single throttler is
-// collected shows that no timer, no goroutine and nothing else refers to one.
-func TestIdleThrottlersOwnNothing(t *testing.T) {
+// TestThrottler_idle tests G6 with 100 000 throttlers (10 000 under -short), each
+// of which has been through every kind of wait and run. Goroutines can be counted.
+// Timers cannot: no profile and no metric of the runtime shows them. Two
+// observations stand in for a count. A timer costs memory, more than 100 bytes:
+// after their runs, the throttlers weigh no more than what New has allocated. And
+// the runtime's heap of timers keeps alive what its timers' functions refer to: if
+// every single throttler is collected, then no timer, no goroutine and nothing else
+// refers to one.
+func TestThrottler_idle(t *testing.T) {
 	const most = 384 // bytes
 	count := 100_000
 	if testing.Short() {
@@ -103,9 +102,9 @@ func heapInUse() int {
 	return int(stats.HeapAlloc)
 }
 
-// TestDroppedThrottlerIsCollected tells that no Close is needed once nothing is
-// pending and there is no parent context to watch.
-func TestDroppedThrottlerIsCollected(t *testing.T) {
+// TestThrottler_idle_collected checks that you need no Close once nothing is
+// pending, if there is no parent context to watch.
+func TestThrottler_idle_collected(t *testing.T) {
 	closable := t.Context()
 	for _, test := range []struct {
 		name    string
@@ -168,9 +167,9 @@ func collectedSoon[T any](dropped weak.Pointer[T]) bool {
 	return false
 }
 
-// TestDroppedThrottlerRunsFirst tells that being dropped loses no call: the
-// throttler lives until what is pending has run, and no longer.
-func TestDroppedThrottlerRunsFirst(t *testing.T) {
+// TestThrottler_idle_runsFirst checks that no call is lost if you drop the
+// throttler: it lives until what is pending has run, and no longer.
+func TestThrottler_idle_runsFirst(t *testing.T) {
 	const wait = 50 * time.Millisecond
 	for _, test := range []struct {
 		name   string
@@ -205,9 +204,9 @@ func TestDroppedThrottlerRunsFirst(t *testing.T) {
 	}
 }
 
-// TestParentKeepsThrottler tells what the documentation of WithContext says: a
+// TestThrottler_idle_parent checks what the documentation of WithContext says: a
 // context that can end refers to the throttler that it will close.
-func TestParentKeepsThrottler(t *testing.T) {
+func TestThrottler_idle_parent(t *testing.T) {
 	parent, end := context.WithCancel(context.Background())
 	throttler := throttle.Must(throttle.New(throttle.Policy{}, func() {}, throttle.WithContext(parent)))
 	kept := weak.Make(throttler)
@@ -226,9 +225,9 @@ func TestParentKeepsThrottler(t *testing.T) {
 // nothing is a callback that does that.
 func nothing(context.Context, int) error { return nil }
 
-// TestGroupKeysOwnNoTimerOfTheirOwn tells an idle key's weight: a timer would cost it
-// more than 100 bytes.
-func TestGroupKeysOwnNoTimerOfTheirOwn(t *testing.T) {
+// TestGroup_idle weighs idle keys: a timer would cost each more than 100 bytes. It
+// also waits until no goroutine is left while the keys are held, see warmUp.
+func TestGroup_idle(t *testing.T) {
 	const keys, most = 5_000, 336 // bytes
 	g := throttle.Must(throttle.NewGroup(throttle.Every(time.Hour), nothing))
 	warmUp(t, g, keys)
@@ -277,11 +276,11 @@ func emptied(t *testing.T, g *throttle.Group[int]) {
 	})
 }
 
-// TestGroupForgottenKeysGiveTheirMemoryBack lets very many keys come and go through
-// every kind of wait. What is compared is the heap with all of them and the heap
-// once they are forgotten, the group still there: what the runtime keeps of
-// goroutines that have ended is in both figures.
-func TestGroupForgottenKeysGiveTheirMemoryBack(t *testing.T) {
+// TestGroup_idle_memory lets very many keys come and go through every kind of wait.
+// It compares the heap with all of them and the heap after they are forgotten,
+// while the group is still there: what the runtime keeps of goroutines that have
+// ended is in both figures.
+func TestGroup_idle_memory(t *testing.T) {
 	const keys = 10_000
 	g := throttle.Must(throttle.NewGroup(throttle.Every(time.Hour), nothing, throttle.WithMaxConcurrent(8)))
 	warmUp(t, g, 1000)
@@ -315,10 +314,10 @@ func TestGroupForgottenKeysGiveTheirMemoryBack(t *testing.T) {
 	runtime.KeepAlive(g)
 }
 
-// TestDroppedGroupIsCollected tells that no Close is needed once no key is held
-// and there is no parent context to watch. A timer, a goroutine or anything else
-// that the group owned would keep it.
-func TestDroppedGroupIsCollected(t *testing.T) {
+// TestGroup_idle_collected checks that you need no Close once no key is held, if
+// there is no parent context to watch. A timer, a goroutine or anything else that
+// the group owned would keep it.
+func TestGroup_idle_collected(t *testing.T) {
 	ctx := context.Background()
 	for name, use := range map[string]func(*throttle.Group[int]){
 		"never called": func(*throttle.Group[int]) {},
@@ -374,9 +373,9 @@ func TestDroppedGroupIsCollected(t *testing.T) {
 	}
 }
 
-// TestClosedGroupIsCollectedWhileItsParentLives tells that who closes a Group need not
-// end the context that it was given.
-func TestClosedGroupIsCollectedWhileItsParentLives(t *testing.T) {
+// TestGroup_idle_closed checks that you need not end a Group's parent context once
+// you have closed the Group.
+func TestGroup_idle_closed(t *testing.T) {
 	g := throttle.Must(throttle.NewGroup(throttle.Every(time.Hour), nothing, throttle.WithContext(t.Context())))
 	_ = g.Do(context.Background(), 1)
 	_ = g.Close()
@@ -387,9 +386,9 @@ func TestClosedGroupIsCollectedWhileItsParentLives(t *testing.T) {
 	}
 }
 
-// TestDroppedGroupRunsFirst tells that being dropped loses no call: the group
+// TestGroup_idle_runsFirst checks that no call is lost if you drop the group: it
 // lives until what is pending has run.
-func TestDroppedGroupRunsFirst(t *testing.T) {
+func TestGroup_idle_runsFirst(t *testing.T) {
 	const keys = 20
 	var runs atomic.Int32
 	g := throttle.Must(throttle.NewGroup(throttle.Debounce(20*time.Millisecond, 0), func(context.Context, int) error {
@@ -410,9 +409,9 @@ func TestDroppedGroupRunsFirst(t *testing.T) {
 	}
 }
 
-// TestGroupForgottenKeyIsCollected tells that a group which goes on keeps nothing of a
+// TestGroup_idle_forgottenKey checks that a group which goes on keeps nothing of a
 // key it has forgotten, be it in its table, in a queue or in what it waits for.
-func TestGroupForgottenKeyIsCollected(t *testing.T) {
+func TestGroup_idle_forgottenKey(t *testing.T) {
 	type big struct{ _ [1 << 10]byte }
 	const keys = 1000
 	var collected atomic.Int32
@@ -441,9 +440,9 @@ func TestGroupForgottenKeyIsCollected(t *testing.T) {
 	_ = g.Close()
 }
 
-// TestGroupKeyThatLeftTheQueueIsCollected tells that the queue for turns keeps
-// nothing of who has left it, while others still wait.
-func TestGroupKeyThatLeftTheQueueIsCollected(t *testing.T) {
+// TestGroup_idle_queue checks that the queue for turns keeps nothing of a run that
+// has left it, while others still wait.
+func TestGroup_idle_queue(t *testing.T) {
 	type big struct{ _ [1 << 10]byte }
 	const keys = 100
 	var collected atomic.Int32
@@ -483,9 +482,9 @@ func TestGroupKeyThatLeftTheQueueIsCollected(t *testing.T) {
 	}
 }
 
-// TestEmptyGroupLeavesNothingBehindInABubble needs no Close: a goroutine that was
-// left would make the bubble fail.
-func TestEmptyGroupLeavesNothingBehindInABubble(t *testing.T) {
+// TestGroup_idle_bubble needs no Close: a goroutine that was left would make the
+// bubble fail.
+func TestGroup_idle_bubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := throttle.Must(throttle.NewGroup(throttle.Every(time.Second), func(context.Context, string) error { return nil }))
 		for key := range 100 {
@@ -561,7 +560,7 @@ func requireCollected[T any](t *testing.T, pointers ...weak.Pointer[T]) {
 	}
 }
 
-func TestCoalescerKeepsNoValueThatItHasGivenAway(t *testing.T) {
+func TestCoalescer_idle_values(t *testing.T) {
 	hourly := throttle.Every(time.Hour)
 	tests := []struct {
 		name   string
@@ -644,8 +643,8 @@ func restCanceled[T any](c *throttle.Coalescer[T]) {
 	}
 }
 
-// TestCoalescersHooksKeepNoDeliveredValue has an observer at work.
-func TestCoalescersHooksKeepNoDeliveredValue(t *testing.T) {
+// TestCoalescer_idle_hooks looks while an observer is at work.
+func TestCoalescer_idle_hooks(t *testing.T) {
 	begun, release := make(chan struct{}), make(chan struct{})
 	l := newLoader(t, throttle.Policy{}, throttle.WithObserver(func(throttle.Run) {
 		close(begun)
@@ -658,9 +657,8 @@ func TestCoalescersHooksKeepNoDeliveredValue(t *testing.T) {
 	runtime.KeepAlive(l)
 }
 
-// TestDroppedCoalescerIsCollected holds G6: no Close is needed once nothing is
-// pending.
-func TestDroppedCoalescerIsCollected(t *testing.T) {
+// TestCoalescer_idle_collected tests G6: you need no Close once nothing is pending.
+func TestCoalescer_idle_collected(t *testing.T) {
 	states := map[string]func() *throttle.Coalescer[*load]{
 		"never called": func() *throttle.Coalescer[*load] { return newIdle(throttle.Policy{}) },
 		"inside the window": func() *throttle.Coalescer[*load] {

@@ -15,7 +15,7 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-func TestObserverIsToldAllAboutARun(t *testing.T) {
+func TestThrottler_observer(t *testing.T) {
 	// The moments start runs, the last of which is looked at. Times are in
 	// milliseconds; the zero time is -1.
 	type told struct {
@@ -92,7 +92,7 @@ func TestObserverIsToldAllAboutARun(t *testing.T) {
 	}
 }
 
-func TestStatsTellTheStateAtOneInstant(t *testing.T) {
+func TestThrottler_Stats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		panicked := errors.New("scripted panic")
 		r := newRecorder(takes(30*ms, nil), takes(20*ms, errFailed), scriptedPanic(panicked), retryIn(70*ms))
@@ -127,7 +127,8 @@ func TestStatsTellTheStateAtOneInstant(t *testing.T) {
 	})
 }
 
-func TestNextIsALowerBoundWhileARunIsActive(t *testing.T) {
+// TestThrottler_Stats_nextDuringRun checks that Next is then a lower bound.
+func TestThrottler_Stats_nextDuringRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder(takes(200*ms, nil))
 		throttler := r.throttler(t, throttle.Policy{Interval: 100 * ms, From: throttle.FromEnd, MaxInterval: 150 * ms})
@@ -146,7 +147,7 @@ func TestNextIsALowerBoundWhileARunIsActive(t *testing.T) {
 	})
 }
 
-func TestDroppedCallsAreCounted(t *testing.T) {
+func TestThrottler_Stats_dropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder()
 		throttler := r.throttler(t, throttle.Policy{Interval: 100 * ms, Edges: throttle.Leading})
@@ -159,9 +160,9 @@ func TestDroppedCallsAreCounted(t *testing.T) {
 	})
 }
 
-// TestEveryCallIsCounted makes the same calls under policies that record them in
+// TestThrottler_Stats_calls makes the same calls under policies that record them in
 // different ways.
-func TestEveryCallIsCounted(t *testing.T) {
+func TestThrottler_Stats_calls(t *testing.T) {
 	tests := []struct {
 		name   string
 		policy throttle.Policy
@@ -222,7 +223,7 @@ func TestEveryCallIsCounted(t *testing.T) {
 	}
 }
 
-func TestCountOutlivesAChangeOfPolicy(t *testing.T) {
+func TestThrottler_Stats_callsAfterSetPolicy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder()
 		throttler := r.throttler(t, throttle.Every(time.Second), throttle.WithCallCount())
@@ -242,7 +243,7 @@ func TestCountOutlivesAChangeOfPolicy(t *testing.T) {
 	})
 }
 
-func TestObserverIsToldTheResult(t *testing.T) {
+func TestThrottler_observer_result(t *testing.T) {
 	nested := &throttle.PanicError{Value: "of another throttler"}
 	tests := map[string]struct {
 		run  scripted
@@ -268,7 +269,7 @@ func TestObserverIsToldTheResult(t *testing.T) {
 	}
 }
 
-func TestObserverOfAGroupIsToldTheKey(t *testing.T) {
+func TestGroup_observer(t *testing.T) {
 	type account struct{ id int }
 	synctest.Test(t, func(t *testing.T) {
 		keys := make(chan any, 2)
@@ -284,7 +285,8 @@ func TestObserverOfAGroupIsToldTheKey(t *testing.T) {
 	})
 }
 
-func TestNameIsWhatWithNameGave(t *testing.T) {
+// TestThrottler_Name tests Name of all three forms.
+func TestThrottler_Name(t *testing.T) {
 	type namer interface{ Name() string }
 	for want, options := range map[string][]throttle.Option{"": nil, "sync": {throttle.WithName("sync")}} {
 		for _, n := range []namer{
@@ -297,7 +299,8 @@ func TestNameIsWhatWithNameGave(t *testing.T) {
 	}
 }
 
-func TestGroupStatsSumOverAllKeysForgottenOnesToo(t *testing.T) {
+// TestGroup_Stats sums over all keys, forgotten ones too.
+func TestGroup_Stats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		r.script("fails", takes(30*ms, errFailed))
@@ -329,7 +332,7 @@ func TestGroupStatsSumOverAllKeysForgottenOnesToo(t *testing.T) {
 	})
 }
 
-func TestGroupStatsTellsTheEarliestRunThatIsDue(t *testing.T) {
+func TestGroup_Stats_next(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGroupRecorder()
 		g := r.group(t, throttle.Debounce(100*ms, 0))
@@ -352,9 +355,9 @@ func TestGroupStatsTellsTheEarliestRunThatIsDue(t *testing.T) {
 	})
 }
 
-// TestGroupStatsTellsTheRunThatEndedLast holds that hooks which take time do not make
-// a run a later one, whichever keys share a lock.
-func TestGroupStatsTellsTheRunThatEndedLast(t *testing.T) {
+// TestGroup_Stats_last checks that a run does not count as a later one because its
+// hooks take time, whether or not the keys share a lock.
+func TestGroup_Stats_last(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for range 400 { // two keys seldom share one
 			g := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(_ context.Context, key int) error {
@@ -375,7 +378,7 @@ func TestGroupStatsTellsTheRunThatEndedLast(t *testing.T) {
 	})
 }
 
-func TestKeyStatsTellOfOneKey(t *testing.T) {
+func TestGroup_KeyStats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		when := func(at int) time.Time { return begin.Add(time.Duration(at) * ms) }
