@@ -17,7 +17,7 @@ import (
 
 // A stage is a Coalescer in a state in which it can lose values.
 type stage struct {
-	*ledger
+	*valueRecorder
 
 	coalescer *batcher
 	parent    *slowContext
@@ -25,7 +25,7 @@ type stage struct {
 	waiters   []*waiter
 }
 
-// do hands over n as one who waits for it.
+// do hands over n with Do, in a goroutine that waits.
 func (s *stage) do(n int) {
 	s.waiters = append(s.waiters, await(func() error { return s.coalescer.Do(context.Background(), []int{n}) }))
 	synctest.Wait()
@@ -47,11 +47,11 @@ type lossState struct {
 // An outlook is what becomes of values.
 type outlook struct {
 	taken   []string // by runs, all in all
-	waiters []string // told to be lost, one for each waiter, "" for one who is told of another error or none
-	handler []string // told to be lost, in any order
+	waiters []string // the lost value that each waiter gets, "" for another error or none
+	handler []string // the lost values that the error handler gets, in any order
 	dropped []int    // returned by Cancel
 
-	shutdown string // told to be lost by Shutdown
+	shutdown string // the lost value that Shutdown returns
 }
 
 // call hands over n.
@@ -124,7 +124,7 @@ var lossStates = []lossState{
 		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
 		shutDown: outlook{taken: []string{"0 [1]", "50 [1]"}, shutdown: "[1]"},
 		canceled: outlook{taken: []string{"0 [1]"}, dropped: []int{1}}},
-	{name: "waiting for a retry, with one who waits", policy: retries, script: fails(1), enter: func(s *stage) { s.call(1); s.until(10); s.do(20) },
+	{name: "waiting for a retry, with a waiter", policy: retries, script: fails(1), enter: func(s *stage) { s.call(1); s.until(10); s.do(20) },
 		closed:   outlook{taken: []string{"0 [1]"}, waiters: []string{"[1 20]"}},
 		shutDown: outlook{taken: []string{"0 [1]", "50 [1 20]"}, waiters: []string{""}},
 		canceled: outlook{taken: []string{"0 [1]"}, waiters: []string{""}, dropped: []int{1, 20}}},
@@ -137,7 +137,7 @@ var lossStates = []lossState{
 		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1 2]"}},
 		shutDown: outlook{taken: []string{"0 [1]", "501 [1 2]"}},
 		canceled: outlook{taken: []string{"0 [1]"}, dropped: []int{1, 2}}},
-	{name: "in the hooks, value kept, with one who waits", policy: retries, script: []scripted{takes(ms, errFailed)}, enter: func(s *stage) { s.do(10); s.do(20) },
+	{name: "in the hooks, value kept, with a waiter", policy: retries, script: []scripted{takes(ms, errFailed)}, enter: func(s *stage) { s.do(10); s.do(20) },
 		closed:   outlook{taken: []string{"0 [10]"}, waiters: []string{"", "[10 20]"}},
 		shutDown: outlook{taken: []string{"0 [10]", "501 [10 20]"}, waiters: []string{"", ""}},
 		canceled: outlook{taken: []string{"0 [10]"}, waiters: []string{"", ""}, dropped: []int{10, 20}}},
@@ -151,13 +151,13 @@ var lossStates = []lossState{
 func (ls *lossState) begin(t *testing.T) *stage {
 	t.Helper()
 	parent, end := context.WithCancelCause(context.Background())
-	s := &stage{ledger: newLedger(ls.script...), parent: &slowContext{Context: parent}, end: end}
+	s := &stage{valueRecorder: newValueRecorder(ls.script...), parent: &slowContext{Context: parent}, end: end}
 	slow := throttle.WithObserver(func(run throttle.Run) {
 		if run.Err != nil && strings.HasPrefix(ls.name, "in the hooks") {
 			time.Sleep(slowHooks)
 		}
 	})
-	s.coalescer = s.ledger.coalescer(t, ls.policy, throttle.WithContext(s.parent), throttle.WithName("batch"), slow)
+	s.coalescer = s.valueRecorder.coalescer(t, ls.policy, throttle.WithContext(s.parent), throttle.WithName("batch"), slow)
 	t.Cleanup(func() { end(nil) })
 	ls.enter(s)
 	s.until(50)
@@ -256,7 +256,7 @@ func TestCoalescer_Cancel(t *testing.T) {
 // waits. Then Shutdown's context ends while another run is active.
 func TestCoalescer_Shutdown_contextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(takes(time.Second, nil))
+		l := newValueRecorder(takes(time.Second, nil))
 		c := l.coalescer(t, throttle.Every(time.Hour))
 		require.NoError(t, c.Call([]int{1}))
 		l.until(10)
@@ -279,7 +279,7 @@ func TestCoalescer_Close_waitersLeave(t *testing.T) {
 	for name, stays := range map[string]bool{"one waits still": true, "nobody waits": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := newLedger()
+				l := newValueRecorder()
 				c := l.coalescer(t, throttle.Debounce(time.Hour, 0), throttle.WithName("batch"))
 				leaving, leave := context.WithCancel(context.Background())
 				defer leave()
@@ -314,7 +314,7 @@ func TestCoalescer_Close_waitersLeave(t *testing.T) {
 // must get both.
 func TestCoalescer_Close_handlerGoexit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger()
+		l := newValueRecorder()
 		parent := &slowContext{Context: context.Background()}
 		c := l.coalescer(t, throttle.Every(time.Hour), throttle.WithContext(parent), throttle.WithErrorHandler(func(err error) {
 			l.hear(err)
@@ -348,7 +348,7 @@ func (c *hastyContext) Err() error {
 // so that this run closes the Coalescer and reports what is lost.
 func TestCoalescer_endedParent_handlerGoexit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger()
+		l := newValueRecorder()
 		inner, end := context.WithCancel(context.Background())
 		parent := &hastyContext{Context: inner}
 		c := l.coalescer(t, throttle.Policy{}, throttle.WithContext(parent), throttle.WithErrorHandler(func(err error) {
@@ -373,7 +373,7 @@ func TestCoalescer_Shutdown_waitsForReport(t *testing.T) {
 	for name, patient := range map[string]bool{"until it is over": true, "until its context ends": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := newLedger()
+				l := newValueRecorder()
 				parent, end := context.WithCancel(context.Background())
 				c := l.coalescer(t, throttle.Debounce(time.Hour, 0), throttle.WithContext(parent),
 					throttle.WithErrorHandler(func(err error) {
@@ -403,7 +403,7 @@ func TestCoalescer_Shutdown_waitsForReport(t *testing.T) {
 func TestCoalescer_Shutdown_lastRun(t *testing.T) {
 	for _, failures := range []int{1, 2} {
 		synctest.Test(t, func(t *testing.T) {
-			l := newLedger(fails(failures)...)
+			l := newValueRecorder(fails(failures)...)
 			c := l.coalescer(t, backoff(time.Hour, 0), throttle.WithObserver(func(throttle.Run) { time.Sleep(time.Second) }))
 			require.NoError(t, c.Call([]int{1}))
 			synctest.Wait()

@@ -18,11 +18,12 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// lostBy returns the values that errs tell to be lost, nil if none.
+// lostBy returns the values of the LostErrors among errs, nil if there are none.
 func lostBy(errs ...error) []string {
 	var values []string
 	for _, err := range errs {
-		if lost, ok := errors.AsType[*throttle.LostError](err); ok {
+		var lost *throttle.LostError
+		if errors.As(err, &lost) {
 			values = append(values, fmt.Sprint(lost.Value))
 		}
 	}
@@ -33,7 +34,7 @@ func lostBy(errs ...error) []string {
 type failure struct {
 	name  string
 	run   scripted
-	is    func(error) bool // reports whether an error tells of it
+	is    func(error) bool // reports whether an error says so
 	again bool             // the run is repeated without a policy's retry too
 }
 
@@ -42,14 +43,14 @@ func failures() []failure {
 		{name: "error", run: takes(0, errFailed), is: func(err error) bool { return errors.Is(err, errFailed) }},
 		{name: "context.Canceled", run: takes(0, context.Canceled), is: func(err error) bool { return errors.Is(err, context.Canceled) }},
 		{name: "panic", run: scriptedPanic("scripted"), is: func(err error) bool {
-			panicked, ok := errors.AsType[*throttle.PanicError](err)
-			return ok && panicked.Value == "scripted"
+			var panicked *throttle.PanicError
+			return errors.As(err, &panicked) && panicked.Value == "scripted"
 		}},
 		{name: "Goexit", run: func(context.Context) error { runtime.Goexit(); return nil },
 			is: func(err error) bool { return errors.Is(err, throttle.ErrGoexit) }},
 		{name: "RetryIn", run: retryIn(100 * ms), again: true, is: func(err error) bool {
-			_, ok := errors.AsType[*throttle.RetryError](err)
-			return ok
+			var retry *throttle.RetryError
+			return errors.As(err, &retry)
 		}},
 	}
 }
@@ -113,7 +114,7 @@ func TestCoalescer_failedRun(t *testing.T) {
 
 // meet lets a run that takes 50 ms end in f.
 func (f failure) meet(t *testing.T, fate fate, name string, wait func(*batcher) error) {
-	l := newLedger(func(ctx context.Context) error {
+	l := newValueRecorder(func(ctx context.Context) error {
 		time.Sleep(50 * ms)
 		return f.run(ctx)
 	})
@@ -143,7 +144,7 @@ func (f failure) meet(t *testing.T, fate fate, name string, wait func(*batcher) 
 	require.Equal(t, []string{"0 [1]"}, l.taken())
 }
 
-// requireLost checks that err tells of a Coalescer named batch that value is lost.
+// requireLost checks that err is the LostError of value in a Coalescer named batch.
 func requireLost(t *testing.T, err error, value any) {
 	t.Helper()
 	var lost *throttle.LostError
@@ -162,7 +163,7 @@ func TestCoalescer_LostError(t *testing.T) {
 		}
 		t.Run(failure.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := newLedger(failure.run)
+				l := newValueRecorder(failure.run)
 				c := l.coalescer(t, throttle.Debounce(100*ms, 0), throttle.WithName("batch"))
 				var waiters []*waiter
 				for i := range 3 {
@@ -184,7 +185,7 @@ func TestCoalescer_Do_valueKept(t *testing.T) {
 	for _, failure := range failures() {
 		t.Run(failure.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := newLedger(failure.run)
+				l := newValueRecorder(failure.run)
 				c := l.coalescer(t, backoff(100*ms, 0))
 				do := await(func() error { return c.Do(context.Background(), []int{1}) })
 				require.True(t, failure.is(do.result(t)))
@@ -225,7 +226,7 @@ func TestCoalescer_log(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			output := captureLog(t)
 			synctest.Test(t, func(*testing.T) {
-				l := newLedger(test.run)
+				l := newValueRecorder(test.run)
 				c := throttle.Must(throttle.NewCoalescer(test.policy, throttle.Append, l.take, throttle.WithName("batch")))
 				_ = c.Call([]int{1})
 				l.until(10)
@@ -277,7 +278,7 @@ func TestCoalescer_SetPolicy_inHooks(t *testing.T) {
 		for follower, want := range map[string][]string{"alone": test.alone, "followed during the run": test.followed, "followed in the hooks": test.followed} {
 			t.Run(test.name+"/"+follower, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					l := newLedger(takes(ms, errFailed))
+					l := newValueRecorder(takes(ms, errFailed))
 					c := l.coalescer(t, test.policies[0], throttle.WithObserver(func(run throttle.Run) {
 						if run.Err != nil {
 							time.Sleep(slowHooks)
@@ -303,21 +304,21 @@ func TestCoalescer_SetPolicy_inHooks(t *testing.T) {
 					require.Equal(t, want, l.taken())
 					require.Equal(t, test.lost, lostBy(l.errors()...))
 					_, ok := c.Cancel()
-					require.False(t, ok, "a value is stranded")
+					require.False(t, ok, "a value is left")
 				})
 			})
 		}
 	}
 }
 
-// A breaker is a merge of lists that breaks once it is armed.
-type breaker struct {
+// A panickyMerge is a merge of lists that breaks once it is armed.
+type panickyMerge struct {
 	how    func()
 	armed  atomic.Bool
 	merges atomic.Int32
 }
 
-func (b *breaker) merge(older, newer []int) []int {
+func (b *panickyMerge) merge(older, newer []int) []int {
 	b.merges.Add(1)
 	if b.armed.Swap(false) {
 		b.how()
@@ -325,24 +326,24 @@ func (b *breaker) merge(older, newer []int) []int {
 	return append(older, newer...)
 }
 
-// A breakage is a way in which merge does not return.
-type breakage struct {
+// A mergePanic is a way in which merge does not return.
+type mergePanic struct {
 	name string
 	how  func()
-	is   func(error) bool // reports whether an error tells of it
+	is   func(error) bool // reports whether an error says so
 }
 
-var errBroken = errors.New("merge is broken")
+var errMerge = errors.New("merge failed")
 
-func breakages() []breakage {
-	return []breakage{
-		{name: "panics with a text", how: func() { panic("broken") }, is: func(err error) bool {
-			return strings.Contains(err.Error(), "broken")
+func mergePanics() []mergePanic {
+	return []mergePanic{
+		{name: "panics with a text", how: func() { panic("failing") }, is: func(err error) bool {
+			return strings.Contains(err.Error(), "failing")
 		}},
-		{name: "panics with an error", how: func() { panic(errBroken) }, is: func(err error) bool { return errors.Is(err, errBroken) }},
+		{name: "panics with an error", how: func() { panic(errMerge) }, is: func(err error) bool { return errors.Is(err, errMerge) }},
 		{name: "panics with nil", how: func() { panic(nil) }, is: func(err error) bool { //nolint:govet // it may
-			_, ok := errors.AsType[*runtime.PanicNilError](err)
-			return ok
+			var nilPanic *runtime.PanicNilError
+			return errors.As(err, &nilPanic)
 		}},
 		{name: "ends its goroutine", how: runtime.Goexit, is: func(err error) bool { return errors.Is(err, throttle.ErrGoexit) }},
 	}
@@ -379,11 +380,11 @@ func TestCoalescer_mergePanics(t *testing.T) {
 		"debounce":   throttle.Debounce(80*ms, 0), // the call does not postpone the run
 		"full batch": {Interval: 100 * ms, Edges: bothEdges, Quiet: 80 * ms, MaxCalls: 4},
 	}
-	for _, broken := range breakages() {
+	for _, failing := range mergePanics() {
 		for method, call := range methods {
 			for name, policy := range policies {
-				t.Run(broken.name+"/"+method+"/"+name, func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) { broken.meetCall(t, policy, call) })
+				t.Run(failing.name+"/"+method+"/"+name, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { failing.meetCall(t, policy, call) })
 				})
 			}
 		}
@@ -392,9 +393,9 @@ func TestCoalescer_mergePanics(t *testing.T) {
 
 // meetCall lets merge break in call while 1 and 2 wait for a run at 100 ms from
 // the first.
-func (b breakage) meetCall(t *testing.T, policy throttle.Policy, call func(*batcher)) {
-	l, breaker := newLedger(), &breaker{how: b.how}
-	c := throttle.Must(throttle.NewCoalescer(policy, breaker.merge, l.take))
+func (b mergePanic) meetCall(t *testing.T, policy throttle.Policy, call func(*batcher)) {
+	l, panickyMerge := newValueRecorder(), &panickyMerge{how: b.how}
+	c := throttle.Must(throttle.NewCoalescer(policy, panickyMerge.merge, l.take))
 	defer finish(c)
 	require.NoError(t, c.Do(context.Background(), []int{0}))
 	begin := l.elapsed()
@@ -403,7 +404,7 @@ func (b breakage) meetCall(t *testing.T, policy throttle.Policy, call func(*batc
 	require.NoError(t, c.Call([]int{2}))
 	l.until(begin + 50)
 	before := c.Stats()
-	breaker.armed.Store(true)
+	panickyMerge.armed.Store(true)
 	end := endOf(func() { call(c) })
 	require.Error(t, end)
 	require.True(t, b.is(end), "%v", end)
@@ -420,13 +421,13 @@ func (b breakage) meetCall(t *testing.T, policy throttle.Policy, call func(*batc
 // TestCoalescer_mergePanics_lock checks that the lock is free after merge has
 // panicked, with every method.
 func TestCoalescer_mergePanics_lock(t *testing.T) {
-	for _, broken := range breakages() {
-		t.Run(broken.name, func(t *testing.T) {
+	for _, failing := range mergePanics() {
+		t.Run(failing.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := newLedger()
-				b := &breaker{how: func() {
+				l := newValueRecorder()
+				b := &panickyMerge{how: func() {
 					time.Sleep(100*ms - 1) // to the instant before the run is due
-					broken.how()
+					failing.how()
 				}}
 				c := throttle.Must(throttle.NewCoalescer(throttle.Debounce(100*ms, 0), b.merge, l.take))
 				require.NoError(t, c.Call([]int{1}))
@@ -448,11 +449,11 @@ func TestCoalescer_mergePanics_lock(t *testing.T) {
 // TestCoalescer_mergePanics_failedRun lets merge panic when a failed run's value
 // comes back, which is in the run's goroutine.
 func TestCoalescer_mergePanics_failedRun(t *testing.T) {
-	for _, broken := range breakages() {
+	for _, failing := range mergePanics() {
 		for _, failure := range failures() {
 			for _, waited := range []bool{false, true} {
-				t.Run(fmt.Sprint(broken.name, "/", failure.name, "/waited for: ", waited), func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) { broken.meetReturn(t, failure, waited) })
+				t.Run(fmt.Sprint(failing.name, "/", failure.name, "/waited for: ", waited), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { failing.meetReturn(t, failure, waited) })
 				})
 			}
 		}
@@ -461,12 +462,12 @@ func TestCoalescer_mergePanics_failedRun(t *testing.T) {
 
 // meetReturn lets a run of 50 ms that takes 1 end in failure while 2 and 3 wait,
 // and merge break then.
-func (b breakage) meetReturn(t *testing.T, failure failure, waited bool) {
-	l, breaker := newLedger(func(ctx context.Context) error {
+func (b mergePanic) meetReturn(t *testing.T, failure failure, waited bool) {
+	l, panickyMerge := newValueRecorder(func(ctx context.Context) error {
 		time.Sleep(50 * ms)
 		return failure.run(ctx)
-	}), &breaker{how: b.how}
-	c := throttle.Must(throttle.NewCoalescer(backoff(100*ms, 0), breaker.merge, l.take, throttle.WithName("batch"),
+	}), &panickyMerge{how: b.how}
+	c := throttle.Must(throttle.NewCoalescer(backoff(100*ms, 0), panickyMerge.merge, l.take, throttle.WithName("batch"),
 		throttle.WithErrorHandler(l.hear), throttle.WithObserver(l.observe)))
 	defer finish(c)
 	do := await(func() error {
@@ -478,7 +479,7 @@ func (b breakage) meetReturn(t *testing.T, failure failure, waited bool) {
 	l.until(10)
 	require.NoError(t, c.Call([]int{2}))
 	require.NoError(t, c.Call([]int{3}))
-	breaker.armed.Store(true)
+	panickyMerge.armed.Store(true)
 	l.until(60)
 	heard := l.errors()
 	if waited {
@@ -492,18 +493,18 @@ func (b breakage) meetReturn(t *testing.T, failure failure, waited bool) {
 	l.until(1000)
 	require.Equal(t, []string{"0 [1]", "150 [2 3]"}, l.taken(), "what came later waits for the backoff, and runs once")
 	require.Len(t, l.runs(), 2)
-	require.Equal(t, int32(2), breaker.merges.Load())
-	require.Equal(t, waited, len(l.errors()) == 0, "nobody else is told")
+	require.Equal(t, int32(2), panickyMerge.merges.Load())
+	require.Equal(t, waited, len(l.errors()) == 0, "nobody else gets it")
 	require.NoError(t, c.Do(context.Background(), []int{4}), "works on")
 }
 
 // TestCoalescer_mergePanics_quiet checks that what came later still waits for
 // Quiet. A retry would not.
 func TestCoalescer_mergePanics_quiet(t *testing.T) {
-	for _, broken := range breakages() {
-		t.Run(broken.name, func(t *testing.T) {
+	for _, failing := range mergePanics() {
+		t.Run(failing.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l, b := newLedger(takes(50*ms, errFailed)), &breaker{how: broken.how}
+				l, b := newValueRecorder(takes(50*ms, errFailed)), &panickyMerge{how: failing.how}
 				c := throttle.Must(throttle.NewCoalescer(retrying(throttle.Debounce(time.Second, 0), 100*ms), b.merge, l.take,
 					throttle.WithErrorHandler(l.hear)))
 				defer finish(c)
@@ -522,11 +523,11 @@ func TestCoalescer_mergePanics_quiet(t *testing.T) {
 // TestCoalescer_mergePanics_twoErrors lets both the run and merge panic.
 func TestCoalescer_mergePanics_twoErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(func(context.Context) error {
+		l := newValueRecorder(func(context.Context) error {
 			time.Sleep(10 * ms)
 			panic(errFailed)
 		})
-		b := &breaker{how: func() { panic(errBroken) }}
+		b := &panickyMerge{how: func() { panic(errMerge) }}
 		c := throttle.Must(throttle.NewCoalescer(backoff(100*ms, 0), b.merge, l.take, throttle.WithName("batch"), throttle.WithErrorHandler(l.hear)))
 		defer finish(c)
 		require.NoError(t, c.Call([]int{1}))
@@ -537,9 +538,9 @@ func TestCoalescer_mergePanics_twoErrors(t *testing.T) {
 		heard := l.errors()
 		require.Len(t, heard, 1)
 		require.ErrorIs(t, heard[0], errFailed)
-		require.ErrorIs(t, heard[0], errBroken)
+		require.ErrorIs(t, heard[0], errMerge)
 		require.ErrorIs(t, c.Stats().LastError, errFailed)
-		require.NotErrorIs(t, c.Stats().LastError, errBroken, "the run's error is the callback's")
+		require.NotErrorIs(t, c.Stats().LastError, errMerge, "the run's error is the callback's")
 	})
 }
 

@@ -19,17 +19,19 @@ import (
 // millisecond at which it is handed over.
 type batcher = throttle.Coalescer[[]int]
 
-// A ledger is a recorder whose runs take values, which it writes down.
-type ledger struct {
+// A valueRecorder is a recorder whose runs take values, which it writes down.
+type valueRecorder struct {
 	*recorder
 
 	mu    sync.Mutex // guards the field below
 	takes []string   // of each run: its start, in milliseconds, and its value
 }
 
-func newLedger(script ...scripted) *ledger { return &ledger{recorder: newRecorder(script...)} }
+func newValueRecorder(script ...scripted) *valueRecorder {
+	return &valueRecorder{recorder: newRecorder(script...)}
+}
 
-func (l *ledger) take(ctx context.Context, value []int) error {
+func (l *valueRecorder) take(ctx context.Context, value []int) error {
 	l.mu.Lock()
 	l.takes = append(l.takes, fmt.Sprint(l.elapsed(), value))
 	l.mu.Unlock()
@@ -38,7 +40,7 @@ func (l *ledger) take(ctx context.Context, value []int) error {
 
 // taken returns what runs have taken, as "start [values]", once all goroutines
 // have settled.
-func (l *ledger) taken() []string {
+func (l *valueRecorder) taken() []string {
 	synctest.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -46,7 +48,7 @@ func (l *ledger) taken() []string {
 }
 
 // coalescer returns a Coalescer of l's, which the test's end closes.
-func (l *ledger) coalescer(t *testing.T, p throttle.Policy, opts ...throttle.Option) *batcher {
+func (l *valueRecorder) coalescer(t *testing.T, p throttle.Policy, opts ...throttle.Option) *batcher {
 	t.Helper()
 	hooks := []throttle.Option{throttle.WithErrorHandler(l.hear), throttle.WithObserver(l.observe)}
 	c, err := throttle.NewCoalescer(p, throttle.Append[int], l.take, append(hooks, opts...)...)
@@ -61,21 +63,23 @@ func finish[T any](c *throttle.Coalescer[T]) {
 	_ = c.Shutdown(context.Background())
 }
 
-// A carriedMoment is what happens to a Coalescer at one time.
-type carriedMoment struct {
+// A coalescerMoment is what happens to a Coalescer at one time.
+type coalescerMoment struct {
 	at int // milliseconds
 	do func(*testing.T, *batcher)
 }
 
-func then(at int, do func(*testing.T, *batcher)) []carriedMoment { return []carriedMoment{{at, do}} }
+func then(at int, do func(*testing.T, *batcher)) []coalescerMoment {
+	return []coalescerMoment{{at, do}}
+}
 
 // hands returns moments that hand over a value at each of the milliseconds: that
 // number.
-func hands(at ...int) []carriedMoment { return handsWithin(1<<63-1, at...) }
+func hands(at ...int) []coalescerMoment { return handsWithin(1<<63-1, at...) }
 
 // handsWithin does so with CallWithin.
-func handsWithin(d time.Duration, at ...int) []carriedMoment {
-	var moments []carriedMoment
+func handsWithin(d time.Duration, at ...int) []coalescerMoment {
+	var moments []coalescerMoment
 	for _, at := range at {
 		moments = append(moments, then(at, func(t *testing.T, c *batcher) { require.NoError(t, c.CallWithin([]int{at}, d)) })...)
 	}
@@ -83,13 +87,13 @@ func handsWithin(d time.Duration, at ...int) []carriedMoment {
 }
 
 // refused hands over a value that is not accepted.
-func refused(at int, want error) []carriedMoment {
+func refused(at int, want error) []coalescerMoment {
 	return then(at, func(t *testing.T, c *batcher) { require.ErrorIs(t, c.Call([]int{at}), want) })
 }
 
 // cancels returns a Cancel at that millisecond, which returns want; nothing if that
 // is empty.
-func cancels(at int, want ...int) []carriedMoment {
+func cancels(at int, want ...int) []coalescerMoment {
 	return then(at, func(t *testing.T, c *batcher) {
 		dropped, ok := c.Cancel()
 		require.Equal(t, want, dropped)
@@ -97,33 +101,33 @@ func cancels(at int, want ...int) []carriedMoment {
 	})
 }
 
-func flushes(at int) []carriedMoment {
+func flushes(at int) []coalescerMoment {
 	return then(at, func(_ *testing.T, c *batcher) { _ = await(func() error { return c.Flush(context.Background()) }) })
 }
 
-func shutsDown(at int) []carriedMoment {
+func shutsDown(at int) []coalescerMoment {
 	return then(at, func(_ *testing.T, c *batcher) { _ = await(func() error { return c.Shutdown(context.Background()) }) })
 }
 
-func adopts(at int, p throttle.Policy) []carriedMoment {
+func adopts(at int, p throttle.Policy) []coalescerMoment {
 	return then(at, func(t *testing.T, c *batcher) { require.NoError(t, c.SetPolicy(p)) })
 }
 
-// A carriedTimeline is what happens to a Coalescer, and what its runs must take.
-type carriedTimeline struct {
+// A coalescerTimeline is what happens to a Coalescer, and what its runs must take.
+type coalescerTimeline struct {
 	name    string
 	policy  throttle.Policy
 	script  []scripted
-	moments []carriedMoment // in any order
-	want    []string        // what runs take
-	lost    []string        // what the error handler is told to be lost
+	moments []coalescerMoment // in any order
+	want    []string          // what runs take
+	lost    []string          // the lost values that the error handler gets
 }
 
-func (tl carriedTimeline) play(t *testing.T) {
+func (tl coalescerTimeline) play(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(tl.script...)
+		l := newValueRecorder(tl.script...)
 		c := l.coalescer(t, tl.policy)
-		for _, m := range slices.SortedStableFunc(slices.Values(tl.moments), func(a, b carriedMoment) int { return cmp.Compare(a.at, b.at) }) {
+		for _, m := range slices.SortedStableFunc(slices.Values(tl.moments), func(a, b coalescerMoment) int { return cmp.Compare(a.at, b.at) }) {
 			l.until(m.at)
 			m.do(t, c)
 		}
@@ -138,12 +142,12 @@ func (tl carriedTimeline) play(t *testing.T) {
 }
 
 func TestCoalescer_Call(t *testing.T) {
-	for _, tl := range carriedTimelines {
+	for _, tl := range coalescerTimelines {
 		t.Run(tl.name, tl.play)
 	}
 }
 
-var carriedTimelines = []carriedTimeline{
+var coalescerTimelines = []coalescerTimeline{
 	{name: "the first value at once and later ones, in order, at the window's end",
 		policy: throttle.Every(100 * ms), moments: hands(0, 10, 20, 99, 111), want: []string{"0 [0]", "100 [10 20 99]", "200 [111]"}},
 	{name: "without limits each at once",
@@ -244,7 +248,7 @@ var carriedTimelines = []carriedTimeline{
 		policy: giveUp, script: fails(3), moments: hands(0, 50, 350), want: []string{"0 [0]", "100 [0 50]", "300 [0 50]", "700 [350]"}, lost: []string{"[0 50]"}},
 	{name: "after that attempts count anew",
 		policy: giveUp, script: fails(4), moments: hands(0, 350), want: []string{"0 [0]", "100 [0]", "300 [0]", "700 [350]", "800 [350]"}, lost: []string{"[0]"}},
-	{name: "a shutdown's run that fails is not repeated, and Shutdown is told",
+	{name: "a shutdown's run that fails is not repeated, and Shutdown returns its error",
 		policy: backoff(100*ms, 0), script: []scripted{takes(100*ms, nil), takes(0, errFailed)}, moments: slices.Concat(hands(0, 10), shutsDown(50)), want: []string{"0 [0]", "100 [10]"}},
 	{name: "Cancel during the run loses it if it fails",
 		policy: backoff(100*ms, 0), script: []scripted{takes(50*ms, errFailed)}, moments: slices.Concat(hands(0, 30), cancels(20)), want: []string{"0 [0]", "150 [30]"}, lost: []string{"[0]"}},
@@ -279,7 +283,7 @@ func TestCoalescer_New(t *testing.T) {
 
 func TestCoalescer_Stats_calls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(slices.Concat([]scripted{takes(0, nil)}, fails(1))...)
+		l := newValueRecorder(slices.Concat([]scripted{takes(0, nil)}, fails(1))...)
 		c := l.coalescer(t, retrying(throttle.Every(100*ms), 100*ms))
 		count := func(want uint64) {
 			t.Helper()
@@ -326,7 +330,7 @@ func TestCoalescer_waits(t *testing.T) {
 	for name, method := range methods {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := newLedger(takes(50*ms, errFailed), takes(50*ms, nil))
+				l := newValueRecorder(takes(50*ms, errFailed), takes(50*ms, nil))
 				c := l.coalescer(t, backoff(10*ms, 0))
 				require.NoError(t, c.Call([]int{1}))
 				l.until(10)
@@ -349,7 +353,7 @@ func TestCoalescer_waits(t *testing.T) {
 
 func TestCoalescer_Do_contextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger()
+		l := newValueRecorder()
 		c := l.coalescer(t, throttle.Debounce(100*ms, 0))
 		ended, end := context.WithCancel(context.Background())
 		end()
@@ -367,7 +371,7 @@ func TestCoalescer_Do_contextEnds(t *testing.T) {
 
 func TestCoalescer_Do(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger()
+		l := newValueRecorder()
 		c := l.coalescer(t, throttle.Policy{Interval: time.Second, Edges: throttle.Leading}, throttle.WithName("batch"))
 		require.NoError(t, c.Do(context.Background(), []int{1}))
 		var throttled *throttle.ThrottledError
@@ -392,12 +396,12 @@ func TestCoalescer_Do(t *testing.T) {
 func TestCoalescer_reentrant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c *batcher
-		l := newLedger(func(own context.Context) error {
+		l := newValueRecorder(func(own context.Context) error {
 			require.ErrorIs(t, c.Do(own, []int{2}), throttle.ErrReentrant)
 			require.ErrorIs(t, c.Flush(own), throttle.ErrReentrant)
 			require.ErrorIs(t, c.Shutdown(own), throttle.ErrReentrant)
 			_, ok := c.Cancel()
-			require.False(t, ok, "what the run has taken is no more there")
+			require.False(t, ok, "the run has taken it")
 			require.NoError(t, c.Call([]int{3}))
 			dropped, _ := c.Cancel()
 			require.Equal(t, []int{3}, dropped)
@@ -470,7 +474,7 @@ func TestCoalescer_merge(t *testing.T) {
 			steps: []pairStep{handsOver("a")}, want: []string{"a"}},
 		{name: "each call's value is the newer",
 			steps: []pairStep{handsOver("a", "b", "c", "d")}, want: []string{"a", "((b c) d)"}},
-		{name: "what a run has taken is no more merged",
+		{name: "what a run has taken is not merged",
 			steps: []pairStep{handsOver("a", "b", "c"), nil, nil, handsOver("d", "e")}, want: []string{"a", "(b c)", "(d e)"}},
 		{name: "a failed run's value is the older of each that comes later", script: fails(1),
 			steps: []pairStep{handsOver("a"), handsOver("b", "c")}, want: []string{"a", "((a b) c)"}},
@@ -478,9 +482,9 @@ func TestCoalescer_merge(t *testing.T) {
 			steps: []pairStep{handsOver("a"), handsOver("b", "c"), handsOver("d")}, want: []string{"a", "((a (b c)) d)"}},
 		{name: "and again", script: []scripted{takes(150*ms, errFailed), takes(150*ms, errFailed)},
 			steps: []pairStep{handsOver("a"), handsOver("b"), nil, handsOver("c")}, want: []string{"a", "(a b)", "((a b) c)"}},
-		{name: "what Cancel has returned is no more merged", script: []scripted{takes(250*ms, nil)},
+		{name: "what Cancel has returned is not merged", script: []scripted{takes(250*ms, nil)},
 			steps: []pairStep{handsOver("a", "b"), drop, handsOver("c", "d")}, want: []string{"a", "(c d)"}},
-		{name: "what was lost is no more merged", script: []scripted{takes(150*ms, errFailed)},
+		{name: "what was lost is not merged", script: []scripted{takes(150*ms, errFailed)},
 			steps: []pairStep{handsOver("a"), drop, handsOver("c")}, want: []string{"a", "c"}},
 	}
 	for _, test := range tests {

@@ -193,7 +193,8 @@ func ExampleAppend() {
 
 func ExampleLostError() {
 	keep := func(err error) {
-		if lost, ok := errors.AsType[*throttle.LostError](err); ok {
+		var lost *throttle.LostError
+		if errors.As(err, &lost) {
 			fmt.Println("not written:", lost.Value, "because", lost.Err)
 		}
 	}

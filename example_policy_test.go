@@ -97,7 +97,8 @@ func ExampleWithErrorHandler() {
 // A program that prefers to crash when the callback panics.
 func ExampleWithErrorHandler_panic() {
 	crash := throttle.WithErrorHandler(func(err error) {
-		if panicked, ok := errors.AsType[*throttle.PanicError](err); ok {
+		var panicked *throttle.PanicError
+		if errors.As(err, &panicked) {
 			panic(panicked)
 		}
 		fmt.Println(err)
@@ -120,7 +121,7 @@ func ExampleWithObserver() {
 	// flush 1 <nil> true
 }
 
-// A tracer is there while the callback runs, and sees who waits for it.
+// A tracer surrounds the callback, and gets the contexts of the callers that wait for it.
 func ExampleWithTracer() {
 	type requestKey struct{}
 	t := throttle.Must(throttle.New(throttle.Every(time.Hour),

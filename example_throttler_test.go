@@ -193,8 +193,10 @@ func ExampleThrottledError() {
 	ctx := context.Background()
 	fmt.Println(t.Do(ctx))
 	err := t.Do(ctx)
-	throttled, _ := errors.AsType[*throttle.ThrottledError](err)
-	fmt.Println(errors.Is(err, throttle.ErrThrottled), throttled.RetryAfter.Round(time.Hour))
+	var throttled *throttle.ThrottledError
+	if errors.As(err, &throttled) {
+		fmt.Println(errors.Is(err, throttle.ErrThrottled), throttled.RetryAfter.Round(time.Hour))
+	}
 	throttled.RetryAfter = time.Hour
 	fmt.Println(throttled)
 	// Output:
@@ -215,8 +217,10 @@ func ExamplePanicError() {
 
 func ExamplePolicyError() {
 	_, err := throttle.New(throttle.Every(-time.Second), func() {}, throttle.WithName("sync"))
-	problem, _ := errors.AsType[*throttle.PolicyError](err)
-	fmt.Println(problem.Field, problem.Value, problem.Reason)
+	var problem *throttle.PolicyError
+	if errors.As(err, &problem) {
+		fmt.Println(problem.Field, problem.Value, problem.Reason)
+	}
 	fmt.Println(err)
 	// Output:
 	// Interval -1s must not be negative
@@ -237,7 +241,8 @@ func ExampleRetryIn() {
 }
 
 func ExampleRetryError() {
-	retry, ok := errors.AsType[*throttle.RetryError](throttle.RetryIn(time.Second))
+	var retry *throttle.RetryError
+	ok := errors.As(fmt.Errorf("busy: %w", throttle.RetryIn(time.Second)), &retry)
 	fmt.Println(retry.In, ok)
 	// Output: 1s true
 }

@@ -146,7 +146,7 @@ func TestThrottler_idle_collected(t *testing.T) {
 			throttler := throttle.Must(throttle.New(test.policy, func() {}, test.options...))
 			test.use(throttler)
 			dropped := weak.Make(throttler)
-			// From here on this function refers to it no more.
+			// From here on this function does not refer to it.
 			if !collectedSoon(dropped) {
 				t.Error("an idle throttler that was dropped is still there")
 			}
@@ -354,7 +354,7 @@ func TestGroup_idle_collected(t *testing.T) {
 			_ = g.Do(ctx, 1)
 			_ = g.SetPolicy(throttle.Policy{})
 		},
-		"periodic no more": func(g *throttle.Group[int]) {
+		"no longer periodic": func(g *throttle.Group[int]) {
 			_ = g.SetPolicy(throttle.Policy{MaxInterval: time.Hour})
 			_ = g.Do(ctx, 1)
 			_ = g.SetPolicy(throttle.Policy{})
@@ -365,7 +365,7 @@ func TestGroup_idle_collected(t *testing.T) {
 			use(g)
 			emptied(t, g)
 			dropped := weak.Make(g)
-			// From here on this function refers to it no more.
+			// From here on this function does not refer to it.
 			if !collectedSoon(dropped) {
 				t.Error("an empty group that was dropped is still there")
 			}
@@ -380,7 +380,7 @@ func TestGroup_idle_closed(t *testing.T) {
 	_ = g.Do(context.Background(), 1)
 	_ = g.Close()
 	dropped := weak.Make(g)
-	// From here on this function refers to it no more.
+	// From here on this function does not refer to it.
 	if !collectedSoon(dropped) {
 		t.Error("a closed group that was dropped is still there")
 	}

@@ -106,7 +106,8 @@ func TestThrottler_Stats(t *testing.T) {
 				require.True(t, times[0].Equal(*times[1]), "%v instead of %v", times[0], times[1])
 				*times[0] = *times[1] // whose monotonic reading may differ
 			}
-			if p, ok := errors.AsType[*throttle.PanicError](got.LastError); ok {
+			var p *throttle.PanicError
+			if errors.As(got.LastError, &p) {
 				got.LastError = p.Unwrap() // the stack cannot be compared
 			}
 			require.Equal(t, want, got, fmt.Sprint("at ", at))

@@ -140,7 +140,8 @@ func (h *history) end(at time.Duration) {
 
 // observe judges a run once its cause is known.
 func (h *history) observe(run throttle.Run, made time.Time) string {
-	_, asked := errors.AsType[*throttle.RetryError](run.Err)
+	var retry *throttle.RetryError
+	asked := errors.As(run.Err, &retry)
 	newest := h.runs[len(h.runs)-1]
 	h.retries = run.Err != nil && !newest.canceled && (h.policy.Retry.Initial > 0 || asked)
 	switch {
