@@ -1,9 +1,5 @@
 package reference
 
-// This file is what the rig gives its throttler, and so what it learns from it: the
-// callback that does as scripted, the observer, the error handler, and errors in
-// the model's words.
-
 import (
 	"context"
 	"errors"
@@ -21,11 +17,11 @@ func (r *rig) callback(ctx context.Context) error {
 	r.mu.Lock()
 	number := r.started
 	r.started++
-	r.diary = append(r.diary, lineStarted(number, r.elapsed()))
+	r.log = append(r.log, lineStarted(number, r.elapsed()))
 	r.checkLocked(r.history.start(r.elapsed()))
-	amok := r.started > r.amok
+	tooMany := r.started > r.mostRuns
 	r.mu.Unlock()
-	if amok {
+	if tooMany {
 		_ = r.throttler.Close()
 	}
 	defer func() { // even when it panics
@@ -75,16 +71,16 @@ func (r *rig) act(ctx context.Context, act Act) {
 		r.note((*history).cancel)
 		verdict = strconv.FormatBool(t.Cancel())
 	case ActSetSamePolicy:
-		verdict = VerdictOf(t.SetPolicy(t.Policy()))
+		verdict = verdictOf(t.SetPolicy(t.Policy()))
 	case ActClose:
 		r.note((*history).close)
-		verdict = VerdictOf(t.Close())
+		verdict = verdictOf(t.Close())
 	case ActDo:
-		verdict = VerdictOf(t.Do(ctx))
+		verdict = verdictOf(t.Do(ctx))
 	case ActFlush:
-		verdict = VerdictOf(t.Flush(ctx))
+		verdict = verdictOf(t.Flush(ctx))
 	case ActShutdown:
-		verdict = VerdictOf(t.Shutdown(ctx))
+		verdict = verdictOf(t.Shutdown(ctx))
 	}
 	r.write(lineAct(r.elapsed(), act, verdict))
 }
@@ -94,8 +90,8 @@ type scriptedError struct{ run int }
 
 func (e scriptedError) Error() string { return verdictOfRun(e.run, false) }
 
-// End ends the callback of run number n, by its outcome: it returns an error, panics,
-// or ends the goroutine.
+// End ends the callback of run number n: it returns an error, panics, or ends the
+// goroutine, as Outcome says.
 func (s Script) End(n int) error {
 	switch s.Outcome {
 	case OutcomeSuccess:
@@ -120,7 +116,7 @@ func (s Script) End(n int) error {
 func (r *rig) observe(run throttle.Run) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.diary = append(r.diary, record{
+	r.log = append(r.log, record{
 		number:      r.ended - 1,
 		cause:       run.Cause,
 		causeIsOpen: slices.Contains(r.openCauses, r.ended-1),
@@ -131,15 +127,15 @@ func (r *rig) observe(run throttle.Run) {
 		started:     run.Started.Sub(r.made),
 		ended:       run.Ended.Sub(r.made),
 		calls:       run.Calls,
-		verdict:     VerdictOf(run.Err),
+		verdict:     verdictOf(run.Err),
 	}.String())
 	r.checkLocked(r.history.observe(run, r.made))
 }
 
-func (r *rig) handle(err error) { r.write(lineHandled(r.elapsed(), VerdictOf(err))) }
+func (r *rig) handle(err error) { r.write(lineHandled(r.elapsed(), verdictOf(err))) }
 
-// VerdictOf puts an error into the model's words.
-func VerdictOf(err error) string {
+// verdictOf describes an error as the model does.
+func verdictOf(err error) string {
 	var (
 		throttled *throttle.ThrottledError
 		retry     *throttle.RetryError
@@ -151,7 +147,7 @@ func VerdictOf(err error) string {
 	switch {
 	case err == nil:
 		return verdictNil
-	case errors.Is(err, throttle.ErrClosed) && errors.Is(err, ErrParentEnded):
+	case errors.Is(err, throttle.ErrClosed) && errors.Is(err, errParentEnded):
 		return verdictClosedParent
 	case errors.Is(err, throttle.ErrClosed):
 		return verdictClosed

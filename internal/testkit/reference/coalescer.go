@@ -28,7 +28,7 @@ type CoalescerReport struct {
 func PlayCoalescer(t *testing.T, s Scenario) (report CoalescerReport) {
 	t.Helper()
 	synctest.Test(t, func(*testing.T) {
-		if s.Policy = coalescerPolicy(s.Policy); len(Faults(s.Policy)) > 0 {
+		if s.Policy = coalescerPolicy(s.Policy); len(faults(s.Policy)) > 0 {
 			s.Policy = throttle.Every(10 * time.Millisecond)
 		}
 		c := &comparison{scenario: &s, made: time.Now(), values: NewValueLog(true)}
@@ -55,7 +55,7 @@ func PlayCoalescer(t *testing.T, s Scenario) (report CoalescerReport) {
 // periodic runs, and each would draw its own Jitter.
 func coalescerPolicy(p throttle.Policy) throttle.Policy {
 	p.MaxInterval, p.Retry.Jitter = 0, 0
-	return Mend(p)
+	return mend(p)
 }
 
 // A comparison plays one scenario on a Throttler and on a Coalescer.
@@ -220,21 +220,21 @@ func (s *side) act(ctx context.Context, act Act) {
 	case ActNone:
 		return
 	case ActCall:
-		s.callWithin(Never)
+		s.callWithin(never)
 	case ActCallWithin:
 		s.callWithin(ActWithin)
 	case ActCancel:
 		verdict = strconv.FormatBool(s.cancel())
 	case ActSetSamePolicy:
-		verdict = VerdictOf(s.SetPolicy(s.Policy()))
+		verdict = verdictOf(s.SetPolicy(s.Policy()))
 	case ActClose:
-		verdict = VerdictOf(s.Close())
+		verdict = verdictOf(s.Close())
 	case ActDo:
-		verdict = VerdictOf(s.form.do(ctx))
+		verdict = verdictOf(s.form.do(ctx))
 	case ActFlush:
-		verdict = VerdictOf(s.Flush(ctx))
+		verdict = verdictOf(s.Flush(ctx))
 	case ActShutdown:
-		verdict = VerdictOf(s.Shutdown(ctx))
+		verdict = verdictOf(s.Shutdown(ctx))
 	}
 	s.write("the callback's %v returns %s", act, verdict)
 }
@@ -243,14 +243,14 @@ func (s *side) act(ctx context.Context, act Act) {
 func (s *side) observe(run throttle.Run) {
 	since := func(at time.Time) time.Duration { return at.Sub(s.made) }
 	s.write("run seen: %s, attempt %d, asked for at %v, due at %v, from %v to %v, for %d calls: %s",
-		run.Cause, run.Attempt, since(run.Asked), since(run.Due), since(run.Started), since(run.Ended), run.Calls, VerdictOf(run.Err))
+		run.Cause, run.Attempt, since(run.Asked), since(run.Due), since(run.Started), since(run.Ended), run.Calls, verdictOf(run.Err))
 }
 
 // handle logs an error, except for a value that was lost without a run: only a
 // Coalescer has that.
 func (s *side) handle(err error) {
 	if !errors.Is(err, throttle.ErrClosed) {
-		s.write("the error handler gets %s", VerdictOf(err))
+		s.write("the error handler gets %s", verdictOf(err))
 	}
 }
 
@@ -275,7 +275,7 @@ func (c *comparison) do(step Step) {
 		switch step.Op {
 		case OpNothing:
 		case OpCall:
-			s.callWithin(Never)
+			s.callWithin(never)
 		case OpCallWithin:
 			s.callWithin(step.Within)
 		case OpDo:
@@ -287,14 +287,14 @@ func (c *comparison) do(step Step) {
 		case OpCancel:
 			s.write("Cancel returns %t", s.cancel())
 		case OpSetPolicy:
-			s.write("SetPolicy returns %s", VerdictOf(s.SetPolicy(coalescerPolicy(step.Policy))))
+			s.write("SetPolicy returns %s", verdictOf(s.SetPolicy(coalescerPolicy(step.Policy))))
 		case OpSetSamePolicy:
-			s.write("SetPolicy returns %s", VerdictOf(s.SetPolicy(s.Policy())))
+			s.write("SetPolicy returns %s", verdictOf(s.SetPolicy(s.Policy())))
 		case OpClose:
 			_ = s.Close()
 		case OpEndParent:
 			if !c.drained { // else a run's end and the parent's would race
-				s.endParent(ErrParentEnded)
+				s.endParent(errParentEnded)
 			}
 		}
 		synctest.Wait()
@@ -316,7 +316,7 @@ func (c *comparison) await(step Step, s *side, ask func(context.Context) error) 
 			ctx, cancel = context.WithTimeout(ctx, step.Within)
 			defer cancel()
 		}
-		verdict := VerdictOf(ask(ctx))
+		verdict := verdictOf(ask(ctx))
 		s.write("%s returns %s", name, verdict)
 	})
 }
@@ -359,7 +359,7 @@ type state struct {
 
 func (s *side) look() look {
 	stats := s.Stats()
-	lastError := VerdictOf(stats.LastError)
+	lastError := verdictOf(stats.LastError)
 	stats.LastError = nil
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,8 +1,5 @@
 package reference
 
-// This file writes down what is seen of a throttler, compares it with what the model
-// says, and shows where the two disagree.
-
 import (
 	"fmt"
 	"slices"
@@ -15,30 +12,30 @@ import (
 func (r *rig) write(line string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.diary = append(r.diary, line)
+	r.log = append(r.log, line)
 }
 
 func (r *rig) answer(name, verdict string) { r.write(lineAnswer(r.elapsed(), name, verdict)) }
 
-// note writes an operation into the history before it is done.
+// note records an operation in the history, before it is done.
 func (r *rig) note(happen func(*history, time.Duration)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	happen(&r.history, r.elapsed())
 }
 
-// checkLocked fails on a broken guarantee. Any goroutine may find one, and only
-// the driver may end the test: it does so at the next comparison.
+// checkLocked records a broken guarantee. Any goroutine may find one; the next
+// comparison fails because of it.
 //
 // +checklocks:r.mu
 func (r *rig) checkLocked(broken string) {
 	if broken != "" {
-		r.diary = append(r.diary, "BROKEN: "+broken)
+		r.log = append(r.log, "BROKEN: "+broken)
 	}
 }
 
-// compare holds what the throttler did against what the model says. Within
-// one step their order may differ, as goroutines do.
+// compare compares what the throttler did with what the model says. Within one step
+// the order may differ, since goroutines have none.
 func (r *rig) compare(what string) {
 	if r.failure != "" {
 		return
@@ -47,31 +44,31 @@ func (r *rig) compare(what string) {
 	next := r.see(stats)
 	r.mu.Lock()
 	r.checkLocked(r.history.idle(stats, r.elapsed(), next))
-	library := slices.Sorted(slices.Values(r.diary))
-	r.diary = nil
+	library := slices.Sorted(slices.Values(r.log))
+	r.log = nil
 	r.mu.Unlock()
-	expected := slices.Sorted(slices.Values(r.model.diary))
-	r.model.diary = nil
-	if told, predicted := r.statsTold(stats), r.model.stats(); told != predicted {
-		library = append(library, told.String())
+	expected := slices.Sorted(slices.Values(r.model.log))
+	r.model.log = nil
+	if actual, predicted := r.summarize(stats), r.model.stats(); actual != predicted {
+		library = append(library, actual.String())
 		expected = append(expected, predicted.String())
 	}
 	if r.throttler.Policy() != r.model.policy {
-		library = append(library, "Policy: "+PolicyText(r.throttler.Policy()))
-		expected = append(expected, "Policy: "+PolicyText(r.model.policy))
+		library = append(library, "Policy: "+policyText(r.throttler.Policy()))
+		expected = append(expected, "Policy: "+policyText(r.model.policy))
 	}
 	if what != "" {
 		r.timeline = append(r.timeline, fmt.Sprintf("%8v  %s", r.elapsed(), what))
 	}
-	r.timeline = append(r.timeline, Differences("    ONLY THE MODEL:   ", expected, "    ONLY THE LIBRARY: ", library)...)
+	r.timeline = append(r.timeline, differences("    ONLY THE MODEL:   ", expected, "    ONLY THE LIBRARY: ", library)...)
 	if !slices.Equal(library, expected) {
 		r.fail()
 	}
 }
 
-// Differences returns the lines of both sides of a comparison for a timeline, those
-// that only one of them has with the mark of that side.
-func Differences(mark string, expected []string, otherMark string, seen []string) (lines []string) {
+// differences returns the lines of both sides of a comparison for a timeline. A line
+// that only one side has gets the mark of that side.
+func differences(mark string, expected []string, otherMark string, seen []string) (lines []string) {
 	for _, line := range expected {
 		if slices.Contains(seen, line) {
 			lines = append(lines, "        "+line)
@@ -87,22 +84,22 @@ func Differences(mark string, expected []string, otherMark string, seen []string
 	return lines
 }
 
-// statsTold puts what Stats tells into the model's words.
-func (r *rig) statsTold(s throttle.Stats) summary {
-	told := summary{
+// summarize describes Stats as the model does.
+func (r *rig) summarize(s throttle.Stats) summary {
+	actual := summary{
 		Runs: s.Runs, Failures: s.Failures, Panics: s.Panics, Dropped: s.Dropped, Calls: s.Calls,
 		Pending: s.Pending, Running: s.Running,
-		LastStart: "none", LastDuration: s.LastDuration, LastError: VerdictOf(s.LastError), Next: "none",
+		LastStart: "none", LastDuration: s.LastDuration, LastError: verdictOf(s.LastError), Next: "none",
 	}
 	if !s.LastStart.IsZero() {
-		told.LastStart = instantText(s.LastStart.Sub(r.made))
+		actual.LastStart = instantText(s.LastStart.Sub(r.made))
 	}
 	if s.Running {
-		told.Next = "open"
+		actual.Next = "open"
 	} else if !s.Next.IsZero() {
-		told.Next = instantText(s.Next.Sub(r.made))
+		actual.Next = instantText(s.Next.Sub(r.made))
 	}
-	return told
+	return actual
 }
 
 // fail keeps the timeline, with all you need to replay the scenario by hand.
@@ -113,7 +110,7 @@ func (r *rig) fail() {
 // replayText describes the policy of a scenario and its first runs.
 func replayText(s *Scenario, runs int) string {
 	var text strings.Builder
-	fmt.Fprintln(&text, PolicyText(s.Policy))
+	fmt.Fprintln(&text, policyText(s.Policy))
 	for n := range runs {
 		fmt.Fprintf(&text, "run %d: %v\n", n, s.Script(n))
 	}
@@ -125,7 +122,7 @@ func describe(s Step) string {
 	case s.Op == OpCallWithin:
 		return fmt.Sprintf("%v(%v)", s.Op, s.Within)
 	case s.Op == OpSetPolicy:
-		return fmt.Sprintf("%v(%s)", s.Op, PolicyText(s.Policy))
+		return fmt.Sprintf("%v(%s)", s.Op, policyText(s.Policy))
 	case s.Late:
 		return fmt.Sprintf("%v with an ended context", s.Op)
 	case s.Within > 0:

@@ -1,16 +1,13 @@
 package reference
 
-// This file turns bytes into a scenario: any bytes mean one, and most of them
-// one in which rules meet.
-
 import (
 	"time"
 
 	"github.com/throttle-go/throttle"
 )
 
-// A Decoder reads bytes, and zeros once there are no more. Its methods draw what
-// scenarios are made of, for those who make their own.
+// A Decoder turns bytes into scenarios: any bytes are one, and in most of them rules
+// meet. When there are no more bytes, it reads zeros.
 type Decoder struct{ data []byte }
 
 // NewDecoder returns one that reads data.
@@ -35,27 +32,27 @@ func (d *Decoder) Pick(n int) int { return int(d.Byte()) % n }
 // seldom returns true once in n times, and not at the end of the data.
 func (d *Decoder) seldom(n int) bool { return d.Pick(n) == n-1 }
 
-// Durations are those in which rules meet: equal ones, doubles, neighbours, and
-// both ends of the range. Some come more than once, to be drawn more often.
-func Durations() []time.Duration {
+// durations returns durations that make rules meet: equal ones, doubles, neighbours, and
+// both ends of the range. Those listed more than once are drawn more often.
+func durations() []time.Duration {
 	return []time.Duration{
 		10 * time.Millisecond, 25 * time.Millisecond, 100 * time.Millisecond, 0,
 		time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond,
 		20 * time.Millisecond, 25 * time.Millisecond, time.Second, 200 * time.Millisecond,
-		10 * time.Millisecond, 100 * time.Millisecond, 1, Never,
+		10 * time.Millisecond, 100 * time.Millisecond, 1, never,
 	}
 }
 
-// Duration draws one of Durations.
+// Duration draws one of the durations.
 func (d *Decoder) Duration() time.Duration {
-	durations := Durations()
+	durations := durations()
 	return durations[d.Pick(len(durations))]
 }
 
 // Short draws a duration that a scenario can afford to wait.
-func (d *Decoder) Short() time.Duration { return min(d.Duration(), LongestWait) }
+func (d *Decoder) Short() time.Duration { return min(d.Duration(), longestWait) }
 
-// Scenario draws a scenario from all that is left.
+// Scenario draws a scenario from all the rest.
 func (d *Decoder) Scenario() Scenario {
 	s := Scenario{Policy: d.Policy(throttle.Policy{}, d.Byte())}
 	setup := d.Byte()
@@ -63,32 +60,32 @@ func (d *Decoder) Scenario() Scenario {
 	s.Counting = setup&4 != 0
 	s.Ending = Ending(setup >> 3 % byte(endings))
 	failing := setup >= 192 // a delay doubles only with failures in a row
-	if failing && len(Faults(s.Policy)) == 0 {
+	if failing && len(faults(s.Policy)) == 0 {
 		s.Policy.Retry = d.backoff()
-		s.Policy = Mend(s.Policy)
+		s.Policy = mend(s.Policy)
 	}
 	for range 4 + d.Pick(8) {
 		script := d.Script()
 		if failing && script.Outcome.Succeeds() {
 			script.Outcome = OutcomeError
 		}
-		s.AddScript(script)
+		s.addScript(script)
 	}
-	policy := Mend(s.Policy)
+	policy := mend(s.Policy)
 	for d.More() && len(s.Steps) < 100 {
 		next := d.step()
 		if next.Op == OpSetPolicy {
 			next.Policy = d.nextPolicy(s.Policy, policy)
-			if len(Faults(next.Policy)) == 0 {
+			if len(faults(next.Policy)) == 0 {
 				policy = next.Policy
 			}
 		}
-		s.AddStep(next)
+		s.addStep(next)
 	}
 	return s
 }
 
-// nextPolicy goes back to the first policy or changes some of the last one.
+// nextPolicy returns the first policy, or changes some fields of the last one.
 func (d *Decoder) nextPolicy(first, last throttle.Policy) throttle.Policy {
 	if d.seldom(3) {
 		return first
@@ -98,8 +95,8 @@ func (d *Decoder) nextPolicy(first, last throttle.Policy) throttle.Policy {
 	return d.Policy(last, fields)
 }
 
-// Policy draws a new policy: some fields of an older one are drawn anew, or
-// taken away. Most are then mended, so that they are valid.
+// Policy draws a new policy: it draws some fields of an older one anew, or clears them.
+// Then it makes most policies valid.
 func (d *Decoder) Policy(p throttle.Policy, fields byte) throttle.Policy {
 	draw := func(bit int) bool { return fields>>bit&1 == 1 }
 	if draw(0) {
@@ -137,7 +134,7 @@ func (d *Decoder) Policy(p throttle.Policy, fields byte) throttle.Policy {
 	case 2:
 		return d.spoilPolicy(p)
 	default:
-		return Mend(p)
+		return mend(p)
 	}
 }
 
@@ -162,7 +159,7 @@ func (d *Decoder) backoff() throttle.Backoff {
 
 // spoilPolicy makes one field of a policy impossible.
 func (d *Decoder) spoilPolicy(p throttle.Policy) throttle.Policy {
-	spoilers := Spoilers()
+	spoilers := spoilers()
 	spoilers[d.Pick(len(spoilers))](&p)
 	return p
 }
@@ -252,7 +249,7 @@ func (d *Decoder) step() Step {
 	return s
 }
 
-// patience draws how long someone is ready to wait.
+// patience draws how long a method waits before its context ends.
 func (d *Decoder) patience(s *Step) {
 	switch shape := d.Byte(); {
 	case shape >= 248:

@@ -1,12 +1,14 @@
-// Package reference holds a second, slow and literal reading of the rules that say
-// when a run may start, and a rig that plays a scenario on it and on a
-// [throttle.Throttler] at once and compares step by step.
+// Package reference checks the library against something slower and simpler.
 //
-// The model is a discrete-event simulator with one function per rule. It shares no
-// code with the library and cares for nothing but being easy to check by eye:
-// whatever can be recomputed is recomputed at every event, and nothing is
-// remembered that a rule does not name.
+//   - [Play] plays a [Scenario] on a [throttle.Throttler] and on a model of the rules,
+//     and compares the two after each step.
+//   - [PlayCoalescer] plays a Scenario on a Coalescer and on a Throttler, and follows
+//     each value.
+//   - [PlayGroup] plays a script on a Group and on one Throttler for each key.
 //
-// It is a package, and no test, because two modules test with it. [Play] plays a
-// [Scenario]; a [Decoder] makes one of any bytes.
+// A [Decoder] turns any bytes into a scenario, for fuzz targets.
+//
+// The model is a discrete-event simulator with one function per rule. It shares no code
+// with the library, and is written to be easy to check by eye: it recomputes at every
+// event whatever it can, and remembers only what a rule names.
 package reference

@@ -1,8 +1,5 @@
 package reference
 
-// This file says when the model's next run is due: the window that
-// spacing and hold keep closed, and what waits for it to open.
-
 import (
 	"time"
 
@@ -12,26 +9,26 @@ import (
 // burst: a bucket of size 0 is one of size 1.
 func (m *model) burst() int { return max(1, m.policy.Burst) }
 
-// spacingEnd is the end of the window as far as the spacing of runs goes: the
-// instant since when a token accrues plus Interval if none is left. Measured
-// from the end, a run still active can only be counted as ending now.
+// spacingEnd is the end of the window that spacing closes. If no token is left, that is
+// the instant from which the next token accrues, plus Interval. With FromEnd, an active
+// run counts as ending now.
 func (m *model) spacingEnd() time.Duration {
 	switch {
 	case m.runs == 0 || m.policy.Interval == 0:
 		return 0
 	case m.policy.From == throttle.FromEnd && m.active != nil:
-		return Plus(m.now, m.policy.Interval)
+		return plus(m.now, m.policy.Interval)
 	case m.policy.From == throttle.FromEnd:
-		return Plus(m.lastEnd, m.policy.Interval)
+		return plus(m.lastEnd, m.policy.Interval)
 	case m.tokens > 0:
 		return 0
 	default:
-		return Plus(m.accrual, m.policy.Interval)
+		return plus(m.accrual, m.policy.Interval)
 	}
 }
 
-// holdEnd is the end of the window as far as the last outcome goes. A hold
-// set by a backoff means nothing to a policy without one.
+// holdEnd is the end of the window that the last outcome closed. Without a Backoff in
+// the policy, the hold of a Backoff does not count.
 func (m *model) holdEnd() time.Duration {
 	if !m.hold.asked && m.policy.Retry.Initial == 0 {
 		return 0
@@ -39,11 +36,11 @@ func (m *model) holdEnd() time.Duration {
 	return m.hold.until
 }
 
-// permit is the end of the window: spacing and hold both keep a run away.
+// permit is the end of the window: both spacing and hold must be over.
 func (m *model) permit() time.Duration { return max(m.spacingEnd(), m.holdEnd()) }
 
-// permitUnasked is permit for runs that are no retries. Eager lets those pass
-// the hold of a backoff, but not one that the callback asked for.
+// permitUnasked is permit for runs that are not retries. With Eager, these pass the hold
+// of a Backoff, but not the hold of a RetryIn.
 func (m *model) permitUnasked() time.Duration {
 	if m.policy.Retry.Eager && !m.hold.asked {
 		return m.spacingEnd()
@@ -54,10 +51,9 @@ func (m *model) permitUnasked() time.Duration {
 // open: no run is active and the window is over.
 func (m *model) open() bool { return m.active == nil && m.now >= m.permitUnasked() }
 
-// takeToken accounts for a start in the bucket. Tokens accrue one per
-// Interval up to Burst; a full bucket accrues nothing, so that the next token
-// counts from this start. A flush that finds none takes none, and accrual
-// begins anew: no debt is made.
+// takeToken takes a token for a start. Tokens accrue one per Interval, up to Burst. A
+// full bucket accrues nothing, so the next token counts from this start. A flush that
+// finds no token takes none, and accrual begins anew: there is no debt.
 func (m *model) takeToken() {
 	accrued, rest := m.accrued()
 	switch available := m.tokens + accrued; {
@@ -105,9 +101,9 @@ type upcoming struct {
 	rule  Rule
 }
 
-// due is the earliest of what is due. A flush makes the pending run due at
-// the instant of the flush, whatever else was to come; at one instant a call
-// goes before a retry, and that before a periodic run.
+// due is the next run that is due. A flush makes the pending run due at once, whatever
+// else is due. At the same instant, a call goes before a retry, and a retry before a
+// periodic run.
 func (m *model) due() (earliest upcoming, ok bool) {
 	if m.phase == phaseClosed {
 		return upcoming{}, false
@@ -123,7 +119,7 @@ func (m *model) due() (earliest upcoming, ok bool) {
 	return earliest, ok
 }
 
-// callDue: pending calls run once they are ready and the window is over.
+// callDue: pending calls run when they are ready and the window is over.
 func (m *model) callDue() (upcoming, bool) {
 	if m.batch == nil {
 		return upcoming{}, false
@@ -141,7 +137,7 @@ func (m *model) callDue() (upcoming, bool) {
 	return upcoming{at, throttle.CauseCall, rule}, true
 }
 
-// ready is when the pending calls stop waiting of their own accord.
+// ready is when the pending calls no longer wait for anything except the window.
 func (m *model) ready() (time.Duration, Rule) {
 	switch {
 	case m.batch.leading:
@@ -158,9 +154,9 @@ func (m *model) ready() (time.Duration, Rule) {
 // quietOver: Quiet has passed since the last call, or MaxWait since the
 // first, or the deadline came.
 func (m *model) quietOver() (time.Duration, Rule) {
-	at, rule := Plus(m.lastCall, m.policy.Quiet), ruleQuiet
+	at, rule := plus(m.lastCall, m.policy.Quiet), ruleQuiet
 	if m.policy.MaxWait > 0 {
-		if bound := Plus(m.batch.first, m.policy.MaxWait); bound < at {
+		if bound := plus(m.batch.first, m.policy.MaxWait); bound < at {
 			at, rule = bound, ruleMaxWait
 		}
 	}
@@ -170,24 +166,23 @@ func (m *model) quietOver() (time.Duration, Rule) {
 	return at, rule
 }
 
-// trailingEdge: with the trailing edge alone and no Quiet, a call inside the
-// window waits for its end only; one outside opens an interval of its own,
-// which the deadline may cut short.
+// trailingEdge: with the trailing edge alone and no Quiet, a call inside the window
+// waits for the window's end only. A call outside waits for an Interval, or until the
+// deadline.
 func (m *model) trailingEdge() (time.Duration, Rule) {
 	first := m.batch.first
 	if first < m.permitUnasked() {
 		return first, ruleTrailingInside
 	}
-	at, rule := Plus(first, m.policy.Interval), ruleTrailingOutside
+	at, rule := plus(first, m.policy.Interval), ruleTrailingOutside
 	if m.batch.deadline < at {
 		at, rule = m.batch.deadline, ruleDeadline
 	}
 	return at, rule
 }
 
-// retryDue: a retry comes when its delay is over, and not before the window
-// is. The delay's end is the hold's, so that only the window remains to ask; a
-// policy without Backoff has no delay.
+// retryDue: a retry is due when its delay and the window are over. The hold ends when
+// the delay ends, so permit covers both. A policy without Backoff has no delay.
 func (m *model) retryDue() (upcoming, bool) {
 	if !m.retry {
 		return upcoming{}, false
@@ -202,9 +197,9 @@ func (m *model) retryDue() (upcoming, bool) {
 	return upcoming{max(m.lastEnd, m.permit()), throttle.CauseRetry, rule}, true
 }
 
-// periodicDue: a run comes MaxInterval after the last started, or ended, or
-// after the throttler was made if nothing has run; not before the window is
-// over, and not while Shutdown drains.
+// periodicDue: a run is due MaxInterval after the last start, or with FromEnd the last
+// end, or after New if nothing has run. It waits for the window, and there is none while
+// Shutdown drains.
 func (m *model) periodicDue() (upcoming, bool) {
 	if m.policy.MaxInterval == 0 || m.phase != phaseOpen {
 		return upcoming{}, false
@@ -217,7 +212,7 @@ func (m *model) periodicDue() (upcoming, bool) {
 	default:
 		from = m.lastStart
 	}
-	at, rule := Plus(from, m.policy.MaxInterval), rulePeriodic
+	at, rule := plus(from, m.policy.MaxInterval), rulePeriodic
 	if permit := m.permitUnasked(); permit > at {
 		at, rule = permit, rulePeriodicHeld
 	}

@@ -137,8 +137,8 @@ func (p *groupPlayer) drawPolicy(last throttle.Policy, fields byte) throttle.Pol
 	if policy.MaxInterval > 0 {
 		policy.MaxInterval = max(policy.MaxInterval, 20*time.Millisecond)
 	}
-	if policy = Mend(policy); len(Faults(policy)) > 0 {
-		return Mend(throttle.Policy{Interval: max(0, policy.Interval), Burst: max(0, policy.Burst)})
+	if policy = mend(policy); len(faults(policy)) > 0 {
+		return mend(throttle.Policy{Interval: max(0, policy.Interval), Burst: max(0, policy.Burst)})
 	}
 	return policy
 }
@@ -348,7 +348,7 @@ func (p *groupPlayer) setPolicy() string {
 	}
 	if (next.Quiet > 0) != (p.policy.Quiet > 0) {
 		// Without Quiet, not every call is remembered; Play tests what comes of that.
-		next = Mend(throttle.Policy{Interval: next.Interval, Burst: next.Burst, From: next.From, Quiet: p.policy.Quiet, Retry: next.Retry})
+		next = mend(throttle.Policy{Interval: next.Interval, Burst: next.Burst, From: next.From, Quiet: p.policy.Quiet, Retry: next.Retry})
 	}
 	p.policy = next
 	p.write(ofGroup, "%v", p.group.SetPolicy(next))
@@ -365,13 +365,13 @@ func (p *groupPlayer) setPolicy() string {
 		}
 		tw.throttler, tw.forgotten = nil, false
 	}
-	return "SetPolicy " + PolicyText(next)
+	return "SetPolicy " + policyText(next)
 }
 
 // fail keeps the first problem, with all you need to replay the script by hand.
 func (p *groupPlayer) fail(why string) {
 	if p.failure == "" {
-		p.failure = why + "\n" + PolicyText(p.policy) + "\n" + strings.Join(p.timeline, "\n")
+		p.failure = why + "\n" + policyText(p.policy) + "\n" + strings.Join(p.timeline, "\n")
 	}
 }
 
@@ -384,7 +384,7 @@ func (p *groupPlayer) compare(what string) {
 	p.logs = [2][]string{}
 	p.mu.Unlock()
 	group, twins = append(group, p.statsText(p.group.Stats())), append(twins, p.statsText(p.twinStats()))
-	p.timeline = append(p.timeline, Differences("    ONLY THE TWINS:   ", twins, "    ONLY THE GROUP:   ", group)...)
+	p.timeline = append(p.timeline, differences("    ONLY THE TWINS:   ", twins, "    ONLY THE GROUP:   ", group)...)
 	if !slices.Equal(group, twins) {
 		p.fail("group and twins disagree")
 	}

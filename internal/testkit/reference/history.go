@@ -1,8 +1,5 @@
 package reference
 
-// This file holds a throttler against the guarantees G1 to G7 without the help of
-// the model.
-
 import (
 	"errors"
 	"fmt"
@@ -11,18 +8,18 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// A history holds what happened to the throttler against the guarantees. It
-// knows nothing of the model. Its methods that find a guarantee broken say
-// how, and are otherwise silent.
+// A history checks what happened to a throttler against the guarantees G1 to G7,
+// without the model. A method that returns a string says which guarantee is broken, or
+// returns "".
 type history struct {
 	policy throttle.Policy
 	runs   []pastRun
 
-	// Calls are numbered by the order in which they were made; only those
-	// count that may not be dropped for want of a trailing edge.
+	// Calls are numbered in the order in which they are made. Calls that a leading edge
+	// alone may drop do not count.
 	calls   int // made so far
-	settled int // the first so many are covered or dropped
-	before  int // what settled was before the active run started
+	settled int // so many of the first calls are covered or dropped
+	before  int // settled, before the active run started
 	others  int // calls since the last start that may have been dropped
 
 	running bool
@@ -30,10 +27,10 @@ type history struct {
 	closed  bool // no run may start any more
 	flushes bool // Flush or Shutdown was called since the last start
 	retries bool // the last run may be retried
-	segment int  // the first run that the bucket rule is still held against
+	segment int  // the first run that the bucket rule applies to
 
-	predicted bool          // nothing was done since Stats told the next start
-	next      time.Duration // which it was
+	predicted bool          // nothing was done since Stats returned next
+	next      time.Duration // the next start, as Stats returned it
 }
 
 // A pastRun is a run that has started.
@@ -79,8 +76,8 @@ func (h *history) close(at time.Duration) {
 	h.closing, h.closed = true, true
 }
 
-// ask begins a Do, Flush or Shutdown. It returns how many calls are made,
-// all of which a nil answer has to account for.
+// ask begins a Do, Flush or Shutdown. It returns the number of calls so far: a nil answer
+// means that all of these are settled.
 func (h *history) ask(op Operation) (barrier int) {
 	h.predicted = false
 	h.flushes = h.flushes || op != OpDo
@@ -88,9 +85,9 @@ func (h *history) ask(op Operation) (barrier int) {
 	return h.calls
 }
 
-// answered: nil from any of them means that every earlier call is covered by
-// a run that has ended, or dropped; nil from Shutdown also that nothing runs.
-// Whatever Shutdown says, nothing starts after it.
+// answered: nil from Do, Flush or Shutdown means that every earlier call was dropped, or
+// covered by a run that has ended. From Shutdown it also means that nothing runs. Nothing
+// starts after Shutdown, whatever it returns.
 func (h *history) answered(op Operation, barrier int, err error) string {
 	h.predicted = false
 	finished := h.settled
@@ -110,8 +107,7 @@ func (h *history) answered(op Operation, barrier int, err error) string {
 	}
 }
 
-// start: runs do not overlap, none starts after the end, and none at another
-// instant than Stats foretold.
+// start: runs do not overlap, none starts after the end, and each starts when Stats said.
 func (h *history) start(at time.Duration) (broken string) {
 	switch {
 	case h.running:
@@ -138,7 +134,7 @@ func (h *history) end(at time.Duration) {
 	h.runs[len(h.runs)-1].end = at
 }
 
-// observe judges a run once its cause is known.
+// observe checks a run when its cause is known.
 func (h *history) observe(run throttle.Run, made time.Time) string {
 	var retry *throttle.RetryError
 	asked := errors.As(run.Err, &retry)
@@ -148,7 +144,7 @@ func (h *history) observe(run throttle.Run, made time.Time) string {
 	case run.Started.Before(run.Due):
 		return "G5: a run started before it was due"
 	case run.Started.Sub(made) != newest.start || run.Ended.Sub(made) != newest.end:
-		return "a run is told to have taken place at another time than it did"
+		return "the observer gets other times than those of the run"
 	case !h.hasReason(newest, run.Cause):
 		return fmt.Sprintf("G4: a run with cause %s has no reason", run.Cause)
 	case run.Cause == throttle.CauseFlush:
@@ -175,7 +171,7 @@ func (h *history) hasReason(run pastRun, cause throttle.Cause) bool {
 	}
 }
 
-// measuredFrom is the instant since when the newest run's policy counts.
+// measuredFrom is the instant from which the newest run's policy measures.
 func (h *history) measuredFrom(run pastRun) time.Duration {
 	switch previous := len(h.runs) - 2; {
 	case previous < 0:
@@ -187,10 +183,9 @@ func (h *history) measuredFrom(run pastRun) time.Duration {
 	}
 }
 
-// spaced: with a bucket of one, starts keep Interval from the last start or
-// end, whatever Interval and Burst were then. With a larger one, n starts in a
-// row take at least as long as the tokens that the bucket cannot have held
-// accrue in.
+// spaced: with a bucket of one, a start is at least Interval after the last start or end,
+// whatever Interval and Burst were then. With a larger bucket, n starts in a row take at
+// least as long as n - Burst tokens need to accrue.
 func (h *history) spaced(newest pastRun) string {
 	interval, burst := newest.policy.Interval, max(1, newest.policy.Burst)
 	if interval == 0 || len(h.runs) == 1 {
@@ -208,8 +203,8 @@ func (h *history) spaced(newest pastRun) string {
 	return ""
 }
 
-// idle is asked when no goroutine has anything left to do at this instant:
-// a call not yet covered is pending, and what is due has started.
+// idle is called when no goroutine has anything left to do at this instant: calls that
+// are not covered are pending, and what is due has started.
 func (h *history) idle(stats throttle.Stats, now, next time.Duration) string {
 	h.predicted, h.next = !stats.Running, next
 	switch {
@@ -220,13 +215,13 @@ func (h *history) idle(stats throttle.Stats, now, next time.Duration) string {
 	case h.predicted && next <= now:
 		return fmt.Sprintf("G5: a run was due at %v and has not started", next)
 	case h.closed && (stats.Pending || !stats.Next.IsZero()):
-		return "G7: a run is to come after the end"
+		return "G7: a run is due after the end"
 	default:
 		return ""
 	}
 }
 
-// passed is asked after a wait: what Stats foretold has happened.
+// passed is called after a wait: what Stats predicted has happened.
 func (h *history) passed(now time.Duration) string {
 	if h.predicted && h.next <= now {
 		return fmt.Sprintf("G5: a run was due at %v and has not started", h.next)
@@ -234,7 +229,7 @@ func (h *history) passed(now time.Duration) string {
 	return ""
 }
 
-// finish is asked at the end: every call is settled, every run is over.
+// finish is called at the end: every call is settled, every run is over.
 func (h *history) finish() string {
 	switch {
 	case h.calls > h.settled:

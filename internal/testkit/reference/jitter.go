@@ -1,13 +1,5 @@
 package reference
 
-// This file is what the model does about Jitter. It cannot know what the library
-// draws, only the range. So whoever drives it looks at the library as soon as
-// something was drawn: what Stats tells of the next run narrows the range, most
-// often to an instant, and must not lie outside of it. Where something else than
-// the hold decides on the next run, the range stays; the instant at which that run
-// is due is then the same wherever in the range the hold ends, though perhaps not
-// its cause.
-
 import (
 	"fmt"
 	"time"
@@ -15,14 +7,20 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
+// The model cannot know what the library draws for Jitter, only the range. So the rig
+// looks at the library as soon as something is drawn: the next run that Stats returns
+// narrows the range, usually to an instant, and must lie inside it. If something else
+// than the hold decides when the next run is due, the range stays. That run is due at the
+// same instant wherever in the range the hold ends, but perhaps with another cause.
+
 // holdFor closes the window for a delay from now, which Jitter may have shortened
 // by up to its share.
 func (m *model) holdFor(delay time.Duration) {
-	m.hold.until = Plus(m.now, delay)
+	m.hold.until = plus(m.now, delay)
 	m.hold.earliest = m.hold.until
 	if share := m.policy.Retry.Jitter; share > 0 {
 		left := time.Duration(float64(delay) * (1 - share))
-		m.hold.earliest = Plus(m.now, max(left, 1)) // even a share of 1 leaves something
+		m.hold.earliest = plus(m.now, max(left, 1)) // even a share of 1 leaves something
 		m.drawn = true
 	}
 }
@@ -44,9 +42,9 @@ func (m *model) causeIsOpen() bool {
 	return ok && from.cause != to.cause
 }
 
-// see takes note of when the library says that the next run is due, and says what
-// is wrong with that. Within the range, that is where the hold ends; at one end of
-// it, something else may be later than the hold, or earlier.
+// see records when the next run is due by the library, and returns what is wrong with
+// that. Inside the range, the hold ends there. At either end of the range, something else
+// may decide.
 func (m *model) see(next time.Duration) (broken string) {
 	m.drawn = false
 	early, late, ok := m.dueBetween()
@@ -67,10 +65,9 @@ func (m *model) see(next time.Duration) (broken string) {
 	return ""
 }
 
-// undecided reports whether what a step does now depends on where in its range the
-// hold ends: whether a call finds the throttle open, what a call that is dropped is
-// told of the window's end, and whether a run that a new policy makes due was due
-// at that end already.
+// undecided reports whether the effect of a step depends on where in its range the hold
+// ends: whether a call finds the throttle open, which RetryAfter a dropped call gets, and
+// whether a run that a new policy makes due was due already.
 func (m *model) undecided(s Step) bool {
 	within := m.now >= m.hold.earliest && m.now < m.hold.until
 	switch {

@@ -1,9 +1,5 @@
 package reference
 
-// This file holds the model's state, how it moves through time, and what a run's
-// start and end do; due.go says when a run is due, jitter.go what of that is open
-// where chance decides, operations.go what each method does.
-
 import (
 	"math"
 	"slices"
@@ -12,14 +8,14 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// Never is the last instant: sums that would pass it stay there. The model's instants
-// are durations since the throttler was made.
-const Never = time.Duration(math.MaxInt64)
+// never is the last instant: a sum that would be later is never. The model's instants are
+// durations since New.
+const never = time.Duration(math.MaxInt64)
 
-// Plus adds a duration to an instant without wrapping around.
-func Plus(instant, d time.Duration) time.Duration {
-	if d > Never-instant {
-		return Never
+// plus adds a duration to an instant without wrapping around.
+func plus(instant, d time.Duration) time.Duration {
+	if d > never-instant {
+		return never
 	}
 	return instant + d
 }
@@ -33,15 +29,15 @@ const (
 	phaseClosed
 )
 
-// A model predicts one throttler. The driver moves it through time with
-// advance and applies operations to it between two advances; it writes down
-// what must be seen from outside in its diary.
+// A model predicts one throttler. The rig moves it through time with advance, and applies
+// operations to it between two advances. The model logs what must be visible from
+// outside.
 type model struct {
 	script func(n int) Script // what the callback will do in each run
 	policy throttle.Policy
 	now    time.Duration
 	phase  phase
-	diary  []string
+	log    []string
 	fired  map[Rule]int // how often each rule decided something
 
 	// The past.
@@ -63,10 +59,10 @@ type model struct {
 	flushed bool   // whether the pending run was told to start now
 	flushAt time.Duration
 	next    []*waiter // wait for the run that is pending
-	waiting []*waiter // everyone who waits, for the ends of their contexts
-	gone    string    // what a closed throttler says
+	waiting []*waiter // all waiters, for the ends of their contexts
+	gone    string    // the verdict of a closed throttler
 
-	// What Stats tells.
+	// What Stats returns.
 	runs, failed, panics, dropped uint64
 	lastDuration                  time.Duration
 	lastVerdict                   string
@@ -79,8 +75,8 @@ type hold struct {
 	until time.Duration
 	asked bool // by RetryIn, which Eager does not pass
 
-	// Jitter may have shortened it: it ends at this instant at the earliest, and
-	// until is the latest. The two are equal once nothing is open any more.
+	// Jitter may have shortened the hold: it ends at this instant at the earliest, and
+	// at until at the latest. The two are equal when nothing is open.
 	earliest time.Duration
 }
 
@@ -88,7 +84,7 @@ type hold struct {
 type batch struct {
 	first    time.Duration // when the batch was made
 	leading  bool          // its only call found the throttle open
-	deadline time.Duration // Never if no call set one
+	deadline time.Duration // never if no call set one
 	known    int           // calls that MaxCalls knows of
 	counted  uint64        // all calls, for WithCallCount
 }
@@ -99,11 +95,11 @@ type activeRun struct {
 	ends     time.Duration // when the callback will return
 	script   Script
 	canceled bool      // Cancel met it: its failure is not retried
-	waiters  []*waiter // get its error
-	watchers []*waiter // wait for its end and have no interest in its error
+	waiters  []*waiter // they get its error
+	watchers []*waiter // they wait for its end and ignore its error
 }
 
-// A record is what an observer is told about a run.
+// A record is what an observer gets for a run.
 type record struct {
 	number      int
 	cause       throttle.Cause
@@ -118,13 +114,13 @@ type record struct {
 	verdict     string
 }
 
-// A waiter is a Do, Flush or Shutdown on its way.
+// A waiter is a Do, Flush or Shutdown that has not returned.
 type waiter struct {
 	name      string
-	until     time.Duration // when its context ends, Never if it does not
+	until     time.Duration // when its context ends, never if it does not
 	late      bool          // its context had already ended
 	shutsDown bool
-	verdict   string // what a Shutdown that only watches will say
+	verdict   string // what a Shutdown that only watches will return
 	answered  bool
 }
 
@@ -138,10 +134,9 @@ func newModel(policy throttle.Policy, counting bool, script func(n int) Script) 
 	}
 }
 
-// advance plays everything that happens up to an instant, that instant
-// included. It stops earlier, and says where, if time would pass when Jitter was
-// drawn, or once run number last has started: a throttler that runs every
-// nanosecond would never end.
+// advance plays everything up to and including an instant. It returns the instant it has
+// reached: an earlier one if Jitter was drawn and time would pass, or if run number last
+// has started, because a throttler that runs every nanosecond would never end.
 func (m *model) advance(to time.Duration, last uint64) time.Duration {
 	for {
 		at, ok := m.nextEvent()
@@ -160,7 +155,7 @@ func (m *model) advance(to time.Duration, last uint64) time.Duration {
 
 // nextEvent is the earliest instant at which something happens by itself.
 func (m *model) nextEvent() (at time.Duration, ok bool) {
-	at = Never
+	at = never
 	if m.active != nil {
 		at = m.active.ends
 	} else if due, ok := m.due(); ok {
@@ -169,11 +164,11 @@ func (m *model) nextEvent() (at time.Duration, ok bool) {
 	for _, w := range m.waiting {
 		at = min(at, w.until)
 	}
-	return at, at < Never
+	return at, at < never
 }
 
-// play does what is to be done at this instant: first the end of the run,
-// then the start of the next, then whoever no longer wants to wait.
+// play does what is due at this instant: first the end of the run, then the start of the
+// next, then the ends of contexts.
 func (m *model) play() {
 	if m.active != nil && m.active.ends <= m.now {
 		m.end()
@@ -186,8 +181,8 @@ func (m *model) play() {
 	}
 }
 
-// settle ends every transition: a run that is due starts, unless one is
-// active; a drained throttler is closed.
+// settle ends every transition: a run that is due starts, unless one is active. A
+// throttler that has drained closes.
 func (m *model) settle() {
 	if m.active != nil || m.phase == phaseClosed {
 		return
@@ -202,7 +197,7 @@ func (m *model) settle() {
 	}
 }
 
-// start begins a run, which covers all that is pending, whatever caused it.
+// start begins a run. Whatever its cause, it covers all that is pending.
 func (m *model) start(due upcoming) {
 	m.fire(due.rule)
 	if due.cause == throttle.CauseCall && m.holdEnd() > m.now {
@@ -228,7 +223,7 @@ func (m *model) start(due upcoming) {
 			m.fire(ruleCoversPending)
 		}
 	}
-	run.ends = Plus(m.now, run.script.Length)
+	run.ends = plus(m.now, run.script.Length)
 	m.active = run
 	m.runs++
 	m.lastStart = m.now
@@ -237,8 +232,8 @@ func (m *model) start(due upcoming) {
 	m.act(run.script.Early)
 }
 
-// end finishes the active run: its outcome decides on the hold and on a
-// retry, then whoever waited is told, and then the next run may start.
+// end ends the active run: its outcome sets the hold and the retry, then its waiters get
+// the error, and then the next run may start.
 func (m *model) end() {
 	run := m.active
 	m.act(run.script.Late)
@@ -257,24 +252,23 @@ func (m *model) end() {
 		m.fail(run)
 	}
 	m.say(run.String())
-	m.tell(run)
+	m.report(run)
 	m.active = nil
 	m.settle()
 }
 
-// retryIn: the callback asked for a run at an instant of its choice, neither
-// success nor failure. The window stays closed until then. Whether the run is
-// made due is as for a retry.
+// retryIn: the callback asked for a run later, which is neither success nor failure. The
+// window stays closed until then. The run is due under the same conditions as a retry.
 func (m *model) retryIn(run *activeRun) {
-	until := Plus(m.now, max(0, run.script.RetryIn))
+	until := plus(m.now, max(0, run.script.RetryIn))
 	m.hold = hold{until: until, asked: true, earliest: until}
 	m.awaitRetry(run)
 }
 
-// fail: a failure is retried after a delay, which closes the window even when
-// it is the one that gives up. Without Backoff nothing is held, and each
-// failure counts as if it were the first and last. The failure of a run that
-// Cancel met closes the window by the first delay and does not count.
+// fail: a failure is retried after a delay, which closes the window even after the last
+// attempt. Without Backoff there is no hold, and each failure counts as the first and the
+// last. If Cancel met the run, its failure closes the window for the first delay and does
+// not count.
 func (m *model) fail(run *activeRun) {
 	m.failed++
 	if run.script.Outcome.panics() {
@@ -300,12 +294,12 @@ func (m *model) fail(run *activeRun) {
 	}
 }
 
-// delay is Initial after the first failure and doubles with each further one
-// until Max; without Max it stays Initial.
+// delay is Initial after the first failure, and doubles with each further one up to Max.
+// Without Max it stays Initial.
 func (m *model) delay() time.Duration {
 	delay := m.policy.Retry.Initial
 	for range m.failures - 1 {
-		delay = min(Plus(delay, delay), max(m.policy.Retry.Initial, m.policy.Retry.Max))
+		delay = min(plus(delay, delay), max(m.policy.Retry.Initial, m.policy.Retry.Max))
 	}
 	switch {
 	case delay == m.policy.Retry.Initial:
@@ -317,8 +311,8 @@ func (m *model) delay() time.Duration {
 	return delay
 }
 
-// awaitRetry makes a retry pending: not of a run that Cancel met, and not
-// once the throttler drains or is closed.
+// awaitRetry makes a retry pending, unless Cancel met the run or the throttler drains or
+// is closed.
 func (m *model) awaitRetry(run *activeRun) {
 	switch {
 	case run.canceled:
@@ -330,9 +324,9 @@ func (m *model) awaitRetry(run *activeRun) {
 	}
 }
 
-// tell hands the run's error to those who wait for it, or to the error
-// handler if nobody does (any more).
-func (m *model) tell(run *activeRun) {
+// report passes the run's error to its waiters, or to the error handler if there are none
+// (left).
+func (m *model) report(run *activeRun) {
 	taken := false
 	for _, w := range run.waiters {
 		if !w.answered {
@@ -350,4 +344,4 @@ func (m *model) tell(run *activeRun) {
 	}
 }
 
-func (m *model) say(line string) { m.diary = append(m.diary, line) }
+func (m *model) say(line string) { m.log = append(m.log, line) }

@@ -1,8 +1,5 @@
 package reference
 
-// This file says what each method of a throttler does to the model,
-// called from outside or by the callback, and who waits for what.
-
 import (
 	"slices"
 	"strconv"
@@ -11,8 +8,8 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// call is a request for a run. deadline is how long Quiet or a trailing edge
-// may postpone it, Never for a plain call; w is nil unless Do waits.
+// call is a request for a run. Quiet or a trailing edge may postpone it by within at most,
+// which is never for a plain call. w is nil unless Do waits.
 func (m *model) call(within time.Duration, w *waiter) {
 	if m.phase != phaseOpen {
 		return
@@ -29,18 +26,17 @@ func (m *model) call(within time.Duration, w *waiter) {
 		if m.counting {
 			m.batch.counted++
 		}
-		if within < Never {
-			m.batch.deadline = min(m.batch.deadline, Plus(m.now, max(0, within)))
+		if within < never {
+			m.batch.deadline = min(m.batch.deadline, plus(m.now, max(0, within)))
 		}
 		m.reachMaxCalls()
 	}
 	m.settle()
 }
 
-// firstCall: with no call pending, a call that finds the throttle open, and
-// no other call within the last Quiet, runs at once if the leading edge is
-// on. Failing that it is dropped, or pends if the trailing edge is on.
-// Dropped or not, its time counts for Quiet.
+// firstCall: no call is pending. If the throttle is open, no call came within the last
+// Quiet, and the leading edge is on, the call runs at once. Otherwise it is pending if the
+// trailing edge is on, and dropped if not. Dropped or not, its time counts for Quiet.
 func (m *model) firstCall(w *waiter) {
 	quiet := !m.called || m.now-m.lastCall >= m.policy.Quiet
 	leading := m.edges()&throttle.Leading != 0
@@ -60,12 +56,12 @@ func (m *model) firstCall(w *waiter) {
 		}
 		return
 	}
-	m.batch = &batch{first: m.now, leading: leading, deadline: Never, known: 1}
+	m.batch = &batch{first: m.now, leading: leading, deadline: never, known: 1}
 	m.waitNext(w)
 }
 
-// joiningCall: a call while others pend is covered by their run. Only Quiet
-// needs its time and only MaxCalls its number.
+// joiningCall: other calls are pending, and their run covers this one too. Only Quiet
+// needs its time, and only MaxCalls counts it.
 func (m *model) joiningCall(w *waiter) {
 	m.fire(ruleJoins)
 	if m.edges()&throttle.Trailing == 0 {
@@ -88,8 +84,8 @@ func (m *model) reachMaxCalls() {
 	}
 }
 
-// retryAfter is what a dropped call is told: the rest of the window, or Quiet,
-// which this very call started anew.
+// retryAfter is the RetryAfter of a dropped call: the rest of the window, or Quiet, which
+// this very call started anew.
 func (m *model) retryAfter() time.Duration {
 	return max(m.permitUnasked()-m.now, m.policy.Quiet, 0)
 }
@@ -102,7 +98,7 @@ func (m *model) do(w *waiter) {
 	case w.late:
 		m.answer(w, verdictContextEnded)
 	default:
-		m.call(Never, w)
+		m.call(never, w)
 	}
 }
 
@@ -135,9 +131,9 @@ func (m *model) flushAndWait(w *waiter) {
 	m.settle()
 }
 
-// shutdown takes no more calls and otherwise flushes. The end of its context
-// closes the throttler. On a closed one it waits for the active run only and
-// has no interest in how that ends.
+// shutdown takes no more calls and otherwise flushes. The end of its context closes the
+// throttler. On a closed throttler it only waits for the active run, and ignores its
+// error.
 func (m *model) shutdown(w *waiter) {
 	switch {
 	case w.late:
@@ -157,8 +153,8 @@ func (m *model) shutdown(w *waiter) {
 	}
 }
 
-// close drops what is pending and ends the context of the active run, which
-// goes on until its callback returns.
+// close drops what is pending, and ends the context of the active run. That run goes on
+// until its callback returns.
 func (m *model) close(gone string) {
 	if m.phase == phaseClosed {
 		return
@@ -198,8 +194,8 @@ func (m *model) cancel() bool {
 	return was
 }
 
-// drop gives up all that is pending and tells those who waited for it. Only
-// Shutdown stays on, until nothing runs any more.
+// drop drops all that is pending, and answers the waiters. Only Shutdown still waits,
+// until nothing runs.
 func (m *model) drop(verdict string) {
 	for _, w := range m.next {
 		switch {
@@ -213,8 +209,7 @@ func (m *model) drop(verdict string) {
 	m.forgetPending()
 }
 
-// watch has a Shutdown wait for the end of the active run, whose error is not
-// for it to return.
+// watch lets a Shutdown wait for the end of the active run without returning its error.
 func (m *model) watch(w *waiter, verdict string) {
 	w.verdict = verdict
 	m.active.watchers = append(m.active.watchers, w)
@@ -225,11 +220,11 @@ func (m *model) forgetPending() {
 	m.retry, m.flushed = false, false
 }
 
-// setPolicy puts a new policy in force and computes at once what is due by
-// it. The bucket keeps what it has, or as much as a start would leave in the
-// new one, and then accrues from the last start; as a bucket of one always does.
+// setPolicy puts a new policy in force, and computes at once what is due. The bucket keeps
+// its tokens, but at most Burst - 1. If it loses some, it accrues from the last start, as a
+// bucket of one always does.
 func (m *model) setPolicy(p throttle.Policy) string {
-	if len(Faults(p)) > 0 {
+	if len(faults(p)) > 0 {
 		return verdictPolicy
 	}
 	if m.phase != phaseOpen {
@@ -262,8 +257,8 @@ func (m *model) setPolicy(p throttle.Policy) string {
 	return verdictNil
 }
 
-// forgetUnrecorded: where the policy so far had no Quiet, a new Quiet knows
-// only of the call that made the run pending; likewise MaxCalls.
+// forgetUnrecorded: if the old policy had no Quiet, a new Quiet knows only the call that
+// made the run pending. The same applies to MaxCalls.
 func (m *model) forgetUnrecorded(p throttle.Policy) {
 	if m.policy.Quiet == 0 && p.Quiet > 0 {
 		m.lastCall = m.batch.first
@@ -273,14 +268,14 @@ func (m *model) forgetUnrecorded(p throttle.Policy) {
 	}
 }
 
-// act is what the callback itself does to its throttler while it runs.
+// act is what the callback does to its own throttler.
 func (m *model) act(act Act) {
 	verdict := verdictNil
 	switch act {
 	case ActNone:
 		return
 	case ActCall:
-		m.call(Never, nil)
+		m.call(never, nil)
 	case ActCallWithin:
 		m.call(ActWithin, nil)
 	case ActCancel:
@@ -289,7 +284,7 @@ func (m *model) act(act Act) {
 		verdict = m.setPolicy(m.policy)
 	case ActClose:
 		m.close(verdictClosed)
-	case ActDo, ActFlush, ActShutdown: // it would wait for itself, and is told so even once closed
+	case ActDo, ActFlush, ActShutdown: // it would wait for itself, even when closed
 		m.fire(ruleReentrant)
 		verdict = verdictReentrant
 	}
@@ -303,8 +298,8 @@ func (m *model) waitNext(w *waiter) {
 	}
 }
 
-// leave: a context ended before the answer came. What was asked for stands,
-// but for Shutdown, which then closes.
+// leave: a context ended before the answer came. The call or flush stands. Shutdown closes
+// the throttler.
 func (m *model) leave(w *waiter, verdict string) {
 	m.fire(ruleLeaves)
 	m.answer(w, verdict)

@@ -1,8 +1,5 @@
 package reference
 
-// This file says which policies are valid, by the model's reading, how one becomes
-// invalid or valid, and how they are written down.
-
 import (
 	"fmt"
 	"math"
@@ -11,9 +8,9 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// Faults lists what is wrong with a policy, by field: a field's name comes as often
-// as a rule about it is broken.
-func Faults(p throttle.Policy) (faults []string) {
+// faults lists the fields of a policy that are invalid, each as often as it breaks a
+// rule.
+func faults(p throttle.Policy) (faults []string) {
 	leadingOnly := p.Edges == throttle.Leading
 	trailingOnly := p.Edges == throttle.Trailing || p.Edges == 0 && p.Quiet > 0
 	otherRetry := p.Retry
@@ -34,7 +31,7 @@ func Faults(p throttle.Policy) (faults []string) {
 		{"Retry.Jitter", !(p.Retry.Jitter >= 0 && p.Retry.Jitter <= 1)},
 		{"Edges", p.Edges&^(throttle.Leading|throttle.Trailing) != 0},
 		{"From", p.From > throttle.FromEnd},
-		// What would be ignored, or is absurd.
+		// Combinations in which a field would be ignored, or is absurd.
 		{"MaxWait", p.MaxWait > 0 && (p.Quiet == 0 || p.MaxWait < p.Quiet || leadingOnly)},
 		{"MaxInterval", p.MaxInterval > 0 && p.MaxInterval < p.Interval},
 		{"MaxCalls", p.MaxCalls > 0 && (leadingOnly || p.Quiet == 0 && !trailingOnly)},
@@ -49,8 +46,8 @@ func Faults(p throttle.Policy) (faults []string) {
 	return faults
 }
 
-// Spoilers make one field of a policy impossible, each in a way of its own.
-func Spoilers() []func(*throttle.Policy) {
+// spoilers each make a policy invalid in one field.
+func spoilers() []func(*throttle.Policy) {
 	return []func(*throttle.Policy){
 		func(p *throttle.Policy) { p.Interval = -1 },
 		func(p *throttle.Policy) { p.Burst = -1 },
@@ -69,9 +66,9 @@ func Spoilers() []func(*throttle.Policy) {
 	}
 }
 
-// Mend takes away what a valid policy must not have, or changes it to
-// the nearest that it may have.
-func Mend(p throttle.Policy) throttle.Policy {
+// mend clears the fields that a valid policy must not have, or changes them to the nearest
+// valid value.
+func mend(p throttle.Policy) throttle.Policy {
 	leadingOnly := p.Edges == throttle.Leading
 	trailingOnly := p.Edges == throttle.Trailing || p.Edges == 0 && p.Quiet > 0
 	if p.Quiet == 0 || leadingOnly {
@@ -98,8 +95,8 @@ func Mend(p throttle.Policy) throttle.Policy {
 	return p
 }
 
-// PolicyText writes the fields of a policy that are set.
-func PolicyText(p throttle.Policy) string {
+// policyText describes a policy by the fields that are set.
+func policyText(p throttle.Policy) string {
 	var fields []string
 	add := func(name string, value, zero any) {
 		if value != zero {

@@ -1,10 +1,5 @@
 package reference
 
-// This file plays a scenario in a bubble of fake time on a throttler and on the
-// model at once; after every step both must have seen the same. What the throttler
-// did is also held against the guarantees directly, see history.go, so that an
-// error of the model cannot hide one of the library.
-
 import (
 	"context"
 	"errors"
@@ -19,14 +14,17 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// A Report is what came of playing a scenario.
+// A Report is the result of Play.
 type Report struct {
-	Failure string       // how throttler and model disagree, with all that is needed to replay the scenario by hand; empty if they agree
+	Failure string       // how throttler and model disagree, with all you need to replay the scenario by hand; empty if they agree
 	Fired   map[Rule]int // how often each rule decided; nil if New already disagreed
-	Steps   int          // that were played and compared before the throttler was closed
+	Steps   int          // steps compared before the throttler was closed
 }
 
-// Play plays a scenario. It lets t fail only when goroutines are left behind.
+// Play plays a scenario on a throttler and on the model at once, in a bubble of fake time,
+// and compares the two after every step. It also checks the guarantees directly, see
+// history, so that an error of the model cannot hide one of the library. It fails t only if
+// goroutines are left.
 func Play(t *testing.T, s Scenario) (report Report) {
 	t.Helper()
 	synctest.Test(t, func(*testing.T) {
@@ -48,7 +46,7 @@ type rig struct {
 	throttler *throttle.Throttler
 	made      time.Time
 	endParent context.CancelFunc
-	patience  context.Context // of all who wait; it ends early only when the scenario has failed
+	patience  context.Context // of all waiters; it ends early only if the scenario has failed
 	giveUp    context.CancelFunc
 	waiters   sync.WaitGroup
 	timeline  []string
@@ -59,7 +57,7 @@ type rig struct {
 	mu sync.Mutex // guards the fields below
 
 	// +checklocks:mu
-	diary []string // what was seen of the throttler since the last comparison
+	log []string // what was seen of the throttler since the last comparison
 	// +checklocks:mu
 	history history // what happened to it since it was made
 	// +checklocks:mu
@@ -67,7 +65,7 @@ type rig struct {
 	// +checklocks:mu
 	ended int // runs
 	// +checklocks:mu
-	amok int // the throttler is closed beyond so many runs
+	mostRuns int // after so many runs, the throttler is closed
 	// +checklocks:mu
 	openCauses []int // numbers of the runs whose cause the model leaves open
 }
@@ -78,14 +76,14 @@ func newRig(s Scenario) *rig {
 	return r
 }
 
-// mostRuns bounds the runs of one wait.
-const mostRuns = 40
+// mostRunsPerWait bounds the runs of one wait.
+const mostRunsPerWait = 40
 
-// ErrParentEnded is why the parent context ends.
-var ErrParentEnded = errors.New("the parent context ended")
+// errParentEnded is why the parent context ends.
+var errParentEnded = errors.New("the parent context ended")
 
-// build makes throttler and model, and checks that an invalid policy is refused;
-// it is then mended. It reports whether there is something to play on.
+// build makes the throttler and the model. It checks that New refuses an invalid policy,
+// and then uses a valid one. It reports whether there is something to play on.
 func (r *rig) build() bool {
 	s := &r.scenario
 	options := []throttle.Option{
@@ -98,20 +96,20 @@ func (r *rig) build() bool {
 	}
 	if s.Parent {
 		parent, end := context.WithCancelCause(context.Background())
-		r.endParent = func() { end(ErrParentEnded) }
+		r.endParent = func() { end(errParentEnded) }
 		options = append(options, throttle.WithContext(parent))
 	}
 	throttler, err := throttle.New(s.Policy, r.callback, options...)
-	if len(Faults(s.Policy)) > 0 {
-		if verdict := VerdictOf(err); verdict != verdictPolicy || throttler != nil {
-			r.failure = fmt.Sprintf("New accepts the invalid %s: %v", PolicyText(s.Policy), verdict)
+	if len(faults(s.Policy)) > 0 {
+		if verdict := verdictOf(err); verdict != verdictPolicy || throttler != nil {
+			r.failure = fmt.Sprintf("New accepts the invalid %s: %v", policyText(s.Policy), verdict)
 			return false
 		}
-		s.Policy = Mend(throttle.Policy{Interval: max(0, s.Policy.Interval), Quiet: max(0, s.Policy.Quiet)})
+		s.Policy = mend(throttle.Policy{Interval: max(0, s.Policy.Interval), Quiet: max(0, s.Policy.Quiet)})
 		throttler, err = throttle.New(s.Policy, r.callback, options...)
 	}
 	if err != nil {
-		r.failure = fmt.Sprintf("New refuses the valid %s: %v", PolicyText(s.Policy), err)
+		r.failure = fmt.Sprintf("New refuses the valid %s: %v", policyText(s.Policy), err)
 		return false
 	}
 	r.throttler = throttler
@@ -144,10 +142,10 @@ func (r *rig) play() {
 	r.compare("the end")
 }
 
-// decide waits until the outcome of a step is no longer open. Where that would be
-// too long, the step does nothing.
+// decide waits until the effect of a step is no longer open. If that takes too long, the
+// step does nothing.
 func (r *rig) decide(s Step) Step {
-	if until := r.model.hold.until; r.model.undecided(s) && until-r.model.now <= LongestWait {
+	if until := r.model.hold.until; r.model.undecided(s) && until-r.model.now <= longestWait {
 		r.wait(max(until, r.model.now))
 	}
 	if r.model.undecided(s) {
@@ -158,7 +156,7 @@ func (r *rig) decide(s Step) Step {
 
 // target is the instant until which a step waits.
 func (r *rig) target(s Step) time.Duration {
-	now, to := r.model.now, Never
+	now, to := r.model.now, never
 	switch s.Aim {
 	case AimNowhere:
 		return now + s.Wait
@@ -173,9 +171,9 @@ func (r *rig) target(s Step) time.Duration {
 			to = r.model.active.ends
 		}
 	case AimQuiet:
-		to = Plus(r.model.lastCall, r.model.policy.Quiet)
+		to = plus(r.model.lastCall, r.model.policy.Quiet)
 	}
-	if to+s.Wait <= now || to > now+LongestWait {
+	if to+s.Wait <= now || to > now+longestWait {
 		return now + 10*time.Millisecond
 	}
 	return to + s.Wait
@@ -189,10 +187,9 @@ func (r *rig) wait(to time.Duration) {
 	r.checkLocked(r.history.passed(r.elapsed()))
 }
 
-// pass lets time pass. At the instant where it ends, all that happens by itself
-// has happened.
+// pass lets time pass, and lets everything happen that is due by then.
 func (r *rig) pass(to time.Duration) {
-	last := r.model.runs + mostRuns - 1
+	last := r.model.runs + mostRunsPerWait - 1
 	for {
 		reached := r.model.advance(to, last)
 		r.expect(r.model)
@@ -205,18 +202,18 @@ func (r *rig) pass(to time.Duration) {
 	}
 }
 
-// expect prepares for the runs that the model has seen. A throttler that makes many
-// more must be stopped, or time in the bubble would not go on.
+// expect prepares for the runs that the model has seen. A throttler that makes many more
+// must be stopped, or time in the bubble would stand still.
 func (r *rig) expect(m *model) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.amok = int(m.runs) + mostRuns
+	r.mostRuns = int(m.runs) + mostRunsPerWait
 	r.openCauses = slices.Clone(m.openCauses)
 }
 
-// see has the model take note of what Stats tells of the next run.
+// see passes the next run that Stats returns to the model.
 func (r *rig) see(stats throttle.Stats) (next time.Duration) {
-	next = Never
+	next = never
 	if !stats.Next.IsZero() {
 		next = stats.Next.Sub(r.made)
 	}
@@ -236,7 +233,7 @@ func (r *rig) do(s Step) {
 	case OpCall:
 		r.note((*history).call)
 		t.Call()
-		m.call(Never, nil)
+		m.call(never, nil)
 	case OpCallWithin:
 		r.note((*history).call)
 		t.CallWithin(s.Within)
@@ -257,11 +254,11 @@ func (r *rig) do(s Step) {
 		r.setPolicy(t.Policy())
 	case OpClose:
 		r.note((*history).close)
-		r.answer("Close", VerdictOf(t.Close()))
+		r.answer("Close", verdictOf(t.Close()))
 		m.close(verdictClosed)
 		m.say(lineAnswer(m.now, "Close", verdictNil))
 	case OpEndParent:
-		if r.scenario.Parent && !r.drainsAttentively() {
+		if r.scenario.Parent && !r.drainsHeedfulRun() {
 			r.note((*history).close)
 			r.endParent()
 			m.close(verdictClosedParent)
@@ -269,27 +266,27 @@ func (r *rig) do(s Step) {
 	}
 }
 
-// drainsAttentively: Shutdown waits for a run that the end of the parent would
-// stop. Whether that run's end or the parent's closes the throttler is open.
-func (r *rig) drainsAttentively() bool {
+// drainsHeedfulRun reports whether Shutdown waits for a run that the end of the parent
+// would stop. Either the run's end or the parent's may then close the throttler.
+func (r *rig) drainsHeedfulRun() bool {
 	return r.model.phase == phaseDraining && r.model.active.script.HeedsContext
 }
 
 func (r *rig) setPolicy(p throttle.Policy) {
-	if len(Faults(p)) == 0 {
+	if len(faults(p)) == 0 {
 		r.note(func(h *history, _ time.Duration) { h.policyChanged(p) })
 	}
-	r.answer("SetPolicy", VerdictOf(r.throttler.SetPolicy(p)))
+	r.answer("SetPolicy", verdictOf(r.throttler.SetPolicy(p)))
 	m := r.model
 	m.say(lineAnswer(m.now, "SetPolicy", m.setPolicy(p)))
 }
 
-// await has a goroutine wait in Do, Flush or Shutdown.
+// await lets a goroutine wait in Do, Flush or Shutdown.
 func (r *rig) await(s Step, ask func(context.Context) error, expect func(*waiter)) {
 	r.asked++
 	w := &waiter{
 		name:      fmt.Sprintf("%v (number %d)", s.Op, r.asked),
-		until:     Never,
+		until:     never,
 		late:      s.Late,
 		shutsDown: s.Op == OpShutdown,
 	}
@@ -316,7 +313,7 @@ func (r *rig) await(s Step, ask func(context.Context) error, expect func(*waiter
 		barrier := r.history.ask(s.Op)
 		r.mu.Unlock()
 		err := ask(ctx)
-		r.answer(w.name, VerdictOf(err))
+		r.answer(w.name, verdictOf(err))
 		r.mu.Lock()
 		r.checkLocked(r.history.answered(s.Op, barrier, err))
 		r.mu.Unlock()
@@ -324,8 +321,8 @@ func (r *rig) await(s Step, ask func(context.Context) error, expect func(*waiter
 	expect(w)
 }
 
-// leave ends the scenario. Afterwards no call is left uncovered that was not
-// dropped, and no goroutine is left in the bubble.
+// leave ends the scenario. Afterwards every call was covered or dropped, and no goroutine
+// is left in the bubble.
 func (r *rig) leave() {
 	switch {
 	case r.scenario.Ending == EndWithShutdown:
@@ -351,7 +348,7 @@ func (r *rig) finally(s Step) {
 	r.compare(describe(s) + " (the end)")
 }
 
-// leaveNothingBehind lets a failed scenario end without a deadlock, which would
+// leaveNothingBehind lets a failed scenario end without a deadlock: the deadlock would
 // hide the failure.
 func (r *rig) leaveNothingBehind() {
 	if r.failure != "" && r.throttler != nil {
@@ -366,7 +363,7 @@ func (r *rig) leaveNothingBehind() {
 	synctest.Wait()
 }
 
-// active reports whether a callback is.
+// active reports whether a callback is active.
 func (r *rig) active() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

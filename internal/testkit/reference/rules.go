@@ -1,10 +1,7 @@
 package reference
 
-// This file names the rules of the model and counts which decided,
-// so that a rule which no scenario reaches does not pass for tested.
-
-// A Rule names something that the model can decide. Each must decide now
-// and then, or the scenarios do not test what they are meant to.
+// A Rule names something that the model can decide. Tests count how often each rule
+// decided: a rule that no scenario reaches is not tested.
 type Rule string
 
 const (
@@ -12,7 +9,7 @@ const (
 	ruleNotQuiet        Rule = "a call finds the throttle open, but too soon after another call"
 	ruleDropped         Rule = "without the trailing edge a call is dropped"
 	ruleJoins           Rule = "a call joins those pending"
-	ruleSurvives        Rule = "calls still pend after the trailing edge was turned off"
+	ruleSurvives        Rule = "calls are still pending after the trailing edge was turned off"
 	ruleAtOnce          Rule = "pending calls run at once"
 	ruleWindowEnd       Rule = "pending calls run at the end of the window"
 	ruleQuiet           Rule = "pending calls run after Quiet"
@@ -52,7 +49,7 @@ const (
 	ruleReentrant       Rule = "the callback waits for itself"
 )
 
-// Rules are all of them.
+// Rules returns all of them.
 func Rules() []Rule {
 	return []Rule{
 		ruleLeading, ruleNotQuiet, ruleDropped, ruleJoins, ruleSurvives, ruleAtOnce, ruleWindowEnd, ruleQuiet,

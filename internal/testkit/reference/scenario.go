@@ -1,22 +1,20 @@
 package reference
 
-// This file is what a scenario consists of, and what it must not contain: races
-// that the contract leaves open.
-
 import (
 	"time"
 
 	"github.com/throttle-go/throttle"
 )
 
-// A Scenario is what is done to a throttler, and what its callback does.
+// A Scenario is what happens to a throttler, and what its callback does. It must not
+// contain races that the contract leaves open: see addScript and addStep.
 type Scenario struct {
 	Policy   throttle.Policy
 	Parent   bool // the throttler has a parent context
 	Counting bool // it counts calls
 	Ending   Ending
-	Scripts  []Script // of the first runs, see AddScript; later ones return nil at once
-	Steps    []Step   // see AddStep
+	Scripts  []Script // of the first runs, see addScript; later ones return nil at once
+	Steps    []Step   // see addStep
 }
 
 // Script is what run number n does.
@@ -27,21 +25,18 @@ func (s *Scenario) Script(n int) Script {
 	return Script{}
 }
 
-// AddScript says what the next run does, once it is known whether there is a
-// parent context. A run that its parent's end stops and the throttler, which
-// learns of that end meanwhile, race for who is first: such a run does nothing
-// afterwards.
-func (s *Scenario) AddScript(script Script) {
+// addScript adds the script of the next run. Set Parent before. If the parent's end stops a
+// run, the run and the throttler race to notice it: such a run must do nothing more.
+func (s *Scenario) addScript(script Script) {
 	if s.Parent && script.HeedsContext {
 		script.Late = ActNone
 	}
 	s.Scripts = append(s.Scripts, script)
 }
 
-// AddStep says what is done next. The context of one who waits is made to end at
-// an instant of its own, where nothing else happens: whoever gets his answer when
-// his context ends may see either.
-func (s *Scenario) AddStep(step Step) {
+// addStep adds a step. It moves the end of a waiter's context to an instant at which nothing
+// else happens: a waiter whose answer comes when its context ends may return either.
+func (s *Scenario) addStep(step Step) {
 	if step.Op.Waits() && step.Within > 0 {
 		step.Within += time.Millisecond/2 + time.Duration(len(s.Steps)+1)*time.Microsecond
 	}
@@ -51,16 +46,15 @@ func (s *Scenario) AddStep(step Step) {
 // A Step is a wait and then an operation.
 type Step struct {
 	Wait   time.Duration
-	Aim    Aim             // what to wait for instead; Wait is then added, to come a little earlier
+	Aim    Aim             // what to wait for instead; then Wait is added, which may be -1
 	Op     Operation       // what to do then
-	Within time.Duration   // for CallWithin, and how long others wait: 0 is for ever
+	Within time.Duration   // for CallWithin; and how long other methods wait, 0 for no bound
 	Late   bool            // the context has already ended
 	Policy throttle.Policy // for SetPolicy
 }
 
-// LongestWait bounds the wait for what an aim is at. Who draws waits should keep to
-// it too.
-const LongestWait = time.Second
+// longestWait bounds every wait.
+const longestWait = time.Second
 
 // An Operation is what a step does.
 type Operation int
@@ -92,7 +86,7 @@ func (op Operation) String() string {
 	}[op]
 }
 
-// An Aim is an instant that is more telling than a random one.
+// An Aim is an instant at which something changes.
 type Aim int
 
 // The aims.
@@ -106,7 +100,7 @@ const (
 
 const aims = int(AimQuiet) + 1
 
-// An Ending is how a scenario is left.
+// An Ending is how a scenario ends.
 type Ending int
 
 // The endings.

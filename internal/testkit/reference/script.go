@@ -1,8 +1,5 @@
 package reference
 
-// This file is what the callback may do in a run, as the model knows it and the
-// rig has it done.
-
 import (
 	"fmt"
 	"time"

@@ -1,8 +1,5 @@
 package reference
 
-// This file holds the words that model and rig have in common: how each
-// writes down what is seen of a throttler, for the two to be compared.
-
 import (
 	"fmt"
 	"time"
@@ -33,8 +30,8 @@ func verdictOfRun(n int, panicked bool) string {
 	return fmt.Sprintf("error of run %d", n)
 }
 
-// instantText writes an instant. What lies a century off is only called far:
-// where exactly a sum saturates is nobody's business.
+// instantText describes an instant. More than a century away is "far", because it does not
+// matter where exactly a sum saturates.
 func instantText(at time.Duration) string {
 	if at > 100*365*24*time.Hour {
 		return "far"
@@ -71,7 +68,7 @@ func (r record) String() string {
 		r.ended, r.number, cause, r.attempt, asked, r.due, r.started, r.calls, r.verdict)
 }
 
-// stats tells what Stats must.
+// stats predicts what Stats returns.
 func (m *model) stats() summary {
 	s := summary{
 		Runs: m.runs, Failures: m.failed, Panics: m.panics, Dropped: m.dropped, Calls: m.calls,
@@ -82,8 +79,8 @@ func (m *model) stats() summary {
 		s.LastStart = instantText(m.lastStart)
 	}
 	if m.active != nil {
-		s.Next = "open" // a lower bound, which others check
-	} else if from, to, ok := m.dueBetween(); ok && to.at < Never {
+		s.Next = "open" // a lower bound, which other tests check
+	} else if from, to, ok := m.dueBetween(); ok && to.at < never {
 		s.Next = instantText(to.at)
 		if from.at < to.at {
 			s.Next = "from " + instantText(from.at) + " to " + s.Next
@@ -92,7 +89,7 @@ func (m *model) stats() summary {
 	return s
 }
 
-// A summary is a throttle.Stats in the model's terms.
+// A summary describes a throttle.Stats.
 type summary struct {
 	Runs, Failures, Panics, Dropped, Calls uint64
 	Pending, Running                       bool
