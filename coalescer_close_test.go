@@ -31,9 +31,8 @@ func (s *stage) do(n int) {
 	synctest.Wait()
 }
 
-// A lossState is a state that a Coalescer is in after 50 ms, and what becomes of
-// its values from there. Numbers below 10 have been handed over by Call, others
-// by Do.
+// A lossState is a state of a Coalescer at 50 ms, and what happens to its values from
+// there. Call has handed over the numbers below 10, Do the others.
 type lossState struct {
 	name     string
 	policy   throttle.Policy
@@ -44,7 +43,7 @@ type lossState struct {
 	canceled outlook
 }
 
-// An outlook is what becomes of values.
+// An outlook is what happens to values.
 type outlook struct {
 	taken   []string // by runs, all in all
 	waiters []string // the lost value that each waiter gets, "" for another error or none
@@ -164,14 +163,14 @@ func (ls *lossState) begin(t *testing.T) *stage {
 	return s
 }
 
-// told returns of how many errors the handler has been told by now.
-func (s *stage) told() int {
+// handled returns how many errors the handler has got so far.
+func (s *stage) handled() int {
 	s.recorder.mu.Lock()
 	defer s.recorder.mu.Unlock()
 	return len(s.heard)
 }
 
-// require checks what has become of all values.
+// require checks what happened to all values.
 func (s *stage) require(t *testing.T, want outlook) {
 	t.Helper()
 	require.ElementsMatch(t, want.taken, s.taken())
@@ -206,7 +205,7 @@ func TestCoalescer_Close(t *testing.T) {
 					s := state.begin(t)
 					end(s)
 					require.Equal(t, 50, s.elapsed(), "has waited")
-					heard := s.told()
+					heard := s.handled()
 					s.until(10_000)
 					for i, err := range s.errors() {
 						if errors.Is(err, throttle.ErrClosed) {

@@ -239,8 +239,8 @@ func TestCoalescer_log(t *testing.T) {
 	}
 }
 
-// requireRecords checks that the log has one record at level Error for each of
-// want, which is in it.
+// requireRecords checks that the log has one record at level Error for each of want, and
+// that the record contains it.
 func requireRecords(t *testing.T, output *bytes.Buffer, want ...string) {
 	t.Helper()
 	records := slices.Collect(strings.Lines(output.String()))
@@ -311,7 +311,7 @@ func TestCoalescer_SetPolicy_inHooks(t *testing.T) {
 	}
 }
 
-// A panickyMerge is a merge of lists that breaks once it is armed.
+// A panickyMerge is a merge of lists that panics, or ends its goroutine, once it is armed.
 type panickyMerge struct {
 	how    func()
 	armed  atomic.Bool
@@ -349,8 +349,8 @@ func mergePanics() []mergePanic {
 	}
 }
 
-// endOf runs call in a goroutine of its own and returns as what it has ended: nil
-// if call has returned.
+// endOf runs call in a goroutine of its own. It returns nil if call returned, and
+// otherwise a PanicError or ErrGoexit.
 func endOf(call func()) error {
 	ended := make(chan error, 1)
 	go func() {
@@ -391,7 +391,7 @@ func TestCoalescer_mergePanics(t *testing.T) {
 	}
 }
 
-// meetCall lets merge break in call while 1 and 2 wait for a run at 100 ms from
+// meetCall lets merge panic in call while 1 and 2 wait for a run at 100 ms from
 // the first.
 func (b mergePanic) meetCall(t *testing.T, policy throttle.Policy, call func(*batcher)) {
 	l, panickyMerge := newValueRecorder(), &panickyMerge{how: b.how}
@@ -461,7 +461,7 @@ func TestCoalescer_mergePanics_failedRun(t *testing.T) {
 }
 
 // meetReturn lets a run of 50 ms that takes 1 end in failure while 2 and 3 wait,
-// and merge break then.
+// and merge panic then.
 func (b mergePanic) meetReturn(t *testing.T, failure failure, waited bool) {
 	l, panickyMerge := newValueRecorder(func(ctx context.Context) error {
 		time.Sleep(50 * ms)

@@ -15,11 +15,11 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// A batcher is the Coalescer of most tests. A value is in most of them the
+// A batcher is the Coalescer of most tests. In most of them, a value is the
 // millisecond at which it is handed over.
 type batcher = throttle.Coalescer[[]int]
 
-// A valueRecorder is a recorder whose runs take values, which it writes down.
+// A valueRecorder is a recorder whose runs take values. It records these too.
 type valueRecorder struct {
 	*recorder
 
@@ -73,8 +73,7 @@ func then(at int, do func(*testing.T, *batcher)) []coalescerMoment {
 	return []coalescerMoment{{at, do}}
 }
 
-// hands returns moments that hand over a value at each of the milliseconds: that
-// number.
+// hands returns moments at which a value is handed over: the millisecond itself.
 func hands(at ...int) []coalescerMoment { return handsWithin(1<<63-1, at...) }
 
 // handsWithin does so with CallWithin.
@@ -91,8 +90,7 @@ func refused(at int, want error) []coalescerMoment {
 	return then(at, func(t *testing.T, c *batcher) { require.ErrorIs(t, c.Call([]int{at}), want) })
 }
 
-// cancels returns a Cancel at that millisecond, which returns want; nothing if that
-// is empty.
+// cancels calls Cancel at that millisecond, which must return want.
 func cancels(at int, want ...int) []coalescerMoment {
 	return then(at, func(t *testing.T, c *batcher) {
 		dropped, ok := c.Cancel()

@@ -14,9 +14,9 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// inEveryState returns a Group at 50 ms, with keys called after the states they are
-// in. Three of their runs are active, for which limited leaves no turn but theirs,
-// so that a key "queued" waits for one.
+// inEveryState returns a Group at 50 ms, with keys named after the states they are in.
+// Three runs are active. If limited is true, they have all the turns, and another key,
+// "queued", waits for one.
 func inEveryState(t *testing.T, limited bool, opts ...throttle.Option) (*groupRecorder, *throttle.Group[string]) {
 	t.Helper()
 	r := newGroupRecorder()
@@ -51,8 +51,8 @@ func (r *groupRecorder) waiting(limited bool) []string {
 	return nil
 }
 
-// requireGroupClosed checks that g is closed, because of cause if that is not
-// nil, and that nothing changes that.
+// requireGroupClosed checks that g is closed and stays closed. If cause is not nil, it
+// must be the reason.
 func requireGroupClosed(t *testing.T, g *throttle.Group[string], cause error) {
 	t.Helper()
 	ctx := context.Background()
@@ -174,8 +174,8 @@ func TestGroup_Close_contexts(t *testing.T) {
 	}
 }
 
-// A hookedContext calls hook whenever it is asked whether it has ended, as each
-// run asks its parent before it enters the callback.
+// A hookedContext calls hook in Err. Each run calls its parent's Err before it enters the
+// callback.
 type hookedContext struct {
 	context.Context
 	hook func()
@@ -389,8 +389,8 @@ func joined(err error) (texts []string) {
 	return texts
 }
 
-// distinct returns the texts of the errors that err joins, and that those join,
-// sorted and each once.
+// distinct returns the texts of the errors that err joins, directly or not, sorted and
+// each once.
 func distinct(err error) []string {
 	var texts []string
 	if all, ok := err.(interface{ Unwrap() []error }); ok {

@@ -37,8 +37,8 @@ func setGroupPolicy(p throttle.Policy) func(*throttle.Group[string]) {
 	return func(g *throttle.Group[string]) { _ = g.SetPolicy(p) }
 }
 
-// A lifespan is what happens to a key, held from its first moment on, and when it
-// is forgotten.
+// A lifespan is what happens to a key, which is held from its first moment on, and when
+// it is forgotten.
 type lifespan struct {
 	name    string
 	policy  throttle.Policy

@@ -18,8 +18,8 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// A groupRecorder is a Group's callback that follows a script per key, one entry
-// per run, and then succeeds at once. It writes down what happens.
+// A groupRecorder is a Group's callback that follows a script per key, one entry per
+// run, and then succeeds at once. It records what happens.
 type groupRecorder struct {
 	begin  time.Time
 	active atomic.Int32
@@ -31,7 +31,7 @@ type groupRecorder struct {
 	order   []string         // of starts: the keys
 	inside  map[string]int   // runs active, by key
 	overlap bool             // runs of one key have been active at once
-	heard   []error          // what the error handler was told
+	heard   []error          // what the error handler got
 }
 
 func newGroupRecorder() *groupRecorder {
@@ -77,7 +77,7 @@ func (r *groupRecorder) run(ctx context.Context, key string) error {
 	return script(ctx)
 }
 
-// enter returns what the run is to do.
+// enter returns what the run has to do.
 func (r *groupRecorder) enter(key string) scripted {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -132,7 +132,7 @@ func (r *groupRecorder) ordered() []string {
 	return slices.Clone(r.order)
 }
 
-// errors returns what the error handler was told.
+// errors returns what the error handler got.
 func (r *groupRecorder) errors() []error {
 	synctest.Wait()
 	r.mu.Lock()

@@ -17,8 +17,8 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// busy returns a recorder and its Group with the one turn there is, which key
-// "busy" has until 100 ms.
+// busy returns a recorder and its Group, which has a single turn. Key "busy" has it until
+// 100 ms.
 func busy(t *testing.T, p throttle.Policy, opts ...throttle.Option) (*groupRecorder, *throttle.Group[string]) {
 	t.Helper()
 	r := newGroupRecorder()
@@ -253,8 +253,8 @@ func TestGroup_turns_postponed(t *testing.T) {
 	}
 }
 
-// TestGroup_turns_leave has key a in the queue, and b behind it,
-// when something happens to a.
+// TestGroup_turns_leave puts key a into the queue, and b behind it. Then something happens
+// to a.
 func TestGroup_turns_leave(t *testing.T) {
 	every := throttle.Every(10 * ms)
 	for _, test := range []struct {

@@ -507,16 +507,28 @@ func TestThrottler_tracer_manyCallers(t *testing.T) {
 func TestGroup_tracer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen := map[any][]any{}
-		watch := throttle.WithTracer(func(_ context.Context, run throttle.Run, callers []context.Context) (context.Context, func(throttle.Run)) {
-			seen[run.Key] = callerNames(callers)
-			return nil, nil //nolint:nilnil // is allowed
-		})
-		group := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(context.Context, int) error { return nil }, watch))
+		group := throttle.Must(throttle.NewGroup(throttle.Policy{}, nothing,
+			throttle.WithTracer(func(_ context.Context, run throttle.Run, callers []context.Context) (context.Context, func(throttle.Run)) {
+				seen[run.Key] = callerNames(callers)
+				return nil, nil //nolint:nilnil // is allowed
+			})))
 		require.NoError(t, group.Do(named("a"), 1))
 		require.NoError(t, group.Do(named("b"), 2))
-		coalescer := throttle.Must(throttle.NewCoalescer(throttle.Policy{}, throttle.Latest, func(context.Context, int) error { return nil }, watch))
+		require.Equal(t, map[any][]any{1: {"a"}, 2: {"b"}}, seen)
+	})
+}
+
+func TestCoalescer_tracer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen []any
+		coalescer := throttle.Must(throttle.NewCoalescer(throttle.Policy{}, throttle.Latest, nothing,
+			throttle.WithTracer(func(_ context.Context, run throttle.Run, callers []context.Context) (context.Context, func(throttle.Run)) {
+				require.Nil(t, run.Key)
+				seen = callerNames(callers)
+				return nil, nil //nolint:nilnil // is allowed
+			})))
 		require.NoError(t, coalescer.Do(named("c"), 3))
-		require.Equal(t, map[any][]any{1: {"a"}, 2: {"b"}, nil: {"c"}}, seen)
+		require.Equal(t, []any{"c"}, seen)
 	})
 }
 

@@ -154,8 +154,8 @@ func TestThrottler_idle_collected(t *testing.T) {
 	}
 }
 
-// collectedSoon collects garbage until dropped is part of it, or reports false
-// after a while.
+// collectedSoon collects garbage until dropped is collected. It reports false if that
+// takes too long.
 func collectedSoon[T any](dropped weak.Pointer[T]) bool {
 	for range 1000 {
 		runtime.GC()
@@ -222,7 +222,7 @@ func TestThrottler_idle_parent(t *testing.T) {
 	}
 }
 
-// nothing is a callback that does that.
+// nothing is a callback that does nothing.
 func nothing(context.Context, int) error { return nil }
 
 // TestGroup_idle weighs idle keys: a timer would cost each more than 100 bytes. It
@@ -252,8 +252,8 @@ func TestGroup_idle(t *testing.T) {
 	_ = g.Close()
 }
 
-// warmUp has all keys run once, and so the runtime make the descriptors of
-// goroutines that it never gives back.
+// warmUp lets every key run once, and waits until the goroutines of the runs have ended.
+// The runtime then has the goroutine descriptors that it never gives back.
 func warmUp(t *testing.T, g *throttle.Group[int], keys int) {
 	t.Helper()
 	goroutines := runtime.NumGoroutine()
@@ -498,10 +498,10 @@ func TestGroup_idle_bubble(t *testing.T) {
 	})
 }
 
-// A load is a value that is heavy enough to be missed.
+// A load is a heavy value.
 type load [1 << 10]byte
 
-// A loader is a Coalescer of loads and all that a user can keep of its runs.
+// A loader is a Coalescer of loads. It keeps all that a user can keep of its runs.
 type loader struct {
 	coalescer *throttle.Coalescer[*load]
 	taken     atomic.Int32 // by how many runs
@@ -531,7 +531,7 @@ func (l *loader) load(ctx context.Context, _ *load) error {
 	return nil
 }
 
-// call hands over a new load, and returns what does not keep it.
+// call hands over a new load, and returns a weak pointer to it.
 func (l *loader) call(t *testing.T) weak.Pointer[load] {
 	t.Helper()
 	value := new(load)
@@ -634,8 +634,7 @@ func TestCoalescer_idle_values(t *testing.T) {
 	}
 }
 
-// restCanceled cancels until there is nothing more to be canceled, as a run that
-// has failed may still be in its hooks.
+// restCanceled cancels until c is idle. A run that has failed may still be in its hooks.
 func restCanceled[T any](c *throttle.Coalescer[T]) {
 	for stats := c.Stats(); stats.Pending || stats.Running; stats = c.Stats() {
 		c.Cancel()
