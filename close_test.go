@@ -1,10 +1,9 @@
 package throttle_test
 
-// This file holds how Close and Shutdown end a throttler, in every state.
-
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -86,7 +85,7 @@ func requireClosed(t *testing.T, throttler *throttle.Throttler) {
 	require.Zero(t, stats.Next)
 }
 
-func TestCloseIsImmediateInEveryState(t *testing.T) {
+func TestThrottler_Close(t *testing.T) {
 	manners := []struct {
 		name string
 		stop func(*throttle.Throttler)
@@ -123,7 +122,7 @@ func TestCloseIsImmediateInEveryState(t *testing.T) {
 	}
 }
 
-func TestShutdownRunsWhatIsPendingInEveryState(t *testing.T) {
+func TestThrottler_Shutdown(t *testing.T) {
 	for _, state := range lifeStates {
 		for name, shutdowns := range map[string]int{"once": 1, "concurrently": 8} {
 			t.Run(state.name+"/"+name, func(t *testing.T) {
@@ -154,7 +153,7 @@ func TestShutdownRunsWhatIsPendingInEveryState(t *testing.T) {
 	}
 }
 
-func TestShutdownRefusesCallsFromItsBegin(t *testing.T) {
+func TestThrottler_Shutdown_refusesCalls(t *testing.T) {
 	for _, policy := range []throttle.Policy{
 		throttle.Every(time.Second), throttle.Debounce(time.Second, 0), {Quiet: time.Second, MaxCalls: 9}, backoff(ms, 0),
 	} {
@@ -186,7 +185,7 @@ func TestShutdownRefusesCallsFromItsBegin(t *testing.T) {
 	}
 }
 
-func TestShutdownClosesWhenItsContextEnds(t *testing.T) {
+func TestThrottler_Shutdown_contextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cause := make(chan error, 1)
 		r := newRecorder(func(ctx context.Context) error {
@@ -222,9 +221,9 @@ func TestShutdownClosesWhenItsContextEnds(t *testing.T) {
 	})
 }
 
-// TestShutdownLosesNoError lets Shutdown's context end while an observer is at
+// TestThrottler_Shutdown_errorDuringHooks lets Shutdown's context end while an observer is at
 // work, after Shutdown was counted on to take the run's error.
-func TestShutdownLosesNoError(t *testing.T) {
+func TestThrottler_Shutdown_errorDuringHooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder(takes(50*ms, errFailed))
 		throttler := r.throttler(t, throttle.Policy{}, throttle.WithObserver(func(throttle.Run) { time.Sleep(time.Second) }))
@@ -240,7 +239,7 @@ func TestShutdownLosesNoError(t *testing.T) {
 	})
 }
 
-func TestDropDuringShutdownIsToldOnceNoRunIsActive(t *testing.T) {
+func TestThrottler_Shutdown_dropMeanwhile(t *testing.T) {
 	drops := []struct {
 		name string
 		drop func(*throttle.Throttler)
@@ -288,7 +287,7 @@ func TestDropDuringShutdownIsToldOnceNoRunIsActive(t *testing.T) {
 	})
 }
 
-func TestRunsContextEndsWithTheRunAndByClose(t *testing.T) {
+func TestThrottler_Close_runContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		contexts := make(chan context.Context, 2)
 		r := newRecorder()
@@ -314,7 +313,7 @@ func TestRunsContextEndsWithTheRunAndByClose(t *testing.T) {
 	})
 }
 
-func TestCloseFromInsideTheCallback(t *testing.T) {
+func TestThrottler_Close_insideCallback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var throttler *throttle.Throttler
 		r := newRecorder(func(ctx context.Context) error {
@@ -333,7 +332,7 @@ func TestCloseFromInsideTheCallback(t *testing.T) {
 	})
 }
 
-func TestShutdownFromInsideTheCallback(t *testing.T) {
+func TestThrottler_Shutdown_insideCallback(t *testing.T) {
 	tests := []struct {
 		name     string
 		shutdown func(own context.Context, throttler *throttle.Throttler) error
@@ -374,4 +373,107 @@ func TestShutdownFromInsideTheCallback(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestThrottler_parentEnds holds G7 too: once the parent context is done
+// no run starts, even for a call that comes before the throttler has noticed.
+func TestThrottler_parentEnds(t *testing.T) {
+	gone := errors.New("gone")
+	for _, state := range lifeStates {
+		t.Run(state.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				parent, end := context.WithCancelCause(context.Background())
+				defer end(nil)
+				r, throttler := state.enter(t, throttle.WithContext(parent), throttle.WithName("reload"))
+				end(gone)
+				throttler.Call()
+				throttler.CallWithin(0)
+				synctest.Wait()
+				require.Equal(t, 50, r.elapsed(), "has waited")
+				requireClosed(t, throttler)
+				r.until(10_000)
+				require.Equal(t, state.closed, r.started())
+			})
+		})
+	}
+}
+
+func TestThrottler_parentEnded(t *testing.T) {
+	for _, policy := range []throttle.Policy{{}, throttle.Every(time.Second), throttle.Debounce(100*ms, 0), {MaxInterval: 100 * ms}} {
+		synctest.Test(t, func(t *testing.T) {
+			parent, end := context.WithCancelCause(context.Background())
+			gone := errors.New("gone")
+			end(gone)
+			r := newRecorder()
+			throttler := r.throttler(t, policy, throttle.WithContext(parent), throttle.WithName("reload"))
+			throttler.Call()
+			err := throttler.Do(context.Background())
+			require.ErrorIs(t, err, throttle.ErrClosed)
+			require.ErrorIs(t, err, gone)
+			require.EqualError(t, err, "throttle: reload: closed: gone")
+			require.NoError(t, throttler.Shutdown(context.Background()))
+			requireClosed(t, throttler)
+			r.until(10_000)
+			require.Empty(t, r.started())
+		})
+	}
+}
+
+func TestThrottler_parentEnds_cause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		parent, end := context.WithTimeout(context.Background(), 100*ms)
+		defer end()
+		cause := make(chan error, 1)
+		r := newRecorder(func(ctx context.Context) error {
+			<-ctx.Done()
+			cause <- context.Cause(ctx)
+			return nil
+		})
+		throttler := r.throttler(t, throttle.Every(time.Second), throttle.WithContext(parent))
+		throttler.Call()
+		r.until(10)
+		do := awaitDo(throttler)
+		synctest.Wait()
+		shutdown := awaitShutdown(throttler)
+		r.until(99)
+		require.False(t, do.returned())
+		require.False(t, shutdown.returned())
+		r.until(100)
+		for _, w := range []*waiter{do, shutdown} {
+			require.ErrorIs(t, w.result(t), throttle.ErrClosed)
+			require.ErrorIs(t, w.result(t), context.DeadlineExceeded)
+		}
+		require.Equal(t, context.DeadlineExceeded, <-cause)
+		require.ErrorIs(t, throttler.Do(context.Background()), context.DeadlineExceeded, "nor later")
+	})
+}
+
+// TestThrottler_parentSlow has the parent context, which is asked
+// between a run's start and its callback, take its time.
+func TestThrottler_parentSlow(t *testing.T) {
+	for _, policy := range []throttle.Policy{throttle.Every(100 * ms), {MaxInterval: 100 * ms, Quiet: time.Hour}} {
+		synctest.Test(t, func(t *testing.T) {
+			parent := &slowContext{Context: context.Background()}
+			r := newRecorder()
+			throttler := r.throttler(t, policy, throttle.WithContext(parent))
+			parent.wait.Store(int64(70 * ms))
+			throttler.CallWithin(0)
+			r.until(10)
+			throttler.Call()
+			r.until(260)
+			require.Equal(t, []int{70, 170}, r.started())
+			require.Equal(t, r.begin.Add(170*ms).UnixNano(), throttler.Stats().LastStart.UnixNano())
+		})
+	}
+}
+
+// A slowContext lets the next to ask whether it has ended wait.
+type slowContext struct {
+	context.Context
+	wait atomic.Int64
+}
+
+func (c *slowContext) Err() error {
+	time.Sleep(time.Duration(c.wait.Swap(0)))
+	return c.Context.Err()
 }

@@ -1,10 +1,13 @@
 package throttle_test
 
-// This file holds what those are told who wait for a run, in Do and in Flush.
-
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,7 +17,7 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-func TestEveryWaiterTakesTheErrorOfTheRunThatCoversIt(t *testing.T) {
+func TestThrottler_Do_error(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		second := errors.New("second")
 		r := newRecorder(takes(50*ms, errFailed), takes(50*ms, second))
@@ -48,7 +51,7 @@ func awaitFlushLater(r *recorder, throttler *throttle.Throttler, at int) *waiter
 	})
 }
 
-func TestDoNeverJoinsTheActiveRun(t *testing.T) {
+func TestThrottler_Do_activeRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder(takes(50*ms, errFailed), takes(50*ms, nil))
 		throttler := r.throttler(t, throttle.Policy{})
@@ -63,9 +66,9 @@ func TestDoNeverJoinsTheActiveRun(t *testing.T) {
 	})
 }
 
-// TestDoNeverJoinsARunWhoseHooksAreAtWork holds the same for a run whose callback
+// TestThrottler_Do_activeHooks holds the same for a run whose callback
 // has returned. Flush waits for such a run.
-func TestDoNeverJoinsARunWhoseHooksAreAtWork(t *testing.T) {
+func TestThrottler_Do_activeHooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder(fails(1)...)
 		throttler := r.throttler(t, throttle.Policy{}, throttle.WithObserver(func(throttle.Run) { time.Sleep(100 * ms) }))
@@ -83,7 +86,7 @@ func TestDoNeverJoinsARunWhoseHooksAreAtWork(t *testing.T) {
 	})
 }
 
-func TestWaiterThatLeavesDisturbsNobody(t *testing.T) {
+func TestThrottler_Do_leave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder(takes(0, nil), takes(50*ms, errFailed))
 		throttler := r.throttler(t, throttle.Every(100*ms))
@@ -112,7 +115,7 @@ func TestWaiterThatLeavesDisturbsNobody(t *testing.T) {
 	})
 }
 
-func TestErrorThatNobodyIsLeftToTakeIsHandled(t *testing.T) {
+func TestThrottler_Do_allLeave(t *testing.T) {
 	methods := map[string]func(*throttle.Throttler, context.Context) error{
 		"Do":    (*throttle.Throttler).Do,
 		"Flush": (*throttle.Throttler).Flush,
@@ -145,9 +148,9 @@ func TestErrorThatNobodyIsLeftToTakeIsHandled(t *testing.T) {
 	}
 }
 
-// TestWaiterThatLeavesTooLateTakesTheError lets a context end between the
+// TestThrottler_Do_leaveTooLate lets a context end between the
 // callback's return and the end of the run, when the handler was passed by.
-func TestWaiterThatLeavesTooLateTakesTheError(t *testing.T) {
+func TestThrottler_Do_leaveTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder(takes(50*ms, errFailed))
 		throttler := r.throttler(t, throttle.Policy{}, throttle.WithObserver(func(throttle.Run) { time.Sleep(time.Second) }))
@@ -160,7 +163,7 @@ func TestWaiterThatLeavesTooLateTakesTheError(t *testing.T) {
 	})
 }
 
-func TestEndedContextAsksForNothing(t *testing.T) {
+func TestThrottler_Do_endedContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder()
 		throttler := r.throttler(t, throttle.Policy{Interval: time.Second}, throttle.WithCallCount())
@@ -182,7 +185,7 @@ func TestEndedContextAsksForNothing(t *testing.T) {
 	})
 }
 
-func TestDroppedCallIsToldWhatDroppedIt(t *testing.T) {
+func TestThrottler_Do_dropped(t *testing.T) {
 	gone := errors.New("gone")
 	drops := []struct {
 		name string
@@ -227,7 +230,7 @@ func TestDroppedCallIsToldWhatDroppedIt(t *testing.T) {
 	}
 }
 
-func TestFlushWaitsForEveryEarlierCall(t *testing.T) {
+func TestThrottler_Flush(t *testing.T) {
 	tests := []struct {
 		name    string
 		policy  throttle.Policy
@@ -265,4 +268,255 @@ func TestFlushWaitsForEveryEarlierCall(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestThrottler_callbackFails(t *testing.T) {
+	panicked := func(value any) func(*testing.T, error) {
+		return func(t *testing.T, err error) {
+			var p *throttle.PanicError
+			require.ErrorAs(t, err, &p)
+			require.Equal(t, value, p.Value)
+			require.EqualError(t, err, fmt.Sprintf("throttle: reload: callback panicked: %v", value))
+			require.Contains(t, string(p.Stack), "scriptedPanic", "the stack of the panic")
+		}
+	}
+	goexit := func(t *testing.T, err error) {
+		require.ErrorIs(t, err, throttle.ErrGoexit)
+		require.EqualError(t, err, "throttle: reload: callback called runtime.Goexit")
+	}
+	tests := []struct {
+		name   string
+		script scripted
+		check  func(*testing.T, error)
+		panics uint64
+	}{
+		{name: "returns an error", script: takes(0, errFailed),
+			check: func(t *testing.T, err error) { require.Equal(t, errFailed, err, "just as it was returned") }},
+		{name: "panics", script: scriptedPanic("scripted"), check: panicked("scripted"), panics: 1},
+		{name: "panics with an error", script: scriptedPanic(errFailed), panics: 1,
+			check: func(t *testing.T, err error) {
+				panicked(errFailed)(t, err)
+				require.ErrorIs(t, err, errFailed)
+			}},
+		{name: "panics with nil", script: scriptedPanic(nil), panics: 1,
+			check: func(t *testing.T, err error) {
+				var p *throttle.PanicError
+				var nilPanic *runtime.PanicNilError
+				require.ErrorAs(t, err, &p)
+				require.ErrorAs(t, err, &nilPanic)
+			}},
+		{name: "panics in the runtime", script: func(context.Context) error { return errors.New(none[1:2]) }, panics: 1,
+			check: func(t *testing.T, err error) {
+				var fault runtime.Error
+				require.ErrorAs(t, err, &fault)
+			}},
+		{name: "ends its goroutine", script: func(context.Context) error { runtime.Goexit(); return nil }, check: goexit},
+		{name: "ends its goroutine from a panic", check: goexit,
+			script: func(context.Context) error { defer runtime.Goexit(); panic("scripted") }},
+		{name: "panics while its goroutine ends", check: goexit,
+			script: func(context.Context) error {
+				defer func() { _ = recover() }()
+				defer panic("scripted")
+				runtime.Goexit()
+				return nil
+			}},
+		{name: "fails a test", check: goexit,
+			script: func(context.Context) error {
+				new(testing.T).FailNow()
+				return nil
+			}},
+		{name: "returns an error that panics when it is looked into", script: takes(0, explosive{}), panics: 1,
+			check: func(t *testing.T, err error) {
+				var p *throttle.PanicError
+				require.ErrorAs(t, err, &p)
+				require.Equal(t, "explosive", p.Value)
+			}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRecorder(test.script, takes(0, nil), test.script)
+				throttler := r.throttler(t, throttle.Every(100*ms), throttle.WithName("reload"))
+				do := awaitDo(throttler)
+				test.check(t, do.result(t))
+				require.Empty(t, r.errors(), "the waiter has it")
+				require.Equal(t, do.err, throttler.Stats().LastError)
+
+				r.until(10)
+				throttler.Call()
+				r.until(500)
+				require.NoError(t, throttler.Stats().LastError)
+				throttler.Call()
+				require.Equal(t, []int{0, 100, 500}, r.started())
+				require.Len(t, r.errors(), 1)
+				test.check(t, r.errors()[0])
+
+				stats := throttler.Stats()
+				require.Equal(t, [3]uint64{3, 2, 2 * test.panics}, [3]uint64{stats.Runs, stats.Failures, stats.Panics})
+				require.False(t, stats.Running)
+			})
+		})
+	}
+}
+
+func scriptedPanic(value any) scripted {
+	return func(context.Context) error { panic(value) }
+}
+
+// explosive is an error that panics under errors.As.
+type explosive struct{}
+
+func (explosive) Error() string { return "explosive" }
+func (explosive) As(any) bool   { panic("explosive") }
+
+// TestThrottler_panicNil holds it where GODEBUG lets recover return
+// nil for it.
+func TestThrottler_panicNil(t *testing.T) {
+	if !isChild() {
+		output, err := runChild(t, "GODEBUG=panicnil=1")
+		require.NoError(t, err, output)
+		return
+	}
+	throttler := throttle.Must(throttle.New(throttle.Policy{}, scriptedPanic(nil)))
+	for range 2 {
+		var p *throttle.PanicError
+		require.ErrorAs(t, throttler.Do(context.Background()), &p)
+		require.Nil(t, p.Value)
+		require.NoError(t, p.Unwrap())
+	}
+}
+
+// childVariable is set in the environment of a child process of this test binary.
+const childVariable = "THROTTLE_TEST_CHILD"
+
+func isChild() bool { return os.Getenv(childVariable) != "" }
+
+// runChild runs the calling test again in a child process.
+func runChild(t *testing.T, environment ...string) (output string, err error) {
+	t.Helper()
+	parts := strings.Split(t.Name(), "/")
+	for i, part := range parts {
+		parts[i] = "^" + part + "$"
+	}
+	child := exec.Command(os.Args[0], "-test.run="+strings.Join(parts, "/"), "-test.count=1")
+	child.Env = append(append(os.Environ(), childVariable+"=1"), environment...)
+	text, err := child.CombinedOutput()
+	return string(text), err
+}
+
+func TestThrottler_callbackBlocks(t *testing.T) {
+	block := func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecorder(block)
+		throttler := r.throttler(t, throttle.Every(100*ms))
+		throttler.Call()
+		r.until(1000)
+		throttler.Call() // is pending, and blocks nobody
+		throttler.CallWithin(0)
+		stats := throttler.Stats()
+		require.True(t, stats.Running)
+		require.True(t, stats.Pending)
+		require.True(t, throttler.Cancel())
+		require.NoError(t, throttler.SetPolicy(throttle.Every(200*ms)))
+		require.NoError(t, throttler.Close())
+		synctest.Wait()
+		require.False(t, throttler.Stats().Running)
+		require.Equal(t, []error{context.Canceled}, r.errors())
+		require.Equal(t, []int{0}, r.started())
+	})
+}
+
+// TestThrottler_reentrant has the methods that would wait for the run
+// return ErrReentrant at once, without effect.
+func TestThrottler_reentrant(t *testing.T) {
+	type key struct{}
+	contexts := map[string]func(context.Context) context.Context{
+		"its context": func(own context.Context) context.Context { return own },
+		"a context derived from it": func(own context.Context) context.Context {
+			ctx, end := context.WithTimeout(context.WithValue(own, key{}, 0), time.Hour)
+			context.AfterFunc(own, end)
+			return ctx
+		},
+		"an ended context derived from it": func(own context.Context) context.Context {
+			ctx, end := context.WithCancel(own)
+			end()
+			return ctx
+		},
+		"a context that only has its values": context.WithoutCancel,
+	}
+	for name, derive := range contexts {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var throttler *throttle.Throttler
+				policy := throttle.Policy{Interval: 100 * ms, Quiet: 10 * ms, Edges: throttle.Leading | throttle.Trailing}
+				waits := func(ctx context.Context) error {
+					return errors.Join(
+						wrong(throttler.Do(ctx), throttle.ErrReentrant),
+						wrong(throttler.Flush(ctx), throttle.ErrReentrant),
+						wrong(throttler.Shutdown(ctx), throttle.ErrReentrant))
+				}
+				r := newRecorder(
+					func(own context.Context) error {
+						err := waits(derive(own))
+						if stats := throttler.Stats(); stats.Pending || stats.Closed || stats.Calls != 1 || !stats.Running {
+							return fmt.Errorf("had an effect: %+v", stats)
+						}
+						return errors.Join(err, throttler.SetPolicy(throttler.Policy()))
+					},
+					func(own context.Context) error {
+						throttler.Call()
+						if !throttler.Cancel() {
+							return errors.New("no call to cancel")
+						}
+						throttler.Call()
+						throttler.CallWithin(time.Millisecond)
+						return waits(derive(own)) // Flush does not hurry the call
+					})
+				throttler = r.throttler(t, policy, throttle.WithCallCount(), throttle.WithName("reload"))
+				require.NoError(t, throttler.Do(context.Background()))
+				r.until(500)
+				require.NoError(t, throttler.Do(context.Background()))
+				r.until(1000)
+				require.Equal(t, []int{0, 500, 600}, r.started())
+				require.Empty(t, r.errors())
+			})
+		})
+	}
+}
+
+// none is a string without a second byte, which the compiler does not know.
+var none = ""
+
+// wrong returns nil if err is what is wanted.
+func wrong(err, want error) error {
+	if errors.Is(err, want) {
+		return nil
+	}
+	return fmt.Errorf("%w instead of %w", err, want)
+}
+
+func TestThrottler_reentrant_otherRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var throttler *throttle.Throttler
+		var first context.Context
+		outer := newRecorder(
+			func(own context.Context) error {
+				first = context.WithoutCancel(own) //nolint:fatcontext // kept to see that it means nothing later
+				// Another throttler's run may be waited for, though not one that
+				// in turn waits for this run.
+				inner := newRecorder(func(inner context.Context) error {
+					return wrong(throttler.Do(inner), throttle.ErrReentrant)
+				})
+				return inner.throttler(t, throttle.Policy{}, throttle.WithContext(own)).Do(own)
+			},
+			takes(100*ms, nil))
+		throttler = outer.throttler(t, throttle.Policy{})
+		require.NoError(t, throttler.Do(context.Background()))
+		require.NoError(t, throttler.Do(first), "that run is over")
+		require.Equal(t, 100, outer.elapsed())
+		require.Equal(t, []int{0, 0}, outer.started())
+	})
 }

@@ -10,12 +10,9 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// This file tests the arithmetic of when a run is due by itself, with neither a
-// clock nor a Throttler.
-
 const ms = time.Millisecond
 
-func TestWhenARunIsDue(t *testing.T) {
+func TestPolicy_due(t *testing.T) {
 	const longest = time.Duration(math.MaxInt64)
 	type steps = []throttle.Step
 	called, started, succeeded, failed := throttle.Called, throttle.Started, throttle.Succeeded, throttle.Failed
@@ -111,7 +108,7 @@ func TestWhenARunIsDue(t *testing.T) {
 	}
 }
 
-func TestWhenAHistoryIsOver(t *testing.T) {
+func TestPolicy_forgettable(t *testing.T) {
 	const longest = time.Duration(math.MaxInt64)
 	type steps = []throttle.Step
 	called, started, succeeded, failed := throttle.Called, throttle.Started, throttle.Succeeded, throttle.Failed

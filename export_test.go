@@ -2,9 +2,8 @@ package throttle
 
 import "time"
 
-// This file opens to tests what cannot be seen from outside: the pure arithmetic of
-// due.go, the room of a heap, stale timers, and who takes the lock. That of groups
-// is in group_export_test.go.
+// This file lets tests see what the package hides: the arithmetic of due.go, the room of a
+// heap and of a Group's table, stale timers, the locks, and the queue for turns.
 
 // A Step changes a history under a policy.
 type Step func(h *history, p Policy)
@@ -94,3 +93,47 @@ func (t *Throttler) Locked(do func()) {
 // Wake does what a timer does that fires now, be it due, stale, or stopped too
 // late.
 func (t *Throttler) Wake() { t.wake() }
+
+// Table returns how many keys the part of g's table holds to which key belongs, and how
+// many chains that has.
+func (g *Group[K]) Table(key K) (keys, chains int) {
+	s := g.locate(key).shard
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if heads := s.table.buckets.Load(); heads != nil {
+		chains = len(*heads)
+	}
+	return s.table.count, chains
+}
+
+// Locked calls do with the lock of key held.
+func (g *Group[K]) Locked(key K, do func()) {
+	s := g.locate(key).shard
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	do()
+}
+
+// CancelAfter cancels key once do has returned, which is called with key's lock held.
+//
+// +checklocksignore
+func (g *Group[K]) CancelAfter(key K, do func()) {
+	at := g.locate(key)
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	do()
+	e := at.find()
+	defer e.settleLocked(e.beginLocked(), false)
+	e.cancelLocked()
+}
+
+// Together reports whether the two keys have one lock.
+func (g *Group[K]) Together(a, b K) bool { return g.locate(a).shard == g.locate(b).shard }
+
+// Queued returns how many runs wait for their turn.
+func (g *Group[K]) Queued() int {
+	turns := g.config.turns
+	turns.mu.Lock()
+	defer turns.mu.Unlock()
+	return len(turns.queue)
+}

@@ -1,8 +1,5 @@
 package throttle_test
 
-// This file holds what New accepts and refuses: callbacks of three shapes, and
-// options.
-
 import (
 	"bytes"
 	"context"
@@ -16,7 +13,7 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-func TestCallbackMayHaveThreeShapes(t *testing.T) {
+func TestNew_callbacks(t *testing.T) {
 	runs := 0
 	build := map[string]func() (*throttle.Throttler, error){
 		"func()": func() (*throttle.Throttler, error) { return throttle.New(throttle.Policy{}, func() { runs++ }) },
@@ -44,7 +41,7 @@ func TestCallbackMayHaveThreeShapes(t *testing.T) {
 	}
 }
 
-func TestEverythingThatIsWrongIsReportedAtOnce(t *testing.T) {
+func TestNew_errors(t *testing.T) {
 	var noContext context.Context
 	options := []throttle.Option{
 		nil, throttle.WithName("reload"), throttle.WithContext(noContext), throttle.WithErrorHandler(nil), throttle.WithObserver(nil), throttle.WithTracer(nil),
@@ -66,12 +63,12 @@ func TestEverythingThatIsWrongIsReportedAtOnce(t *testing.T) {
 	require.Equal(t, []string{"callback"}, refusals(t, err))
 }
 
-func TestMustPanicsWithTheError(t *testing.T) {
+func TestMust(t *testing.T) {
 	require.Equal(t, 7, throttle.Must(7, nil))
 	require.PanicsWithError(t, errFailed.Error(), func() { throttle.Must(7, errFailed) })
 }
 
-func TestNewStartsNothing(t *testing.T) {
+func TestNew_startsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder()
 		throttler := r.throttler(t, throttle.Every(time.Second))
@@ -82,7 +79,7 @@ func TestNewStartsNothing(t *testing.T) {
 	})
 }
 
-func TestRunsContextIsAChildOfTheParent(t *testing.T) {
+func TestWithContext_values(t *testing.T) {
 	type key struct{}
 	var got any
 	throttler := throttle.Must(throttle.New(throttle.Policy{}, func(ctx context.Context) error {
@@ -94,9 +91,9 @@ func TestRunsContextIsAChildOfTheParent(t *testing.T) {
 	require.NoError(t, throttler.Close())
 }
 
-// TestRunsGoroutineIsLabelled also holds that the goroutine does not keep the
+// TestWithName_labels also holds that the goroutine does not keep the
 // labels of whoever happened to start it.
-func TestRunsGoroutineIsLabelled(t *testing.T) {
+func TestWithName_labels(t *testing.T) {
 	for name, options := range map[string][]throttle.Option{"": nil, "labelled throttler": {throttle.WithName("another"), throttle.WithName("labelled throttler")}} {
 		t.Run(name, func(t *testing.T) {
 			var profile bytes.Buffer

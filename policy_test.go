@@ -1,8 +1,5 @@
 package throttle_test
 
-// This file holds what Policy.Validate accepts and refuses, and policies whose
-// durations are at the ends of their range.
-
 import (
 	"math"
 	"slices"
@@ -43,7 +40,7 @@ func policyErrors(t *testing.T, err error) []*throttle.PolicyError {
 	return refusals
 }
 
-func TestEveryInvalidFieldIsReportedAtOnce(t *testing.T) {
+func TestPolicy_Validate(t *testing.T) {
 	policy := throttle.Policy{
 		Interval: -1, Burst: -2, Quiet: -3, MaxWait: -4, MaxInterval: -5, MaxCalls: -6, Edges: 4, From: 2,
 		Retry: throttle.Backoff{Initial: -7, Max: -8, MaxAttempts: -9, Jitter: math.NaN()},
@@ -69,7 +66,7 @@ func TestEveryInvalidFieldIsReportedAtOnce(t *testing.T) {
 	require.Contains(t, err.Error(), "throttle: Interval -1ns: must not be negative")
 }
 
-func TestPolicyThatMakesNoSenseIsRefusedAndItsNeighbourAccepted(t *testing.T) {
+func TestPolicy_Validate_neighbours(t *testing.T) {
 	const second = time.Second
 	leading := func(p throttle.Policy) throttle.Policy { p.Edges = throttle.Leading; return p }
 	trailing := func(p throttle.Policy) throttle.Policy { p.Edges = throttle.Trailing; return p }
@@ -131,13 +128,13 @@ func TestPolicyThatMakesNoSenseIsRefusedAndItsNeighbourAccepted(t *testing.T) {
 	}
 }
 
-func TestPoliciesAreComparable(t *testing.T) {
+func TestPolicy_comparable(t *testing.T) {
 	same := map[throttle.Policy]bool{{Interval: time.Second}: true}
 	require.True(t, same[throttle.Every(time.Second)])
 	require.False(t, same[throttle.Every(time.Minute)])
 }
 
-func TestDurationsAtTheEndsOfTheirRange(t *testing.T) {
+func TestPolicy_extremes(t *testing.T) {
 	playAll(t, []timeline{
 		{name: "longest interval is one run",
 			policy: throttle.Every(longest), moments: calls(0, 1, 1000), want: []int{0}},
@@ -182,7 +179,7 @@ func TestDurationsAtTheEndsOfTheirRange(t *testing.T) {
 	})
 }
 
-func TestNextIsNeverForWhatIsNeverDue(t *testing.T) {
+func TestThrottler_Stats_neverDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder()
 		throttler := r.throttler(t, throttle.Every(longest))

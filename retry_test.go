@@ -1,8 +1,5 @@
 package throttle_test
 
-// This file holds what follows a failed run: its retry, the backoff that keeps
-// others away until then, and RetryIn.
-
 import (
 	"context"
 	"fmt"
@@ -17,7 +14,7 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-func TestFailedRunIsRetriedAtItsBackoff(t *testing.T) { playAll(t, retryTimelines) }
+func TestThrottler_retry(t *testing.T) { playAll(t, retryTimelines) }
 
 // backoff returns the policy of a retry alone.
 func backoff(initial, limit time.Duration) throttle.Policy {
@@ -155,7 +152,7 @@ var retryTimelines = []timeline{
 		policy: throttle.Policy{}, script: []scripted{takes(100*ms, errFailed)}, moments: slices.Concat(calls(0), at(50, setPolicy(backoff(300*ms, 0)))), want: []int{0, 400}},
 }
 
-func TestAttemptsAreCountedPerFailureInARow(t *testing.T) {
+func TestThrottler_retry_attempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		script := slices.Concat(fails(1), []scripted{retryIn(50 * ms)}, fails(2), []scripted{takes(0, errFailed), takes(0, nil)})
 		r := newRecorder(script...)
@@ -185,7 +182,7 @@ func TestAttemptsAreCountedPerFailureInARow(t *testing.T) {
 	})
 }
 
-func TestJitterShortensEachDelayWithinItsShare(t *testing.T) {
+func TestThrottler_retry_jitter(t *testing.T) {
 	for _, jitter := range []float64{0, 0.25, 1} {
 		t.Run(fmt.Sprint(jitter), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -217,7 +214,7 @@ func TestJitterShortensEachDelayWithinItsShare(t *testing.T) {
 	}
 }
 
-func TestWaitersTakeTheErrorOfTheRunAndNotOfItsRetry(t *testing.T) {
+func TestThrottler_retry_waiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder(fails(1)...)
 		throttler := r.throttler(t, backoff(100*ms, 0))

@@ -1,9 +1,5 @@
 package throttle_test
 
-// This file holds when runs start under each policy, and what all scenario
-// tests stand on: a callback that records its runs, and timelines of what
-// happens to a throttler at which millisecond, played in fake time.
-
 import (
 	"cmp"
 	"context"
@@ -247,7 +243,7 @@ func playAll(t *testing.T, timelines []timeline) {
 	}
 }
 
-func TestRunsStartWhenThePolicySays(t *testing.T) { playAll(t, policyTimelines) }
+func TestThrottler_Call(t *testing.T) { playAll(t, policyTimelines) }
 
 // policyTimelines are the ones that consist of calls alone.
 var policyTimelines = []timeline{
@@ -334,4 +330,323 @@ var policyTimelines = []timeline{
 	{name: "urgency ends with the run it was for",
 		policy:  throttle.Policy{Interval: time.Second, Edges: throttle.Trailing},
 		moments: slices.Concat(at(0, callWithin(0)), calls(1500)), want: []int{0, 2500}},
+}
+
+func TestThrottler_debounce(t *testing.T) { playAll(t, debounceTimelines) }
+
+const bothEdges = throttle.Leading | throttle.Trailing
+
+var debounceTimelines = []timeline{
+	{name: "a run follows the last call by the quiet",
+		policy: throttle.Debounce(100*ms, 0), moments: calls(0, 50, 149, 400), want: []int{249, 500}},
+	{name: "steady calls postpone an unbounded run until they stop",
+		policy: throttle.Debounce(100*ms, 0), moments: steadyCalls(0, 10_000, 50), want: []int{10_100}},
+	{name: "steady calls postpone a run no longer than the bound from the first uncovered call",
+		policy: throttle.Debounce(100*ms, 320*ms), moments: steadyCalls(0, 1000, 50), want: []int{320, 670, 1020}},
+	{name: "bound reached before the quiet",
+		policy: throttle.Debounce(800*ms, time.Second), moments: calls(0, 600), want: []int{1000}},
+	{name: "quiet reached before the bound",
+		policy: throttle.Debounce(800*ms, time.Second), moments: calls(0, 100), want: []int{900}},
+	{name: "bound equal to the quiet is a fixed batch window",
+		policy: throttle.Debounce(100*ms, 100*ms), moments: calls(0, 50, 90, 110, 200), want: []int{100, 210}},
+	{name: "a call during a run starts a quiet of its own",
+		policy: throttle.Debounce(100*ms, 0), script: []scripted{takes(300*ms, nil)}, moments: calls(0, 150, 350), want: []int{100, 450}},
+	{name: "quiet that passes during a run ends with it",
+		policy: throttle.Debounce(100*ms, 0), script: []scripted{takes(300*ms, nil)}, moments: calls(0, 150), want: []int{100, 400}},
+
+	{name: "leading edge runs the first call of a flurry, trailing edge the rest",
+		policy: throttle.Policy{Quiet: 100 * ms, Edges: bothEdges}, moments: calls(0, 50, 200, 700), want: []int{0, 150, 200, 700}},
+	{name: "leading edge opens exactly a quiet after the last call",
+		policy: throttle.Policy{Quiet: 100 * ms, Edges: bothEdges}, moments: calls(0, 100, 200), want: []int{0, 100, 200}},
+	{name: "leading edge stays closed less than a quiet after the last call",
+		policy: throttle.Policy{Quiet: 100 * ms, Edges: bothEdges}, moments: calls(0, 99), want: []int{0, 199}},
+	{name: "leading edge alone drops the rest, and what is dropped counts for the quiet",
+		policy: throttle.Policy{Quiet: 100 * ms, Edges: throttle.Leading}, moments: calls(0, 50, 140, 240, 300), want: []int{0, 240}},
+	{name: "leading edge needs the interval as well as the quiet",
+		policy: throttle.Policy{Interval: 500 * ms, Quiet: 100 * ms, Edges: bothEdges}, moments: calls(0, 200, 700, 1100, 1250), want: []int{0, 500, 1000, 1500}},
+
+	{name: "urgent call cuts the quiet short for all that wait",
+		policy: throttle.Debounce(time.Second, 0), moments: slices.Concat(calls(0, 200), at(100, callWithin(50*ms))), want: []int{150, 1200}},
+	{name: "less urgent call takes nothing back",
+		policy: throttle.Debounce(time.Second, 0), moments: slices.Concat(at(100, callWithin(50*ms)), at(120, callWithin(500*ms))), want: []int{150}},
+	{name: "call that can wait longer than the quiet does not",
+		policy: throttle.Debounce(100*ms, 0), moments: slices.Concat(calls(0), at(50, callWithin(time.Second))), want: []int{150}},
+	{name: "urgent call at once",
+		policy: throttle.Debounce(time.Second, 0), moments: slices.Concat(calls(0), at(100, callWithin(0))), want: []int{100}},
+
+	{name: "interval holds when the quiet is over",
+		policy: throttle.Policy{Interval: 500 * ms, Quiet: 100 * ms}, moments: calls(0, 150), want: []int{100, 600}},
+	{name: "quiet holds when the interval is over",
+		policy: throttle.Policy{Interval: 500 * ms, Quiet: 100 * ms}, moments: calls(0, 150, 550), want: []int{100, 650}},
+	{name: "interval holds beyond the bound on quiet",
+		policy: throttle.Policy{Interval: time.Second, Quiet: 100 * ms, MaxWait: 200 * ms}, moments: calls(0, 150), want: []int{100, 1100}},
+	{name: "bucket of debounced runs",
+		policy: throttle.Policy{Interval: time.Second, Burst: 2, Quiet: 10 * ms}, moments: calls(0, 20, 40), want: []int{10, 30, 1010}},
+}
+
+func TestThrottler_Do_throttled(t *testing.T) {
+	leading := func(p throttle.Policy) throttle.Policy {
+		p.Edges = throttle.Leading
+		return p
+	}
+	backoff := throttle.Backoff{Initial: time.Second}
+	tests := []struct {
+		name   string
+		policy throttle.Policy
+		script scripted // of the run at 0
+		calls  []moment // that precede
+		at     int
+		want   time.Duration
+	}{
+		{name: "rest of the interval", policy: throttle.Every(100 * ms), at: 30, want: 70 * ms},
+		{name: "quiet counts from the dropped call", policy: throttle.Debounce(100*ms, 0), calls: calls(20), at: 30, want: 100 * ms},
+		{name: "interval beyond the quiet", policy: throttle.Policy{Interval: 500 * ms, Quiet: 100 * ms}, at: 30, want: 470 * ms},
+		{name: "quiet beyond the interval", policy: throttle.Policy{Interval: 500 * ms, Quiet: 100 * ms}, at: 450, want: 100 * ms},
+		{name: "active run", policy: throttle.Every(100 * ms), script: takes(300*ms, nil), at: 150, want: 0},
+		{name: "active run in the interval", policy: throttle.Every(100 * ms), script: takes(300*ms, nil), at: 30, want: 70 * ms},
+		{name: "pause after the active run", policy: throttle.Policy{Interval: 100 * ms, From: throttle.FromEnd}, script: takes(300*ms, nil), at: 150, want: 100 * ms},
+		{name: "pause", policy: throttle.Policy{Interval: 100 * ms, From: throttle.FromEnd}, script: takes(300*ms, nil), at: 350, want: 50 * ms},
+		{name: "backoff", policy: throttle.Policy{Interval: 10 * ms, Retry: backoff}, script: takes(0, errFailed), at: 100, want: 900 * ms},
+		{name: "retry that the callback asked for", script: takes(0, throttle.RetryIn(700*ms)), at: 100, want: 600 * ms},
+		{name: "bucket", policy: throttle.Policy{Interval: 100 * ms, Burst: 2}, calls: calls(20), at: 30, want: 70 * ms},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRecorder()
+				if tt.script != nil {
+					r.script = []scripted{tt.script}
+				}
+				throttler := r.throttler(t, leading(tt.policy), throttle.WithName("reload"))
+				for _, m := range slices.Concat(calls(0), tt.calls) {
+					r.until(m.at)
+					m.do(throttler)
+				}
+				r.until(tt.at)
+				before := len(r.started())
+				err := throttler.Do(context.Background())
+				var throttled *throttle.ThrottledError
+				require.ErrorAs(t, err, &throttled)
+				require.Equal(t, throttle.ThrottledError{Name: "reload", RetryAfter: tt.want}, *throttled)
+				require.ErrorIs(t, err, throttle.ErrThrottled)
+				require.Len(t, r.started(), before)
+			})
+		})
+	}
+}
+
+func TestThrottler_SetPolicy(t *testing.T) { playAll(t, setPolicyTimelines) }
+
+var setPolicyTimelines = []timeline{
+	{name: "shorter interval",
+		policy: throttle.Every(time.Second), moments: slices.Concat(calls(0, 100), at(200, setPolicy(throttle.Every(500*ms)))), want: []int{0, 500}},
+	{name: "longer interval",
+		policy: throttle.Every(500 * ms), moments: slices.Concat(calls(0, 100), at(200, setPolicy(throttle.Every(time.Second)))), want: []int{0, 1000}},
+	{name: "interval that is over already",
+		policy: throttle.Every(time.Second), moments: slices.Concat(calls(0, 100), at(400, setPolicy(throttle.Every(300*ms)))), want: []int{0, 400}},
+	{name: "interval where there was none",
+		moments: slices.Concat(calls(0), at(400, setPolicy(throttle.Every(time.Second))), calls(500)), want: []int{0, 1000}},
+	{name: "interval measured from the end",
+		policy: throttle.Every(100 * ms), script: []scripted{takes(50*ms, nil)},
+		moments: slices.Concat(calls(0, 10), at(20, setPolicy(throttle.Policy{Interval: 100 * ms, From: throttle.FromEnd}))), want: []int{0, 150}},
+	{name: "interval to quiet waits for the quiet after the call that made the run pending",
+		policy: throttle.Every(time.Second), moments: slices.Concat(calls(0, 100, 150), at(200, setPolicy(throttle.Debounce(500*ms, 0)))), want: []int{0, 600}},
+	{name: "interval to quiet is moved by calls since",
+		policy: throttle.Every(time.Second), moments: slices.Concat(calls(0, 100, 400), at(200, setPolicy(throttle.Debounce(500*ms, 0)))), want: []int{0, 900}},
+	{name: "interval to quiet with a leading edge, without regard to calls that found a run pending",
+		policy:  throttle.Every(100 * ms),
+		moments: slices.Concat(calls(0, 10, 50, 115), at(60, callWithin(time.Hour)), at(101, setPolicy(throttle.Policy{Quiet: 100 * ms, Edges: throttle.Leading | throttle.Trailing}))), want: []int{0, 100, 115}},
+	{name: "quiet to interval",
+		policy: throttle.Debounce(500*ms, 0), moments: slices.Concat(calls(0), at(200, setPolicy(throttle.Every(time.Second)))), want: []int{200}},
+	{name: "shorter quiet knows all calls",
+		policy: throttle.Debounce(500*ms, 0), moments: slices.Concat(calls(0, 300), at(400, setPolicy(throttle.Debounce(200*ms, 0)))), want: []int{500}},
+	{name: "bound on quiet",
+		policy: throttle.Debounce(500*ms, 0), moments: slices.Concat(steadyCalls(0, 1000, 100), at(650, setPolicy(throttle.Debounce(500*ms, 750*ms)))), want: []int{750, 1500}},
+	{name: "trailing edge turned off leaves what is pending",
+		policy: throttle.Every(100 * ms), moments: slices.Concat(calls(0, 10), at(20, setPolicy(throttle.Policy{Interval: 100 * ms, Edges: throttle.Leading})), calls(30, 110)),
+		want: []int{0, 100}},
+	{name: "leading edge turned off",
+		policy: throttle.Every(100 * ms), moments: slices.Concat(at(0, setPolicy(throttle.Policy{Interval: 100 * ms, Edges: throttle.Trailing})), calls(10)), want: []int{110}},
+	{name: "smaller bucket makes the next run wait from the last start",
+		policy:  throttle.Policy{Interval: time.Second, Burst: 3},
+		moments: slices.Concat(calls(0, 400, 600), at(500, setPolicy(throttle.Every(time.Second)))), want: []int{0, 400, 1400}},
+	{name: "smaller bucket that holds all that is left gains the next when the larger one would have",
+		policy:  throttle.Policy{Interval: 100 * ms, Burst: 5},
+		moments: slices.Concat(calls(0, 20, 40, 60, 61, 62), at(50, setPolicy(throttle.Policy{Interval: 100 * ms, Burst: 3}))), want: []int{0, 20, 40, 60, 61, 100}},
+	{name: "larger bucket gives nothing at once",
+		policy:  throttle.Every(time.Second),
+		moments: slices.Concat(calls(0, 600, 5000, 5001, 5002, 5003), at(500, setPolicy(throttle.Policy{Interval: time.Second, Burst: 3}))), want: []int{0, 1000, 5000, 5001, 5002, 6000}},
+	{name: "periodic runs turned on count from the last run",
+		policy: throttle.Every(100 * ms), moments: slices.Concat(calls(0), at(200, setPolicy(throttle.Policy{MaxInterval: 300 * ms}))), until: 700, want: []int{0, 300, 600}},
+	{name: "periodic runs turned off",
+		policy: throttle.Policy{MaxInterval: 300 * ms}, moments: at(400, setPolicy(throttle.Every(100*ms))), want: []int{300}},
+	{name: "smaller batch that is full already",
+		policy:  throttle.Policy{Quiet: time.Second, MaxCalls: 5},
+		moments: slices.Concat(calls(0, 10), at(20, setPolicy(throttle.Policy{Quiet: time.Second, MaxCalls: 2}))), want: []int{20}},
+	{name: "batch where there was none knows the call that made the run pending",
+		policy:  throttle.Policy{Interval: time.Second, Edges: throttle.Trailing},
+		moments: slices.Concat(calls(0, 10, 20, 40), at(30, setPolicy(throttle.Policy{Interval: time.Second, Edges: throttle.Trailing, MaxCalls: 2}))), want: []int{40}},
+	{name: "invalid policy changes nothing",
+		policy: throttle.Every(time.Second), moments: slices.Concat(calls(0, 100), at(200, setPolicy(throttle.Policy{Interval: 500 * ms, Burst: -1}))), want: []int{0, 1000}},
+}
+
+func TestThrottler_Flush_starts(t *testing.T) { playAll(t, flushTimelines) }
+
+var flushTimelines = []timeline{
+	{name: "restarts the window without debt",
+		policy: throttle.Every(100 * ms), moments: slices.Concat(calls(0, 10, 60), at(50, flush)), want: []int{0, 50, 150}},
+	{name: "does not wait for quiet",
+		policy: throttle.Debounce(time.Second, 0), moments: slices.Concat(calls(0), at(50, flush)), want: []int{50}},
+	{name: "does not wait for a trailing edge",
+		policy: throttle.Policy{Interval: time.Second, Edges: throttle.Trailing}, moments: slices.Concat(calls(0), at(50, flush)), want: []int{50}},
+	{name: "runs nothing if nothing is pending",
+		policy: throttle.Every(100 * ms), moments: slices.Concat(at(0, flush), calls(10), at(20, flush)), want: []int{10}},
+	{name: "waits for the active run to end",
+		policy: throttle.Every(time.Second), script: []scripted{takes(200*ms, nil)}, moments: slices.Concat(calls(0, 10), at(50, flush)), want: []int{0, 200}},
+	{name: "covers the calls that come before the run it waits for",
+		policy: throttle.Every(time.Second), script: []scripted{takes(200*ms, nil)}, moments: slices.Concat(calls(0, 10, 60), at(50, flush)), want: []int{0, 200}},
+	{name: "flushed twice is run once",
+		policy: throttle.Every(time.Second), script: []scripted{takes(200*ms, nil)}, moments: slices.Concat(calls(0, 10), at(50, flush), at(60, flush)), want: []int{0, 200}},
+	{name: "takes a token if one is left",
+		policy:  throttle.Policy{Interval: time.Second, Burst: 2, Quiet: 50 * ms},
+		moments: slices.Concat(calls(0, 20, 80), at(10, flush)), want: []int{10, 70, 1010}},
+	{name: "on an empty bucket restarts it",
+		policy:  throttle.Policy{Interval: time.Second, Burst: 2},
+		moments: slices.Concat(calls(0, 1, 2, 600), at(500, flush)), want: []int{0, 1, 500, 1500}},
+	{name: "leaves the bucket no debt",
+		policy:  throttle.Policy{Interval: time.Second, Burst: 2},
+		moments: slices.Concat(calls(0, 1, 2, 2600, 2601, 2602), at(500, flush)), want: []int{0, 1, 500, 2600, 2601, 3600}},
+	{name: "keeps to the policy afterwards",
+		policy: throttle.Debounce(100*ms, 0), moments: slices.Concat(calls(0, 60), at(50, flush)), want: []int{50, 160}},
+	{name: "counts for periodic runs",
+		policy: throttle.Policy{MaxInterval: time.Second, Quiet: time.Minute}, moments: slices.Concat(calls(0), at(500, flush)), until: 2000, want: []int{500, 1500}},
+}
+
+func TestThrottler_Cancel_starts(t *testing.T) { playAll(t, cancelTimelines) }
+
+var cancelTimelines = []timeline{
+	{name: "and keeps the window",
+		policy: throttle.Every(100 * ms), moments: slices.Concat(calls(0, 10, 60), at(50, cancel)), want: []int{0, 100}},
+	{name: "and no run follows",
+		policy: throttle.Every(100 * ms), moments: slices.Concat(calls(0, 10), at(50, cancel)), want: []int{0}},
+	{name: "and leaves the active run alone",
+		policy: throttle.Every(100 * ms), script: []scripted{takes(200*ms, nil)}, moments: slices.Concat(calls(0, 10), at(50, cancel)), want: []int{0}},
+	{name: "and keeps the time of past calls",
+		policy:  throttle.Policy{Quiet: 100 * ms, Edges: throttle.Leading | throttle.Trailing},
+		moments: slices.Concat(calls(0, 50, 120), at(60, cancel)), want: []int{0, 220}},
+	{name: "and the next call's wait counts from that call",
+		policy: throttle.Debounce(100*ms, 150*ms), moments: slices.Concat(calls(0, 80, 160, 220), at(50, cancel)), want: []int{230}},
+	{name: "and what a flush hurried",
+		policy: throttle.Every(time.Second), script: []scripted{takes(200*ms, nil)},
+		moments: slices.Concat(calls(0, 10, 70), at(50, flush), at(60, cancel)), want: []int{0, 1000}},
+	{name: "and its urgency",
+		policy:  throttle.Policy{Interval: time.Second, Edges: throttle.Trailing},
+		moments: slices.Concat(at(0, callWithin(100*ms)), at(50, cancel), calls(60)), want: []int{1060}},
+	{name: "and its count",
+		policy: throttle.Policy{Quiet: time.Second, MaxCalls: 3}, moments: slices.Concat(calls(0, 10, 60, 70), at(50, cancel)), want: []int{1070}},
+	{name: "and periodic runs go on",
+		policy: throttle.Policy{MaxInterval: 100 * ms, Quiet: 30 * ms}, moments: slices.Concat(calls(110), at(120, cancel)), until: 310, want: []int{100, 200, 300}},
+}
+
+func TestThrottler_Cancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecorder(takes(50*ms, nil), takes(0, errFailed))
+		throttler := r.throttler(t, throttle.Policy{Interval: 100 * ms, Retry: throttle.Backoff{Initial: time.Second}})
+		require.False(t, throttler.Cancel(), "idle")
+		throttler.Call()
+		r.until(10)
+		require.False(t, throttler.Cancel(), "running, its call is covered")
+		throttler.Call()
+		require.True(t, throttler.Cancel(), "running and pending")
+		r.until(80)
+		throttler.Call()
+		require.True(t, throttler.Cancel(), "armed")
+		require.False(t, throttler.Cancel(), "canceled already")
+		r.until(150)
+		throttler.Call()
+		r.until(200)
+		require.True(t, throttler.Cancel(), "retry waiting")
+		require.Equal(t, []int{0, 150}, r.started())
+		throttler.Call()
+		require.NoError(t, throttler.Close())
+		require.False(t, throttler.Cancel(), "closed")
+	})
+}
+
+// TestThrottler_undisturbed disturbs every timeline after each of its moments
+// by something that must not change when runs start.
+func TestThrottler_undisturbed(t *testing.T) {
+	disturbances := []struct {
+		name string
+		do   func(*throttle.Throttler)
+		opts []throttle.Option
+	}{
+		{name: "setting the policy it has", do: func(throttler *throttle.Throttler) { _ = throttler.SetPolicy(throttler.Policy()) }},
+		{name: "setting an invalid policy", do: setPolicy(throttle.Policy{Interval: -1})},
+		{name: "looking", do: func(throttler *throttle.Throttler) { throttler.Stats() }},
+		{name: "waiting in vain", do: func(throttler *throttle.Throttler) {
+			ended, end := context.WithCancel(context.Background())
+			end()
+			_ = throttler.Do(ended)
+			_ = throttler.Flush(ended)
+		}},
+		{name: "counting calls", do: func(*throttle.Throttler) {}, opts: []throttle.Option{throttle.WithCallCount()}},
+		// As does one that was stopped too late, by whatever the moment was.
+		{name: "a stale timer", do: (*throttle.Throttler).Wake},
+		{name: "stale timers all the time", do: func(throttler *throttle.Throttler) {
+			for wait := range 50 {
+				time.AfterFunc(time.Duration(wait)*7*ms+ms/2, throttler.Wake)
+			}
+		}},
+	}
+	for _, disturbance := range disturbances {
+		t.Run(disturbance.name, func(t *testing.T) {
+			for _, tl := range allTimelines() {
+				t.Run(tl.name, func(t *testing.T) { tl.play(t, disturbance.do, disturbance.opts...) })
+			}
+		})
+	}
+}
+
+func allTimelines() []timeline {
+	return slices.Concat(policyTimelines, debounceTimelines, retryTimelines, setPolicyTimelines, flushTimelines, cancelTimelines)
+}
+
+// TestThrottler_staleTimer lets what makes a timer stale
+// happen at the very time at which the timer fires, which of the two comes
+// first being anybody's guess.
+func TestThrottler_staleTimer(t *testing.T) {
+	changes := []struct {
+		name string
+		do   func(*throttle.Throttler)
+	}{
+		{"Cancel", cancel},
+		{"Close", stop},
+		{"Flush", flush},
+		{"Shutdown", shutdown},
+		{"SetPolicy", setPolicy(throttle.Every(time.Hour))},
+	}
+	for _, change := range changes {
+		t.Run(change.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				for range 200 {
+					r := newRecorder()
+					throttler := r.throttler(t, throttle.Every(100*ms))
+					throttler.Call()
+					r.until(50)
+					do := awaitDo(throttler)
+					synctest.Wait()
+					time.Sleep(50 * ms) // and no Wait: the timer fires now
+					change.do(throttler)
+					r.until(1000)
+					want := 1
+					if do.returned() && do.err == nil {
+						want = 2
+					}
+					require.Len(t, r.started(), want)
+					_ = throttler.Close()
+				}
+			})
+		})
+	}
 }

@@ -1,7 +1,5 @@
 package throttle_test
 
-// This file holds how large the table of a Group's keys is.
-
 import (
 	"testing"
 	"time"
@@ -11,9 +9,9 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// TestGroupTableHasRoomForItsKeysAndLittleMore adds keys one by one, and takes them
+// TestGroup_table adds keys one by one, and takes them
 // away again. A chain is a key's memory if it is too many, and its time if too few.
-func TestGroupTableHasRoomForItsKeysAndLittleMore(t *testing.T) {
+func TestGroup_table(t *testing.T) {
 	const all, least = 1000, 4
 	g := throttle.Must(throttle.NewGroup(throttle.Policy{Interval: time.Hour, Edges: throttle.Trailing}, nothing))
 	for key := range all {
@@ -36,4 +34,16 @@ func TestGroupTableHasRoomForItsKeysAndLittleMore(t *testing.T) {
 		}
 	}
 	require.Zero(t, g.Len())
+}
+
+// TestHeap_room tells that it keeps its room until
+// then, too: to give some back whenever something is taken out would copy the heap
+// each time.
+func TestHeap_room(t *testing.T) {
+	const added = 1000
+	full := throttle.HeapRoom(added, 0)
+	quarter := full / 4
+	require.Equal(t, full, throttle.HeapRoom(added, added-quarter))
+	require.Less(t, throttle.HeapRoom(added, added-quarter+1), full/2)
+	require.Zero(t, throttle.HeapRoom(added, added))
 }
