@@ -1,9 +1,5 @@
 package throttle_test
 
-// This file holds the hammer of a Group: real time, keys that are forgotten and
-// made anew all the time, and everything that can meet this, for the race
-// detector. No assertion is on how long something took, nor on what met what.
-
 import (
 	"context"
 	"errors"
@@ -18,23 +14,22 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// A keyHammer is a Group of a few keys with its callback and those who call it.
+// A keyHammer is a Group of a few keys with its callback and its callers.
 type keyHammer struct {
 	t      *testing.T
 	group  *throttle.Group[int]
 	turns  int32 // how many runs may be active at once
-	inside atomic.Int32
+	inside overlap
 	keys   [hammerKeys]hammerKey
 }
 
 const hammerKeys = 16
 
-// A hammerKey is what the callers hand over by a key, and what its runs have seen.
+// A hammerKey is one key and what each caller hands over by it.
 type hammerKey struct {
-	inside atomic.Int32
-	runs   int // plain: the race detector tells whether runs are in order
-	newest [hammerCallers]atomic.Uint64
-	seen   [hammerCallers]atomic.Uint64
+	inside  overlap
+	runs    int // plain: the race detector checks that runs are in order
+	callers [hammerCallers]handover
 }
 
 func newKeyHammer(t *testing.T, p throttle.Policy, turns int, options ...throttle.Option) *keyHammer {
@@ -48,18 +43,12 @@ func newKeyHammer(t *testing.T, p throttle.Policy, turns int, options ...throttl
 
 // callback reads what every caller has handed over by the key.
 func (h *keyHammer) callback(_ context.Context, key int) error {
-	if active := h.inside.Add(1); active > h.turns {
-		h.t.Errorf("%d runs are active at once, %d is the most", active, h.turns)
-	}
-	defer h.inside.Add(-1)
+	defer h.inside.enter(h.t, h.turns)()
 	k := &h.keys[key]
-	if active := k.inside.Add(1); active != 1 {
-		h.t.Errorf("%d runs of key %d are active at once", active, key)
-	}
-	defer k.inside.Add(-1)
+	defer k.inside.enter(h.t, 1)()
 	k.runs++
-	for i := range k.newest {
-		k.seen[i].Store(k.newest[i].Load())
+	for i := range k.callers {
+		k.callers[i].read()
 	}
 	if rand.IntN(4) == 0 {
 		runtime.Gosched() // room for others to overlap
@@ -67,15 +56,15 @@ func (h *keyHammer) callback(_ context.Context, key int) error {
 	return nil
 }
 
-// call hands over the next value of a caller, who calls one of the keys.
+// call hands over the next value of a caller, by a random key.
 func (h *keyHammer) call(caller int) {
 	key := rand.IntN(hammerKeys)
-	k := &h.keys[key]
-	value := k.newest[caller].Add(1)
+	handover := &h.keys[key].callers[caller]
+	value := handover.newest.Add(1)
 	switch dice := rand.IntN(100); {
 	case dice < 10:
 		h.accepted(h.group.Do(context.Background(), key))
-		if seen := k.seen[caller].Load(); seen < value {
+		if seen := handover.seen.Load(); seen < value {
 			h.t.Errorf("Do of caller %d, key %d returned after a run that saw %d, not %d", caller, key, seen, value)
 		}
 	case dice < 20:
@@ -83,7 +72,7 @@ func (h *keyHammer) call(caller int) {
 	case dice < 25:
 		h.accepted(h.group.Call(key))
 		h.accepted(h.group.Flush(context.Background(), key))
-		if seen := k.seen[caller].Load(); seen < value {
+		if seen := handover.seen.Load(); seen < value {
 			h.t.Errorf("Flush of caller %d, key %d returned when %d was seen, not %d", caller, key, seen, value)
 		}
 	default:
@@ -97,7 +86,7 @@ func (h *keyHammer) accepted(err error) {
 	}
 }
 
-// emptied waits until no key is held, and then holds that no call was lost.
+// emptied waits until no key is held, and then checks that no call was lost.
 func (h *keyHammer) emptied() {
 	h.t.Helper()
 	eventually(h.t, "all keys to be forgotten", func() bool {
@@ -108,19 +97,18 @@ func (h *keyHammer) emptied() {
 		h.t.Errorf("Len is 0, and %v are held", held)
 	}
 	for key := range h.keys {
-		k := &h.keys[key]
-		for i := range k.newest {
-			if seen, newest := k.seen[i].Load(), k.newest[i].Load(); seen != newest {
+		for i := range h.keys[key].callers {
+			handover := &h.keys[key].callers[i]
+			if seen, newest := handover.seen.Load(), handover.newest.Load(); seen != newest {
 				h.t.Errorf("key %d is forgotten, and no run has seen value %d of caller %d, only %d", key, newest, i, seen)
 			}
 		}
 	}
 }
 
-// TestGroupNoCallIsLostWhenKeysAreForgotten holds G1, G3 and G8 for keys that are
-// forgotten while they are called. Each round ends with calls that nobody makes
-// up for, should they be lost.
-func TestGroupNoCallIsLostWhenKeysAreForgotten(t *testing.T) {
+// TestGroup_race checks G1, G3 and G8 for keys that are forgotten while they are called.
+// No call follows the last ones of a round, so one that is lost stays lost.
+func TestGroup_race(t *testing.T) {
 	const interval = 10 * time.Microsecond
 	counting := throttle.WithCallCount()
 	for _, scene := range []struct {
@@ -142,12 +130,8 @@ func TestGroupNoCallIsLostWhenKeysAreForgotten(t *testing.T) {
 		}},
 	} {
 		t.Run(scene.name, func(t *testing.T) {
-			goroutines := runtime.NumGoroutine()
 			h := newKeyHammer(t, scene.policy, scene.turns, scene.options...)
-			rounds := 0
-			for enough := time.Now().Add(budget(150 * time.Millisecond)); time.Now().Before(enough) && !t.Failed(); rounds++ {
-				h.round(scene.changed)
-			}
+			playRounds(t, rounds(10), func(*testing.T) { h.round(scene.changed) })
 			runs := uint64(0)
 			for key := range h.keys {
 				runs += uint64(h.keys[key].runs)
@@ -155,13 +139,12 @@ func TestGroupNoCallIsLostWhenKeysAreForgotten(t *testing.T) {
 			if stats := h.group.Stats(); stats.Runs != runs || stats.Pending || stats.Running {
 				t.Errorf("after %d runs: %+v", runs, stats)
 			}
-			eventually(t, "the goroutines of the runs", func() bool { return runtime.NumGoroutine() <= goroutines })
-			t.Logf("%d rounds, %d runs", rounds, runs)
+			t.Logf("%d runs", runs)
 		})
 	}
 }
 
-// round lets all callers loose for a while, and waits until all is forgotten.
+// round lets all callers call for a while, and waits until all keys are forgotten.
 func (h *keyHammer) round(policies []throttle.Policy) {
 	var working, changing sync.WaitGroup
 	done := make(chan struct{})
@@ -202,7 +185,7 @@ func (h *keyHammer) round(policies []throttle.Policy) {
 	h.emptied()
 }
 
-// look uses what looks at all keys.
+// look uses the methods that look at all keys.
 func (h *keyHammer) look() {
 	seen := make(map[int]bool)
 	for key := range h.group.Keys() {
@@ -218,9 +201,9 @@ func (h *keyHammer) look() {
 	}
 }
 
-// TestGroupMaxKeysIsNeverExceeded has more keys called than may be held. A call is
-// refused or covered, and never makes the group forget how many it holds.
-func TestGroupMaxKeysIsNeverExceeded(t *testing.T) {
+// TestGroup_maxKeys_race calls more keys than may be held. Each call is refused or
+// covered, and the group never miscounts its keys.
+func TestGroup_maxKeys_race(t *testing.T) {
 	const most, keys = 3, 12
 	var runs, covered atomic.Int64
 	g := throttle.Must(throttle.NewGroup(throttle.Every(5*time.Microsecond), func(context.Context, int) error {
@@ -229,10 +212,9 @@ func TestGroupMaxKeysIsNeverExceeded(t *testing.T) {
 	}, throttle.WithMaxKeys(most), throttle.WithCallCount(), throttle.WithObserver(func(run throttle.Run) { covered.Add(int64(run.Calls)) })))
 	var calling sync.WaitGroup
 	var accepted, refused atomic.Int64
-	enough := time.Now().Add(budget(300 * time.Millisecond))
 	for range hammerCallers {
 		calling.Go(func() {
-			for time.Now().Before(enough) {
+			for range rounds(500) {
 				var err error
 				switch key := rand.IntN(keys); rand.IntN(3) {
 				case 0:
@@ -259,20 +241,23 @@ func TestGroupMaxKeysIsNeverExceeded(t *testing.T) {
 	calling.Wait()
 	eventually(t, "all keys to be forgotten", func() bool { runtime.Gosched(); return g.Len() == 0 })
 	if covered.Load() != accepted.Load() || g.Stats().Calls != uint64(accepted.Load()) {
-		t.Errorf("%d calls were accepted, %d covered, Stats tells of %d", accepted.Load(), covered.Load(), g.Stats().Calls)
+		t.Errorf("%d calls were accepted, %d covered, Stats counts %d", accepted.Load(), covered.Load(), g.Stats().Calls)
 	}
 	t.Logf("%d calls accepted, %d refused, %d runs", accepted.Load(), refused.Load(), runs.Load())
 }
 
-// A groupLife is one Group and those who use it until it ends.
+// groupLifeCallers is how many goroutines call in a groupLife.
+const groupLifeCallers = 2
+
+// A groupLife is one Group and the goroutines that use it until it ends.
 type groupLife struct {
 	*keyHammer
+
 	users   sync.WaitGroup
 	runs    atomic.Int64 // entered
 	covered atomic.Uint64
 	began   chan struct{} // closed when the first run has begun
 	once    sync.Once
-	calls   [2]struct{ accepted [hammerKeys]atomic.Uint64 } // values whose call has returned nil
 }
 
 func newGroupLife(t *testing.T, options ...throttle.Option) *groupLife {
@@ -297,20 +282,20 @@ func (l *groupLife) run(ctx context.Context, key int) error {
 	return l.callback(ctx, key)
 }
 
-// use starts the users, who go on until they are refused, or for a while.
+// use starts the users. They go on for a while, at most until they are refused.
 func (l *groupLife) use() {
-	for caller := range l.calls {
+	for caller := range groupLifeCallers {
 		l.users.Go(func() {
 			for n := range 100 {
 				key := rand.IntN(hammerKeys)
-				value := l.keys[key].newest[caller].Add(1)
+				value := l.keys[key].callers[caller].newest.Add(1)
 				if err := l.call(caller, n, key); err != nil {
 					if !errors.Is(err, throttle.ErrClosed) {
 						l.t.Errorf("a call returned %v", err)
 					}
 					return
 				}
-				l.calls[caller].accepted[key].Store(value)
+				l.keys[key].callers[caller].returned.Store(value)
 				if n%8 == 0 {
 					runtime.Gosched()
 				}
@@ -343,26 +328,17 @@ func (l *groupLife) call(caller, n, key int) error {
 	if rand.IntN(8) > 0 {
 		return l.group.Call(key)
 	}
-	before := l.keys[key].newest[caller].Load()
+	handover := &l.keys[key].callers[caller]
+	before := handover.newest.Load()
 	err := l.group.Do(context.Background(), key)
-	if seen := l.keys[key].seen[caller].Load(); err == nil && seen < before {
+	if seen := handover.seen.Load(); err == nil && seen < before {
 		l.t.Errorf("Do returned nil, but its run has seen %d, not %d", seen, before)
 	}
 	return err
 }
 
-// linger lets the users come to some random point.
-func (l *groupLife) linger() {
-	if rand.IntN(4) > 0 {
-		<-l.began
-	}
-	for range rand.IntN(10) {
-		runtime.Gosched()
-	}
-}
-
-// checkRest tells that the group, of which a Shutdown has returned, does nothing
-// any more, whatever its users still do.
+// checkRest checks that the group does nothing once Shutdown has returned, whatever its
+// users still do.
 func (l *groupLife) checkRest() {
 	runs, stats := l.runs.Load(), l.group.Stats()
 	if stats.Running || stats.Pending || !stats.Closed || !stats.Next.IsZero() || stats.Runs != uint64(runs) || l.group.Len() != 0 {
@@ -374,17 +350,17 @@ func (l *groupLife) checkRest() {
 	}
 }
 
-// TestShutdownOfAGroupCoversOrRefuses holds G7 for Shutdown: a call that races
-// with it is covered by a run that ends before Shutdown does, or is refused.
-func TestShutdownOfAGroupCoversOrRefuses(t *testing.T) {
-	lives(t, func(t *testing.T) {
+// TestGroup_Shutdown_race checks G7 for Shutdown: a call that races with it is covered
+// by a run that ends before Shutdown does, or is refused.
+func TestGroup_Shutdown_race(t *testing.T) {
+	playRounds(t, rounds(40), func(t *testing.T) {
 		l := newGroupLife(t)
 		l.use()
-		l.linger()
-		var earlier [len(l.calls)][hammerKeys]uint64
+		linger(l.began)
+		var earlier [groupLifeCallers][hammerKeys]uint64
 		for caller := range earlier {
 			for key := range earlier[caller] {
-				earlier[caller][key] = l.calls[caller].accepted[key].Load()
+				earlier[caller][key] = l.keys[key].callers[caller].returned.Load()
 			}
 		}
 		if err := l.group.Shutdown(context.Background()); err != nil {
@@ -392,7 +368,7 @@ func TestShutdownOfAGroupCoversOrRefuses(t *testing.T) {
 		}
 		for caller := range earlier {
 			for key, value := range earlier[caller] {
-				if seen := l.keys[key].seen[caller].Load(); seen < value {
+				if seen := l.keys[key].callers[caller].seen.Load(); seen < value {
 					t.Errorf("Shutdown returned, but of key %d only %d has been seen, not %d, whose call came before", key, seen, value)
 				}
 			}
@@ -404,8 +380,8 @@ func TestShutdownOfAGroupCoversOrRefuses(t *testing.T) {
 	})
 }
 
-// TestGroupNoKeyRunsAfterClose holds G7 for Close and for the parent's end.
-func TestGroupNoKeyRunsAfterClose(t *testing.T) {
+// TestGroup_Close_race checks G7 for Close and for the parent's end.
+func TestGroup_Close_race(t *testing.T) {
 	ends := []func(*groupLife, context.CancelFunc){
 		func(l *groupLife, _ context.CancelFunc) { _ = l.group.Close() },
 		func(_ *groupLife, endParent context.CancelFunc) { endParent() },
@@ -418,12 +394,12 @@ func TestGroupNoKeyRunsAfterClose(t *testing.T) {
 			_ = l.group.Close()
 		},
 	}
-	lives(t, func(t *testing.T) {
+	playRounds(t, rounds(60), func(t *testing.T) {
 		parent, endParent := context.WithCancel(context.Background())
 		defer endParent()
 		l := newGroupLife(t, throttle.WithContext(parent))
 		l.use()
-		l.linger()
+		linger(l.began)
 		ends[rand.IntN(len(ends))](l, endParent)
 		entered := l.runs.Load()
 		l.users.Wait()
@@ -437,7 +413,7 @@ func TestGroupNoKeyRunsAfterClose(t *testing.T) {
 	})
 }
 
-// shutDown waits until nothing runs. What it finds pending may be dropped by others.
+// shutDown waits until nothing runs. Others may drop what it finds pending.
 func (l *groupLife) shutDown(what string) {
 	if err := l.group.Shutdown(context.Background()); err != nil && !errors.Is(err, throttle.ErrClosed) {
 		l.t.Errorf("%s returned %v", what, err)
