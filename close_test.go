@@ -13,15 +13,14 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// A lifeState is a state that a throttler is in after 50 ms, and what becomes of
-// it from there.
+// A lifeState is a state of a throttler at 50 ms, and how it ends from there.
 type lifeState struct {
 	name     string
 	policy   throttle.Policy
 	script   []scripted
 	moments  []moment // in order
-	closed   []int    // starts if it is then closed
-	shutDown []int    // starts if it is then shut down
+	closed   []int    // starts if Close follows
+	shutDown []int    // starts if Shutdown follows
 	err      error    // what Shutdown returns
 }
 
@@ -54,7 +53,7 @@ var lifeStates = []lifeState{
 		closed: []int{0}, shutDown: []int{0}},
 }
 
-// enter returns a throttler in the state, at 50 ms.
+// enter brings a throttler into the state and returns at 50 ms.
 func (s lifeState) enter(t *testing.T, opts ...throttle.Option) (*recorder, *throttle.Throttler) {
 	t.Helper()
 	r := newRecorder(s.script...)
@@ -67,7 +66,7 @@ func (s lifeState) enter(t *testing.T, opts ...throttle.Option) (*recorder, *thr
 	return r, throttler
 }
 
-// requireClosed checks that throttler is closed, and that nothing changes that.
+// requireClosed checks that throttler is closed and stays so.
 func requireClosed(t *testing.T, throttler *throttle.Throttler) {
 	t.Helper()
 	ctx := context.Background()
@@ -110,7 +109,7 @@ func TestThrottler_Close(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					r, throttler := state.enter(t)
 					manner.stop(throttler)
-					require.Equal(t, 50, r.elapsed(), "has waited")
+					require.Equal(t, 50, r.elapsed(), "must not wait")
 					requireClosed(t, throttler)
 					r.until(10_000)
 					require.Equal(t, state.closed, r.started())
@@ -213,16 +212,16 @@ func TestThrottler_Shutdown_contextEnds(t *testing.T) {
 		require.True(t, throttler.Stats().Running)
 
 		again := awaitShutdown(throttler)
-		require.False(t, again.returned(), "a closed throttler's active run is waited for")
+		require.False(t, again.returned(), "the run is still active")
 		r.until(220)
 		require.NoError(t, again.result(t))
-		require.Equal(t, []error{errFailed}, r.errors(), "nobody was left to take it")
+		require.Equal(t, []error{errFailed}, r.errors(), "no waiter is left to get it")
 		require.Equal(t, []int{0}, r.started())
 	})
 }
 
-// TestThrottler_Shutdown_errorDuringHooks lets Shutdown's context end while an observer is at
-// work, after Shutdown was counted on to take the run's error.
+// TestThrottler_Shutdown_errorDuringHooks ends Shutdown's context while an observer
+// runs, after Shutdown has claimed the run's error.
 func TestThrottler_Shutdown_errorDuringHooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder(takes(50*ms, errFailed))
@@ -234,11 +233,13 @@ func TestThrottler_Shutdown_errorDuringHooks(t *testing.T) {
 		require.Equal(t, 100, r.elapsed())
 		r.until(5000)
 		if len(r.errors()) == 0 {
-			require.ErrorIs(t, err, errFailed, "nobody was told")
+			require.ErrorIs(t, err, errFailed, "the error is lost")
 		}
 	})
 }
 
+// TestThrottler_Shutdown_dropMeanwhile checks that Shutdown reports a drop, but only
+// once no run is active.
 func TestThrottler_Shutdown_dropMeanwhile(t *testing.T) {
 	drops := []struct {
 		name string
@@ -375,8 +376,8 @@ func TestThrottler_Shutdown_insideCallback(t *testing.T) {
 	}
 }
 
-// TestThrottler_parentEnds holds G7 too: once the parent context is done
-// no run starts, even for a call that comes before the throttler has noticed.
+// TestThrottler_parentEnds checks G7: once the parent context is done, no run starts,
+// even for a call that comes before the throttler has noticed.
 func TestThrottler_parentEnds(t *testing.T) {
 	gone := errors.New("gone")
 	for _, state := range lifeStates {
@@ -389,7 +390,7 @@ func TestThrottler_parentEnds(t *testing.T) {
 				throttler.Call()
 				throttler.CallWithin(0)
 				synctest.Wait()
-				require.Equal(t, 50, r.elapsed(), "has waited")
+				require.Equal(t, 50, r.elapsed(), "must not wait")
 				requireClosed(t, throttler)
 				r.until(10_000)
 				require.Equal(t, state.closed, r.started())
@@ -444,12 +445,12 @@ func TestThrottler_parentEnds_cause(t *testing.T) {
 			require.ErrorIs(t, w.result(t), context.DeadlineExceeded)
 		}
 		require.Equal(t, context.DeadlineExceeded, <-cause)
-		require.ErrorIs(t, throttler.Do(context.Background()), context.DeadlineExceeded, "nor later")
+		require.ErrorIs(t, throttler.Do(context.Background()), context.DeadlineExceeded, "later calls get the cause too")
 	})
 }
 
-// TestThrottler_parentSlow has the parent context, which is asked
-// between a run's start and its callback, take its time.
+// TestThrottler_parentSlow checks the spacing of a run that enters late: the throttler
+// asks the parent context before the callback, and that takes a while.
 func TestThrottler_parentSlow(t *testing.T) {
 	for _, policy := range []throttle.Policy{throttle.Every(100 * ms), {MaxInterval: 100 * ms, Quiet: time.Hour}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -467,7 +468,7 @@ func TestThrottler_parentSlow(t *testing.T) {
 	}
 }
 
-// A slowContext lets the next to ask whether it has ended wait.
+// A slowContext makes the next call of Err take a while.
 type slowContext struct {
 	context.Context
 	wait atomic.Int64

@@ -17,6 +17,8 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
+// TestThrottler_Do_error checks that every waiter gets the error of the run that covers
+// it.
 func TestThrottler_Do_error(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		second := errors.New("second")
@@ -43,7 +45,7 @@ func TestThrottler_Do_error(t *testing.T) {
 	})
 }
 
-// awaitFlushLater flushes at the given time, in milliseconds since r's begin.
+// awaitFlushLater flushes at the given millisecond since r.begin.
 func awaitFlushLater(r *recorder, throttler *throttle.Throttler, at int) *waiter {
 	return await(func() error {
 		time.Sleep(time.Until(r.begin.Add(time.Duration(at) * ms)))
@@ -51,6 +53,7 @@ func awaitFlushLater(r *recorder, throttler *throttle.Throttler, at int) *waiter
 	})
 }
 
+// TestThrottler_Do_activeRun checks that Do waits for a run of its own.
 func TestThrottler_Do_activeRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder(takes(50*ms, errFailed), takes(50*ms, nil))
@@ -66,8 +69,8 @@ func TestThrottler_Do_activeRun(t *testing.T) {
 	})
 }
 
-// TestThrottler_Do_activeHooks holds the same for a run whose callback
-// has returned. Flush waits for such a run.
+// TestThrottler_Do_activeHooks checks that Do does not join a run whose callback has
+// returned while its hooks still run. Flush waits for such a run.
 func TestThrottler_Do_activeHooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder(fails(1)...)
@@ -86,6 +89,7 @@ func TestThrottler_Do_activeHooks(t *testing.T) {
 	})
 }
 
+// TestThrottler_Do_leave checks that a waiter whose context ends disturbs no other.
 func TestThrottler_Do_leave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder(takes(0, nil), takes(50*ms, errFailed))
@@ -115,6 +119,7 @@ func TestThrottler_Do_leave(t *testing.T) {
 	})
 }
 
+// TestThrottler_Do_allLeave checks that the handler gets an error if all waiters left.
 func TestThrottler_Do_allLeave(t *testing.T) {
 	methods := map[string]func(*throttle.Throttler, context.Context) error{
 		"Do":    (*throttle.Throttler).Do,
@@ -140,7 +145,7 @@ func TestThrottler_Do_allLeave(t *testing.T) {
 						require.Equal(t, context.DeadlineExceeded, w.result(t))
 					}
 					r.until(1000)
-					require.Equal(t, []int{0, 100}, r.started(), "what was asked stands")
+					require.Equal(t, []int{0, 100}, r.started(), "the calls are covered all the same")
 					require.Equal(t, []error{errFailed}, r.errors())
 				})
 			})
@@ -148,8 +153,8 @@ func TestThrottler_Do_allLeave(t *testing.T) {
 	}
 }
 
-// TestThrottler_Do_leaveTooLate lets a context end between the
-// callback's return and the end of the run, when the handler was passed by.
+// TestThrottler_Do_leaveTooLate ends a waiter's context between the callback's return
+// and the end of the run. The waiter has claimed the error by then, so Do returns it.
 func TestThrottler_Do_leaveTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder(takes(50*ms, errFailed))
@@ -177,7 +182,7 @@ func TestThrottler_Do_endedContext(t *testing.T) {
 		throttler.Call()
 		require.Equal(t, context.Canceled, throttler.Do(ended))
 		require.Equal(t, context.Canceled, throttler.Flush(ended))
-		require.Equal(t, []int{0}, r.started(), "nothing is hurried")
+		require.Equal(t, []int{0}, r.started(), "nothing runs early")
 		require.Equal(t, uint64(2), throttler.Stats().Calls)
 		require.NoError(t, throttler.Close())
 		require.Equal(t, throttle.ErrClosed, throttler.Do(ended))
@@ -185,6 +190,7 @@ func TestThrottler_Do_endedContext(t *testing.T) {
 	})
 }
 
+// TestThrottler_Do_dropped checks that a waiter gets the reason why its call was dropped.
 func TestThrottler_Do_dropped(t *testing.T) {
 	gone := errors.New("gone")
 	drops := []struct {
@@ -230,6 +236,7 @@ func TestThrottler_Do_dropped(t *testing.T) {
 	}
 }
 
+// TestThrottler_Flush checks that Flush waits until every earlier call is covered.
 func TestThrottler_Flush(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -237,7 +244,7 @@ func TestThrottler_Flush(t *testing.T) {
 		script  []scripted
 		moments []moment // in order, before 50 ms
 		err     error
-		took    int // until when Flush waits
+		took    int // milliseconds at which Flush returns
 	}{
 		{name: "nothing called", took: 50},
 		{name: "all covered", moments: calls(0), took: 50},
@@ -270,6 +277,8 @@ func TestThrottler_Flush(t *testing.T) {
 	}
 }
 
+// TestThrottler_callbackFails checks that the throttler goes on after every way in which
+// a callback can fail.
 func TestThrottler_callbackFails(t *testing.T) {
 	panicked := func(value any) func(*testing.T, error) {
 		return func(t *testing.T, err error) {
@@ -291,7 +300,7 @@ func TestThrottler_callbackFails(t *testing.T) {
 		panics uint64
 	}{
 		{name: "returns an error", script: takes(0, errFailed),
-			check: func(t *testing.T, err error) { require.Equal(t, errFailed, err, "just as it was returned") }},
+			check: func(t *testing.T, err error) { require.Equal(t, errFailed, err, "unchanged") }},
 		{name: "panics", script: scriptedPanic("scripted"), check: panicked("scripted"), panics: 1},
 		{name: "panics with an error", script: scriptedPanic(errFailed), panics: 1,
 			check: func(t *testing.T, err error) {
@@ -369,8 +378,8 @@ type explosive struct{}
 func (explosive) Error() string { return "explosive" }
 func (explosive) As(any) bool   { panic("explosive") }
 
-// TestThrottler_panicNil holds it where GODEBUG lets recover return
-// nil for it.
+// TestThrottler_panicNil checks that panic(nil) is not taken for Goexit when GODEBUG
+// makes recover return nil for it.
 func TestThrottler_panicNil(t *testing.T) {
 	if !isChild() {
 		output, err := runChild(t, "GODEBUG=panicnil=1")
@@ -414,7 +423,7 @@ func TestThrottler_callbackBlocks(t *testing.T) {
 		throttler := r.throttler(t, throttle.Every(100*ms))
 		throttler.Call()
 		r.until(1000)
-		throttler.Call() // is pending, and blocks nobody
+		throttler.Call() // is pending, and does not block
 		throttler.CallWithin(0)
 		stats := throttler.Stats()
 		require.True(t, stats.Running)
@@ -429,8 +438,8 @@ func TestThrottler_callbackBlocks(t *testing.T) {
 	})
 }
 
-// TestThrottler_reentrant has the methods that would wait for the run
-// return ErrReentrant at once, without effect.
+// TestThrottler_reentrant calls every method from the callback. Those that would wait
+// for the run return ErrReentrant at once, without effect.
 func TestThrottler_reentrant(t *testing.T) {
 	type key struct{}
 	contexts := map[string]func(context.Context) context.Context{
@@ -473,7 +482,7 @@ func TestThrottler_reentrant(t *testing.T) {
 						}
 						throttler.Call()
 						throttler.CallWithin(time.Millisecond)
-						return waits(derive(own)) // Flush does not hurry the call
+						return waits(derive(own)) // Flush does not make the call due
 					})
 				throttler = r.throttler(t, policy, throttle.WithCallCount(), throttle.WithName("reload"))
 				require.NoError(t, throttler.Do(context.Background()))
@@ -487,10 +496,10 @@ func TestThrottler_reentrant(t *testing.T) {
 	}
 }
 
-// none is a string without a second byte, which the compiler does not know.
+// none has no second byte, but the compiler does not know that.
 var none = ""
 
-// wrong returns nil if err is what is wanted.
+// wrong returns nil if err is want.
 func wrong(err, want error) error {
 	if errors.Is(err, want) {
 		return nil
@@ -504,9 +513,9 @@ func TestThrottler_reentrant_otherRuns(t *testing.T) {
 		var first context.Context
 		outer := newRecorder(
 			func(own context.Context) error {
-				first = context.WithoutCancel(own) //nolint:fatcontext // kept to see that it means nothing later
-				// Another throttler's run may be waited for, though not one that
-				// in turn waits for this run.
+				first = context.WithoutCancel(own) //nolint:fatcontext // kept to check that it means nothing later
+				// A callback may wait for the run of another throttler, unless that
+				// run waits for this one.
 				inner := newRecorder(func(inner context.Context) error {
 					return wrong(throttler.Do(inner), throttle.ErrReentrant)
 				})

@@ -44,8 +44,7 @@ func Flushed(at time.Duration) Step {
 	return func(h *history, _ Policy) { h.flushNow(instant(at)) }
 }
 
-// Never is the time of what is not due, and Always that of what was over before
-// anything happened.
+// Never means not due, and Always means over before anything happened.
 const (
 	Never  = time.Duration(never)
 	Always = time.Duration(beginning)
@@ -57,7 +56,7 @@ func Due(p Policy, steps ...Step) (time.Duration, Cause) {
 	return time.Duration(at), cause
 }
 
-// Rests returns since when the steps decide nothing any more.
+// Rests returns the instant from which the steps decide nothing any more.
 func Rests(p Policy, steps ...Step) time.Duration {
 	return time.Duration(after(p, steps).forgettable(&p))
 }
@@ -70,8 +69,8 @@ func after(p Policy, steps []Step) *history {
 	return &h
 }
 
-// HeapRoom returns for how many elements there is room in a heap to which some were
-// added and from which some were removed again.
+// HeapRoom returns the capacity of a heap after so many elements were added and so many
+// removed.
 func HeapRoom(added, removed int) int {
 	var h heapOf[*place]
 	for range added {
@@ -90,12 +89,11 @@ func (t *Throttler) Locked(do func()) {
 	do()
 }
 
-// Wake does what a timer does that fires now, be it due, stale, or stopped too
+// Wake does what a timer does that fires now, even if it is stale or was stopped too
 // late.
 func (t *Throttler) Wake() { t.wake() }
 
-// Table returns how many keys the part of g's table holds to which key belongs, and how
-// many chains that has.
+// Table returns how many keys and chains the table of key's shard has.
 func (g *Group[K]) Table(key K) (keys, chains int) {
 	s := g.locate(key).shard
 	s.mu.Lock()
@@ -106,7 +104,7 @@ func (g *Group[K]) Table(key K) (keys, chains int) {
 	return s.table.count, chains
 }
 
-// Locked calls do with the lock of key held.
+// Locked calls do with key's lock held.
 func (g *Group[K]) Locked(key K, do func()) {
 	s := g.locate(key).shard
 	s.mu.Lock()
@@ -114,7 +112,7 @@ func (g *Group[K]) Locked(key K, do func()) {
 	do()
 }
 
-// CancelAfter cancels key once do has returned, which is called with key's lock held.
+// CancelAfter calls do and then cancels key, all with key's lock held.
 //
 // +checklocksignore
 func (g *Group[K]) CancelAfter(key K, do func()) {

@@ -19,8 +19,9 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// A storm is what was seen of one.
-type storm struct {
+// A traffic is a throttler's record of random calls, in fake time, of a callback that
+// fails in every way.
+type traffic struct {
 	policy throttle.Policy
 	begin  time.Time
 	runs   []throttle.Run // in order
@@ -28,7 +29,7 @@ type storm struct {
 	most   int32          // runs active at once
 }
 
-var stormPolicies = map[string]throttle.Policy{
+var trafficPolicies = map[string]throttle.Policy{
 	"no limit":         {},
 	"interval":         throttle.Every(100 * ms),
 	"trailing":         {Interval: 100 * ms, Edges: throttle.Trailing},
@@ -42,14 +43,14 @@ var stormPolicies = map[string]throttle.Policy{
 	"bucket, debounce": {Interval: 200 * ms, Burst: 3, Quiet: 10 * ms, MaxWait: 30 * ms},
 }
 
-// inStorms lets check judge a storm under each policy. end, if not nil, comes
-// while calls still do.
-func inStorms(t *testing.T, end func(*throttle.Throttler), check func(*testing.T, *storm)) {
-	for name, policy := range stormPolicies {
+// underTraffic plays random calls under each policy, and calls check with the record.
+// It calls end, if not nil, while calls still come.
+func underTraffic(t *testing.T, end func(*throttle.Throttler), check func(*testing.T, *traffic)) {
+	for name, policy := range trafficPolicies {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &storm{policy: policy, begin: time.Now()}
-				s.rage(end)
+				s := &traffic{policy: policy, begin: time.Now()}
+				s.play(end)
 				require.Greater(t, len(s.runs), 10)
 				check(t, s)
 			})
@@ -57,9 +58,9 @@ func inStorms(t *testing.T, end func(*throttle.Throttler), check func(*testing.T
 	}
 }
 
-func (s *storm) rage(end func(*throttle.Throttler)) {
+func (s *traffic) play(end func(*throttle.Throttler)) {
 	const callers, rounds, most = 4, 150, 30 * int64(ms)
-	random := rand.New(rand.NewPCG(1, 2)) // of the callback, which needs no lock for it
+	random := rand.New(rand.NewPCG(1, 2)) // used by the callback alone, which needs no lock
 	var active atomic.Int32
 	callback := func() error {
 		s.most = max(s.most, active.Add(1))
@@ -84,7 +85,7 @@ func (s *storm) rage(end func(*throttle.Throttler)) {
 		random := rand.New(rand.NewPCG(3, uint64(caller)))
 		group.Go(func() {
 			for range rounds {
-				if random.IntN(10) == 0 { // a lull
+				if random.IntN(10) == 0 { // a pause
 					time.Sleep(200 * ms)
 				}
 				time.Sleep(time.Duration(random.Int64N(most)))
@@ -108,10 +109,10 @@ func (s *storm) rage(end func(*throttle.Throttler)) {
 	_ = throttler.Shutdown(context.Background())
 }
 
-// TestG1_NoOverlap holds G1. With the race detector on it also holds that a
-// run's end is synchronized before the next one's start.
+// TestG1_NoOverlap checks that runs never overlap. Under the race detector it also
+// checks that a run's end is synchronized before the next run's start.
 func TestG1_NoOverlap(t *testing.T) {
-	inStorms(t, nil, func(t *testing.T, s *storm) {
+	underTraffic(t, nil, func(t *testing.T, s *traffic) {
 		require.Equal(t, int32(1), s.most)
 		for i, run := range s.runs[1:] {
 			require.False(t, run.Started.Before(s.runs[i].Ended))
@@ -119,9 +120,9 @@ func TestG1_NoOverlap(t *testing.T) {
 	})
 }
 
-// TestG2_Spacing holds G2.
+// TestG2_Spacing checks every pair of runs.
 func TestG2_Spacing(t *testing.T) {
-	inStorms(t, nil, func(t *testing.T, s *storm) {
+	underTraffic(t, nil, func(t *testing.T, s *traffic) {
 		burst := max(s.policy.Burst, 1)
 		for i, first := range s.runs {
 			for n, run := range s.runs[i+1:] {
@@ -137,9 +138,9 @@ func TestG2_Spacing(t *testing.T) {
 	})
 }
 
-// TestG3_NoLostCall holds G3.
+// TestG3_NoLostCall checks that runs cover all calls, the last one included.
 func TestG3_NoLostCall(t *testing.T) {
-	inStorms(t, nil, func(t *testing.T, s *storm) {
+	underTraffic(t, nil, func(t *testing.T, s *traffic) {
 		covered := uint64(0)
 		for _, run := range s.runs {
 			covered += run.Calls
@@ -150,13 +151,13 @@ func TestG3_NoLostCall(t *testing.T) {
 	})
 }
 
-// TestG4_NoIdleRun holds G4.
+// TestG4_NoIdleRun checks that each run has a reason.
 func TestG4_NoIdleRun(t *testing.T) {
-	inStorms(t, nil, func(t *testing.T, s *storm) {
+	underTraffic(t, nil, func(t *testing.T, s *traffic) {
 		previous := throttle.Run{Started: s.begin}
 		for _, run := range s.runs {
 			switch run.Cause {
-			case throttle.CauseFlush: // covers a call or stands for a retry
+			case throttle.CauseFlush: // covers a call, or is an early retry
 			case throttle.CauseCall:
 				require.NotZero(t, run.Calls)
 			case throttle.CauseRetry:
@@ -173,16 +174,16 @@ func TestG4_NoIdleRun(t *testing.T) {
 	})
 }
 
-// TestG5_Punctual holds G5: in fake time there is no lateness, so
-// runs start at their due time or at the end of the run before.
+// TestG5_Punctual checks that runs start at their due time or at the end of the run
+// before. In fake time, timers are not late.
 func TestG5_Punctual(t *testing.T) {
 	latest := func(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }
-	inStorms(t, nil, func(t *testing.T, s *storm) {
+	underTraffic(t, nil, func(t *testing.T, s *traffic) {
 		previous := throttle.Run{Started: s.begin.Add(-time.Hour)}
 		for _, run := range s.runs {
 			require.True(t, run.Started.Equal(latest(run.Due, previous.Ended)))
 			if s.policy == throttle.Every(100*ms) {
-				// Where the due time is plain, it is checked too.
+				// Under this policy the due time is easy to compute.
 				uncovered := s.calls[slices.IndexFunc(s.calls, func(at time.Time) bool { return at.After(previous.Started) })]
 				require.True(t, run.Started.Equal(latest(uncovered, previous.Started.Add(100*ms), previous.Ended)))
 			}
@@ -191,8 +192,8 @@ func TestG5_Punctual(t *testing.T) {
 	})
 }
 
-// TestG6_NothingWhenIdle holds G6: what owns a goroutine or a
-// timer, or is known to a parent context, is not collected.
+// TestG6_NothingWhenIdle checks that an idle throttler is collected. It would not be if
+// it owned a goroutine or a timer, or if a parent context knew it.
 func TestG6_NothingWhenIdle(t *testing.T) {
 	ctx := t.Context()
 	build := func(p throttle.Policy, script scripted, options ...throttle.Option) *throttle.Throttler {
@@ -267,14 +268,14 @@ func TestG6_NothingWhenIdle(t *testing.T) {
 				if throttler.Value() == nil {
 					return
 				}
-				runtime.Gosched() // to a run that is about to end
+				runtime.Gosched() // for a run that is about to end
 			}
-			t.Error("something holds it")
+			t.Error("the throttler is still reachable")
 		})
 	}
 }
 
-// TestG7_CloseIsFinal holds G7.
+// TestG7_CloseIsFinal ends a throttler while calls go on.
 func TestG7_CloseIsFinal(t *testing.T) {
 	for name, end := range map[string]func(*throttle.Throttler){
 		"Close":    stop,
@@ -282,11 +283,11 @@ func TestG7_CloseIsFinal(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var begun, ended time.Time
-			inStorms(t, func(throttler *throttle.Throttler) {
+			underTraffic(t, func(throttler *throttle.Throttler) {
 				begun = time.Now()
 				end(throttler)
 				ended = time.Now()
-			}, func(t *testing.T, s *storm) {
+			}, func(t *testing.T, s *traffic) {
 				last := s.runs[len(s.runs)-1]
 				require.False(t, last.Started.After(ended))
 				require.True(t, s.calls[len(s.calls)-1].After(ended), "the calls go on")
@@ -300,9 +301,9 @@ func TestG7_CloseIsFinal(t *testing.T) {
 	}
 }
 
-// TestG8_MemoryModel holds the plain part of G8, by the race
-// detector: what a call that makes a run pending has written, its run may read
-// without a lock, and what a run has written, who waited for it.
+// TestG8_MemoryModel checks, by the race detector, that a call which makes a run pending
+// is synchronized before that run, and the run before the return of a method that
+// waited for it. So neither needs a lock.
 func TestG8_MemoryModel(t *testing.T) {
 	methods := map[string]func(*throttle.Throttler) error{
 		"Do": func(throttler *throttle.Throttler) error { return throttler.Do(context.Background()) },
@@ -332,8 +333,8 @@ func TestG8_MemoryModel(t *testing.T) {
 	}
 }
 
-// TestG8_NoLockWhenPending holds the other part of G8, that such a call
-// synchronizes nothing: it returns while somebody has the lock, in a Group too.
+// TestG8_NoLockWhenPending checks that a call which finds a run pending synchronizes
+// nothing: it returns while another goroutine holds the lock. A Group is no different.
 func TestG8_NoLockWhenPending(t *testing.T) {
 	counted := []throttle.Option{throttle.WithCallCount()}
 	for _, test := range []struct {
@@ -348,7 +349,7 @@ func TestG8_NoLockWhenPending(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			throttler := throttle.Must(throttle.New(test.policy, func() {}, test.options...))
-			throttler.Call() // maybe at once
+			throttler.Call() // the first may run at once
 			throttler.Call()
 			throttler.Locked(func() { requireReturns(t, func() { throttler.Call() }) })
 			require.NoError(t, throttler.Close())
@@ -363,8 +364,7 @@ func TestG8_NoLockWhenPending(t *testing.T) {
 	}
 }
 
-// requireReturns fails the test if do, which may go on in the background, does not
-// return soon.
+// requireReturns fails the test if do does not return. do may go on in the background.
 func requireReturns(t *testing.T, do func()) {
 	t.Helper()
 	returned := make(chan struct{})
@@ -374,14 +374,14 @@ func requireReturns(t *testing.T, do func()) {
 	}()
 	select {
 	case <-returned:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the call waits for the lock")
 	}
 }
 
-// TestG9_NoForeignCodeUnderLock holds G9: it takes the lock from another
-// goroutine wherever the throttler runs what is not its own. It does so in real
-// time, since in a bubble who waits for a mutex stops all.
+// TestG9_NoForeignCodeUnderLock takes the lock from another goroutine wherever the
+// throttler runs code that is not its own. It does so in real time, because a goroutine
+// that waits for a mutex stops a synctest bubble.
 func TestG9_NoForeignCodeUnderLock(t *testing.T) {
 	methods := map[string]func(*throttle.Throttler, context.Context) error{
 		"Do":       (*throttle.Throttler).Do,
@@ -415,7 +415,8 @@ func TestG9_NoForeignCodeUnderLock(t *testing.T) {
 	}
 }
 
-// A probe is a throttler all of whose foreign code tries to take its lock.
+// A probe is a throttler whose callback, hooks, contexts and errors all try to take its
+// lock.
 type probe struct {
 	t         *testing.T
 	throttler *throttle.Throttler
@@ -469,7 +470,7 @@ func (p *probe) touch(where string) {
 	}()
 	select {
 	case <-taken:
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		p.t.Errorf("%s: the lock is held", where)
 	}
 }
@@ -523,7 +524,7 @@ func (c probingContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// A probingError tries to take the lock when it is looked into.
+// A probingError tries to take the lock in every method.
 type probingError struct{ probe *probe }
 
 func (e probingError) Error() string {

@@ -91,8 +91,8 @@ func TestWithContext_values(t *testing.T) {
 	require.NoError(t, throttler.Close())
 }
 
-// TestWithName_labels also holds that the goroutine does not keep the
-// labels of whoever happened to start it.
+// TestWithName_labels also checks that the goroutine does not keep the labels of the
+// goroutine that started it.
 func TestWithName_labels(t *testing.T) {
 	for name, options := range map[string][]throttle.Option{"": nil, "labelled throttler": {throttle.WithName("another"), throttle.WithName("labelled throttler")}} {
 		t.Run(name, func(t *testing.T) {
@@ -109,7 +109,7 @@ func TestWithName_labels(t *testing.T) {
 			require.NoError(t, throttler.Shutdown(t.Context()))
 			var labelled bool
 			for block := range bytes.SplitSeq(profile.Bytes(), []byte("\n\n")) {
-				if bytes.Contains(block, []byte("(*Throttler).invoke")) { // not an earlier run's, that is about to end
+				if bytes.Contains(block, []byte("(*Throttler).invoke")) { // not of an earlier run that is about to end
 					labelled = labelled || bytes.Contains(block, []byte(`"throttle":"labelled throttler"`))
 					require.NotContains(t, string(block), "label of the caller")
 				}

@@ -14,7 +14,7 @@ import (
 
 const longest time.Duration = math.MaxInt64
 
-// refusals returns the fields that err complains of, sorted.
+// refusals returns the fields that err reports, sorted.
 func refusals(t *testing.T, err error) []string {
 	t.Helper()
 	var fields []string
@@ -66,6 +66,8 @@ func TestPolicy_Validate(t *testing.T) {
 	require.Contains(t, err.Error(), "throttle: Interval -1ns: must not be negative")
 }
 
+// TestPolicy_Validate_neighbours checks, for each rule, a policy that breaks it and one
+// that just does not.
 func TestPolicy_Validate_neighbours(t *testing.T) {
 	const second = time.Second
 	leading := func(p throttle.Policy) throttle.Policy { p.Edges = throttle.Leading; return p }
@@ -92,7 +94,7 @@ func TestPolicy_Validate_neighbours(t *testing.T) {
 		{"period below interval", throttle.Policy{Interval: second, MaxInterval: second - 1}, "MaxInterval", throttle.Policy{Interval: second, MaxInterval: second}},
 		{"negative batch", throttle.Policy{Quiet: second, MaxCalls: -1}, "MaxCalls", throttle.Policy{Quiet: second, MaxCalls: 1}},
 		{"batch with leading edge alone", leading(throttle.Policy{Quiet: second, MaxCalls: 2}), "MaxCalls", throttle.Policy{Quiet: second, MaxCalls: 2, Edges: throttle.Leading | throttle.Trailing}},
-		{"batch with nothing to cut short", throttle.Policy{Interval: second, MaxCalls: 2}, "MaxCalls", trailing(throttle.Policy{Interval: second, MaxCalls: 2})},
+		{"batch that nothing waits for", throttle.Policy{Interval: second, MaxCalls: 2}, "MaxCalls", trailing(throttle.Policy{Interval: second, MaxCalls: 2})},
 		{"unknown edges", throttle.Policy{Edges: 7}, "Edges", throttle.Policy{Edges: 3}},
 		{"unknown point", throttle.Policy{From: 2}, "From", throttle.Policy{From: throttle.FromEnd}},
 		{"negative delay", retry(throttle.Backoff{Initial: -1}), "Retry.Initial", retry(throttle.Backoff{Initial: 1})},
@@ -128,12 +130,7 @@ func TestPolicy_Validate_neighbours(t *testing.T) {
 	}
 }
 
-func TestPolicy_comparable(t *testing.T) {
-	same := map[throttle.Policy]bool{{Interval: time.Second}: true}
-	require.True(t, same[throttle.Every(time.Second)])
-	require.False(t, same[throttle.Every(time.Minute)])
-}
-
+// TestPolicy_extremes plays policies whose fields are at the ends of their range.
 func TestPolicy_extremes(t *testing.T) {
 	playAll(t, []timeline{
 		{name: "longest interval is one run",

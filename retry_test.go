@@ -205,7 +205,7 @@ func TestThrottler_retry_jitter(t *testing.T) {
 				floor := time.Duration(float64(delay) * (1 - jitter))
 				require.GreaterOrEqual(t, shortest, floor)
 				require.LessOrEqual(t, longest, delay)
-				// Some of so many draws come near the ends.
+				// Of so many draws, some come near the ends.
 				spread := time.Duration(float64(delay) * jitter)
 				require.LessOrEqual(t, shortest, floor+spread/10)
 				require.GreaterOrEqual(t, longest, delay-spread/10)
@@ -214,6 +214,8 @@ func TestThrottler_retry_jitter(t *testing.T) {
 	}
 }
 
+// TestThrottler_retry_waiters checks that waiters get the error of the run that covers
+// them, without waiting for its retry.
 func TestThrottler_retry_waiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder(fails(1)...)

@@ -9,8 +9,8 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// TestGroup_table adds keys one by one, and takes them
-// away again. A chain is a key's memory if it is too many, and its time if too few.
+// TestGroup_table adds keys one by one and removes them again. Too many chains cost
+// memory, too few cost time.
 func TestGroup_table(t *testing.T) {
 	const all, least = 1000, 4
 	g := throttle.Must(throttle.NewGroup(throttle.Policy{Interval: time.Hour, Edges: throttle.Trailing}, nothing))
@@ -22,7 +22,7 @@ func TestGroup_table(t *testing.T) {
 	}
 	for key := range all {
 		_, before := g.Table(key)
-		require.True(t, g.Cancel(key)) // and so forgotten
+		require.True(t, g.Cancel(key)) // and so forget it
 		keys, chains := g.Table(key)
 		switch {
 		case keys == 0:
@@ -36,9 +36,8 @@ func TestGroup_table(t *testing.T) {
 	require.Zero(t, g.Len())
 }
 
-// TestHeap_room tells that it keeps its room until
-// then, too: to give some back whenever something is taken out would copy the heap
-// each time.
+// TestHeap_room checks that a heap gives room back once less than a quarter is used, and
+// not earlier: giving some back at each removal would copy the heap each time.
 func TestHeap_room(t *testing.T) {
 	const added = 1000
 	full := throttle.HeapRoom(added, 0)

@@ -25,7 +25,7 @@ var errFailed = errors.New("scripted failure")
 // A scripted run is what one run of a recorder does.
 type scripted = func(ctx context.Context) error
 
-// takes scripts a run that lasts for d and ends with err.
+// takes scripts a run that takes d and returns err.
 func takes(d time.Duration, err error) scripted {
 	return func(context.Context) error {
 		time.Sleep(d)
@@ -37,7 +37,7 @@ func takes(d time.Duration, err error) scripted {
 func fails(n int) []scripted { return slices.Repeat([]scripted{takes(0, errFailed)}, n) }
 
 // A recorder is a callback that follows a script, one entry per run, and then
-// succeeds at once. It writes down what happens.
+// succeeds at once. It records what happens.
 type recorder struct {
 	begin  time.Time
 	script []scripted
@@ -46,8 +46,8 @@ type recorder struct {
 
 	mu     sync.Mutex     // guards the fields below
 	starts []int          // of runs, in milliseconds since begin
-	heard  []error        // what the error handler was told
-	seen   []throttle.Run // what the observer was told
+	heard  []error        // what the error handler got
+	seen   []throttle.Run // what the observer got
 }
 
 func newRecorder(script ...scripted) *recorder {
@@ -90,7 +90,7 @@ func (r *recorder) started() []int {
 	return slices.Clone(r.starts)
 }
 
-// errors returns what the error handler was told.
+// errors returns what the error handler got.
 func (r *recorder) errors() []error {
 	synctest.Wait()
 	r.mu.Lock()
@@ -98,7 +98,7 @@ func (r *recorder) errors() []error {
 	return slices.Clone(r.heard)
 }
 
-// runs returns what the observer was told.
+// runs returns what the observer got.
 func (r *recorder) runs() []throttle.Run {
 	synctest.Wait()
 	r.mu.Lock()
@@ -112,8 +112,8 @@ func (r *recorder) until(at int) {
 	synctest.Wait()
 }
 
-// throttler returns a throttler of r's. The test's end closes it, and waits for
-// the run that may be active.
+// throttler returns a throttler that runs r. At the test's end it is closed, and its
+// active run is awaited.
 func (r *recorder) throttler(t *testing.T, p throttle.Policy, opts ...throttle.Option) *throttle.Throttler {
 	t.Helper()
 	hooks := []throttle.Option{throttle.WithErrorHandler(r.hear), throttle.WithObserver(r.observe)}
@@ -126,7 +126,7 @@ func (r *recorder) throttler(t *testing.T, p throttle.Policy, opts ...throttle.O
 	return throttler
 }
 
-// A waiter is a waiting method at work in a goroutine of its own.
+// A waiter calls a method that waits, in a goroutine of its own.
 type waiter struct {
 	done chan struct{}
 	err  error
@@ -216,12 +216,12 @@ type timeline struct {
 	policy  throttle.Policy
 	script  []scripted
 	moments []moment // in any order
-	until   int      // milliseconds to watch, if not long enough for all to come to rest
+	until   int      // milliseconds to watch; 0 means until all is at rest
 	want    []int    // starts, in milliseconds
 }
 
-// play plays the timeline. After each moment, and at every time that is due,
-// it lets disturb do something that must not change the starts.
+// play plays the timeline. After each moment it calls disturb, which must not change
+// when runs start.
 func (tl timeline) play(t *testing.T, disturb func(*throttle.Throttler), opts ...throttle.Option) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder(tl.script...)
@@ -245,7 +245,7 @@ func playAll(t *testing.T, timelines []timeline) {
 
 func TestThrottler_Call(t *testing.T) { playAll(t, policyTimelines) }
 
-// policyTimelines are the ones that consist of calls alone.
+// policyTimelines consist of calls alone.
 var policyTimelines = []timeline{
 	{name: "first call runs at once and later ones at the window's end",
 		policy: throttle.Every(100 * ms), moments: calls(0, 10, 111), want: []int{0, 100, 200}},
@@ -394,7 +394,7 @@ func TestThrottler_Do_throttled(t *testing.T) {
 		name   string
 		policy throttle.Policy
 		script scripted // of the run at 0
-		calls  []moment // that precede
+		calls  []moment // before at
 		at     int
 		want   time.Duration
 	}{
@@ -573,8 +573,8 @@ func TestThrottler_Cancel(t *testing.T) {
 	})
 }
 
-// TestThrottler_undisturbed disturbs every timeline after each of its moments
-// by something that must not change when runs start.
+// TestThrottler_undisturbed plays every timeline and does something after each moment
+// that must not change when runs start.
 func TestThrottler_undisturbed(t *testing.T) {
 	disturbances := []struct {
 		name string
@@ -584,14 +584,14 @@ func TestThrottler_undisturbed(t *testing.T) {
 		{name: "setting the policy it has", do: func(throttler *throttle.Throttler) { _ = throttler.SetPolicy(throttler.Policy()) }},
 		{name: "setting an invalid policy", do: setPolicy(throttle.Policy{Interval: -1})},
 		{name: "looking", do: func(throttler *throttle.Throttler) { throttler.Stats() }},
-		{name: "waiting in vain", do: func(throttler *throttle.Throttler) {
+		{name: "waiting with an ended context", do: func(throttler *throttle.Throttler) {
 			ended, end := context.WithCancel(context.Background())
 			end()
 			_ = throttler.Do(ended)
 			_ = throttler.Flush(ended)
 		}},
 		{name: "counting calls", do: func(*throttle.Throttler) {}, opts: []throttle.Option{throttle.WithCallCount()}},
-		// As does one that was stopped too late, by whatever the moment was.
+		// A timer that was stopped too late fires right after the moment.
 		{name: "a stale timer", do: (*throttle.Throttler).Wake},
 		{name: "stale timers all the time", do: func(throttler *throttle.Throttler) {
 			for wait := range 50 {
@@ -612,9 +612,8 @@ func allTimelines() []timeline {
 	return slices.Concat(policyTimelines, debounceTimelines, retryTimelines, setPolicyTimelines, flushTimelines, cancelTimelines)
 }
 
-// TestThrottler_staleTimer lets what makes a timer stale
-// happen at the very time at which the timer fires, which of the two comes
-// first being anybody's guess.
+// TestThrottler_staleTimer makes a timer stale at the very instant at which it fires.
+// Either of the two may come first.
 func TestThrottler_staleTimer(t *testing.T) {
 	changes := []struct {
 		name string
@@ -636,7 +635,7 @@ func TestThrottler_staleTimer(t *testing.T) {
 					r.until(50)
 					do := awaitDo(throttler)
 					synctest.Wait()
-					time.Sleep(50 * ms) // and no Wait: the timer fires now
+					time.Sleep(50 * ms) // without Wait: the timer fires now
 					change.do(throttler)
 					r.until(1000)
 					want := 1
