@@ -162,15 +162,15 @@ func TestThrottler_retry_attempts(t *testing.T) {
 		throttler.Call()
 		r.until(10_000)
 		throttler.Call()
-		type told struct {
+		type seen struct {
 			cause   throttle.Cause
 			attempt int
 		}
-		var got []told
+		var got []seen
 		for _, run := range r.runs() {
-			got = append(got, told{run.Cause, run.Attempt})
+			got = append(got, seen{run.Cause, run.Attempt})
 		}
-		require.Equal(t, []told{
+		require.Equal(t, []seen{
 			{throttle.CauseCall, 1},  // fails
 			{throttle.CauseRetry, 2}, // RetryIn
 			{throttle.CauseRetry, 2}, // fails
