@@ -408,7 +408,8 @@ func runChild(t *testing.T, environment ...string) (output string, err error) {
 		parts[i] = "^" + part + "$"
 	}
 	child := exec.Command(os.Args[0], "-test.run="+strings.Join(parts, "/"), "-test.count=1")
-	child.Env = append(append(os.Environ(), childVariable+"=1"), environment...)
+	// The race detector otherwise sleeps for a second at exit.
+	child.Env = append(append(os.Environ(), childVariable+"=1", "GORACE=atexit_sleep_ms=0"), environment...)
 	text, err := child.CombinedOutput()
 	return string(text), err
 }
