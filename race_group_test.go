@@ -131,7 +131,7 @@ func TestGroup_race(t *testing.T) {
 	} {
 		t.Run(scene.name, func(t *testing.T) {
 			h := newKeyHammer(t, scene.policy, scene.turns, scene.options...)
-			playRounds(t, rounds(10), func(*testing.T) { h.round(scene.changed) })
+			playRounds(t, rounds(20), func(*testing.T) { h.round(scene.changed) })
 			runs := uint64(0)
 			for key := range h.keys {
 				runs += uint64(h.keys[key].runs)
