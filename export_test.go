@@ -93,15 +93,45 @@ func (t *Throttler) Locked(do func()) {
 // late.
 func (t *Throttler) Wake() { t.wake() }
 
-// Table returns how many keys and chains the table of key's shard has.
-func (g *Group[K]) Table(key K) (keys, chains int) {
-	s := g.locate(key).shard
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if heads := s.table.buckets.Load(); heads != nil {
-		chains = len(*heads)
+// A Table is a table whose keys are ints, with hashes of the test's choice.
+type Table struct {
+	table   table[int]
+	entries map[int]*entry[int]
+}
+
+// Add adds key, which must not be there.
+func (t *Table) Add(key int, hash uint32) {
+	if t.entries == nil {
+		t.entries = map[int]*entry[int]{}
 	}
-	return s.table.count, chains
+	t.entries[key] = &entry[int]{key: key, hash: hash}
+	t.table.add(t.entries[key])
+}
+
+// Remove removes key, which must be there.
+func (t *Table) Remove(key int) {
+	t.table.remove(t.entries[key])
+	delete(t.entries, key)
+}
+
+// Find reports whether the table finds key, without a lock.
+func (t *Table) Find(key int, hash uint32) bool { return t.table.find(key, hash) != nil }
+
+// All returns all keys.
+func (t *Table) All() (keys []int) {
+	for _, e := range t.table.all() {
+		keys = append(keys, e.key)
+	}
+	return keys
+}
+
+// Chains returns the number of buckets.
+func (t *Table) Chains() int {
+	heads := t.table.buckets.Load()
+	if heads == nil {
+		return 0
+	}
+	return len(*heads)
 }
 
 // Locked calls do with key's lock held.

@@ -1,39 +1,92 @@
 package throttle_test
 
 import (
+	"math/rand/v2"
+	"slices"
+	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle"
 )
 
-// TestGroup_table adds keys one by one and removes them again. Too many chains cost
-// memory, too few cost time.
-func TestGroup_table(t *testing.T) {
-	const all, least = 1000, 4
-	g := throttle.Must(throttle.NewGroup(throttle.Policy{Interval: time.Hour, Edges: throttle.Trailing}, nothing))
-	for key := range all {
-		require.NoError(t, g.Call(key))
-		keys, chains := g.Table(key)
-		require.LessOrEqual(t, keys, chains)
-		require.True(t, chains == least || keys > chains/2, "%d chains for %d keys", chains, keys)
-	}
-	for key := range all {
-		_, before := g.Table(key)
-		require.True(t, g.Cancel(key)) // and so forget it
-		keys, chains := g.Table(key)
-		switch {
-		case keys == 0:
-			require.Zero(t, chains)
-		case keys < before/4:
-			require.Equal(t, before/2, chains)
-		default:
-			require.Equal(t, before, chains, "for %d keys", keys)
+// TestTable compares a table with a map while keys come and go. Few hashes are
+// distinct, so that chains are long.
+func TestTable(t *testing.T) {
+	const keys, least = 500, 4
+	random := rand.New(rand.NewPCG(1, 2))
+	var table throttle.Table
+	held := map[int]bool{}
+	hash := func(key int) uint32 { return uint32(key/3) << 6 }
+	for step := range 20_000 {
+		// Keys come at first and go in the end, so that the table grows and shrinks.
+		key := random.IntN(keys)
+		before := table.Chains()
+		switch grow := random.IntN(20_000) > step; {
+		case grow && !held[key]:
+			table.Add(key, hash(key))
+			held[key] = true
+			if len(held) <= before {
+				require.Equal(t, before, table.Chains(), "for %d keys", len(held))
+			} else {
+				require.Equal(t, max(2*before, least), table.Chains(), "for %d keys", len(held))
+			}
+		case !grow && held[key]:
+			table.Remove(key)
+			delete(held, key)
+			switch {
+			case len(held) == 0:
+				require.Zero(t, table.Chains())
+			case len(held) < before/4:
+				require.Equal(t, before/2, table.Chains())
+			default:
+				require.Equal(t, before, table.Chains(), "for %d keys", len(held))
+			}
+		}
+		require.LessOrEqual(t, len(held), table.Chains())
+		require.Equal(t, held[key], table.Find(key, hash(key)))
+		if step%100 == 0 {
+			all := slices.Sorted(slices.Values(table.All()))
+			require.Len(t, all, len(held))
+			for _, key := range all {
+				require.True(t, held[key])
+				require.True(t, table.Find(key, hash(key)))
+			}
 		}
 	}
-	require.Zero(t, g.Len())
+}
+
+// TestTable_find calls find without the lock while other goroutines change the
+// table: it may miss a key, but the race detector must find nothing.
+func TestTable_find(t *testing.T) {
+	var table throttle.Table
+	var finders sync.WaitGroup
+	done := make(chan struct{})
+	for range 2 {
+		finders.Go(func() {
+			for key := 0; ; key++ {
+				select {
+				case <-done:
+					return
+				default:
+					table.Find(key%100, uint32(key%100)<<6)
+				}
+			}
+		})
+	}
+	for range 20 {
+		for key := range 100 {
+			table.Add(key, uint32(key)<<6)
+		}
+		for key := range 100 {
+			require.True(t, table.Find(key, uint32(key)<<6))
+			table.Remove(key)
+		}
+	}
+	close(done)
+	finders.Wait()
+	require.Zero(t, table.Chains())
 }
 
 // TestHeap_room checks that a heap gives room back once less than a quarter is used, and
