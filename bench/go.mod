@@ -1,19 +1,19 @@
 module github.com/throttle-go/throttle/bench
 
-go 1.26.0
+go 1.25.0
 
 require (
 	github.com/bep/debounce v1.2.1
 	github.com/failsafe-go/failsafe-go v0.9.8
 	github.com/jackc/pgx/v5 v5.12.0
-	github.com/redis/go-redis/v9 v9.23.0
+	github.com/redis/go-redis/v9 v9.22.0
 	github.com/samber/lo v1.53.0
 	github.com/stretchr/testify v1.12.1
 	github.com/throttle-go/throttle v0.0.0
 	github.com/throttle-go/throttle/adapters/fleetpg v0.0.0
 	github.com/throttle-go/throttle/adapters/fleetredis v0.0.0
 	go.uber.org/ratelimit v0.3.1
-	golang.org/x/time v0.16.0
+	golang.org/x/time v0.15.0
 )
 
 require (
@@ -25,8 +25,8 @@ require (
 	github.com/jackc/puddle/v2 v2.2.3 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
-	golang.org/x/sync v0.24.0 // indirect
-	golang.org/x/sys v0.48.0 // indirect
+	golang.org/x/sync v0.22.0 // indirect
+	golang.org/x/sys v0.47.0 // indirect
 	golang.org/x/text v0.41.0 // indirect
 )
 
