@@ -1,24 +1,25 @@
-# Needs Go and, for the race detector, a C compiler. Tools are pinned in
-# tools/go.mod, and built when first used.
-#
-# The evidence in docs/EVIDENCE.md comes from bench, verify, mutate and fuzz.
+# You need Go and, for the race detector, a C compiler. tools/go.mod pins the other tools,
+# which are built when they are first used. docs/EVIDENCE.md shows what bench, verify, mutate
+# and fuzz find.
 
 GO       ?= go
+OLDEST   ?= go1.25.5
 FUZZTIME ?= 1m
-MUTATED  ?= due.go policy.go word.go lock.go run.go close.go throttle.go group.go shard.go turn.go heap.go coalescer.go
-MUTANT   := -count=1 -short -failfast -vet=off -skip=TestReadmeCompiles
+LONG     ?= Hammer|Race|Idle|Memory
+MUTATED  ?= due.go policy.go word.go lock.go run.go close.go throttle.go group.go shard.go turn.go heap.go coalescer.go internal/backoff/backoff.go
+MUTANT   ?= -count=1 -short -failfast -vet=off -skip=Readme
+EFFICACY ?= 97
 EXAMPLE  ?= -duration 2s
 BENCH    ?= -json bench.json
 EFFORT   ?= 10
-CHECKS   ?= linearizability interleaving litmus
+CHECKS   ?= property linearizability interleaving litmus
 
 MODULE  := github.com/throttle-go/throttle
 TOOL    := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 MODULES := $(sort $(patsubst %/go.mod,%,$(shell find . -name go.mod ! -path './tools/*')))
 PORTS   := linux/arm64 windows/amd64 darwin/arm64 js/wasm wasip1/wasm
 
-# A go.work further up must not change what is built, nor must git's opinion of
-# who owns the checkout.
+# Neither a go.work in a folder above nor the owner of the checkout may change what is built.
 export GOWORK  := off
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
@@ -26,14 +27,34 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 in = for module in $(1); do (cd $$module && $(2)) || exit 1; done
 
 .NOTPARALLEL:
-.PHONY: help test lint fuzz verify bench bench-fleet bench-plot docs cover cross examples mutate api ci
+.PHONY: help test test-all compiler servers lint fuzz verify bench bench-fleet bench-plot docs cover cross compat examples mutate api release release-check ci
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s  %s\n", $$1, $$2 }' Makefile
 
-test: ## tests of every module, shuffled, under the race detector
+test: compiler ## tests of the root module, short and shuffled, under the race detector
+	@# CI makes tests fail that need a server: those belong to test-all.
+	@CI= CGO_ENABLED=1 tools/progress.sh $(GO) test -race -short -shuffle=on ./...
+
+test-all: servers test ## that, the long forms, the other modules, and a short verify
+	@echo 'test-all: the long forms'
+	@CGO_ENABLED=1 tools/progress.sh $(GO) test -race -shuffle=on -run '$(LONG)' . ./fleet/enginetest
 	@# Two modules at a time: those with servers wait more than they work.
-	@printf '%s\n' $(MODULES) | xargs -P 2 -I MODULE sh -c 'cd MODULE && $(GO) test -race -shuffle=on ./...'
+	@echo 'test-all: the other modules'
+	@printf '%s\n' $(filter-out . ./verify,$(MODULES)) | CGO_ENABLED=1 tools/progress.sh \
+		xargs -P 2 -I MODULE sh -c 'cd MODULE && $(GO) test -race -shuffle=on ./...'
+	@# Under the race detector the checks of verify would see fewer interleavings in more time.
+	@echo 'test-all: verify'
+	@cd verify && ../tools/progress.sh $(GO) test -shuffle=on ./...
+
+compiler:
+	@cc=$$($(GO) env CC); command -v $${cc%% *} >/dev/null || \
+		{ echo "test: the race detector needs a C compiler, but there is no $$cc: install it, or set CC to another"; exit 1; }
+
+servers:
+	@tools/installed.sh redis-server 'adapters/fleetredis, bench and examples/fleet' redis-server
+	@tools/installed.sh PostgreSQL 'adapters/fleetpg, bench and examples/fleet' initdb /usr/lib/postgresql/*/bin/initdb
+	@tools/installed.sh Chromium verify/browser chromium chromium-browser google-chrome google-chrome-stable chrome
 
 lint: ## format, vet, fix, staticcheck, golangci-lint, lock use, tidy modules, vulnerabilities
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted by gofmt: $$files"; exit 1; }
@@ -41,11 +62,11 @@ lint: ## format, vet, fix, staticcheck, golangci-lint, lock use, tidy modules, v
 	$(call in,$(MODULES),$(GO) fix -diff ./...)
 	$(call in,$(MODULES),$(TOOL) staticcheck ./...)
 	$(call in,$(MODULES),$(TOOL) golangci-lint run ./...)
-	@# Its "-" stands for a closing brace: of a function that leaves a lock held,
-	@# or of a closure that is called while one is held, which it cannot follow.
+	@# Where it prints "-" it means a closing brace: the function leaves a lock held, or it is a
+	@# closure that is called under a lock, which the checker cannot follow.
 	$(call in,$(MODULES),$(GO) vet -vettool="$$($(TOOL) -n checklocks)" -inferred=false ./...)
 	$(call in,$(MODULES) tools,$(GO) mod tidy -diff)
-	@# The database of vulnerabilities may be out of reach; that alone is no failure.
+	@# If the database of vulnerabilities is out of reach, the step is skipped.
 	@for module in $(MODULES); do \
 		echo "govulncheck $$module"; \
 		report=$$(cd $$module && $(TOOL) govulncheck ./... 2>&1) && continue; \
@@ -61,27 +82,27 @@ fuzz: ## every fuzz target of the root package, FUZZTIME each
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) . || exit 1; \
 	done
 
-verify: ## CHECKS, EFFORT times as thorough as in test; 30 for a minute of litmus
+verify: ## CHECKS and the search over fleets, EFFORT times as thorough as test-all
 	cd verify && $(GO) test -count=1 -p 1 -timeout 1h -v $(CHECKS:%=./%) -effort $(EFFORT)
 	$(GO) test -count=1 -timeout 1h -v ./fleet/internal/explore -effort $(EFFORT)
 
-bench: ## one table, this library beside its peers
+bench: ## figures of this library beside its peers, as one table
 	cd bench && $(GO) run . $(BENCH)
 
-bench-fleet: ## what a throttle takes that a fleet shares, on Redis and PostgreSQL of its own
+bench-fleet: ## cost of a throttle that a fleet shares, on servers that it starts itself
 	cd bench && $(GO) run ./fleet
 
-bench-plot: bench/bench.json ## docs/bench.svg, of what bench has measured last
+bench-plot: bench/bench.json ## draw docs/bench.svg from what bench last measured
 	cd bench && $(GO) run . -from bench.json -plot ../docs/bench.svg
 
 bench/bench.json:
 	$(MAKE) bench
 
-docs: ## draw the pictures of docs/POLICIES.md; test compares them
-	$(GO) test -count=1 -run '^TestPictures$$' ./docs -update
+docs: ## draw the pictures of docs/POLICIES.md, which test compares
+	$(GO) test -count=1 -run '^TestPictures' ./docs -update
 
 cover: ## coverage of the root package, and its uncovered lines
-	$(GO) test -coverprofile=coverage.out .
+	$(GO) test -short -coverprofile=coverage.out .
 	@# A line of the profile is path/file:line.column,line.column statements runs.
 	@sed -n 's|.*/\(.*\):\([0-9]*\)\.[0-9]*,\([0-9]*\)\.[0-9]* [0-9]* 0$$|\1 \2 \3|p' coverage.out | \
 	sort -k 1,1 -k 2,2n | \
@@ -91,25 +112,29 @@ cover: ## coverage of the root package, and its uncovered lines
 		END { if (file) print file ":" from "-" to }'
 
 cross: ## tests on 386 (runs on amd64 only), builds for the other ports
-	CGO_ENABLED=0 GOARCH=386 $(GO) test -shuffle=on ./...
+	CI= CGO_ENABLED=0 GOARCH=386 tools/progress.sh $(GO) test -short -shuffle=on ./...
 	@for port in $(PORTS); do \
 		echo "$(GO) build for $$port"; \
 		export GOOS=$${port%/*} GOARCH=$${port#*/}; \
 		$(GO) build ./... || exit 1; \
 	done
 
+compat: ## vet every module and test the root module with the OLDEST Go that is supported
+	$(call in,$(MODULES),GOTOOLCHAIN=$(OLDEST) $(GO) vet ./...)
+	CI= GOTOOLCHAIN=$(OLDEST) tools/progress.sh $(GO) test -short ./...
+
 examples: ## build every example, run the snapshot
 	$(call in,. $(filter ./examples/%,$(MODULES)),$(GO) build -o /dev/null ./...)
 	$(GO) run ./examples/snapshot $(EXAMPLE)
 
-mutate: ## share of MUTATED's mutants that the tests kill, and those that live unexplained
-	@# A cached coverage run would make gremlins believe that tests take no time. The
-	@# first of the patterns is for all in subdirectories.
-	GOFLAGS='$(GOFLAGS) $(MUTANT)' $(TOOL) gremlins unleash --invert-logical --invert-loopctrl \
-		--timeout-coefficient 3 --output-statuses lct --output mutants.json --exclude-files / \
-		$(patsubst %,--exclude-files '^%$$',$(filter-out $(MUTATED) %_test.go,$(wildcard *.go)))
-	@# Not covered is what it calls conditions of cases, and timed out what may just be slow.
-	cd verify && GOFLAGS='$(GOFLAGS) $(MUTANT)' $(GO) run ./mutants ../mutants.json
+# gremlins gets a folder, and the files in it and below that it leaves alone.
+mutants = GOFLAGS='$(GOFLAGS) $(MUTANT)' $(TOOL) gremlins unleash --invert-logical --invert-loopctrl \
+	--timeout-coefficient 2 --output-statuses lct --threshold-efficacy $(EFFICACY) \
+	$(foreach file,$(filter-out $(MUTATED) $(addprefix ./,$(MUTATED)) %_test.go,$(wildcard $(1)*.go)),--exclude-files '^$(notdir $(file))$$') \
+	--exclude-files / $(CURDIR)/$(1)
+
+mutate: ## break MUTATED in every way that gremlins knows, and count what the tests notice
+	$(foreach folder,$(sort $(dir $(MUTATED))),$(call mutants,$(folder)) &&) true
 
 api: ## incompatible changes of the API since the last tag
 	@tag=$$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null) || { echo 'api: no tag to compare with'; exit 0; }; \
@@ -120,5 +145,11 @@ api: ## incompatible changes of the API since the last tag
 	test -z "$$changes" || { echo "incompatible with $$tag:"; echo "$$changes"; exit 1; }; \
 	echo "api: compatible with $$tag"
 
+release: ## commit and tag VERSION=vX.Y.Z of every published module; nothing is pushed
+	@tools/release.sh '$(VERSION)'
+
+release-check: ## rehearse a release in a scratch clone, and use each module from outside
+	@tools/release-check.sh
+
 ci: FUZZTIME = 10s
-ci: lint cross examples cover api fuzz test ## what has to pass before a merge
+ci: lint cross examples cover api fuzz release-check compat test test-all ## everything that has to pass before a merge
