@@ -129,7 +129,7 @@ examples: ## build every example, run the snapshot
 
 # gremlins gets a folder, and the files in it and below that it leaves alone.
 mutants = GOFLAGS='$(GOFLAGS) $(MUTANT)' $(TOOL) gremlins unleash --invert-logical --invert-loopctrl \
-	--timeout-coefficient 2 --output-statuses lct --threshold-efficacy $(EFFICACY) \
+	--timeout-coefficient 3 --output-statuses lct --threshold-efficacy $(EFFICACY) \
 	$(foreach file,$(filter-out $(MUTATED) $(addprefix ./,$(MUTATED)) %_test.go,$(wildcard $(1)*.go)),--exclude-files '^$(notdir $(file))$$') \
 	--exclude-files / $(CURDIR)/$(1)
 
