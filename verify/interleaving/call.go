@@ -1,12 +1,9 @@
 package interleaving
 
-// This file holds the steps of a call: those of coalesce, and the transition of
-// one that could not record itself in the word.
-
-// unhurried is the bound of a call that is in no hurry.
+// unhurried is the bound of a call that may wait for as long as the policy says.
 const unhurried = int8(never)
 
-// process returns who moves.
+// process returns the process that moves.
 func (v *move) process() *process { return &v.processes[v.who] }
 
 // load looks at the word, as Call and coalesce do.
@@ -49,8 +46,8 @@ func (v *move) compareAndSwap() {
 	v.record()
 }
 
-// record notes that the word alone was enough for the call: a run is pending, or
-// calls are refused.
+// record notes that the word was enough for the call: a run is pending, or the Throttler
+// refuses calls.
 func (v *move) record() {
 	p := v.process()
 	if p.want&wordKind == wordTimed {
@@ -63,8 +60,7 @@ func (v *move) record() {
 	v.complete(p)
 }
 
-// wait notes a call that waits for a run. How many there are matters only if they
-// are counted.
+// wait notes a call that waits for a run. Their number matters only if they are counted.
 func (v *move) wait() {
 	if v.ghost.waiting == 0 || v.Counting {
 		v.ghost.waiting++
@@ -77,7 +73,7 @@ func (*move) complete(p *process) {
 	p.at, p.seen, p.want, p.awaits, p.needs, p.asking = ready, 0, 0, noBatch, noBatch, false
 }
 
-// callWithin is a call's transition.
+// callWithin is the transition of a call that the word cannot record.
 func (v *move) callWithin(within int8) {
 	now := v.lock()
 	v.call(now, within)

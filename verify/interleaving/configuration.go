@@ -2,17 +2,14 @@ package interleaving
 
 import "slices"
 
-// This file holds what a search is told: who does what, up to which bounds, and
-// what is wrong with it.
-
 // A Configuration bounds a search.
 type Configuration struct {
-	Policies   []Policy // the first is in force at first
+	Policies   []Policy // the first applies at first
 	Scripts    [][]Op   // one for each process, at most five; equal ones next to each other
-	Ticks      int8     // that pass while anything else may happen; after them only what is pending moves the clock
+	Ticks      int8     // that may pass at any time; after them the clock moves only if nothing else can, to the alarm of a pending run
 	Failures   uint8    // how many runs may fail, or return RetryIn
-	RetryIn    int8     // what RetryIn asks for; 0: no run returns it
-	StaleWakes uint8    // how many timers may fire for nothing
+	RetryIn    int8     // the delay that RetryIn asks for; 0 if no run returns RetryIn
+	StaleWakes uint8    // how many timers may fire without a reason
 	Counting   bool     // WithCallCount
 }
 
@@ -52,8 +49,8 @@ func (c *Configuration) alike() (ranges [][2]int) {
 type model struct {
 	Configuration
 	fault  Fault
-	ranges [][2]int // of processes that are alike
-	quiet  bool     // a policy asks when calls were made
+	ranges [][2]int // of processes with equal scripts
+	quiet  bool     // a policy has Quiet, so the time of the last call matters
 }
 
 func newModel(c Configuration, f Fault) *model {

@@ -1,12 +1,12 @@
 package interleaving
 
-// This file holds the arithmetic of when a run is due: that of policy.go, in
-// ticks, with a bucket of one, spacing from start to start, and a constant
-// backoff. It goes by the same names.
+// The arithmetic of when a run is due is that of due.go in the root package, with the same
+// names: in ticks, with a bucket of one token, spacing from start to start, and a constant
+// backoff.
 //
-// The search sees what comes of the order of steps. It takes for due what this file
-// says, so that it cannot see an error that this file shares with policy.go. The
-// model of internal/testkit/reference can tell, which was written from the rules alone.
+// The search checks what follows from the order of steps. It believes this file about what is
+// due, so it cannot see an error that this file shares with the root package. The model in
+// internal/testkit/reference can, because it was written from the rules alone.
 
 // A Policy is a throttle.Policy in ticks.
 type Policy struct {
@@ -67,7 +67,7 @@ const (
 	closed
 )
 
-// A holder is what closed the window beyond spacing.
+// A holder is what keeps the window closed beyond spacing.
 type holder uint8
 
 const (
@@ -86,8 +86,8 @@ const (
 	causeFlush
 )
 
-// A history is what has happened. The bucket of one has no tokens to count, and
-// its accrual is the last start; the count of failures moves no constant backoff.
+// A history is what has happened. A bucket of one token needs no count: the last start says
+// all. A constant backoff needs no count of failures.
 type history struct {
 	started   instant
 	ended     instant

@@ -1,17 +1,15 @@
 package interleaving
 
-// This file holds the faults: each breaks one thing that the library's design
-// rests on, and does what some plausible code would do instead.
-
-// A Fault is what is wrong with the model.
+// A Fault breaks one thing that the library's design rests on: the model does what some
+// plausible code would do instead.
 type Fault uint8
 
 // The faults.
 const (
 	NoFault Fault = iota
 
-	// A call stores its reading of the clock, or its count, into the word instead
-	// of swapping it in for the word it has seen.
+	// A call stores its reading of the clock, or its count, in the word, instead of
+	// comparing the word with the one that it saw and swapping.
 	StoresTime
 	StoresCount
 
@@ -19,30 +17,30 @@ const (
 	// while it judges.
 	KeepsWord
 
-	// As KeepsWord, and the word changes only after the mutex is free again: a run
-	// that the transition started may be under way by then.
+	// Like KeepsWord, and the word changes only after the unlock. A run that the
+	// transition started may be active by then.
 	ClearsAfterGo
 
-	// A transition opens the word once it has freed the mutex.
+	// A transition opens the word after it has unlocked the mutex.
 	OpensUnlocked
 
-	// settle leaves the alarm as it is if it is set, though it has fired.
+	// settle does not set an alarm again that is set but has fired.
 	NeverRearms
 
-	// settle leaves the alarm where it is if nothing is due any more.
+	// settle does not stop the alarm if nothing is due any more.
 	LeavesAlarm
 
-	// Cancel stops the alarm for good, whatever else it was set for.
+	// Cancel stops the alarm even if a periodic run needs it.
 	CancelStopsAlarm
 
-	// settle starts what is due though a run is active.
+	// settle starts a due run although another run is active.
 	StartsBesideRun
 
-	// The end of a run opens the word and frees the mutex, but does not look at
-	// what has become due meanwhile.
+	// The end of a run opens the word and unlocks the mutex, but does not check whether
+	// another run has become due.
 	EndSettlesNothing
 
-	// A timer that fires starts what is pending without a look at the clock.
+	// A timer that fires starts the pending run without a look at the clock.
 	TrustsTimer
 
 	// A run enters its callback without a look at the phase.
@@ -51,27 +49,25 @@ const (
 	// A run's goroutine does not ask whether the parent context has ended.
 	IgnoresParent
 
-	// Close leaves what is pending.
+	// Close does not drop pending calls.
 	CloseDropsNothing
 
-	// Cancel does not tell those who wait for what it drops.
+	// Cancel does not answer the waiters whose calls it drops.
 	CancelTellsNobody
 
-	// Flush waits for the active run, though a call is pending that it does not
-	// cover.
+	// Flush waits for the active run, although that does not cover a pending call.
 	FlushJoinsRun
 
-	// A run that fails while Shutdown drains is repeated.
+	// A run that fails while Shutdown drains is retried.
 	DrainRetries
 
-	// Shutdown closes once what was pending is over, without a look at what runs.
+	// Shutdown closes once the pending run is over, without a look at the active run.
 	ShutdownForgetsRun
 
-	// A start keeps what it covers pending.
+	// A start leaves the calls that it covers pending.
 	StartKeepsPending
 
-	// SetPolicy changes the policy alone: the alarm stays where the old policy
-	// wanted it.
+	// SetPolicy changes the policy, but leaves the alarm where the old policy put it.
 	SetPolicySettlesNothing
 
 	FaultCount

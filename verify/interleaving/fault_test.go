@@ -1,8 +1,5 @@
 package interleaving_test
 
-// This file holds that the search of search_test.go is not blind: it finds
-// what breaks if any one thing that the design rests on is left out.
-
 import (
 	"testing"
 
@@ -19,7 +16,9 @@ type demonstration struct {
 	interleaving.Configuration
 }
 
-func TestEveryFaultBreaksAGuarantee(t *testing.T) {
+// TestSearch_Faults checks that the search is not blind: it finds the broken guarantee for
+// each thing that the design rests on.
+func TestSearch_Faults(t *testing.T) {
 	var shown [interleaving.FaultCount]bool
 	for name, d := range demonstrations() {
 		shown[d.fault] = true
@@ -36,7 +35,7 @@ func TestEveryFaultBreaksAGuarantee(t *testing.T) {
 	}
 }
 
-// demonstrations returns one or more for every fault.
+// demonstrations returns at least one demonstration for each fault.
 func demonstrations() map[string]demonstration {
 	p := newPolicies()
 	once, twice := []op{opCall}, []op{opCall, opCall}
@@ -49,7 +48,7 @@ func demonstrations() map[string]demonstration {
 			interleaving.StoresCount, "WithCallCount",
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, twice}, Ticks: 3, Counting: true},
 		},
-		"a transition leaves the word to quiet calls while it judges": {
+		"a transition lets quiet calls use the word while it decides": {
 			interleaving.KeepsWord, "G5",
 			configuration{Policies: []policy{p.quiet}, Scripts: [][]op{twice, twice}, Ticks: 6},
 		},
@@ -57,7 +56,7 @@ func demonstrations() map[string]demonstration {
 			interleaving.ClearsAfterGo, "G3",
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, twice}, Ticks: 3},
 		},
-		"the word is opened once the mutex is free": {
+		"the word is opened after the unlock": {
 			interleaving.OpensUnlocked, "G3",
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, twice}, Ticks: 3},
 		},
@@ -65,7 +64,7 @@ func demonstrations() map[string]demonstration {
 			interleaving.NeverRearms, "G3",
 			configuration{Policies: []policy{p.quiet}, Scripts: [][]op{twice}, Ticks: 5},
 		},
-		"an alarm is left set for nothing": {
+		"an alarm stays set for nothing": {
 			interleaving.LeavesAlarm, "G6",
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, {opCancel}}, Ticks: 3},
 		},
@@ -77,47 +76,47 @@ func demonstrations() map[string]demonstration {
 			interleaving.StartsBesideRun, "G1",
 			configuration{Policies: []policy{p.unbounded}, Scripts: [][]op{once, once}, Ticks: 1},
 		},
-		"a run's end does not look at what is due": {
+		"the end of a run does not check what is due": {
 			interleaving.EndSettlesNothing, "G3",
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{once, once}, Ticks: 3},
 		},
-		"a timer is trusted for Interval": {
+		"Interval trusts the timer": {
 			interleaving.TrustsTimer, "G2",
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, once, {opCancel}, {opFlush}}, Ticks: 5},
 		},
-		"a timer is trusted for Quiet": {
+		"Quiet trusts the timer": {
 			interleaving.TrustsTimer, "G5",
 			configuration{Policies: []policy{p.quiet}, Scripts: [][]op{twice}, Ticks: 5},
 		},
-		"a run enters its callback though the throttler is closed": {
+		"a run enters its callback in a closed throttler": {
 			interleaving.EntersClosed, "G7",
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{once, {opClose}}, Ticks: 1},
 		},
-		"a run's goroutine does not ask for the parent": {
+		"a run ignores the end of the parent": {
 			interleaving.IgnoresParent, "G7",
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{once, {opParentEnd}}, Ticks: 1},
 		},
-		"Close leaves what is pending": {
+		"Close drops nothing": {
 			interleaving.CloseDropsNothing, "G7",
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, {opClose}}, Ticks: 3},
 		},
-		"Cancel tells nobody": {
+		"Cancel answers nobody": {
 			interleaving.CancelTellsNobody, "answer",
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{{opDo, opDo}, {opCancel}}, Ticks: 3},
 		},
-		"Flush waits for the active run alone": {
+		"Flush waits only for the active run": {
 			interleaving.FlushJoinsRun, "Flush",
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, {opFlush}}, Ticks: 3},
 		},
-		"a run that fails is repeated while Shutdown drains": {
+		"a failed run is retried while Shutdown drains": {
 			interleaving.DrainRetries, "G7",
 			configuration{Policies: []policy{p.retrying}, Scripts: [][]op{once, {opShutdown}}, Ticks: 4, Failures: 1},
 		},
-		"Shutdown looks only at what was pending": {
+		"Shutdown waits only for the pending run": {
 			interleaving.ShutdownForgetsRun, "G7",
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, {opShutdown}, {opCancel}}, Ticks: 3},
 		},
-		"a start keeps pending what it covers": {
+		"a start leaves its calls pending": {
 			interleaving.StartKeepsPending, "G4",
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{once}, Ticks: 3},
 		},

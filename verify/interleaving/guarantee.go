@@ -1,7 +1,5 @@
 package interleaving
 
-// This file holds the guarantees, and what else must hold in every state.
-
 // breaks notes that a step breaks a guarantee.
 func (v *move) breaks(guarantee, how string) {
 	if v.guarantee == "" {
@@ -9,7 +7,7 @@ func (v *move) breaks(guarantee, how string) {
 	}
 }
 
-// checkStart looks at a run that is started at now.
+// checkStart checks a run that starts at now.
 func (v *move) checkStart(now instant, why cause) {
 	p, h := v.policy(), &v.history
 	byCall := why == causeCall && h.pending
@@ -21,43 +19,43 @@ func (v *move) checkStart(now instant, why cause) {
 	case h.phase == closed:
 		v.breaks("G7", "a run starts after Close")
 	case h.phase == draining && (why == causeRetry || why == causeInterval):
-		v.breaks("G7", "a run starts that Shutdown does not wait for")
+		v.breaks("G7", "a run starts although Shutdown does not wait for it")
 	case why != causeFlush && p.Interval > 0 && now < h.started.add(p.Interval):
-		v.breaks("G2", "a run starts less than Interval after the last")
+		v.breaks("G2", "a run starts less than Interval after the previous one")
 	case byCall && p.Quiet > 0 && now < min(quiet, h.deadline):
 		v.breaks("G5", "a run starts less than Quiet after the last call")
 	case v.ghost.waiting == 0 && !h.retry && why != causeInterval:
-		v.breaks("G4", "a run starts that covers no call")
+		v.breaks("G4", "a run that covers no call starts")
 	case v.Counting && v.pendingCalls != v.ghost.waiting:
 		v.breaks("WithCallCount", "a run does not count every call that it covers")
 	}
 }
 
-// checkEnter looks at a run that enters its callback.
+// checkEnter checks a run that enters its callback.
 func (v *move) checkEnter() {
 	switch {
 	case v.ghost.inside > 0:
-		v.breaks("G1", "a callback is entered while another is active")
+		v.breaks("G1", "a run enters its callback while another callback is active")
 	case v.history.phase == closed:
-		v.breaks("G7", "a callback is entered after Close")
+		v.breaks("G7", "a run enters its callback after Close")
 	case v.ghost.late:
-		v.breaks("G7", "a callback is entered of a run started after the parent's end")
+		v.breaks("G7", "a run that started after the parent's end enters its callback")
 	}
 }
 
-// checkState looks at where a step has led.
+// checkState checks the state after a step.
 func (v *move) checkState() {
 	if v.ghost.shutdown && (v.run.at != noRun || v.outstanding()) {
-		v.breaks("G7", "something runs or is pending after Shutdown has returned nil")
+		v.breaks("G7", "a run is active or pending after Shutdown returned nil")
 	}
-	// What follows is how the guarantees come about. A fault has to break a
+	// The rest checks the means by which the guarantees hold. A fault has to break a
 	// guarantee itself.
 	if v.fault == NoFault && v.settled() {
 		v.checkSettled()
 	}
 }
 
-// checkSettled looks at what the last transition has left.
+// checkSettled checks what the last transition left.
 func (v *move) checkSettled() {
 	due := never
 	if v.run.at == noRun {
@@ -66,41 +64,41 @@ func (v *move) checkSettled() {
 	a := &v.alarm
 	switch {
 	case due == never && a.set:
-		v.breaks("G6", "an alarm is set though nothing is due")
+		v.breaks("G6", "an alarm is set although nothing is due")
 	case due != never && a.wakes == 0 && !(a.armed && a.at <= due):
-		v.breaks("G5", "nothing will start what is due")
+		v.breaks("G5", "nothing will start the run that is due")
 	}
 	right := v.nextWord()
 	switch {
 	case v.word&wordKind != right&wordKind, v.word < right:
 		v.breaks("word", "the word does not say what a call has to record")
 	case v.word&wordKind == wordCounted && uint8(v.word&wordValue) != v.ghost.waiting:
-		v.breaks("word", "the word does not count what is pending")
+		v.breaks("word", "the word does not count the pending calls")
 	case v.word&wordKind == wordTimed && instant(v.word&wordValue) != v.ghost.last:
 		v.breaks("word", "the word does not carry the time of the last call")
 	}
 }
 
-// checkEnd looks at a state that permits no step.
+// checkEnd checks a state that permits no step.
 func (v *move) checkEnd() {
 	for i := range v.Scripts {
 		switch p := &v.processes[i]; {
 		case p.owed:
-			v.breaks("G3", "no callback was entered since a call that nothing dropped")
+			v.breaks("G3", "a call was not dropped, but no run entered its callback after it")
 		case int(p.next) < len(v.Scripts[i]):
 			v.breaks("answer", "a method never returns")
 		}
 	}
 	switch {
 	case v.parentEnded && v.history.phase != closed:
-		v.breaks("G7", "the parent's end has closed nothing")
+		v.breaks("G7", "the parent's end did not close the Throttler")
 	case v.run.at != noRun:
 		v.breaks("G5", "a run never ends")
 	case v.outstanding():
-		v.breaks("G5", "what is pending never runs")
+		v.breaks("G5", "a pending run never starts")
 	case v.history.phase == open && v.policy().MaxInterval > 0 && !v.alarm.armed:
 		v.breaks("G5", "the run that MaxInterval asks for never starts")
 	case v.alarm.set && (v.history.phase != open || v.policy().MaxInterval == 0):
-		v.breaks("G6", "an alarm is left though nothing is due")
+		v.breaks("G6", "an alarm remains although nothing is due")
 	}
 }

@@ -1,15 +1,13 @@
 package interleaving
 
-// This file holds what all transitions begin and end with.
-
 // policy returns the policy in force.
 func (v *move) policy() *Policy { return &v.Policies[v.state.policy] }
 
 func (m *model) keepsWord() bool     { return m.fault == KeepsWord || m.fault == ClearsAfterGo }
 func (m *model) opensUnlocked() bool { return m.fault == OpensUnlocked || m.fault == ClearsAfterGo }
 
-// lock begins a transition: it takes over what the word says, sends all calls to
-// the mutex, and reads the clock.
+// lock begins a transition: it takes over what the word says, makes all calls lock the mutex,
+// and reads the clock.
 func (v *move) lock() instant {
 	v.absorb()
 	if !v.keepsWord() {
@@ -29,8 +27,8 @@ func (s *state) absorb() {
 	}
 }
 
-// settle starts what is due, sets the alarm, and leaves the word to be published.
-// It returns what marks the transition until then.
+// settle starts the run that is due, sets the alarm, and lets a later step publish the word.
+// It returns a mark of the transition, which lasts until then.
 func (v *move) settle(now instant) (transition uint8) {
 	due := never
 	if v.run.at == noRun || v.fault == StartsBesideRun {
@@ -44,7 +42,7 @@ func (v *move) settle(now instant) (transition uint8) {
 	return v.unlock()
 }
 
-// unlock leaves the word to be published, and the mutex to be freed with that.
+// unlock lets a later step publish the word and unlock the mutex.
 func (v *move) unlock() (transition uint8) {
 	for i := range v.transitions {
 		if t := &v.transitions[i]; !t.active {
@@ -70,7 +68,7 @@ func (v *move) publish(index int) {
 	}
 }
 
-// nextWord is wordLocked: what the next call has to record.
+// nextWord is wordLocked: it returns what the next call has to record.
 func (v *move) nextWord() word {
 	p, h := v.policy(), &v.history
 	quiet := p.Quiet > 0
@@ -88,8 +86,7 @@ func (v *move) nextWord() word {
 	}
 }
 
-// setAlarm sees to it that the Throttler wakes at due, and not at all if that is
-// never.
+// setAlarm makes the Throttler wake at due, or not at all if due is never.
 func (v *move) setAlarm(now, due instant) {
 	a := &v.alarm
 	switch {

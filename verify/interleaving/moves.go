@@ -1,7 +1,5 @@
 package interleaving
 
-// This file holds which moves a state permits.
-
 // A move is a step from one state to another.
 type move struct {
 	*model
@@ -10,18 +8,18 @@ type move struct {
 	step Step
 	who  actor
 
-	guarantee string // that the step breaks; "" if none
+	guarantee string // the one that the step breaks, or ""
 	how       string
 }
 
-// moves are what a state permits.
+// moves are the moves that a state permits.
 type moves struct {
 	of   *model
 	from *state
 	list []move
 }
 
-// find finds the moves from s. Those found before are forgotten.
+// find returns the moves from s. It reuses the memory of the moves that it returned before.
 func (x *moves) find(s *state) []move {
 	x.from, x.list = s, x.list[:0]
 	x.ofTransitions()
@@ -35,7 +33,7 @@ func (x *moves) find(s *state) []move {
 	return x.list
 }
 
-// add adds a move, which is then to be made.
+// add adds a move. The caller then makes it.
 func (x *moves) add(step Step, who actor) *move {
 	x.list = append(x.list, move{model: x.of, state: *x.from, step: step, who: who})
 	return &x.list[len(x.list)-1]
@@ -107,8 +105,8 @@ func (x *moves) ofParent() {
 	}
 }
 
-// ofClock lets time pass. Once the ticks are used up it passes only when nothing
-// else can move but what is pending.
+// ofClock lets time pass. After the ticks of the configuration, it passes only if nothing else
+// can move and a run is pending.
 func (x *moves) ofClock() {
 	s := x.from
 	switch {
@@ -181,6 +179,6 @@ func (x *moves) begin(who actor, op Op) {
 		x.add(Close, who).close()
 	case OpShutdown, OpShutdownImpatient:
 		x.add(Drain, who).drain()
-	case OpCall, OpParentEnd: // begun above
+	case OpCall, OpParentEnd: // handled above
 	}
 }

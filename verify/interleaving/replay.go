@@ -1,10 +1,8 @@
 package interleaving
 
-// This file holds how a path of whole operations is played, to compare the model
-// with the library itself.
-
-// A Replay plays events one by one. All that an event sets going comes to rest
-// before the next, but for callbacks, which return when they are told to.
+// A Replay plays whole operations one by one, to compare the model with the library. All that
+// an operation starts comes to rest before the next one, except for callbacks, which return
+// when Return is called.
 type Replay struct {
 	moves   moves
 	at      state
@@ -16,25 +14,24 @@ type Reading struct {
 	Pending bool
 	Running bool
 	Closed  bool
-	Next    int // when the next run is due, in ticks; a lower bound while a run is active; Never if none is
+	Next    int // when the next run is due, in ticks, or Never; a lower bound while a run is active
 	Entered int // how many callbacks have been entered
 	Waiting int // how many methods have not returned
 }
 
-// Never is the time of what is not due.
+// Never is the time of a run that is not due.
 const Never = -1
 
-// NewReplay returns a Replay of a Throttler of which c tells everything but the
-// scripts.
+// NewReplay returns a Replay of a Throttler. c describes it, except for its scripts, which
+// Begin writes.
 func NewReplay(c Configuration) *Replay {
 	c.Scripts = make([][]Op, maxProcesses)
-	c.Failures = 1 // is renewed by Return
+	c.Failures = 1 // Return renews it
 	m := newModel(c, NoFault)
 	return &Replay{moves: moves{of: m}, at: m.first()}
 }
 
-// Begin begins op in a process that has nothing else to do, and reports false if
-// there is none.
+// Begin begins op in an idle process, and reports false if none is idle.
 func (r *Replay) Begin(op Op) bool {
 	for i := range r.at.processes {
 		script := &r.moves.of.Scripts[i]
@@ -66,7 +63,7 @@ func (r *Replay) Return(v Verdict) bool {
 	return true
 }
 
-// rest makes all moves but those that are events.
+// rest makes all moves that follow by themselves.
 func (r *Replay) rest() {
 	for {
 		next := r.next()
@@ -90,7 +87,7 @@ func (r *Replay) next() *move {
 	return nil
 }
 
-// Read returns what can be seen.
+// Read returns what a user can see now.
 func (r *Replay) Read() Reading {
 	s := r.at
 	s.absorb()

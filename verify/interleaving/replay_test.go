@@ -1,8 +1,5 @@
 package interleaving_test
 
-// This file holds that the model is one of the library: the same operations, one
-// after the other, leave both alike.
-
 import (
 	"context"
 	"errors"
@@ -23,18 +20,18 @@ import (
 
 const tick = time.Second
 
-// An event happens to the model and to the library. It reports false if it cannot
+// An event happens both in the model and in the library. play reports false if it cannot
 // happen now.
 type event struct {
 	name string
 	play func(*interleaving.Replay, *throttler) bool
 }
 
-// A throttler is one of the library, whose callback returns when it is told to.
+// A throttler is a throttle.Throttler whose callback returns when an event says so.
 type throttler struct {
 	*throttle.Throttler
 	built     time.Time
-	policies  [2]throttle.Policy // the first is in force at first
+	policies  [2]throttle.Policy // the first applies at first
 	endParent func()
 	returns   chan error
 	entered   atomic.Int64
@@ -50,14 +47,14 @@ func newThrottler(t *testing.T, c interleaving.Configuration) *throttler {
 		r.entered.Add(1)
 		return <-r.returns
 	}
-	quietly := throttle.WithErrorHandler(func(error) {})
+	silent := throttle.WithErrorHandler(func(error) {})
 	var err error
-	r.Throttler, err = throttle.New(r.policies[0], callback, throttle.WithContext(parent), quietly)
+	r.Throttler, err = throttle.New(r.policies[0], callback, throttle.WithContext(parent), silent)
 	require.NoError(t, err)
 	return r
 }
 
-// libraryPolicy returns the library's form of p.
+// libraryPolicy returns p as a throttle.Policy.
 func libraryPolicy(p interleaving.Policy) throttle.Policy {
 	return throttle.Policy{
 		Interval:    time.Duration(p.Interval) * tick,
@@ -70,7 +67,7 @@ func libraryPolicy(p interleaving.Policy) throttle.Policy {
 	}
 }
 
-// read returns what can be seen of r.
+// read returns what a user can see of r.
 func (r *throttler) read() interleaving.Reading {
 	s := r.Stats()
 	next := interleaving.Never
@@ -83,7 +80,7 @@ func (r *throttler) read() interleaving.Reading {
 	}
 }
 
-// end leaves nothing of r behind.
+// end ends r and all its goroutines.
 func (r *throttler) end() {
 	r.endParent()
 	synctest.Wait()
@@ -91,7 +88,7 @@ func (r *throttler) end() {
 	synctest.Wait()
 }
 
-// calling is the event of a method that may wait.
+// calling is the event that a method is called, which may wait.
 func calling(name string, op interleaving.Op, method func(*throttler)) event {
 	return event{name, func(m *interleaving.Replay, r *throttler) bool {
 		if !m.Begin(op) {
@@ -106,7 +103,7 @@ func calling(name string, op interleaving.Op, method func(*throttler)) event {
 	}}
 }
 
-// returning is the event of a callback's return.
+// returning is the event that the callback returns.
 func returning(name string, verdict interleaving.Verdict, err error) event {
 	return event{name, func(m *interleaving.Replay, r *throttler) bool {
 		if !m.Return(verdict) {
@@ -117,10 +114,10 @@ func returning(name string, verdict interleaving.Verdict, err error) event {
 	}}
 }
 
-// theCall is the index of Call, which much else needs to come first.
+// theCall is the index of Call, without which many events cannot happen.
 const theCall = 0
 
-// What the methods return is beside the point here.
+// The results of the methods do not matter here.
 var events = []event{
 	calling("Call", interleaving.OpCall, func(r *throttler) { r.Call() }),
 	calling("CallWithin", interleaving.OpCallWithin, func(r *throttler) { r.CallWithin(tick) }),
@@ -142,7 +139,9 @@ var events = []event{
 	}},
 }
 
-func TestModelDoesWhatTheLibraryDoes(t *testing.T) {
+// TestReplay checks that the model is a model of the library: the same operations, one after
+// the other, have the same effects in both.
+func TestReplay(t *testing.T) {
 	length := 4
 	if effort.Factor() >= 10 {
 		length = 5
@@ -159,8 +158,7 @@ func TestModelDoesWhatTheLibraryDoes(t *testing.T) {
 	}
 }
 
-// playAll plays all paths of so many events after the first ones, and returns how
-// many there are.
+// playAll plays all paths that continue first by length events, and returns their number.
 func playAll(t *testing.T, c interleaving.Configuration, first []int, length int) (played int) {
 	t.Helper()
 	for path := make([]int, length); path != nil; played++ {
@@ -188,8 +186,8 @@ func play(t *testing.T, c interleaving.Configuration, path []int) int {
 	return len(path)
 }
 
-// nextPath returns the path that comes after path if only its first events up to the
-// given number could happen; nil if that was the last.
+// nextPath returns the path that comes after path, of which only the first happened events
+// could happen. It returns nil after the last path.
 func nextPath(path []int, happened int) []int {
 	at := min(happened, len(path)-1)
 	for i := at + 1; i < len(path); i++ {
@@ -213,7 +211,7 @@ func names(path []int) string {
 	return strings.Join(all, ", ")
 }
 
-// replayed returns the policies to play paths with, each with one for SetPolicy.
+// replayed returns the policies to play paths with, each followed by one for SetPolicy.
 func replayed() map[string][]policy {
 	p := newPolicies()
 	return map[string][]policy{

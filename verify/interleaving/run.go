@@ -1,7 +1,5 @@
 package interleaving
 
-// This file holds a run, from its start to its end, and the timer that starts it.
-
 // start is startLocked.
 func (v *move) start(now instant, why cause) {
 	v.checkStart(now, why)
@@ -16,7 +14,7 @@ func (v *move) start(now instant, why cause) {
 	}
 }
 
-// goOn notes that one batch has become another.
+// goOn notes that the batch from has become the batch to.
 func (p *process) goOn(from, to batch) {
 	if p.awaits == from {
 		p.awaits = to
@@ -32,7 +30,7 @@ func (v *move) fire() {
 	v.alarm.wakes++
 }
 
-// fireStale lets a timer fire that was stopped or reset too late.
+// fireStale makes a timer fire that was stopped or reset too late.
 func (v *move) fireStale() {
 	v.stale--
 	v.alarm.wakes++
@@ -62,8 +60,8 @@ func (v *move) closeByRun() {
 	v.run.waitsFor = v.closeAll()
 }
 
-// enter takes the run into its callback. From here on a call is covered by a later
-// run only, though the callback itself may begin a little later.
+// enter takes the run into its callback. Only a later run covers the calls from here on,
+// though the callback itself may begin a little later.
 func (v *move) enter() {
 	now := v.lock()
 	v.checkEnter()
@@ -74,17 +72,17 @@ func (v *move) enter() {
 	v.run.waitsFor = v.settle(now)
 }
 
-// oweNothing notes that no call so far needs a run any more: a callback is entered,
-// or all were dropped. No later call of a process may clear its owed, as one that is
-// refused would hide that an earlier one was lost. A call under way that looks at
-// the word again counts from there.
+// oweNothing notes that no call so far needs a run any more: a run enters its callback, or all
+// calls were dropped. A later call of the same process must not clear owed: if it were
+// refused, that would hide that an earlier call was lost. If a call in progress looks at the
+// word again, it counts from there.
 func (v *move) oweNothing() {
 	for i := range v.processes {
 		v.processes[i].asking, v.processes[i].owed = false, false
 	}
 }
 
-// undo is enter in a Throttler that was closed: the run is over.
+// undo is enter in a closed Throttler: the run is over.
 func (v *move) undo() {
 	now := v.lock()
 	v.run = run{}
@@ -93,7 +91,7 @@ func (v *move) undo() {
 	v.settle(now)
 }
 
-// decide ends the callback, and the part of the run before the hooks.
+// decide ends the callback and the part of the run before the hooks.
 func (v *move) decide(verdict Verdict) {
 	if verdict != Succeeded {
 		v.failures--
@@ -120,7 +118,7 @@ func (v *move) end() {
 	v.settle(now)
 }
 
-// over answers those who wait for a batch that is over.
+// over answers the waiters of a batch that is over.
 func (v *move) over(b batch) {
 	for i := range v.processes {
 		if p := &v.processes[i]; p.needs == b {
@@ -134,10 +132,10 @@ func (v *move) over(b batch) {
 	}
 }
 
-// answer lets a process that waited go on.
+// answer lets a waiting process go on.
 func (v *move) answer(who actor, p *process) {
 	if p.needs != noBatch {
-		v.breaks("Flush", "a waiter is answered before what it waits for is over")
+		v.breaks("Flush", "a waiter gets its answer before the run that it waits for is over")
 	}
 	op := v.Scripts[who][p.next]
 	shutdown := op == OpShutdown || op == OpShutdownImpatient

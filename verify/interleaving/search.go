@@ -5,9 +5,6 @@ import (
 	"slices"
 )
 
-// This file holds the search, breadth first, so that the first breach found is
-// one with the fewest steps.
-
 // A Result is what a search has found.
 type Result struct {
 	States      int
@@ -20,12 +17,13 @@ type Result struct {
 
 // A Breach is a guarantee that does not hold.
 type Breach struct {
-	Guarantee string // G1 to G7, or what else is promised
+	Guarantee string // G1 to G7, or another promise
 	How       string
 	Path      []Line // from the first state
 }
 
-// Search visits every state of c under f, or stops at the first breach.
+// Search visits every state of c under f, or stops at the first breach. It goes breadth first,
+// so that this breach has as few steps as possible.
 func Search(c Configuration, f Fault) Result {
 	m := newModel(c, f)
 	x := moves{of: m}
@@ -44,7 +42,7 @@ func Search(c Configuration, f Fault) Result {
 	return result
 }
 
-// follow goes where the moves from the state of the given index lead.
+// follow makes the moves from the state of the given index.
 func (r *Result) follow(list []move, seen *visited, at int) *Breach {
 	for i := range list {
 		next := &list[i]
@@ -60,7 +58,7 @@ func (r *Result) follow(list []move, seen *visited, at int) *Breach {
 	return nil
 }
 
-// ended looks at the state of the given index, from which there are no moves.
+// ended checks the state of the given index, which has no moves.
 func (m *model) ended(s state, seen *visited, at int) *Breach {
 	last := move{model: m, state: s}
 	last.checkEnd()
@@ -70,7 +68,7 @@ func (m *model) ended(s state, seen *visited, at int) *Breach {
 	return &Breach{last.guarantee, last.how, seen.path(m, at)}
 }
 
-// look notes what s is called.
+// look notes the names of s and of its word.
 func (r *Result) look(s *state) {
 	if !s.settled() {
 		return
@@ -79,9 +77,9 @@ func (r *Result) look(s *state) {
 	r.Words[s.word.kindName()] = true
 }
 
-// unify makes states equal that differ in nothing that decides anything: in the
-// order of processes with the same script, in when calls were made if no policy
-// asks, and in what the calls were that are no longer pending.
+// unify makes states equal if their differences decide nothing: the order of processes with
+// the same script, the times of calls if no policy needs them, and the details of calls that
+// are no longer pending.
 func (m *model) unify(s *state) {
 	if !s.history.pending {
 		s.history.firstCall, s.history.callCount = 0, 0
@@ -97,15 +95,14 @@ func (m *model) unify(s *state) {
 	}
 }
 
-// visited holds the states that were visited, each with the one that it was
-// reached from. It is a hash table of their indices, as a map would hold every
-// state a second time.
+// visited holds the visited states, each with the state before it on its path. It is a hash
+// table of indices, because a map would hold every state a second time.
 type visited struct {
 	seed    maphash.Seed
 	count   int
-	chunks  [][]state // of chunkSize: a slice that grows holds all twice for a while
+	chunks  [][]state // of chunkSize states: a growing slice would hold all states twice for a while
 	parents []uint32
-	slots   []uint32 // an index and 1; 0 is free
+	slots   []uint32 // an index plus 1, or 0 if the slot is free
 }
 
 const chunkSize = 1 << 14

@@ -1,9 +1,5 @@
 package interleaving_test
 
-// This file holds the exhaustive search of the orders in which callers, a run, the
-// timer and the parent context can meet: no order breaks a guarantee. Searched are
-// many small worlds, since one with everything in it would have too many states.
-
 import (
 	"maps"
 	"testing"
@@ -17,20 +13,23 @@ import (
 
 // A bounded is a configuration to search.
 type bounded struct {
-	effort int // from which on it is searched: 1 or 10, as no bound grows by degrees
-	states int // that it has at least: a search that sees less is blind
+	effort int // the least effort at which it is searched: 1 or 10
+	states int // that the search must visit at least
 	interleaving.Configuration
 }
 
-func TestNoOrderOfStepsBreaksAGuarantee(t *testing.T) {
+// TestSearch searches all orders in which callers, a run, the timer and the parent context can
+// meet: none breaks a guarantee. It searches many small configurations, because one with
+// everything in it would have too many states.
+func TestSearch(t *testing.T) {
 	var steps [interleaving.StepCount]int
 	names, words := map[string]bool{}, map[string]bool{}
-	asked, searched := 0, 0
+	selected, searched := 0, 0
 	for name, search := range searches() {
 		if search.effort > effort.Factor() {
 			continue
 		}
-		asked++
+		selected++
 		t.Run(name, func(t *testing.T) {
 			found := interleaving.Search(search.Configuration, interleaving.NoFault)
 			require.Nil(t, found.Breach, "%s", found.Breach)
@@ -44,17 +43,17 @@ func TestNoOrderOfStepsBreaksAGuarantee(t *testing.T) {
 			searched++
 		})
 	}
-	if searched < asked {
-		return // it failed already, or was not to search it all
+	if searched < selected {
+		return // a search failed, or -run selected only some
 	}
 	for step, taken := range steps {
-		assert.NotZero(t, taken, "no search has made the step %q", interleaving.Step(step))
+		assert.NotZero(t, taken, "no search made the step %q", interleaving.Step(step))
 	}
 	assert.Len(t, names, 6, "states of the diagram")
 	assert.Len(t, words, 4, "kinds of words")
 }
 
-// searches returns all that is searched. None has a breach.
+// searches returns the configurations to search. None has a breach.
 func searches() map[string]bounded {
 	p := newPolicies()
 	once, twice := []op{opCall}, []op{opCall, opCall}
@@ -208,19 +207,19 @@ func searches() map[string]bounded {
 			10, 3_200_000,
 			configuration{Policies: []policy{p.retrying}, Scripts: [][]op{twice, {opDo, opCall}, {opCancel}, {opFlush}}, Ticks: 4, Failures: 2, RetryIn: 1},
 		},
-		"all meets all": {
+		"everything meets everything": {
 			10, 4_200_000,
 			configuration{Policies: []policy{p.every, p.quiet}, Scripts: [][]op{twice, {opCall, opDo}, {opSetPolicy1, opFlush}, {opCancel, opClose}}, Ticks: 3, Failures: 1, RetryIn: 1},
 		},
-		"all meets all, quietly": {
+		"everything meets everything, with Quiet": {
 			10, 1_100_000,
 			configuration{Policies: []policy{p.quiet, p.retrying}, Scripts: [][]op{twice, {opCallWithin}, {opSetPolicy1, opCancel}, {opFlush, opShutdown}}, Ticks: 3, Failures: 1},
 		},
-		"all meets the parent's end": {
+		"everything meets the parent's end": {
 			10, 1_800_000,
 			configuration{Policies: []policy{p.quietBounded, p.periodic}, Scripts: [][]op{twice, {opDo}, {opSetPolicy1, opCancel}, {opFlush}, {opParentEnd}}, Ticks: 3},
 		},
-		"the parent ends with all at work": {
+		"the parent ends while everything is active": {
 			10, 1_700_000,
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, {opDo}, {opFlush}, {opShutdown}, {opParentEnd}}, Ticks: 4, StaleWakes: 1},
 		},

@@ -2,14 +2,13 @@ package interleaving
 
 import "cmp"
 
-// This file holds the state of the model: the Throttler's fields that decide
-// anything, how far each goroutine has come, and what the guarantees are judged by.
-
 // maxProcesses is how many scripts a Configuration may have.
 const maxProcesses = 5
 
-// A state is comparable and has no pointers, so that a search can tell whether it
-// has been there. Whatever says nothing any more is set to zero for the same end.
+// A state has the Throttler's fields that decide anything, how far each goroutine has come,
+// and a ghost that the guarantees need. It is comparable and has no pointers, so that a search
+// can tell whether it has visited it. For the same reason a field that no longer means
+// anything is set to zero.
 type state struct {
 	history      history
 	clock        instant
@@ -20,17 +19,16 @@ type state struct {
 	alarm        alarm
 
 	parentEnded bool
-	unclosed    bool  // the parent's end has yet to close the Throttler
+	unclosed    bool  // the parent has ended, but the Throttler is not closed yet
 	failures    uint8 // how many more runs may fail
-	stale       uint8 // how many more wakes may come out of nowhere
+	stale       uint8 // how many more timers may fire without a reason
 
-	transitions [2]transition // that are not over; never two but for some faults
+	transitions [2]transition // that are not over; two only under some faults
 	processes   [maxProcesses]process
 	ghost       ghost
 }
 
-// A transition that is not over has yet to store what the word will be. It holds
-// the mutex.
+// A transition that is not over has not stored the new word yet. It holds the mutex.
 type transition struct {
 	active bool
 	next   word
@@ -39,9 +37,9 @@ type transition struct {
 // A run is the active run and its goroutine.
 type run struct {
 	at       stage
-	waitsFor uint8 // the transition, by its index and 1, that the goroutine has yet to end
+	waitsFor uint8 // the transition, as its index plus 1, that the goroutine must end first
 	verdict  Verdict
-	canceled bool // Cancel met it
+	canceled bool // Cancel was called while it was active
 	ended    instant
 }
 
@@ -52,7 +50,7 @@ const (
 	noRun    stage = iota
 	started        // the go statement
 	doomed         // it saw that the parent has ended
-	entering       // on its way to the mutex and the callback
+	entering       // about to lock the mutex and call the callback
 	inside         // the callback
 	decided        // the callback has returned
 )
@@ -70,22 +68,22 @@ const (
 // An alarm is a timer.
 type alarm struct {
 	set   bool
-	armed bool // it has yet to fire
+	armed bool // it has not fired yet
 	at    instant
-	wakes uint8 // goroutines of timers that fired on their way to the mutex
+	wakes uint8 // timers that have fired and are about to lock the mutex
 }
 
 // A process is a goroutine that works through a script.
 type process struct {
 	next     uint8 // index in the script
 	at       place
-	seen     word  // what it will compare the word with, and
-	want     word  // swap in instead
-	waitsFor uint8 // the transition, by its index and 1, that it has yet to end
+	seen     word  // the word that it expects in its compare-and-swap
+	want     word  // the word that it swaps in
+	waitsFor uint8 // the transition, as its index plus 1, that it must end first
 	awaits   batch
-	needs    batch // ghost: what the answer to it promises to be over
-	asking   bool  // ghost: its call under way has seen a run pending; as owed ends, so does this
-	owed     bool  // ghost: a call was recorded, and since then no callback entered, and nothing dropped
+	needs    batch // ghost: the batch that must be over before its answer
+	asking   bool  // ghost: its call in progress has seen a pending run; cleared together with owed
+	owed     bool  // ghost: a call was recorded, and since then no run entered its callback and nothing was dropped
 }
 
 // A place is where in an operation a process is.
@@ -96,19 +94,18 @@ const (
 	reloading       // its compare-and-swap failed
 	reading         // about to read the clock
 	swapping        // about to compare and swap
-	locking         // about to lock, as it has to record its call there
+	locking         // about to lock, to record its call under the mutex
 	waiting         // for awaits
-	resting         // Shutdown has waited for what was pending
-	lingering       // Shutdown waits for what is active beside it
+	resting         // Shutdown has waited for the pending run
+	lingering       // Shutdown waits for the active run
 	closing         // Shutdown has waited for all
 	quitting        // Shutdown's context has ended
 )
 
-// compare orders processes, so that states which differ only in who is who are
-// one.
+// compare orders processes, so that states are equal if they differ only in the order.
 func (p *process) compare(other *process) int { return cmp.Compare(p.key(), other.key()) }
 
-// key returns all that p is.
+// key returns all fields of p in one number.
 func (p *process) key() uint64 {
 	key := uint64(0)
 	for _, part := range [...]uint8{p.next, uint8(p.at), uint8(p.seen), uint8(p.want), p.waitsFor, uint8(p.awaits), uint8(p.needs)} {
@@ -123,7 +120,7 @@ func (p *process) key() uint64 {
 	return key
 }
 
-// A batch is the calls that a run covers, or will.
+// A batch is the set of calls that a run covers or will cover.
 type batch uint8
 
 const (
@@ -132,10 +129,10 @@ const (
 	activeBatch
 )
 
-// A ghost is what no code knows but the guarantees speak of.
+// A ghost is what the guarantees speak of but no code knows.
 type ghost struct {
 	inside   uint8   // callbacks entered and not returned from
-	waiting  uint8   // calls recorded since the last start or drop; up to 1, unless they are counted
+	waiting  uint8   // calls recorded since the last start or drop; at most 1, unless they are counted
 	last     instant // the latest call, as far as Quiet must know it
 	late     bool    // the active run was started after the parent's end
 	shutdown bool    // a Shutdown has returned nil
@@ -147,8 +144,7 @@ func newState(c *Configuration) state {
 	return s
 }
 
-// name returns the name that lock.go's state diagram has for s, which must be
-// between transitions.
+// name returns the name of s in lock.go's state diagram. No transition may be in progress.
 func (s *state) name() string {
 	switch {
 	case s.history.phase == closed:
@@ -166,5 +162,5 @@ func (s *state) name() string {
 	}
 }
 
-// settled reports whether no transition is under way.
+// settled reports whether no transition is in progress.
 func (s *state) settled() bool { return !s.transitions[0].active && !s.transitions[1].active }

@@ -1,8 +1,5 @@
 package interleaving
 
-// This file holds the transitions of Flush, Cancel, SetPolicy, Close and Shutdown,
-// and the end of the parent context.
-
 // flush is Flush until it waits.
 func (v *move) flush() {
 	now := v.lock()
@@ -23,8 +20,7 @@ func (v *move) flushNow(now instant) {
 	v.await()
 }
 
-// await is awaitLocked: it makes the process wait until every call so far is
-// covered.
+// await is awaitLocked: it makes the process wait until every call so far is covered.
 func (v *move) await() {
 	p := v.process()
 	switch {
@@ -42,7 +38,7 @@ func (v *move) await() {
 		p.awaits = activeBatch
 	default:
 		if p.needs != noBatch {
-			v.breaks("Flush", "a call that was recorded is not waited for")
+			v.breaks("Flush", "Flush does not wait for a recorded call")
 		}
 		return
 	}
@@ -98,7 +94,7 @@ func (v *move) close() {
 	v.process().waitsFor = v.closeAll()
 }
 
-// closeAll closes the Throttler, and returns what marks the transition.
+// closeAll closes the Throttler, and returns the mark of the transition.
 func (v *move) closeAll() (transition uint8) {
 	now := v.lock()
 	if v.history.phase != closed {
@@ -124,7 +120,7 @@ func (v *move) drain() {
 	p.waitsFor = v.settle(now)
 }
 
-// awaitActive is Shutdown's look at what runs although what was pending is over.
+// awaitActive makes Shutdown wait for a run that is active after the pending one is over.
 func (v *move) awaitActive() {
 	p := v.process()
 	p.at = closing
@@ -146,8 +142,7 @@ func (v *move) closeDrained() {
 	v.process().waitsFor = v.closeAll()
 }
 
-// endParent ends the parent context, which lets the goroutine of context.AfterFunc
-// loose.
+// endParent ends the parent context, which starts the goroutine of context.AfterFunc.
 func (v *move) endParent() {
 	v.parentEnded, v.unclosed = true, true
 	v.complete(v.process())

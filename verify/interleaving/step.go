@@ -2,8 +2,6 @@ package interleaving
 
 import "fmt"
 
-// This file holds the kinds of steps, and who takes them.
-
 // A Step is a kind of step.
 type Step uint8
 
@@ -13,7 +11,7 @@ const (
 	Load           Step = iota // of the word, in coalesce
 	ReadClock                  // in coalesce
 	CompareAndSwap             // in coalesce
-	Call                       // of one that has to lock, up to its settle, as are those that follow
+	Call                       // of a call that has to lock, up to its settle; likewise the next ones
 	CallWithin
 	Do
 	Flush
@@ -24,7 +22,7 @@ const (
 	AwaitActive // activeOutcome
 	CloseDrained
 	GiveUp  // Shutdown's context ends
-	Publish // the end of a transition: the word is stored, the mutex is free
+	Publish // the end of a transition: it stores the word and unlocks the mutex
 	CheckParent
 	CloseByRun
 	Enter
@@ -37,7 +35,7 @@ const (
 	EndParent
 	CloseByParent
 	Tick
-	Advance // of the clock, to the alarm, when nothing else can move
+	Advance // of the clock to the alarm, if nothing else can move
 	StepCount
 )
 
@@ -48,13 +46,13 @@ func (s Step) String() string {
 		SetPolicy: "set policy", Close: "close", Drain: "drain", AwaitActive: "await active run",
 		CloseDrained: "close after drain", GiveUp: "give up", Publish: "publish word",
 		CheckParent: "check parent", CloseByRun: "close for parent", Enter: "enter",
-		Undo: "undo", Decide: "decide", End: "end", Fire: "fire", FireStale: "fire for nothing",
+		Undo: "undo", Decide: "decide", End: "end", Fire: "fire", FireStale: "fire without reason",
 		Wake: "wake", EndParent: "parent ends", CloseByParent: "close for parent",
 		Tick: "tick", Advance: "advance",
 	}[s]
 }
 
-// An actor is who takes a step: a process, by its index, or one of these.
+// An actor takes a step: it is a process, given by its index, or one of these.
 type actor int8
 
 const (
@@ -76,7 +74,7 @@ func (a actor) String() string {
 	case theClock:
 		return "clock"
 	case aTransition:
-		return "mutex's holder"
+		return "mutex holder"
 	default:
 		return fmt.Sprintf("process %d", int(a)+1)
 	}

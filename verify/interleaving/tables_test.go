@@ -1,11 +1,8 @@
 package interleaving_test
 
-// This file holds what the tables of searches, demonstrations and replays are made
-// of.
-
 import "github.com/throttle-go/throttle/verify/interleaving"
 
-// In the tables long names would hide what differs from line to line.
+// Short names show what differs from line to line of the tables.
 type (
 	configuration = interleaving.Configuration
 	policy        = interleaving.Policy
@@ -27,8 +24,8 @@ const (
 	opParentEnd         = interleaving.OpParentEnd
 )
 
-// policies are those that are searched and replayed. All that they measure is so
-// short that it passes within the few ticks of a search.
+// policies are the ones that are searched and replayed. Their durations are so short that they
+// pass within the few ticks of a search.
 type policies struct {
 	unbounded, every, leading, trailing     policy
 	quiet, quietBounded, window, full, both policy

@@ -6,8 +6,6 @@ import (
 	"strings"
 )
 
-// This file holds how a path is printed.
-
 // A Line is a step and where it led.
 type Line struct {
 	Who   string
@@ -17,8 +15,8 @@ type Line struct {
 	State string
 }
 
-// path returns the steps to the state of the given index. The states visited are
-// unified; on the path each process keeps its name.
+// path returns the steps to the state of the given index. The visited states are unified, but
+// on the path each process keeps its name.
 func (v *visited) path(m *model, index int) []Line {
 	var indices []int
 	for ; index != 0; index = int(v.parents[index]) {
@@ -45,7 +43,7 @@ func (v *move) line() Line {
 	return Line{v.who.String(), v.step, int(v.clock), v.word.String(), v.describe()}
 }
 
-// describe tells what of the record matters to most paths.
+// describe returns the part of the record that matters to most paths.
 func (s *state) describe() string {
 	parts := []string{s.name()}
 	if !s.settled() {
@@ -78,8 +76,8 @@ func (s *state) describe() string {
 
 func (b *Breach) String() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s is broken: %s\n", b.Guarantee, b.How)
-	fmt.Fprintf(&text, "%5s  %-14s  %-18s  %5s  %-10s  %s\n", "step", "who", "what", "clock", "word", "then")
+	fmt.Fprintf(&text, "%s does not hold: %s\n", b.Guarantee, b.How)
+	fmt.Fprintf(&text, "%5s  %-14s  %-18s  %5s  %-10s  %s\n", "step", "actor", "action", "clock", "word", "state")
 	for i, line := range b.Path {
 		fmt.Fprintf(&text, "%5d  %-14s  %-18s  %5d  %-10s  %s\n", i+1, line.Who, line.Step, line.Clock, line.Word, line.State)
 	}

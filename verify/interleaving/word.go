@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// This file holds the fast path's word, laid out as in lock.go: two bits of kind
-// above a value.
-
+// A word is the fast path's word, with the layout of word.go in the root package: two bits of
+// kind above a value.
 type word uint8
 
 const (
@@ -17,19 +16,19 @@ const (
 	wordTimed
 )
 
-// Untyped, as they are no kinds.
+// These are untyped because they are not kinds.
 const (
 	wordKind  = 3 << 6
 	wordValue = 1<<6 - 1
 )
 
-// timedWord returns the word that carries the time of the last call. A search
-// lasts far fewer ticks than the value can count.
+// timedWord returns the word that carries the time of the last call. A search lasts far fewer
+// ticks than fit.
 func timedWord(last instant) word {
 	return wordTimed | word(last) //nolint:gosec // an instant that has come is not negative
 }
 
-// kindName returns the name that lock.go gives the kind of w.
+// kindName returns the name that word.go gives the kind of w.
 func (w word) kindName() string {
 	switch w & wordKind {
 	case wordLocked:

@@ -1,8 +1,5 @@
 package linearizability_test
 
-// This file holds how a real-time history is made and recorded: goroutines that do
-// all that can be done to one Throttler, and the Throttler's callback.
-
 import (
 	"cmp"
 	"context"
@@ -22,7 +19,7 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// A scene is the kind of Throttler that a history is made with.
+// A scene is a kind of Throttler to make histories with.
 type scene struct {
 	name        string
 	policy      throttle.Policy
@@ -30,23 +27,23 @@ type scene struct {
 	leadingOnly bool
 }
 
-// A recorder makes one history. Every run of its Throttler fails, with an error
-// that tells its number: so whoever waits learns which run has answered.
+// A recorder makes one history. Every run of its Throttler fails with an error that contains
+// its number, so waiters learn which run answered them.
 //
-// Time is counted, not measured. A reading of the clock is no synchronizing
-// operation: what a goroutine does after it may take effect before, and then a
-// history would be refused for the clock's fault. A counter's increments are in one
-// total order with all that the Throttler does.
+// Time is counted, not measured. Reading a clock is not a synchronizing operation: what a
+// goroutine does afterwards may take effect before, and then the check would refuse a history
+// because of the clock. The increments of an atomic counter have one total order with all
+// operations of the Throttler.
 type recorder struct {
 	t         *testing.T
 	scene     scene
 	throttler *throttle.Throttler
 	endParent context.CancelFunc // ends the Throttler's parent context
-	patience  context.Context    // ends when nothing more is to be expected
+	patience  context.Context    // ends when the test stops waiting
 
 	time     atomic.Int64
-	canceled atomic.Int64 // answers ErrCanceled so far
-	goexit   atomic.Int64 // the run that ended its goroutine: ErrGoexit tells no number, so there is one at most
+	canceled atomic.Int64 // how many answers were ErrCanceled so far
+	goexit   atomic.Int64 // the run that ended its goroutine; at most one does, because ErrGoexit has no number
 
 	mu sync.Mutex // guards the fields below
 
@@ -54,26 +51,26 @@ type recorder struct {
 	runs []recordedRun
 }
 
-// A recordedRun is when the callback was seen entered and the observer, which is the
-// last that belongs to a run, about to return.
+// A recordedRun holds the times when the callback began, and when the observer, which is the
+// last part of a run, was about to return.
 type recordedRun struct {
 	entered, returning int64
 	again              bool
 }
 
-// The clients of a history that are no goroutines of its own. The others follow.
+// The clients of a history that are not callers. The callers follow.
 const (
 	runStarting = iota
 	runEnding
 	firstCaller
 )
 
-// later is when an operation ends of whose end nobody knows.
+// later is the end of an operation if nobody knows when it ended.
 const later int64 = math.MaxInt64
 
 func (r *recorder) now() int64 { return r.time.Add(1) }
 
-// play makes and returns a history of that many callers.
+// play makes a history with the given number of callers.
 func play(t *testing.T, scene scene, callers int) []porcupine.Operation {
 	t.Helper()
 	parent, endParent := context.WithCancel(context.Background())
@@ -83,7 +80,7 @@ func play(t *testing.T, scene scene, callers int) []porcupine.Operation {
 	r := &recorder{t: t, scene: scene, endParent: endParent, patience: patience}
 	options := append([]throttle.Option{
 		throttle.WithContext(parent),
-		throttle.WithErrorHandler(func(error) {}), // or each would be logged
+		throttle.WithErrorHandler(func(error) {}), // else each error is logged
 		throttle.WithObserver(r.observe),
 	}, scene.options...)
 	r.throttler = throttle.Must(throttle.New(scene.policy, r.callback, options...))
@@ -105,13 +102,13 @@ func play(t *testing.T, scene scene, callers int) []porcupine.Operation {
 	return r.history(all)
 }
 
-// A runError is the error of a run: its number.
+// A runError is the error of a run. Its value is the number of the run.
 type runError int
 
 func (e runError) Error() string { return fmt.Sprintf("run %d", int(e)) }
 
-// callback is the Throttler's. Two that overlap are for the model to refuse, hence
-// the lock.
+// callback is the callback of the Throttler. It locks so that runs that overlap are not a data
+// race: the model must refuse them.
 func (r *recorder) callback() error {
 	again := !r.scene.leadingOnly && rand.IntN(5) == 0
 	r.mu.Lock()
@@ -131,11 +128,11 @@ func (r *recorder) callback() error {
 	return runError(run)
 }
 
-// observe is the Throttler's observer.
+// observe is the observer of the Throttler.
 func (r *recorder) observe(seen throttle.Run) {
 	run := r.classify(seen.Err).run
 	if run == 0 {
-		return // not what the callback has returned, and reported as such
+		return // an error that the callback did not return, which classify has reported
 	}
 	pause()
 	r.mu.Lock()
@@ -143,7 +140,7 @@ func (r *recorder) observe(seen throttle.Run) {
 	r.runs[run-1].returning = r.now()
 }
 
-// pause lets others go first, or not.
+// pause sometimes lets other goroutines go first.
 func pause() {
 	switch rand.IntN(6) {
 	case 0:
@@ -157,7 +154,7 @@ func pause() {
 	}
 }
 
-// An ending is how a history comes to its Throttler's end.
+// An ending is what ends the Throttler of a history.
 type ending int
 
 const (
@@ -168,9 +165,9 @@ const (
 	endings
 )
 
-// rest waits until the Throttler says that it is at rest, and closed if its parent
-// context has ended. Stats alone can tell without doing what a lost call waits for:
-// it does not make the Throttler reconsider what is due.
+// rest waits until the Throttler says that nothing is pending or running, and that it is closed
+// if its parent context has ended. It uses Stats, because any other method would make the
+// Throttler look at what is due again, and so might hide a lost call.
 func (r *recorder) rest(how ending) {
 	for {
 		stats := r.throttler.Stats()
@@ -178,18 +175,18 @@ func (r *recorder) rest(how ending) {
 			return
 		}
 		if r.patience.Err() != nil {
-			r.t.Errorf("the Throttler does not come to rest: %+v", stats)
+			r.t.Errorf("the Throttler still has work: %+v", stats)
 			return
 		}
 		time.Sleep(20 * time.Microsecond)
 	}
 }
 
-// history returns all that was recorded, in the order of begin.
+// history returns all recorded operations, ordered by their begin.
 //
-// A run starts when the Throttler says so, sometime after the run before was seen
-// entered and before itself is. It ends sometime after its observer has begun to
-// return; whoever needs it to be over says so in an operation of his own.
+// The start of a run comes after the previous callback began, and before its own. Its end comes
+// after its observer was about to return. A caller that knows that the run is over records
+// that as an operation.
 func (r *recorder) history(callers []*caller) []porcupine.Operation {
 	var all []porcupine.Operation
 	for _, c := range callers {
@@ -217,11 +214,11 @@ func (r *recorder) history(callers []*caller) []porcupine.Operation {
 type caller struct {
 	*recorder
 	id   int
-	how  ending // it brings this about; nothing, if zero
+	how  ending // the ending that it causes, if any
 	done []porcupine.Operation
 }
 
-// work does something of everything, and in its midst brings about the end.
+// work takes random steps, and in between causes the ending.
 func (c *caller) work() {
 	steps := 6 + rand.IntN(8)
 	for last := 1 + rand.IntN(steps); steps > 0; steps-- {
@@ -233,7 +230,7 @@ func (c *caller) work() {
 	}
 }
 
-// step does one thing.
+// step does one random thing.
 func (c *caller) step() {
 	switch dice := rand.IntN(100); {
 	case dice < 30:
@@ -259,8 +256,8 @@ func (c *caller) step() {
 	}
 }
 
-// end brings about the Throttler's end. Often a call comes right before it, whose
-// run then has started but not entered the callback, and a look at what is pending.
+// end causes the ending. Often it makes a call right before, so that a run has started but not
+// entered its callback yet, and looks at what is pending.
 func (c *caller) end() {
 	if c.how != byNobody && rand.IntN(2) == 0 {
 		c.call(c.throttler.Call)
@@ -280,7 +277,7 @@ func (c *caller) end() {
 	case byShutdown:
 		c.shutdown()
 	case byParent:
-		// The Throttler hears of it in a goroutine of its own.
+		// The Throttler gets this in another goroutine, at any time.
 		began := c.now()
 		c.endParent()
 		c.note(request{kind: closing}, answer{}, began, later)
@@ -288,7 +285,7 @@ func (c *caller) end() {
 	}
 }
 
-// record does f and records it as q.
+// record calls f and records it as q.
 func (c *caller) record(q request, f func() answer) answer {
 	began := c.now()
 	a := f()
@@ -300,7 +297,7 @@ func (c *caller) note(q request, a answer, began, ended int64) {
 	c.done = append(c.done, porcupine.Operation{ClientId: c.id, Input: q, Output: a, Call: began, Return: ended})
 }
 
-// know records that q holds from now on.
+// know records that q is true from now on.
 func (c *caller) know(q request) {
 	now := c.now()
 	c.note(q, answer{}, now, now)
@@ -324,36 +321,36 @@ func (c *caller) stats() {
 	})
 }
 
-// wait records a method that waits, and what is known once it has returned.
+// wait records a method that waits, and what the caller knows after its return.
 func (c *caller) wait(ctx context.Context, kind string, f func(context.Context) error) {
 	q := request{kind: kind, spent: ctx.Err() != nil}
 	a := c.record(q, func() answer { return c.classify(f(ctx)) })
-	if ctx.Err() == nil { // else it may have returned what was decided, without waiting for the run's end
+	if ctx.Err() == nil { // else it may have returned the outcome without waiting for the run's end
 		c.heard(a)
 	}
 }
 
-// heard records what one who was told a knows from then on.
+// heard records what the caller knows from the answer a.
 func (c *caller) heard(a answer) {
 	switch a.outcome {
 	case byRun:
 		c.know(request{kind: heardRun, run: a.run})
 	case canceled:
-		c.know(request{kind: heardCanceled, told: a.told})
+		c.know(request{kind: heardCanceled, number: a.number})
 	case closed:
 		c.know(request{kind: heardClosed})
 	}
 }
 
-// waitBriefly waits with a context that has ended already, or soon will.
+// waitBriefly waits with a context that has ended or will end soon.
 func (c *caller) waitBriefly(kind string, f func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(c.patience, time.Duration(rand.IntN(40)-5)*time.Microsecond)
 	defer cancel()
 	c.wait(ctx, kind, f)
 }
 
-// shutdown records Shutdown as two operations, its begin and its end, and that
-// nothing runs then.
+// shutdown records Shutdown as two operations, its begin and its end, and records that nothing
+// runs afterwards.
 func (c *caller) shutdown() {
 	began := c.now()
 	a := c.classify(c.throttler.Shutdown(c.patience))
@@ -364,22 +361,22 @@ func (c *caller) shutdown() {
 	c.know(request{kind: atRest})
 }
 
-// classify returns the answer that err is.
+// classify returns the answer for err.
 func (r *recorder) classify(err error) answer {
-	run, ok := errors.AsType[runError](err)
+	var run runError
 	switch {
-	case ok:
+	case errors.As(err, &run):
 		return answer{outcome: byRun, run: int(run)}
 	case err == nil:
 		return answer{outcome: nothing}
 	case errors.Is(err, throttle.ErrGoexit):
 		return answer{outcome: byRun, run: int(r.goexit.Load())}
 	case errors.Is(err, throttle.ErrCanceled):
-		told := int(r.canceled.Add(1) - 1)
-		if told >= mostCanceled {
-			r.t.Errorf("more than %d answers ErrCanceled in one history: the model cannot check them", mostCanceled)
+		number := int(r.canceled.Add(1) - 1)
+		if number >= mostCanceled {
+			r.t.Errorf("one history has more than %d answers ErrCanceled, which the model cannot check", mostCanceled)
 		}
-		return answer{outcome: canceled, told: told}
+		return answer{outcome: canceled, number: number}
 	case errors.Is(err, throttle.ErrClosed):
 		return answer{outcome: closed}
 	case errors.Is(err, throttle.ErrThrottled):
@@ -387,7 +384,7 @@ func (r *recorder) classify(err error) answer {
 	case errors.Is(err, context.DeadlineExceeded) && r.patience.Err() == nil:
 		return answer{outcome: abandoned}
 	default:
-		r.t.Errorf("a method that waits has returned %v, or waited in vain", err)
+		r.t.Errorf("a method returned %v, or waited too long", err)
 		return answer{outcome: unknown}
 	}
 }

@@ -1,14 +1,10 @@
 package linearizability_test
 
-// This file holds the linearizability check: histories of real goroutines in real
-// time, each of which must be what a Throttler does to which one thing is done
-// after the other, every one at an instant between its begin and its return.
-
 import (
 	"cmp"
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +18,7 @@ import (
 	"github.com/throttle-go/throttle/internal/testkit/effort"
 )
 
-// checkTimeout is for one history, which usually takes some milliseconds.
+// checkTimeout bounds the check of one history, which usually takes milliseconds.
 const checkTimeout = 30 * time.Second
 
 func scenes() []scene {
@@ -45,12 +41,12 @@ func scenes() []scene {
 	}
 }
 
-// TestHistoriesAreLinearizable holds that Call, CallWithin, Do, Flush, Cancel,
-// Close, Shutdown, SetPolicy, Stats and the runs themselves behave as if one came
-// after the other, in an order that real time allows: with that G1 (no overlap),
-// G3 (no lost call), G4 (no idle run) and G7 (Close is final), whatever the
-// schedule was.
-func TestHistoriesAreLinearizable(t *testing.T) {
+// TestThrottler_Linearizable checks histories of real goroutines in real time. In each of them
+// Call, CallWithin, Do, Flush, Cancel, Close, Shutdown, SetPolicy, Stats and the runs must
+// behave as if one came after the other, each at an instant between its begin and its return.
+// This implies G1 (no overlap), G3 (no lost call), G4 (no idle run) and G7 (Close is final)
+// under every schedule.
+func TestThrottler_Linearizable(t *testing.T) {
 	seen := sightings{}
 	each := 250 * effort.Factor()
 	for _, scene := range scenes() {
@@ -65,8 +61,8 @@ func TestHistoriesAreLinearizable(t *testing.T) {
 		})
 	}
 	t.Logf("occurred:\n%s", seen)
-	if seen[histories] == each*len(scenes()) { // unless -run has picked some
-		seen.demand(t)
+	if seen[histories] == each*len(scenes()) { // -run selected all
+		seen.require(t)
 	}
 }
 
@@ -75,8 +71,8 @@ func linearizable(t *testing.T, m model, history []porcupine.Operation, seen sig
 	t.Helper()
 	result, info := porcupine.CheckOperationsVerbose(m.forPorcupine(), history, checkTimeout)
 	if result == porcupine.Illegal {
-		// Now and then that is because a start was undone. The search is much
-		// shorter without such starts.
+		// Now and then this is because Close undid a start. The check is much faster
+		// without such starts, so they come second.
 		m.undoes = true
 		if result, info = porcupine.CheckOperationsVerbose(m.forPorcupine(), history, checkTimeout); result == porcupine.Ok {
 			seen[undoneStart]++
@@ -86,25 +82,36 @@ func linearizable(t *testing.T, m model, history []porcupine.Operation, seen sig
 		return true
 	}
 	t.Errorf("linearizable: %s\n%s", result, timeline(history, info))
-	page := filepath.Join(t.ArtifactDir(), "history.html")
-	if err := porcupine.VisualizePath(m.forPorcupine(), info, page); err != nil {
-		t.Error(err)
-	}
-	t.Logf("%s shows it; -artifacts keeps it", page)
+	visualize(t, m, info)
 	return false
 }
 
-// timeline returns history as a table, in the order of begin. It marks what the
-// checker could not fit in after the longest part that it could.
+// visualize writes a page that shows the history, and logs where.
+func visualize(t *testing.T, m model, info porcupine.LinearizationInfo) {
+	t.Helper()
+	page, err := os.CreateTemp("", "history-*.html")
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer page.Close()
+	if err := porcupine.Visualize(m.forPorcupine(), info, page); err != nil {
+		t.Error(err)
+	}
+	t.Logf("%s shows the history", page.Name())
+}
+
+// timeline returns history as a table, ordered by the begin of the operations. It marks the
+// operations that do not fit after the longest part that does.
 func timeline(history []porcupine.Operation, info porcupine.LinearizationInfo) string {
 	longest := info.PartialLinearizations()[0]
 	fits := slices.MaxFunc(append(longest, nil), func(a, b []int) int { return cmp.Compare(len(a), len(b)) })
 	var table strings.Builder
 	lines := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	for i, operation := range history {
-		who := "run"
+		client := "run"
 		if operation.ClientId >= firstCaller {
-			who = fmt.Sprintf("caller %d", operation.ClientId-firstCaller)
+			client = fmt.Sprintf("caller %d", operation.ClientId-firstCaller)
 		}
 		until := "?"
 		if operation.Return != later {
@@ -115,13 +122,13 @@ func timeline(history []porcupine.Operation, info porcupine.LinearizationInfo) s
 			place = fmt.Sprintf("%d.", at+1)
 		}
 		q, a := parts(operation)
-		fmt.Fprintf(lines, "%d\tto %s\t%s\t%s\t%s\n", operation.Call, until, who, describe(q, a), place)
+		fmt.Fprintf(lines, "%d\tto %s\t%s\t%s\t%s\n", operation.Call, until, client, describe(q, a), place)
 	}
 	lines.Flush()
 	return table.String()
 }
 
-// parts returns what an operation asks and what came of it.
+// parts returns the request and the answer of an operation.
 func parts(operation porcupine.Operation) (request, answer) {
-	return operation.Input.(request), operation.Output.(answer) //nolint:errcheck,forcetypeassert // they hold nothing else
+	return operation.Input.(request), operation.Output.(answer) //nolint:errcheck,forcetypeassert // they have no other types
 }

@@ -1,24 +1,19 @@
 package linearizability_test
 
-// This file holds the sequential model that a real-time history of a Throttler is
-// compared with: what each method and each event of a run may find, answer and
-// change, if one came after the other. The model knows no time. When a run may
-// start is for other tests; here a run may start whenever something is pending.
-
 import (
 	"fmt"
 
 	"github.com/anishathalye/porcupine"
 )
 
-// A request is what a history's operation asks: a method of the Throttler, or
-// something that was seen of a run or of an answer.
+// A request is the input of an operation: a method of the Throttler, or something that was seen
+// of a run or of an answer.
 type request struct {
-	kind  string // one of the below
-	run   int    // of runStarts, runEnds and heardRun: which one
-	again bool   // of runEnds: the callback returned RetryIn
-	spent bool   // of do and flush: the context had ended before
-	told  int    // of heardCanceled: which answer, as in answer.told
+	kind   string // one of the constants below
+	run    int    // of runStarts, runEnds and heardRun: the number of the run
+	again  bool   // of runEnds: the callback returned RetryIn
+	spent  bool   // of do and flush: the context had already ended
+	number int    // of heardCanceled: the number of the answer, as in answer.number
 }
 
 // The kinds of requests.
@@ -30,34 +25,34 @@ const (
 	closing       = "Close"
 	draining      = "Shutdown" // its begin
 	drained       = "end of Shutdown"
-	setPolicy     = "SetPolicy" // changes nothing that the model knows of
+	setPolicy     = "SetPolicy" // which changes nothing that the model knows
 	stats         = "Stats"
-	runStarts     = "start"                 // a run covers what is pending, and later enters the callback
-	runEnds       = "end"                   // a run is over
-	heardRun      = "answer known"          // somebody has been told a run's error: the run is over
-	heardCanceled = "cancellation known"    // somebody has been told ErrCanceled: Cancel has been there
-	heardClosed   = "being closed is known" // somebody has been told ErrClosed: it is so
-	atRest        = "rest"                  // nothing pending, nothing running
+	runStarts     = "start"              // a run covers the pending calls, and later enters the callback
+	runEnds       = "end"                // a run is over
+	heardRun      = "answer known"       // a caller got the error of a run: the run is over
+	heardCanceled = "cancellation known" // a caller got ErrCanceled: Cancel came before
+	heardClosed   = "closing known"      // a caller got ErrClosed: the Throttler is closed
+	atRest        = "rest"               // nothing pending, nothing running
 )
 
-// An answer is what came of a request.
+// An answer is the output of an operation.
 type answer struct {
-	outcome string // of a method that waits: one of the below
-	run     int    // whose error the outcome is
-	told    int    // numbers the answers ErrCanceled of one history, from 0
-	yes     bool   // of cancel: something was pending; of setPolicy: it was done
+	outcome string // of a method that waits: one of the constants below
+	run     int    // the run whose error the outcome is
+	number  int    // of the answers ErrCanceled of one history, from 0
+	yes     bool   // of cancel: something was pending; of setPolicy: it succeeded
 	glance  glance // of stats
 }
 
 // The outcomes of methods that wait: what they returned.
 const (
-	nothing   = "nil" // as every run fails, there was none to wait for
+	nothing   = "nil" // every run fails, so there was none to wait for
 	byRun     = "a run's error"
 	canceled  = "ErrCanceled"
 	closed    = "ErrClosed"
 	throttled = "ErrThrottled"
 	abandoned = "the context's error"
-	unknown   = "an error that is not allowed"
+	unknown   = "an unexpected error"
 )
 
 // A glance is the part of Stats that the model knows.
@@ -66,26 +61,27 @@ type glance struct {
 	pending, running, closed bool
 }
 
-// A state is what the model has come to. It is comparable, so == tells whether two
-// are the same.
+// A state is a state of the model. The model is a Throttler to which everything happens one
+// after the other. It knows no time: a run may start whenever one is pending, and other tests
+// check when it may. A state is comparable, so that == tells whether two are the same.
 type state struct {
 	phase   phase
 	pending bool
 
-	// What has been promised to those who wait for what is pending: the history
-	// tells what they will have been answered, so anything else is refused.
-	run      int    // this run's error; 0 if nobody
-	canceled uint64 // ErrCanceled: the set of their answers' numbers
+	// What the waiters for the pending run have been promised. The history says which
+	// answers they will get, so the model refuses anything else.
+	run      int    // the error of this run; 0 if nobody is promised one
+	canceled uint64 // ErrCanceled: the set of the numbers of the answers
 	closed   bool   // ErrClosed
 
 	runs   int  // started
-	active bool // a run is
-	undone bool // and it will not enter the callback, as Close will undo its start
-	met    bool // Cancel met the active run
+	active bool // a run is active
+	undone bool // it will not enter the callback, because Close undoes its start
+	met    bool // Cancel came while the run was active
 }
 
-// mostCanceled is how many answers ErrCanceled a history may have: as many as there are
-// bits in state.canceled. Of a number beyond them nothing would be checked.
+// mostCanceled is how many answers ErrCanceled a history may have: the number of bits in
+// state.canceled.
 const mostCanceled = 64
 
 type phase int
@@ -98,19 +94,19 @@ const (
 
 // A model is the rules for a policy.
 type model struct {
-	leadingOnly bool // a call may be dropped
-	undoes      bool // Close may undo a start that nobody has seen
+	leadingOnly bool // a call may be refused
+	undoes      bool // Close may undo a start that nobody saw
 }
 
-// forPorcupine returns the model as the checker wants it. It is nondeterministic in
-// two ways: whether a call is dropped is for the clock to say, and a start that
-// Close has undone leaves no trace in the history but in what others found.
+// forPorcupine returns the model in the form that the checker needs. It is nondeterministic in
+// two ways: the clock decides whether a call is refused, and a start that Close undoes leaves
+// no trace except in what others see.
 func (m model) forPorcupine() porcupine.Model {
 	nondeterministic := porcupine.NondeterministicModel{
 		Init: func() []any { return []any{state{}} },
 		Step: func(from, in, out any) []any {
 			var next []any
-			for _, s := range m.step(from.(state), in.(request), out.(answer)) { //nolint:errcheck,forcetypeassert // they hold nothing else
+			for _, s := range m.step(from.(state), in.(request), out.(answer)) { //nolint:errcheck,forcetypeassert // they have no other types
 				next = append(next, s)
 				if u, ok := s.unseen(); ok && m.undoes {
 					next = append(next, u)
@@ -126,8 +122,7 @@ func (m model) forPorcupine() porcupine.Model {
 	return nondeterministic.ToModel()
 }
 
-// step returns the states in which q, answered with a, may leave the Throttler;
-// none if q cannot have been answered so.
+// step returns the states to which q with the answer a may lead, or none if a is wrong.
 func (m model) step(s state, q request, a answer) []state {
 	switch q.kind {
 	case call:
@@ -144,7 +139,7 @@ func (m model) step(s state, q request, a answer) []state {
 		return s.drain(a)
 	case drained:
 		if s.phase == isOpen {
-			return nil // it comes after its own begin
+			return nil // its own begin comes first
 		}
 		return s.close()
 	case runStarts:
@@ -202,8 +197,7 @@ func (m model) do(s state, q request, a answer) []state {
 	return next
 }
 
-// await promises a to one who waits for what is pending, else for the active run,
-// else for nothing.
+// await promises a to a waiter for the pending run, else for the active run, else for nothing.
 func (s state) await(a answer) []state {
 	switch {
 	case a.outcome == abandoned:
@@ -219,7 +213,7 @@ func (s state) await(a answer) []state {
 	}
 }
 
-// promise promises a to one who waits for what is pending.
+// promise promises a to a waiter for the pending run.
 func (s state) promise(a answer) []state {
 	next := s
 	switch a.outcome {
@@ -227,7 +221,7 @@ func (s state) promise(a answer) []state {
 		next.run = a.run
 		return only(next, a.run == s.runs+1 && s.canceled == 0 && !s.closed)
 	case canceled:
-		next.canceled |= 1 << a.told
+		next.canceled |= 1 << a.number
 		return only(next, s.run == 0 && !s.closed)
 	case closed:
 		next.closed = true
@@ -237,7 +231,7 @@ func (s state) promise(a answer) []state {
 	}
 }
 
-// flush waits for what was asked before.
+// flush waits for the runs that cover all earlier calls.
 func (s state) flush(q request, a answer) []state {
 	switch {
 	case s.phase == isClosed:
@@ -249,7 +243,7 @@ func (s state) flush(q request, a answer) []state {
 	}
 }
 
-// drain refuses calls from now on, and waits as a flush does.
+// drain refuses calls from now on, and waits like flush.
 func (s state) drain(a answer) []state {
 	if s.phase == isClosed {
 		return only(s, a.outcome == nothing)
@@ -259,7 +253,7 @@ func (s state) drain(a answer) []state {
 	return next.await(a)
 }
 
-// cancel drops what is pending, and keeps the active run from being repeated.
+// cancel drops the pending calls, and prevents a retry of the active run.
 func (s state) cancel(dropped bool) []state {
 	next := s
 	next.met = s.active
@@ -267,14 +261,14 @@ func (s state) cancel(dropped bool) []state {
 	return only(next, dropped == s.pending && s.run == 0 && !s.closed)
 }
 
-// close drops what is pending, for good.
+// close drops the pending calls and refuses later ones.
 func (s state) close() []state {
 	next := s
 	next.phase, next.pending, next.closed = isClosed, false, false
 	return only(next, s.run == 0 && s.canceled == 0)
 }
 
-// start begins a run that is seen to enter the callback.
+// start starts a run that will enter the callback.
 func (s state) start(run int) []state {
 	next := s
 	next.pending, next.active, next.met = false, true, false
@@ -291,14 +285,13 @@ func (s state) end(run int, again bool) []state {
 	return only(next, s.active && !s.undone && run == s.runs)
 }
 
-// unseen returns the state after what may happen in s without being seen, if
-// anything may: a run starts but does not enter the callback, as Close comes before
-// that; and after Close, this start is undone.
+// unseen returns the state after a change that nobody sees, if one may come: a run starts, but
+// Close comes before it enters the callback; then, after Close, this start is undone.
 func (s state) unseen() (next state, ok bool) {
 	next = s
 	switch {
 	case s.pending && !s.active && s.phase != isClosed && s.run == 0 && s.canceled == 0:
-		next.pending, next.closed = false, false // who waits will be told ErrClosed
+		next.pending, next.closed = false, false // waiters will get ErrClosed
 		next.active, next.undone = true, true
 		return next, true
 	case s.undone && s.phase == isClosed:
@@ -309,7 +302,7 @@ func (s state) unseen() (next state, ok bool) {
 	}
 }
 
-// shows reports whether s is as the request and its answer say.
+// shows reports whether s agrees with the request and its answer.
 func (s state) shows(q request, a answer) bool {
 	switch q.kind {
 	case setPolicy:
@@ -323,7 +316,7 @@ func (s state) shows(q request, a answer) bool {
 	case heardRun:
 		return s.runs > q.run || s.runs == q.run && (!s.active || s.undone)
 	case heardCanceled:
-		return s.canceled&(1<<q.told) == 0
+		return s.canceled&(1<<q.number) == 0
 	case heardClosed:
 		return s.phase != isOpen
 	case atRest:
@@ -333,7 +326,7 @@ func (s state) shows(q request, a answer) bool {
 	}
 }
 
-// describe returns what a reader of a history sees of an operation.
+// describe returns the text for an operation in a printed history.
 func describe(q request, a answer) string {
 	switch q.kind {
 	case do, flush, draining:
@@ -341,7 +334,7 @@ func describe(q request, a answer) string {
 		case byRun:
 			return fmt.Sprintf("%s: error of run %d", q.kind, a.run)
 		case canceled:
-			return fmt.Sprintf("%s: %s, number %d", q.kind, a.outcome, a.told)
+			return fmt.Sprintf("%s: %s, number %d", q.kind, a.outcome, a.number)
 		}
 		return q.kind + ": " + a.outcome
 	case cancel, setPolicy:
@@ -353,7 +346,7 @@ func describe(q request, a answer) string {
 	case runStarts, heardRun:
 		return fmt.Sprintf("%s of run %d", q.kind, q.run)
 	case heardCanceled:
-		return fmt.Sprintf("%s, number %d", q.kind, q.told)
+		return fmt.Sprintf("%s, number %d", q.kind, q.number)
 	default:
 		return q.kind
 	}

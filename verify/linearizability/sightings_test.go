@@ -1,8 +1,5 @@
 package linearizability_test
 
-// This file holds the count of what occurred in the histories: a check of histories
-// in which nothing ever happens is blind.
-
 import (
 	"fmt"
 	"maps"
@@ -13,10 +10,11 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// sightings are how often something occurred.
+// sightings counts what occurred in the histories. If nothing ever happened in them, the test
+// would check nothing.
 type sightings map[string]int
 
-// What is counted beside the answers of methods.
+// What is counted besides the answers of methods.
 const (
 	histories   = "histories"
 	flushJoined = "Flush joined the active run"
@@ -24,11 +22,11 @@ const (
 	dropped     = "Cancel dropped something"
 	notDropped  = "Cancel found nothing to drop"
 	runAgain    = "RetryIn"
-	undoneStart = "start undone by Close, and that somebody noticed" // too rare to be demanded
+	undoneStart = "start undone by Close, and somebody noticed" // too rare to require
 )
 
-// demanded are the sightings that each form of the test has by the dozen.
-func demanded() []string {
+// required returns the sightings that occur dozens of times in the short form.
+func required() []string {
 	return []string{
 		"Do: a run's error", "Do: ErrCanceled", "Do: ErrClosed", "Do: ErrThrottled", "Do: the context's error",
 		"Flush: a run's error", "Flush: ErrCanceled", "Flush: ErrClosed", "Flush: the context's error", "Flush: nil",
@@ -37,17 +35,17 @@ func demanded() []string {
 	}
 }
 
-// demand tells what is missing.
-func (s sightings) demand(t *testing.T) {
+// require reports what never occurred.
+func (s sightings) require(t *testing.T) {
 	t.Helper()
-	for _, what := range demanded() {
+	for _, what := range required() {
 		if s[what] == 0 {
 			t.Errorf("never occurred: %s", what)
 		}
 	}
 }
 
-// String returns a line for each.
+// String returns a line for each sighting.
 func (s sightings) String() string {
 	var lines strings.Builder
 	for _, what := range slices.Sorted(maps.Keys(s)) {

@@ -1,15 +1,12 @@
 package linearizability_test
 
-// This file holds the model against histories made by hand, right ones and wrong
-// ones: a check of a million operations says nothing if it would pass anything.
-
 import (
 	"testing"
 
 	"github.com/anishathalye/porcupine"
 )
 
-// at returns the operation of a history that began and ended then.
+// at returns an operation with its begin and its end.
 func at(began, ended int64, q request, a answer) porcupine.Operation {
 	return porcupine.Operation{Input: q, Output: a, Call: began, Return: ended}
 }
@@ -18,17 +15,17 @@ func called(began, ended int64) porcupine.Operation {
 	return at(began, ended, request{kind: call}, answer{})
 }
 
-// started is a run's start: sometime between the two.
+// started is the start of a run, between the two instants.
 func started(run int, after, entered int64) porcupine.Operation {
 	return at(after, entered, request{kind: runStarts, run: run}, answer{})
 }
 
-// ended is a run's end: sometime after its observer began to return.
+// ended is the end of a run, after its observer was about to return.
 func ended(run int, returning int64) porcupine.Operation {
 	return at(returning, later, request{kind: runEnds, run: run}, answer{})
 }
 
-// endedAgain is ended for a run whose callback returned RetryIn.
+// endedAgain is the end of a run whose callback returned RetryIn.
 func endedAgain(run int, returning int64) porcupine.Operation {
 	return at(returning, later, request{kind: runEnds, run: run, again: true}, answer{})
 }
@@ -41,19 +38,20 @@ func didClose(began, ended int64) porcupine.Operation {
 	return at(began, ended, request{kind: closing}, answer{})
 }
 
-// saw is Stats.
+// saw is a result of Stats.
 func saw(instant int64, g glance) porcupine.Operation {
 	return at(instant, instant, request{kind: stats}, answer{glance: g})
 }
 
-// know is something that is known from instant on.
+// know is something that a caller knows from instant on.
 func know(instant int64, q request) porcupine.Operation { return at(instant, instant, q, answer{}) }
 
 func quiet(instant int64) porcupine.Operation { return know(instant, request{kind: atRest}) }
 
-// TestModelTellsRightFromWrong holds that the model refuses what breaks a promise,
-// and nothing else about the same events.
-func TestModelTellsRightFromWrong(t *testing.T) {
+// TestModel checks the model against histories made by hand. It must refuse those that break a
+// promise, and accept the others: a check of a million operations says nothing if the model
+// accepts anything.
+func TestModel(t *testing.T) {
 	firstRun := answer{outcome: byRun, run: 1}
 	secondRun := answer{outcome: byRun, run: 2}
 	for _, test := range []struct {
@@ -72,9 +70,9 @@ func TestModelTellsRightFromWrong(t *testing.T) {
 			called(1, 2), started(1, 0, 3), called(4, 5), ended(1, 6), quiet(9)}},
 		{name: "a call that meets a start is covered by it", right: true, history: []porcupine.Operation{
 			called(1, 2), called(2, 5), started(1, 0, 4), ended(1, 6), quiet(9)}},
-		{name: "a call is dropped by the leading edge alone", right: true, leadingOnly: true, history: []porcupine.Operation{
+		{name: "a call is refused with only the leading edge", right: true, leadingOnly: true, history: []porcupine.Operation{
 			called(1, 2), quiet(5)}},
-		{name: "a run asked for by nobody", history: []porcupine.Operation{
+		{name: "a run that covers no call", history: []porcupine.Operation{
 			called(1, 2), started(1, 0, 3), ended(1, 4), started(2, 3, 6), ended(2, 7), quiet(9)}},
 		{name: "a run before its call", history: []porcupine.Operation{
 			started(1, 0, 1), called(2, 3), ended(1, 4), quiet(9)}},
@@ -89,15 +87,15 @@ func TestModelTellsRightFromWrong(t *testing.T) {
 			called(1, 2), started(1, 0, 3), at(4, 8, request{kind: do}, firstRun), ended(1, 5), quiet(9)}},
 		{name: "Do waits for the run after its own", history: []porcupine.Operation{
 			at(1, 8, request{kind: do}, secondRun), started(1, 0, 2), called(3, 4), ended(1, 5), started(2, 2, 6), ended(2, 7), quiet(9)}},
-		{name: "Do is answered though there was no run", history: []porcupine.Operation{
+		{name: "Do gets an answer without a run", history: []porcupine.Operation{
 			at(1, 8, request{kind: do}, firstRun), quiet(9)}},
 		{name: "Do returns nil without a run", history: []porcupine.Operation{
 			at(1, 2, request{kind: do}, answer{outcome: nothing}), quiet(9)}},
-		{name: "Do's call stands when its context ends", right: true, history: []porcupine.Operation{
+		{name: "Do's call stays when its context ends", right: true, history: []porcupine.Operation{
 			at(1, 2, request{kind: do}, answer{outcome: abandoned}), started(1, 0, 3), ended(1, 4), quiet(9)}},
-		{name: "Do asks for a run though its context had ended", history: []porcupine.Operation{
+		{name: "Do asks for a run with an ended context", history: []porcupine.Operation{
 			at(1, 2, request{kind: do, spent: true}, answer{outcome: abandoned}), started(1, 0, 3), ended(1, 4), quiet(9)}},
-		{name: "Do is throttled though there is a trailing edge", history: []porcupine.Operation{
+		{name: "Do is throttled with a trailing edge", history: []porcupine.Operation{
 			at(1, 2, request{kind: do}, answer{outcome: throttled}), quiet(9)}},
 
 		{name: "Cancel drops", right: true, history: []porcupine.Operation{
@@ -121,7 +119,7 @@ func TestModelTellsRightFromWrong(t *testing.T) {
 			called(1, 2), started(1, 0, 3), endedAgain(1, 4), started(2, 3, 6), ended(2, 7), quiet(9)}},
 		{name: "RetryIn repeats nothing", history: []porcupine.Operation{
 			called(1, 2), started(1, 0, 3), endedAgain(1, 4), quiet(9)}},
-		{name: "RetryIn repeats a run that Cancel met", history: []porcupine.Operation{
+		{name: "RetryIn repeats a run after Cancel", history: []porcupine.Operation{
 			called(1, 2), started(1, 0, 3), didCancel(4, 5, false), endedAgain(1, 6), started(2, 3, 7), ended(2, 8), quiet(9)}},
 
 		{name: "Flush finds nothing", right: true, history: []porcupine.Operation{
@@ -130,10 +128,10 @@ func TestModelTellsRightFromWrong(t *testing.T) {
 			called(1, 2), started(1, 0, 3), at(4, 6, request{kind: flush}, firstRun), ended(1, 5), know(6, request{kind: heardRun, run: 1}), quiet(9)}},
 		{name: "Flush does not wait for the active run", history: []porcupine.Operation{
 			called(1, 2), started(1, 0, 3), at(4, 5, request{kind: flush}, answer{outcome: nothing}), ended(1, 6), quiet(9)}},
-		{name: "Flush does not wait for what is pending", history: []porcupine.Operation{
+		{name: "Flush does not wait for the pending run", history: []porcupine.Operation{
 			called(1, 2), at(3, 4, request{kind: flush}, answer{outcome: nothing}), started(1, 0, 6), ended(1, 7), quiet(9),
 			saw(5, glance{pending: true})}},
-		{name: "Flush waits for the active run, not for what is pending", history: []porcupine.Operation{
+		{name: "Flush waits for the active run instead of the pending one", history: []porcupine.Operation{
 			called(1, 2), started(1, 0, 3), called(4, 5), at(6, 8, request{kind: flush}, firstRun), ended(1, 7),
 			started(2, 3, 9), ended(2, 10), quiet(11)}},
 
@@ -141,7 +139,7 @@ func TestModelTellsRightFromWrong(t *testing.T) {
 			at(1, 4, request{kind: do}, answer{outcome: closed}), didClose(2, 3), know(4, request{kind: heardClosed}), quiet(9)}},
 		{name: "Close lets the active run end", right: true, history: []porcupine.Operation{
 			called(1, 2), started(1, 0, 3), called(4, 5), didClose(6, 7), ended(1, 8), quiet(9)}},
-		{name: "Close meets a run that is about to enter", right: true, history: []porcupine.Operation{
+		{name: "Close comes when a run is about to enter", right: true, history: []porcupine.Operation{
 			called(1, 2), didClose(3, 4), started(1, 0, 5), ended(1, 6), quiet(9)}},
 		{name: "ErrClosed without a Close", history: []porcupine.Operation{
 			at(1, 4, request{kind: do}, answer{outcome: closed}), know(4, request{kind: heardClosed}), quiet(9)}},
@@ -157,14 +155,14 @@ func TestModelTellsRightFromWrong(t *testing.T) {
 			called(1, 2), didCancel(3, 4, false), didClose(5, 6), quiet(9)}},
 		{name: "a start that nobody undoes", history: []porcupine.Operation{
 			called(1, 2), didCancel(3, 4, false), quiet(9)}},
-		{name: "a start that is undone, and a run all the same", history: []porcupine.Operation{
+		{name: "a start that is undone, but the run happens", history: []porcupine.Operation{
 			called(1, 2), didCancel(3, 4, false), called(5, 6), didCancel(7, 8, true), called(9, 10), started(1, 0, 11),
 			saw(4, glance{}), didClose(12, 13), ended(1, 14), quiet(15)}},
 
-		{name: "Shutdown runs what is pending", right: true, history: []porcupine.Operation{
+		{name: "Shutdown runs the pending calls", right: true, history: []porcupine.Operation{
 			called(1, 2), at(3, 8, request{kind: draining}, firstRun), at(3, 8, request{kind: drained}, firstRun),
 			started(1, 0, 4), called(5, 6), ended(1, 7), know(8, request{kind: heardRun, run: 1}), quiet(8)}},
-		{name: "Shutdown does not wait for what is pending", history: []porcupine.Operation{
+		{name: "Shutdown does not wait for the pending run", history: []porcupine.Operation{
 			called(1, 2), at(3, 4, request{kind: draining}, answer{}), at(3, 4, request{kind: drained}, answer{}),
 			started(1, 0, 5), ended(1, 7), quiet(9)}},
 		{name: "a run for a call after Shutdown", history: []porcupine.Operation{
@@ -174,18 +172,18 @@ func TestModelTellsRightFromWrong(t *testing.T) {
 		{name: "Stats", right: true, history: []porcupine.Operation{
 			saw(1, glance{}), called(2, 3), saw(4, glance{pending: true}), started(1, 0, 6), saw(7, glance{runs: 1, running: true}),
 			ended(1, 8), saw(9, glance{runs: 1}), quiet(9)}},
-		{name: "Stats knows nothing of what is pending", history: []porcupine.Operation{
+		{name: "Stats omits the pending calls", history: []porcupine.Operation{
 			called(2, 3), saw(4, glance{}), started(1, 0, 6), ended(1, 8), quiet(9)}},
-		{name: "Stats knows nothing of the active run", history: []porcupine.Operation{
+		{name: "Stats omits the active run", history: []porcupine.Operation{
 			called(2, 3), started(1, 0, 4), saw(5, glance{runs: 1}), ended(1, 8), quiet(9)}},
-		{name: "Stats has forgotten a run", history: []porcupine.Operation{
+		{name: "Stats forgets a run", history: []porcupine.Operation{
 			called(2, 3), started(1, 0, 4), ended(1, 5), know(6, request{kind: heardRun, run: 1}), saw(7, glance{}), quiet(9)}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m := model{leadingOnly: test.leadingOnly, undoes: true}
 			result, info := porcupine.CheckOperationsVerbose(m.forPorcupine(), test.history, checkTimeout)
 			if right := result == porcupine.Ok; right != test.right || result == porcupine.Unknown {
-				t.Errorf("linearizable: %s, should be: %t\n%s", result, test.right, timeline(test.history, info))
+				t.Errorf("linearizable: %s, want %t\n%s", result, test.right, timeline(test.history, info))
 			}
 		})
 	}

@@ -1,22 +1,20 @@
 package litmus_test
 
-// This file holds the litmus test of G8, on real cores: a goroutine stores a value
-// and then calls, which may be no more than a load that sees "a run is pending";
-// the start of that run clears "pending", and then the callback loads the value.
-// Each side writes one word and reads the other's, which is the shape that store
-// buffers and compilers break. Four outcomes can be told apart:
+// The litmus test of G8 on real cores. A goroutine stores a value and then calls; the call
+// may be no more than a load that sees "a run is pending". The start of that run clears
+// "pending", and then the callback loads the value. Each side writes one word and reads the
+// other's word, which is the pattern that store buffers and compilers break. There are four
+// outcomes:
 //
 //	                                  the starting run loads
 //	                                  the new value   the old one
 //	the call makes a run of its own   met             own
 //	the call coalesces                coalesced       lost, which is forbidden
 //
-// The hammer and its TestLastCallIsCoveredWhenItMeetsAStart look for lost calls
-// too, with calls at random about a start. Here one call meets one start, of which
-// the test knows what brings it about; the outcome of one round tells whether the
-// call of the next has to be earlier or later, so that many come within some
-// nanoseconds of the start. And the test shows that it can see: it counts the
-// outcomes, and controls that are wrong on purpose must lose calls in the same loop.
+// In each round one call meets one start that the test causes. The outcome of a round tells
+// whether the next call must come earlier or later, so many calls come within nanoseconds of
+// the start. The test also shows that it can see a lost call: it counts the outcomes, and
+// controls that are wrong on purpose must lose calls in the same loop.
 
 import (
 	"context"
@@ -31,12 +29,11 @@ import (
 	"github.com/throttle-go/throttle/internal/testkit/effort"
 )
 
-var budgetFlag = flag.Duration("litmus", 0, "run the litmus test this long, instead of two seconds times effort, a minute at most")
+var budgetFlag = flag.Duration("litmus", 0, "how long the litmus test runs; by default two seconds times the effort, at most a minute")
 
-// TestCallThatMeetsAStartIsCovered holds G8 at the point where it is decided, for
-// each kind of the fast path's word, each way to hand a value over, and each way in
-// which a run starts.
-func TestCallThatMeetsAStartIsCovered(t *testing.T) {
+// TestThrottler_CallMeetsStart checks G8 at the instant that decides it, for each kind of
+// fast-path word, each way to pass a value, and each way in which a run starts.
+func TestThrottler_CallMeetsStart(t *testing.T) {
 	needsTwoCores(t)
 	counting := []throttle.Option{throttle.WithCallCount()}
 	var total outcomes
@@ -56,7 +53,7 @@ func TestCallThatMeetsAStartIsCovered(t *testing.T) {
 					throttler := throttle.Must(throttle.New(word.policy, func() { l.run(memory.load()) }, word.options...))
 					defer throttler.Close()
 					l.subject = throttler
-					over := time.Now().Add(budget() / (3 * 3 * 2)) // as many as there are of these tests
+					over := time.Now().Add(budget() / (3 * 3 * 2)) // the number of these subtests
 					l.play(func() bool { return time.Now().After(over) })
 					t.Logf("%+v", l.outcomes)
 					if l.outcomes.lost > 0 {
@@ -69,7 +66,7 @@ func TestCallThatMeetsAStartIsCovered(t *testing.T) {
 	}
 	t.Logf("in all: %+v", total)
 	if total.coalesced == 0 || total.met+total.own == 0 {
-		t.Error("the calls do not meet the starts")
+		t.Error("no call met a start")
 	}
 }
 
@@ -88,38 +85,38 @@ func needsTwoCores(t *testing.T) {
 	}
 }
 
-// TestLitmusSeesALostCall holds that the loop of the litmus test loses calls when
-// the order is wrong that G8 asks for, for longer and for shorter. It takes some
-// milliseconds; a minute is for machines on which others compete for the cores.
+// TestLitmus_Control checks that the loop of the litmus test loses calls if the order that
+// G8 demands is wrong, for a longer and for a shorter time. It takes milliseconds; it may take
+// a minute where other programs compete for the cores.
 //
-// On two cores that others compete for, the loop sees an error of 100 ns at least every
-// few seconds, and one of 30 ns every ten or so. One that lasts no longer than a load
-// and a store was seen once in a hundred seconds, and so is no control.
-func TestLitmusSeesALostCall(t *testing.T) {
+// On two busy cores, the loop sees an error that lasts 100 ns at least every few seconds, and
+// one that lasts 30 ns about every ten. It saw an error that lasts only a load and a store
+// once in a hundred seconds, which is too seldom for a control.
+func TestLitmus_Control(t *testing.T) {
 	needsTwoCores(t)
 	patient := budget() >= 30*time.Second
 	for _, control := range []struct {
 		name     string
-		dawdle   func()
-		demanded bool
+		linger   func()
+		required bool
 	}{
-		{name: "wide", dawdle: runtime.Gosched, demanded: true},
-		{name: "narrow", dawdle: func() { spin(300) }, demanded: patient}, // some 100 ns
+		{name: "wide", linger: runtime.Gosched, required: true},
+		{name: "narrow", linger: func() { spin(300) }, required: patient}, // about 100 ns
 	} {
 		atMost := time.Second
-		if control.demanded {
+		if control.required {
 			atMost = time.Minute
 		}
 		for name, memory := range memories() {
 			t.Run(control.name+"/"+name, func(t *testing.T) {
 				l := newLitmus(t, starters()[0], memory)
-				l.subject = &careless{load: memory.load, dawdle: control.dawdle, run: l.run}
+				l.subject = &careless{load: memory.load, linger: control.linger, run: l.run}
 				began := time.Now()
 				l.play(func() bool {
 					return l.outcomes.lost > 0 && time.Since(began) > 100*time.Millisecond || time.Since(began) > atMost
 				})
 				t.Logf("%+v, after %v", l.outcomes, time.Since(began))
-				if l.outcomes.lost == 0 && control.demanded {
+				if l.outcomes.lost == 0 && control.required {
 					t.Error("no call was lost")
 				}
 			})
@@ -127,12 +124,12 @@ func TestLitmusSeesALostCall(t *testing.T) {
 	}
 }
 
-// careless is the control: a throttle whose start loads the value before it clears
-// "pending", and not after, and dawdles in between. It has no window: a run starts
-// when the one before ends.
+// careless is the control: a throttle whose start loads the value before it clears "pending"
+// instead of after, and lingers in between. It has no window: a run starts as soon as the
+// previous one ends.
 type careless struct {
 	load    func() uint64
-	dawdle  func()
+	linger  func()
 	run     func(value uint64)
 	pending atomic.Bool
 
@@ -159,7 +156,7 @@ func (c *careless) Call() {
 func (c *careless) work() {
 	for again := true; again; {
 		value := c.load()
-		c.dawdle()
+		c.linger()
 		c.pending.Store(false) // too late
 		c.run(value)
 		c.mu.Lock()

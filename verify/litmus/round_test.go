@@ -1,7 +1,5 @@
 package litmus_test
 
-// This file holds a round of the litmus test: how one call is made to meet one start.
-
 import (
 	"context"
 	"math/rand/v2"
@@ -14,7 +12,7 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// A memory is where the value is handed over.
+// A memory passes the value from the caller to the callback.
 type memory interface {
 	store(value uint64)
 	load() uint64
@@ -48,7 +46,7 @@ func memories() map[string]memory {
 	return map[string]memory{"atomic": &atomicMemory{}, "locked": &lockedMemory{}}
 }
 
-// A subject is what the litmus test is made with: a Throttler, or the control.
+// A subject is what the litmus test tests: a Throttler, or the control.
 type subject interface {
 	Call()
 	CallWithin(d time.Duration)
@@ -56,25 +54,25 @@ type subject interface {
 	Stats() throttle.Stats
 }
 
-// A starter is what makes the run start that the call meets.
+// A starter makes the run start that the call meets.
 type starter struct {
 	name     string
 	interval time.Duration // the policy's Interval, or Quiet
-	before   uint64        // runs of a round that come before the one that is met
-	byFlush  bool          // what is pending waits for a flush
+	before   uint64        // runs of a round that come before the one that the call meets
+	byFlush  bool          // the pending run waits for a flush
 
-	// arm makes a run pending, which will start once the gate is open.
+	// arm makes a run pending that starts once the gate is open.
 	arm func(l *litmus, round uint64)
 }
 
 func starters() []starter {
 	return []starter{
-		{name: "the end of the run before", interval: time.Nanosecond, before: 1, arm: armBehindRun},
-		{name: "the timer", interval: 20 * time.Microsecond, before: 1, arm: func(l *litmus, round uint64) {
-			l.gate.Store(round) // for the run before, that it ends at once
+		{name: "end of the previous run", interval: time.Nanosecond, before: 1, arm: armBehindRun},
+		{name: "timer", interval: 20 * time.Microsecond, before: 1, arm: func(l *litmus, round uint64) {
+			l.gate.Store(round) // so that the previous run ends at once
 			armBehindRun(l, round)
 		}},
-		{name: "a flush", interval: time.Hour, byFlush: true, arm: func(l *litmus, round uint64) {
+		{name: "flush", interval: time.Hour, byFlush: true, arm: func(l *litmus, round uint64) {
 			l.subject.Call()
 			l.flusher.Go(func() {
 				l.await(func() bool { return l.gate.Load() >= round })
@@ -87,16 +85,16 @@ func starters() []starter {
 // armBehindRun starts a run, and makes another pending.
 func armBehindRun(l *litmus, round uint64) {
 	l.subject.CallWithin(0)
-	l.await(func() bool { return l.read.Load() >= valueBefore(round) }) // and the run waits in the callback for the gate
+	l.await(func() bool { return l.read.Load() >= valueBefore(round) }) // now the run waits in its callback for the gate
 	l.subject.Call()
 }
 
-// The values of a round: what is stored before the run is armed, and what is stored
-// right before the call that meets its start.
+// The values of a round: one is stored before the run is armed, the other right before the
+// call that meets the start.
 func valueBefore(round uint64) uint64 { return 2*round - 1 }
 func valueOf(round uint64) uint64     { return 2 * round }
 
-// A litmus is one subject under test.
+// A litmus tests one subject.
 type litmus struct {
 	t       *testing.T
 	starter starter
@@ -105,11 +103,11 @@ type litmus struct {
 	flusher sync.WaitGroup
 
 	gate  atomic.Uint64    // the last round whose first run may return
-	runs  atomic.Uint64    // that have loaded the value
-	reads [4]atomic.Uint64 // what the last runs have loaded, by number
-	read  atomic.Uint64    // the last of that
+	runs  atomic.Uint64    // how many have loaded the value
+	reads [4]atomic.Uint64 // what the last runs have loaded, by their number modulo 4
+	read  atomic.Uint64    // the last of those
 
-	delay    int // before the call of a round, in turns of a loop
+	delay    int // before the call of a round, in iterations of a loop
 	outcomes outcomes
 }
 
@@ -118,12 +116,12 @@ func newLitmus(t *testing.T, starter starter, memory memory) *litmus {
 	return &litmus{t: t, starter: starter, memory: memory, delay: leastDelay}
 }
 
-// outcomes are how many rounds ended how.
+// outcomes counts the rounds by how they ended.
 type outcomes struct {
-	coalesced int // the call coalesced, and the run has loaded its value
-	met       int // the call made a run of its own, though the run that started has loaded its value
+	coalesced int // the call coalesced, and the run loaded its value
+	met       int // the call made a run of its own, though the run that started had loaded its value
 	own       int // the call made a run of its own
-	lost      int // the call coalesced, but the run has loaded the value before
+	lost      int // the call coalesced, but the run loaded the older value
 }
 
 func (o *outcomes) add(other outcomes) {
@@ -133,7 +131,7 @@ func (o *outcomes) add(other outcomes) {
 	o.lost += other.lost
 }
 
-// run is what a subject's callback does with the value that it has loaded.
+// run is the subject's callback, with the value that it loaded.
 func (l *litmus) run(value uint64) {
 	number := l.runs.Load() + 1
 	l.reads[number%uint64(len(l.reads))].Store(value)
@@ -150,7 +148,7 @@ func (l *litmus) await(done func() bool) {
 			runtime.Gosched()
 		}
 		if turns%4096 == 0 && time.Now().After(deadline) {
-			l.t.Error("waited in vain")
+			l.t.Error("waited 10 s for nothing")
 			return
 		}
 	}
@@ -162,8 +160,8 @@ func (l *litmus) flush() {
 	}
 }
 
-// rest waits until nothing is pending and nothing runs. It asks seldom: who takes
-// the lock without end keeps the runs from taking it.
+// rest waits until nothing is pending and nothing runs. It asks seldom, because a caller that
+// takes the lock all the time keeps the runs from taking it.
 func (l *litmus) rest() {
 	l.flusher.Wait()
 	if l.starter.byFlush {
@@ -176,10 +174,10 @@ func (l *litmus) rest() {
 	})
 }
 
-// play plays rounds until enough, which it asks now and then, reports true.
+// play plays rounds until enough reports true. It asks every 64 rounds.
 func (l *litmus) play(enough func() bool) {
 	l.subject.Call()
-	l.rest() // a call at the leading edge needs nobody to start its run
+	l.rest() // a call at the leading edge starts its run by itself
 	for round := uint64(1); ; round++ {
 		l.round(round)
 		if round%64 == 0 && (enough() || l.t.Failed()) {
@@ -188,7 +186,7 @@ func (l *litmus) play(enough func() bool) {
 	}
 }
 
-// spin goes some nanoseconds without doing anything.
+// spin passes some nanoseconds without doing anything.
 func spin(turns int) {
 	for range turns {
 	}
@@ -203,8 +201,8 @@ func (l *litmus) round(round uint64) {
 	l.gate.Store(round)
 	yields := round%8 == 0
 	if yields {
-		// Where others compete for the cores, two goroutines seldom run at once,
-		// and may only meet so.
+		// Where other programs compete for the cores, two goroutines seldom run at the
+		// same time. They may meet only in this way.
 		for range rand.IntN(4) {
 			runtime.Gosched()
 		}
@@ -232,12 +230,12 @@ func (l *litmus) round(round uint64) {
 	}
 }
 
-// leastDelay leaves room to vary it.
+// leastDelay is large enough to vary.
 const leastDelay = 32
 
-// aim brings the next round's call closer to the edge: later if this one's came
-// before the start, else earlier. It goes back faster than forth, since a start that
-// waits for a core says nothing about where the edge is.
+// aim moves the next round's call closer to the edge: later if this round's call came before
+// the start, else earlier. Its steps to earlier are larger than those to later, because a
+// start that waits for a core says nothing about where the edge is.
 func (l *litmus) aim(coalesced bool) {
 	if coalesced {
 		l.delay += l.delay / 32
