@@ -9,6 +9,7 @@ LONG     ?= Hammer|Race|Idle|Memory
 MUTATED  ?= due.go policy.go word.go lock.go run.go close.go throttle.go group.go shard.go turn.go heap.go coalescer.go internal/backoff/backoff.go
 MUTANT   ?= -count=1 -short -failfast -vet=off -skip=Readme
 EFFICACY ?= 97
+MCOVER   ?= 95
 EXAMPLE  ?= -duration 2s
 BENCH    ?= -json bench.json
 EFFORT   ?= 10
@@ -127,14 +128,20 @@ examples: ## build every example, run the snapshot
 	$(call in,. $(filter ./examples/%,$(MODULES)),$(GO) build -o /dev/null ./...)
 	$(GO) run ./examples/snapshot $(EXAMPLE)
 
-# gremlins gets a folder, and the files in it and below that it leaves alone.
-mutants = GOFLAGS='$(GOFLAGS) $(MUTANT)' $(TOOL) gremlins unleash --invert-logical --invert-loopctrl \
-	--timeout-coefficient 3 --output-statuses lct --threshold-efficacy $(EFFICACY) \
+# gremlins breaks the files of one folder, without the files in folders below and others not in MUTATED.
+gremlins = $(TOOL) gremlins unleash --invert-logical --invert-loopctrl --timeout-coefficient 3 --output-statuses lct \
+	--threshold-efficacy $(EFFICACY) --threshold-mcover $(MCOVER) \
 	$(foreach file,$(filter-out $(MUTATED) $(addprefix ./,$(MUTATED)) %_test.go,$(wildcard $(1)*.go)),--exclude-files '^$(notdir $(file))$$') \
-	--exclude-files / $(CURDIR)/$(1)
+	--exclude-files / "$$copy/$(1)"
 
 mutate: ## break MUTATED in every way that gremlins knows, and count what the tests notice
-	$(foreach folder,$(sort $(dir $(MUTATED))),$(call mutants,$(folder)) &&) true
+	@# On a copy in which coverage sees the conditions of cases. A cached coverage run would make
+	@# gremlins believe that the tests take no time.
+	@copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && \
+	git ls-files -z | tar --null -T - -cf - | tar -x -C "$$copy" && \
+	(cd verify && $(GO) run ./casecover $(MUTATED:%="$$copy"/%)) && \
+	cd "$$copy" && export GOFLAGS='$(GOFLAGS) $(MUTANT)' && \
+	$(foreach folder,$(sort $(dir $(MUTATED))),$(call gremlins,$(folder)) &&) true
 
 api: ## incompatible changes of the API since the last tag
 	@tag=$$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null) || { echo 'api: no tag to compare with'; exit 0; }; \
