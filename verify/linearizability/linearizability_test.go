@@ -89,7 +89,7 @@ func linearizable(t *testing.T, m model, history []porcupine.Operation, seen sig
 // visualize writes a page that shows the history, and logs where.
 func visualize(t *testing.T, m model, info porcupine.LinearizationInfo) {
 	t.Helper()
-	page, err := os.CreateTemp("", "history-*.html")
+	page, err := os.CreateTemp("", "history-*.html") //nolint:usetesting // it is for the reader, after the test
 	if err != nil {
 		t.Error(err)
 		return
