@@ -8,8 +8,6 @@ FUZZTIME ?= 1m
 LONG     ?= Hammer|Race|Idle|Memory
 MUTATED  ?= due.go policy.go word.go lock.go run.go close.go throttle.go group.go shard.go turn.go heap.go coalescer.go internal/backoff/backoff.go
 MUTANT   ?= -count=1 -short -failfast -vet=off -skip=Readme
-EFFICACY ?= 97
-MCOVER   ?= 95
 EXAMPLE  ?= -duration 2s
 BENCH    ?= -json bench.json
 EFFORT   ?= 10
@@ -129,8 +127,7 @@ examples: ## build every example, run the snapshot
 	$(GO) run ./examples/snapshot $(EXAMPLE)
 
 # gremlins breaks the files of one folder, without the files in folders below and others not in MUTATED.
-gremlins = $(TOOL) gremlins unleash --invert-logical --invert-loopctrl --timeout-coefficient 3 --output-statuses lct \
-	--threshold-efficacy $(EFFICACY) --threshold-mcover $(MCOVER) \
+gremlins = $(TOOL) gremlins unleash --config $(CURDIR)/.gremlins.yaml --output-statuses lct \
 	$(foreach file,$(filter-out $(MUTATED) $(addprefix ./,$(MUTATED)) %_test.go,$(wildcard $(1)*.go)),--exclude-files '^$(notdir $(file))$$') \
 	--exclude-files / "$$copy/$(1)"
 
