@@ -126,8 +126,11 @@ examples: ## build every example, run the snapshot
 	$(call in,. $(filter ./examples/%,$(MODULES)),$(GO) build -o /dev/null ./...)
 	$(GO) run ./examples/snapshot $(EXAMPLE)
 
-# gremlins breaks the files of one folder, without the files in folders below and others not in MUTATED.
+# gremlins breaks the files of one folder, without the files in folders below and others not in
+# MUTATED. A mutant's tests may take some times as long as the coverage of the folder and those
+# below it: many for a small folder, where that is mostly the build.
 gremlins = $(TOOL) gremlins unleash --config $(CURDIR)/.gremlins.yaml --output-statuses lct \
+	--timeout-coefficient $(if $(filter ./,$(1)),3,30) \
 	$(foreach file,$(filter-out $(MUTATED) $(addprefix ./,$(MUTATED)) %_test.go,$(wildcard $(1)*.go)),--exclude-files '^$(notdir $(file))$$') \
 	--exclude-files / "$$copy/$(1)"
 
