@@ -11,7 +11,7 @@ MUTANT   ?= -count=1 -short -failfast -vet=off -skip=Readme
 EXAMPLE  ?= -duration 2s
 BENCH    ?= -json bench.json
 EFFORT   ?= 10
-CHECKS   ?= property linearizability interleaving litmus
+CHECKS   ?= linearizability interleaving litmus
 
 MODULE  := github.com/throttle-go/throttle
 TOOL    := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
