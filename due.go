@@ -210,7 +210,7 @@ func (h *history) ready(p *Policy, permit instant) instant {
 func (h *history) call(p *Policy, now instant, within time.Duration, active bool) bool {
 	switch {
 	case h.pending:
-		if p.MaxCalls > 0 {
+		if p.MaxCalls > 0 { // (mutants: without MaxCalls nobody reads the count)
 			increment(&h.callCount)
 		}
 		if p.Quiet > 0 {

@@ -136,6 +136,7 @@ func (a *alarm) set(w waker, now, due instant) *alarm {
 	case a.at <= now || a.at > due:
 		// The alarm has fired, or would fire too late. One that is merely early
 		// stays: with Quiet, a reset at each call would cost more than waking up.
+		// (Mutants: at a.at == due a reset would change nothing.)
 		a.at = due
 		a.timer.Reset(due.since(now))
 	}

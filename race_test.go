@@ -32,7 +32,8 @@ func rounds(short int) int {
 func playRounds(t *testing.T, count int, round func(t *testing.T)) {
 	t.Helper()
 	for range count {
-		if round(t); t.Failed() {
+		round(t)
+		if t.Failed() {
 			return
 		}
 	}

@@ -59,7 +59,7 @@ type idleKey[K comparable] struct {
 	until instant
 }
 
-// before implements element.
+// before implements element. (Mutants: equal instants may come in any order.)
 func (k idleKey[K]) before(other idleKey[K]) bool { return k.until < other.until }
 
 // placed implements element.

@@ -133,7 +133,7 @@ func (t *Throttler) postponedLocked(p *place, now instant) bool {
 	return true
 }
 
-// before implements element.
+// before implements element. (Mutants: no two places have the same number.)
 func (p *place) before(other *place) bool {
 	return p.due < other.due || p.due == other.due && p.number < other.number
 }

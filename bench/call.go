@@ -57,7 +57,7 @@ func coalescedCallsByCores() subject {
 	s := subject{
 		name:  "procs",
 		title: "The same, in as many goroutines as GOMAXPROCS says",
-		notes: []string{"Beyond the machine's cores, the system shares these out among its threads."},
+		notes: []string{"With more goroutines than cores, the operating system shares the cores among threads."},
 	}
 	for _, procs := range []int{1, 2, 4, 8} {
 		for _, peer := range callsInWindow() {

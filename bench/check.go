@@ -43,7 +43,7 @@ func checked() []promise {
 func promises() subject {
 	return subject{
 		name:  "promises",
-		title: "What is kept, each verdict by a check that has just run",
+		title: "What each peer keeps",
 		notes: []string{
 			"last call: after calls in a window, a run starts after the last of them, with no further call.",
 			"no overlap: runs never overlap, with calls from several goroutines and a callback that takes three intervals.",

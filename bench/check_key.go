@@ -12,7 +12,7 @@ import (
 func keyedPromises() subject {
 	return subject{
 		name:  "keyed",
-		title: "What is kept per key",
+		title: "What each peer keeps per key",
 		notes: []string{
 			"The first seven: by the same checks as above, with calls for one key.",
 			"own window: a call runs at once in the window of another key; its next run waits for three quarters of its own window.",

@@ -13,7 +13,7 @@ import (
 func valuePromises() subject {
 	return subject{
 		name:  "carried",
-		title: "What is kept of values",
+		title: "What each peer keeps of values",
 		notes: []string{
 			"The first seven: by the same checks as above, with calls that carry a value.",
 			"no delay: half an interval after the beginning, the first call's run starts within a quarter of it.",

@@ -55,7 +55,7 @@ func TestDemonstration_WrongConfiguration(t *testing.T) {
 	require.NoError(t, err)
 
 	err = r.run(t.Context(), func(ctx context.Context, url string) error {
-		assert.Error(t, d.post(ctx, url, http.StatusInternalServerError))
+		require.Error(t, d.post(ctx, url, http.StatusInternalServerError))
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
 		defer cancel()
 		return d.play(ctx, r, url)

@@ -12,7 +12,7 @@ import "time"
 // from [0, 1).
 func Delay(initial, limit time.Duration, jitter float64, failures int, random float64) time.Duration {
 	d, limit := initial, max(initial, limit)
-	for ; failures > 1 && d < limit; failures-- {
+	for ; failures > 1 && d < limit; failures-- { // (mutants: <= would only take longer)
 		d += min(d, limit-d)
 	}
 	return d - time.Duration(random*jitter*float64(d))

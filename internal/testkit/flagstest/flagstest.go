@@ -30,7 +30,7 @@ func Build(t *testing.T, folders ...string) (bin string) {
 			args = append(args, "-race")
 		}
 	}
-	out, err := exec.CommandContext(t.Context(), "go", append(args, folders...)...).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "go", append(args, folders...)...).CombinedOutput() //nolint:gosec // builds what a test names
 	require.NoError(t, err, "%s", out)
 	return bin
 }
@@ -67,7 +67,7 @@ func run(t *testing.T, program string, args ...string) (status int, stdout, stde
 	t.Helper()
 	t.Helper()
 	var out, failure bytes.Buffer
-	command := exec.CommandContext(t.Context(), program, args...)
+	command := exec.CommandContext(t.Context(), program, args...) //nolint:gosec // what build has built
 	command.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // end at once
 	command.Stdout, command.Stderr = &out, &failure
 	err := command.Run()
