@@ -67,7 +67,7 @@ func run(t *testing.T, program string, args ...string) (status int, stdout, stde
 	t.Helper()
 	t.Helper()
 	var out, failure bytes.Buffer
-	command := exec.CommandContext(t.Context(), program, args...) //nolint:gosec // what build has built
+	command := exec.CommandContext(t.Context(), program, args...)  //nolint:gosec // what build has built
 	command.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // end at once
 	command.Stdout, command.Stderr = &out, &failure
 	err := command.Run()
