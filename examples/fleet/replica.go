@@ -65,20 +65,20 @@ func serve(ctx context.Context, url, key string, interval time.Duration, command
 		return err
 	}
 	defer disconnect()
-	print := func(format string, args ...any) {
+	printEvent := func(format string, args ...any) {
 		fmt.Fprintf(events, "%d "+format+"\n", append([]any{time.Now().UnixMicro()}, args...)...)
 	}
 
 	rebuild := func(ctx context.Context) error {
 		token, _ := fleet.Token(ctx) // a store should refuse a lower token than it has seen
-		print("run %d", token)
+		printEvent("run %d", token)
 		time.Sleep(work)
-		print("end %d", token)
+		printEvent("end %d", token)
 		return nil
 	}
 	index, err := fleet.New(engine, key, throttle.Every(interval), rebuild,
 		fleet.WithLease(lease),
-		fleet.WithErrorHandler(func(err error) { print("error %v", err) }))
+		fleet.WithErrorHandler(func(err error) { printEvent("error %v", err) }))
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func serve(ctx context.Context, url, key string, interval time.Duration, command
 			case <-quiet:
 				return
 			case <-time.After(pause):
-				print("call")
+				printEvent("call")
 				index.Call()
 			}
 		}
@@ -100,7 +100,7 @@ func serve(ctx context.Context, url, key string, interval time.Duration, command
 		case "quiet":
 			close(quiet)
 		case "call":
-			print("call")
+			printEvent("call")
 			index.Call()
 		}
 	}
