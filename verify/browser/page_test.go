@@ -75,9 +75,9 @@ func (o *tab) shows(t *testing.T, part int, where, want string) {
 	eventually(t, func(t *assert.CollectT) { assert.Equal(t, want, field(t, o, part, where)) })
 }
 
-// left returns the time to the next run that the page shows for the part with that index.
-func left(t require.TestingT, in *tab, part int) time.Duration {
-	text := field(t, in, part, next)
+// left returns the time to the next run that the page shows for its first part.
+func left(t require.TestingT, in *tab) time.Duration {
+	text := field(t, in, 0, next)
 	shown, counts := strings.CutPrefix(text, "next run due in ")
 	require.True(t, counts, text)
 	d, err := time.ParseDuration(strings.NewReplacer(" min", "m", " ", "").Replace(shown))
@@ -186,8 +186,8 @@ func TestCountdown_WithoutEvents(t *testing.T) {
 		assert.Regexp(t, `^next run due in \d+\.\d s$`, field(t, shown, 0, next))
 	})
 	for range 3 {
-		was := left(t, shown, 0)
-		eventually(t, func(t *assert.CollectT) { assert.Less(t, left(t, shown, 0), was) })
+		was := left(t, shown)
+		eventually(t, func(t *assert.CollectT) { assert.Less(t, left(t, shown), was) })
 	}
 }
 
@@ -210,8 +210,8 @@ func TestCountdown_WrongClock(t *testing.T) {
 		assert.Equal(t, "live", evaluate[string](t, shown, `document.getElementById("status").textContent`))
 		// The page may be late, and so show more than is left, but it never shows less.
 		least := time.Until(reload.Stats().Next).Truncate(time.Second)
-		assert.LessOrEqual(t, left(t, shown, 0), interval)
-		assert.GreaterOrEqual(t, left(t, shown, 0), least)
+		assert.LessOrEqual(t, left(t, shown), interval)
+		assert.GreaterOrEqual(t, left(t, shown), least)
 	})
 }
 
