@@ -429,20 +429,22 @@ func (p *groupPlayer) twinStats() (sum throttle.Stats) {
 }
 
 func (p *groupPlayer) statsText(s throttle.Stats) string {
-	instant := func(at time.Time) string {
-		if at.IsZero() {
-			return "none"
-		}
-		return at.Sub(p.begin).String()
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.lastIsOne {
 		s.LastDuration, s.LastError = 0, nil // they may be those of either key
 	}
 	return fmt.Sprintf("runs %d, failures %d, panics %d, dropped %d, calls %d, last start %s, took %v, error %v; pending %t, running %t, closed %t, next %s",
-		s.Runs, s.Failures, s.Panics, s.Dropped, s.Calls, instant(s.LastStart), s.LastDuration, s.LastError,
-		s.Pending, s.Running, s.Closed, instant(s.Next))
+		s.Runs, s.Failures, s.Panics, s.Dropped, s.Calls, p.instant(s.LastStart), s.LastDuration, s.LastError,
+		s.Pending, s.Running, s.Closed, p.instant(s.Next))
+}
+
+// instant returns at as a time since the script's beginning.
+func (p *groupPlayer) instant(at time.Time) string {
+	if at.IsZero() {
+		return "none"
+	}
+	return at.Sub(p.begin).String()
 }
 
 // addStats adds the Stats of one Throttler to sum.
