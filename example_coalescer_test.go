@@ -27,12 +27,12 @@ func ExampleCoalescer() {
 	// <nil>
 }
 
-// A merge of one's own: the calls hand over counts, and a run gets the sums.
+// You can write your own merge: here the calls hand over counts, and a run gets the sums.
 func ExampleNewCoalescer() {
 	type counts map[string]int
 	merge := func(older, newer counts) counts {
 		for name, n := range newer {
-			older[name] += n // what was handed over is the Coalescer's
+			older[name] += n // the map belongs to the Coalescer now
 		}
 		return older
 	}
@@ -64,7 +64,7 @@ func ExampleCoalescer_Call() {
 			return nil
 		}))
 	defer show.Close()
-	fmt.Println(show.Call("ready")) // says whether the value was accepted, not what comes of it
+	fmt.Println(show.Call("ready")) // nil says that the value was accepted, not that it was delivered
 	fmt.Println(<-shown)
 	// Output:
 	// <nil>
@@ -75,7 +75,7 @@ func ExampleCoalescer_CallWithin() {
 	send := newSender(nil)
 	defer send.Close()
 	_ = send.Call([]string{"soon"})                          // may wait for an hour without calls
-	_ = send.CallWithin([]string{"now"}, 0)                  // may not, and takes along what waits
+	_ = send.CallWithin([]string{"now"}, 0)                  // must not wait; its run also takes the value that waits
 	if err := send.Flush(context.Background()); err != nil { // waits for that run
 		fmt.Println(err)
 	}
@@ -104,7 +104,7 @@ func ExampleCoalescer_Cancel() {
 	send := newSender(nil)
 	_ = send.Call([]string{"a"})
 	_ = send.Call([]string{"b"})
-	dropped, ok := send.Cancel() // the values are the caller's again
+	dropped, ok := send.Cancel() // the values belong to you again
 	fmt.Println(dropped, ok)
 	dropped, ok = send.Cancel()
 	fmt.Println(dropped, ok)
@@ -117,7 +117,7 @@ func ExampleCoalescer_SetPolicy() {
 	send := newSender(nil)
 	defer send.Close()
 	_ = send.Call([]string{"a"})                     // due in an hour
-	err := send.SetPolicy(throttle.Every(time.Hour)) // due now, as it is the first run
+	err := send.SetPolicy(throttle.Every(time.Hour)) // due now: nothing has run yet
 	if err != nil {
 		fmt.Println(err)
 	}
@@ -142,7 +142,7 @@ func ExampleCoalescer_Stats() {
 
 func ExampleCoalescer_Close() {
 	send := newSender(nil)
-	dropped, _ := send.Cancel() // or Close would report as lost what is pending
+	dropped, _ := send.Cancel() // otherwise Close would report the pending value as lost
 	fmt.Println(dropped, send.Close())
 	fmt.Println(send.Call([]string{"a"}))
 	// Output:
@@ -176,7 +176,7 @@ func ExampleLatest() {
 	// <nil>
 }
 
-// What fails is kept for the retry, and is in front of what comes later.
+// The values of a failed run are kept for the retry, in front of later ones.
 func ExampleAppend() {
 	failures := 1
 	send := newSender(&failures)

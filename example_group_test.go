@@ -21,7 +21,7 @@ func ExampleGroup() {
 	for range 1000 {
 		_ = refresh.Call("acme") // one run in an hour
 	}
-	fmt.Println(refresh.Do(ctx, "globex")) // at once: another key's window is of no matter
+	fmt.Println(refresh.Do(ctx, "globex")) // at once: another key's window does not matter
 	fmt.Println(refresh.Shutdown(ctx))
 	// Output:
 	// refreshed acme
@@ -60,7 +60,7 @@ func ExampleGroup_Call() {
 		return nil
 	}))
 	defer index.Close()
-	fmt.Println(index.Call("home")) // says whether the call was accepted, not what comes of it
+	fmt.Println(index.Call("home")) // nil says that the call was accepted, not that its run succeeded
 	fmt.Println(<-indexed)
 	// Output:
 	// <nil>
@@ -71,7 +71,7 @@ func ExampleGroup_CallWithin() {
 	save := newSaver()
 	defer save.Close()
 	_ = save.Call("draft")                                            // may wait for an hour without calls
-	_ = save.CallWithin("draft", 0)                                   // may not
+	_ = save.CallWithin("draft", 0)                                   // must not wait
 	if err := save.Flush(context.Background(), "draft"); err != nil { // waits for that run
 		fmt.Println(err)
 	}
@@ -124,14 +124,14 @@ func ExampleGroup_Keys() {
 	for key := range save.Keys() { // in no order
 		save.Cancel(key)
 	}
-	fmt.Println(slices.Sorted(save.Keys())) // still held: for an hour a call for them would not be the first
+	fmt.Println(slices.Sorted(save.Keys())) // still held: their windows last an hour
 	// Output: [draft letter]
 }
 
 func ExampleGroup_SetPolicy() {
 	save := newSaver()
 	_ = save.Call("draft")                           // due in an hour
-	err := save.SetPolicy(throttle.Every(time.Hour)) // due now, as it is the first run of that key
+	err := save.SetPolicy(throttle.Every(time.Hour)) // due now: nothing has run for this key yet
 	if err != nil {
 		fmt.Println(err)
 	}
@@ -211,7 +211,7 @@ func ExampleWithMaxConcurrent() {
 	// <nil>
 }
 
-// A key is anything that a client may send, so there is a limit to them.
+// Clients choose the keys, so the number of keys is limited.
 func ExampleWithMaxKeys() {
 	save := throttle.Must(throttle.NewGroup(throttle.Debounce(time.Hour, 0),
 		func(context.Context, string) error { return nil },
@@ -227,8 +227,8 @@ func ExampleWithMaxKeys() {
 	// throttle: too many keys true
 }
 
-// newSaver returns a Group that prints which document it would save, an hour
-// after the last change of it.
+// newSaver returns a Group that prints which document it would save, an hour after its
+// last change.
 func newSaver() *throttle.Group[string] {
 	return throttle.Must(throttle.NewGroup(throttle.Debounce(time.Hour, 0),
 		func(_ context.Context, document string) error {
@@ -237,10 +237,9 @@ func newSaver() *throttle.Group[string] {
 		}))
 }
 
-// An outbox collects messages per recipient, and sends those of one in batches. A
-// Group says when; the values are the outbox's own business, so it also has to
-// say what the Group cannot know: what becomes of them when a run fails, when a
-// call is refused, and at the end.
+// An outbox collects messages per recipient and sends them in batches. A Group decides
+// when. The Group does not know the messages, so the outbox decides what happens to
+// them when a run fails, when a call is refused, and at the end.
 type outbox struct {
 	send    func(recipient string, messages []string) error
 	batches *throttle.Group[string]
@@ -248,7 +247,7 @@ type outbox struct {
 	mu sync.Mutex // guards the field below
 
 	// +checklocks:mu
-	waiting map[string][]string // handed over, and in no run; no recipient is without messages
+	waiting map[string][]string // messages that no run has taken; no entry is empty
 }
 
 func newOutbox(p throttle.Policy, send func(string, []string) error) (*outbox, error) {
@@ -258,18 +257,18 @@ func newOutbox(p throttle.Policy, send func(string, []string) error) (*outbox, e
 	return o, err
 }
 
-// post hands message over. First the value, then the call: the other way round
-// the run could come before its value, which nobody would then fetch.
+// post hands message over. It stores the message before the call. Otherwise the run
+// could come before the message, and nobody would fetch it then.
 func (o *outbox) post(recipient, message string) error {
 	o.mu.Lock()
 	o.waiting[recipient] = append(o.waiting[recipient], message)
 	o.mu.Unlock()
 	// An error does not mean that message was not sent: a run may have taken it
-	// already. It stays here, and goes with what is posted next, if anything is.
+	// already. Otherwise it stays here, and goes with the next post.
 	return o.batches.Call(recipient)
 }
 
-// deliver is the callback. For one recipient it is never active twice.
+// deliver is the callback. Runs for one recipient never overlap.
 func (o *outbox) deliver(_ context.Context, recipient string) error {
 	batch := o.take(recipient)
 	if len(batch) == 0 {
@@ -290,19 +289,19 @@ func (o *outbox) take(recipient string) []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	batch := o.waiting[recipient]
-	delete(o.waiting, recipient) // a map forgets nothing by itself, as the Group does
+	delete(o.waiting, recipient) // unlike the Group, a map forgets nothing by itself
 	return batch
 }
 
-// putBack puts batch in front of what has come since. It makes a new array, as
-// send may still have the old one.
+// putBack puts batch in front of newer messages. It makes a new array, because send
+// may still have the old one.
 func (o *outbox) putBack(recipient string, batch []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.waiting[recipient] = slices.Concat(batch, o.waiting[recipient])
 }
 
-// shutdown sends what is waiting, and returns what could not be sent.
+// shutdown sends all waiting messages, and returns those that could not be sent.
 func (o *outbox) shutdown(ctx context.Context) (unsent map[string][]string, err error) {
 	err = o.batches.Shutdown(ctx)
 	o.mu.Lock()
@@ -311,7 +310,7 @@ func (o *outbox) shutdown(ctx context.Context) (unsent map[string][]string, err 
 }
 
 func Example_perKeyBatches() {
-	var broken bool // set and read between runs only
+	var broken bool // set and read only between runs
 	o := throttle.Must(newOutbox(
 		throttle.Policy{Quiet: time.Hour, Retry: throttle.Backoff{Initial: time.Hour}},
 		func(recipient string, messages []string) error {

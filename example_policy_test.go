@@ -23,7 +23,7 @@ func ExampleDebounce() {
 func ExamplePolicy() {
 	rules := throttle.Policy{
 		Interval:    time.Second,                            // between the end of a sync and the next,
-		From:        throttle.FromEnd,                       // so that a long one leaves the machine some rest
+		From:        throttle.FromEnd,                       // so that the machine rests even after a long one
 		MaxInterval: time.Hour,                              // repairs what others have changed
 		Retry:       throttle.Backoff{Initial: time.Minute}, // after a failed sync
 	}
@@ -46,7 +46,7 @@ func ExampleBackoff() {
 }
 
 func ExampleEdges() {
-	drop := throttle.Policy{Interval: time.Second, Edges: throttle.Leading}   // what comes inside the window is dropped
+	drop := throttle.Policy{Interval: time.Second, Edges: throttle.Leading}   // calls inside the window are dropped
 	batch := throttle.Policy{Interval: time.Second, Edges: throttle.Trailing} // every run waits for the window's end
 	fmt.Println(drop.Validate(), batch.Validate())
 	// Output: <nil> <nil>
@@ -78,7 +78,7 @@ func ExampleWithContext() {
 	result := make(chan error)
 	go func() { result <- t.Do(context.Background()) }()
 	stop(errors.New("configuration is gone"))
-	fmt.Println(<-result) // the parent's end drops what is pending
+	fmt.Println(<-result) // the end of the parent drops what is pending
 	// Output: throttle: closed: configuration is gone
 }
 

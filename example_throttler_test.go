@@ -21,9 +21,9 @@ func Example() {
 		return
 	}
 	for range 1000 {
-		save.Call() // the first runs at once, the others are one run in an hour
+		save.Call() // the first runs at once; one run in an hour covers the others
 	}
-	// The program ends earlier: run now what is pending, and wait for it.
+	// The program ends earlier, so run at once what is pending, and wait for it.
 	if err := save.Shutdown(context.Background()); err != nil {
 		fmt.Println(err)
 	}
@@ -101,7 +101,7 @@ func ExampleThrottler_CallWithin() {
 	push := throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() { fmt.Println("pushed") }))
 	defer push.Close()
 	push.Call()                                              // may wait for an hour without calls
-	push.CallWithin(0)                                       // may not
+	push.CallWithin(0)                                       // must not wait
 	if err := push.Flush(context.Background()); err != nil { // waits for that run
 		fmt.Println(err)
 	}
@@ -128,7 +128,7 @@ func ExampleThrottler_Flush() {
 	write := throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() { fmt.Println("written") }))
 	defer write.Close()
 	write.Call()
-	fmt.Println(write.Flush(context.Background())) // nothing is pending after it
+	fmt.Println(write.Flush(context.Background())) // afterwards nothing is pending
 	fmt.Println(write.Flush(context.Background())) // so there is nothing to wait for
 	// Output:
 	// written
@@ -256,7 +256,7 @@ func Example_errors() {
 
 	var waits *throttle.Throttler
 	waits = throttle.Must(throttle.New(throttle.Every(time.Second), func(ctx context.Context) error {
-		return waits.Do(ctx) // for itself
+		return waits.Do(ctx) // would wait for itself
 	}))
 	fmt.Println(errors.Is(waits.Do(ctx), throttle.ErrReentrant))
 

@@ -116,7 +116,7 @@ func TestGroup_race(t *testing.T) {
 		policy  throttle.Policy
 		turns   int
 		options []throttle.Option
-		changed []throttle.Policy // SetPolicy goes round these
+		changed []throttle.Policy // SetPolicy uses them in turn
 	}{
 		{name: "no limit", turns: hammerKeys},
 		{name: "every", policy: throttle.Every(interval), turns: hammerKeys},

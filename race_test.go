@@ -113,7 +113,7 @@ func rest(t *testing.T, throttler interface{ Stats() throttle.Stats }) {
 // A hammerScene is a policy and what happens to a throttler of it.
 type hammerScene struct {
 	name     string
-	policies []throttle.Policy // the first is the throttler's own; SetPolicy goes round all of them
+	policies []throttle.Policy // the first is the throttler's own; SetPolicy uses them in turn
 	options  []throttle.Option
 	flushes  bool // a goroutine flushes while calls are made
 	drops    bool // no trailing edge: the last call may be dropped
@@ -168,8 +168,8 @@ func TestThrottler_race(t *testing.T) {
 	}
 }
 
-// hammerCallers is how many goroutines call at once. They are to be more than the idle
-// cores, so that some are preempted in the worst place.
+// hammerCallers is how many goroutines call at once. There are more of them than cores,
+// so that some are preempted in the worst place.
 const hammerCallers = 8
 
 // A hammer is a throttler with its callback and its callers.

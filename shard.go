@@ -7,9 +7,9 @@ import (
 	"sync/atomic"
 )
 
-// This file holds how a Group creates and forgets keys. A shard's lock is also the
-// lock of its entries' Throttlers. The lock checker cannot know that, so functions
-// that take the one and use the other are exempt from it (checklocksignore).
+// A shard's lock is also the lock of its entries' Throttlers. CONTRIBUTING.md says why
+// the lock checker is off (checklocksignore) where a function takes the one and uses
+// the other.
 
 // An owner holds the Throttlers of a Group.
 type owner interface {

@@ -101,7 +101,7 @@ func (p *proxy) counts() (requests, swallowed int) {
 	return p.requests, p.swallowed
 }
 
-// sever closes the connections that which selects.
+// sever closes all connections for which the function returns true.
 func (p *proxy) sever(which func(*link) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
