@@ -9,8 +9,9 @@
 //   - litmus: on real cores, the one outcome that the memory model must forbid.
 //   - tracing: what the execution tracer of runtime/trace shows of runs.
 //   - browser: the page of throttledebug in a real browser, which must be installed.
+//   - casecover: no check, but a program that `make mutate` needs.
 //
-// Each is a directory. `go test ./...` runs the short form of all. `make verify`, in the
+// Each is a directory. `go test ./...` runs the short form of all checks. `make verify`, in the
 // root of the repository, runs the first three EFFORT times as long, except for the search,
 // which has only two sizes: the larger one runs from an EFFORT of 10 on.
 package verify
