@@ -63,7 +63,9 @@ func (k *keys) of(s *state) key {
 	return key{maphash.Bytes(k.seeds[0], k.buffer), maphash.Bytes(k.seeds[1], k.buffer)}
 }
 
-func (k *keys) num(n int) { k.buffer = binary.AppendVarint(k.buffer, int64(n)) }
+func (k *keys) num(n int) { k.long(int64(n)) }
+
+func (k *keys) long(n int64) { k.buffer = binary.AppendVarint(k.buffer, n) }
 
 func (k *keys) bits(bits ...bool) {
 	n := 0
@@ -80,27 +82,27 @@ func (k *keys) ago(tick int) { k.num(min(k.s.now-tick, k.m.far)) }
 
 // since appends how long ago an instant of a replica's clock was.
 func (k *keys) since(at time.Duration) {
-	k.num(int(min(k.m.at(k.s.now)-at, k.m.at(k.m.far))))
+	k.long(int64(min(k.m.at(k.s.now)-at, k.m.at(k.m.far))))
 }
 
 // until appends how far ahead an instant of a replica's clock is, or 0 if it has passed.
-func (k *keys) until(at time.Duration) { k.num(int(max(0, at-k.m.at(k.s.now)))) }
+func (k *keys) until(at time.Duration) { k.long(int64(max(0, at-k.m.at(k.s.now)))) }
 
 // stored appends an instant of the store's clock.
 func (k *keys) stored(at machine.Time) {
 	if at == 0 {
-		k.num(1 << 40)
+		k.long(1 << 40)
 		return
 	}
 	now := k.m.clock(k.s)
-	k.num(int(max(at, (now-k.slack()).Add(-k.m.at(k.m.far))) - now))
+	k.long(int64(max(at, (now-k.slack()).Add(-k.m.at(k.m.far))) - now))
 }
 
 // ahead appends how far ahead an instant of the store's clock is. An instant in the past
 // counts only if a step back can put it ahead again.
 func (k *keys) ahead(at machine.Time) {
 	now := k.m.clock(k.s)
-	k.num(int(max(now-k.slack(), at) - now))
+	k.long(int64(max(now-k.slack(), at) - now))
 }
 
 // slack returns how far the store's clock can still step back.
@@ -161,7 +163,7 @@ func (k *keys) token(token int64) {
 
 // process appends p.
 func (k *keys) process(p *process) {
-	k.num(int(p.life))
+	k.long(int64(p.life))
 	if p.life == gone {
 		return
 	}
@@ -174,7 +176,7 @@ func (k *keys) process(p *process) {
 	if v.Phase == replica.Running {
 		k.ago(p.began)
 	}
-	k.num(int(p.local.at))
+	k.long(int64(p.local.at))
 	if p.local.at != noRun {
 		k.ago(p.local.since)
 	}
@@ -199,17 +201,17 @@ func (k *keys) owed(call int) int {
 }
 
 func (k *keys) replica(v *replica.View) {
-	k.num(int(v.Calls)) //nolint:gosec // a few calls are made in all
+	k.long(int64(v.Calls)) //nolint:gosec // a few calls are made in all
 	k.bits(v.Pending, v.Dirty, v.Out, v.Polling, v.Local)
 	if v.Pending {
 		k.since(v.Newest)
 	}
 	if v.Out || v.Phase == replica.Granted {
 		k.since(v.Sent)
-		k.num(int(v.Guard))
+		k.long(int64(v.Guard))
 	}
 	if v.Out {
-		k.num(int(v.Calls - v.SentCalls)) //nolint:gosec // as above
+		k.long(int64(v.Calls - v.SentCalls)) //nolint:gosec // as above
 		k.bits(v.Claim.New)
 	}
 	k.until(v.HoldUntil)
@@ -217,7 +219,7 @@ func (k *keys) replica(v *replica.View) {
 		k.until(v.PollAt)
 	}
 	k.num(min(v.Misses, k.m.far))
-	k.num(int(v.Phase))
+	k.long(int64(v.Phase))
 	if v.Phase != replica.Idle {
 		k.token(v.Token)
 	}
@@ -238,8 +240,8 @@ func (k *keys) replica(v *replica.View) {
 	k.stored(v.StoreNow.Add(k.m.at(k.s.now) - v.StoreAt))
 	k.num(len(v.Registered))
 	for _, g := range v.Registered {
-		k.num(int(v.Calls - g.Through)) //nolint:gosec // as above
-		k.num(int(g.Generation))
+		k.long(int64(v.Calls - g.Through)) //nolint:gosec // as above
+		k.long(int64(g.Generation))
 	}
 }
 
@@ -256,8 +258,8 @@ func (k *keys) message(m *message) {
 		k.num(-1)
 		return
 	}
-	k.num(int(m.kind))
-	k.num(int(m.at))
+	k.long(int64(m.kind))
+	k.long(int64(m.at))
 	k.bits(m.failed && k.m.Local)
 	if m.at != lost {
 		k.num(max(0, k.m.deadline(m)-k.s.now))
@@ -276,7 +278,7 @@ func (k *keys) message(m *message) {
 		k.finish(&m.finish)
 		if m.at == toReplica {
 			k.bits(m.finished.Stale, m.finished.Pending)
-			k.num(int(m.finished.Poll))
+			k.long(int64(m.finished.Poll))
 			k.stored(m.finished.Now)
 		}
 	case renewing:
@@ -289,7 +291,7 @@ func (k *keys) message(m *message) {
 func (k *keys) claim(m *message) {
 	c := &m.claim
 	k.bits(c.New)
-	k.num(int(min(c.Age, k.m.at(k.m.far))))
+	k.long(int64(min(c.Age, k.m.at(k.m.far))))
 	k.stored(c.By)
 	k.token(c.Seen)
 	k.token(m.seenToken)
@@ -301,13 +303,13 @@ func (k *keys) claim(m *message) {
 	}
 	if m.at == toReplica {
 		r := &m.reply
-		k.num(int(r.Verdict))
+		k.long(int64(r.Verdict))
 		k.token(r.Token)
 		k.num(r.Failures)
-		k.num(int(r.Hold))
-		k.num(int(r.Poll))
-		k.num(int(r.Generation))
-		k.num(int(r.Acknowledged))
+		k.long(int64(r.Hold))
+		k.long(int64(r.Poll))
+		k.long(int64(r.Generation))
+		k.long(int64(r.Acknowledged))
 		k.ending(&r.Last)
 		k.stored(r.Now)
 	}
@@ -343,8 +345,8 @@ func (k *keys) identifier(id string, s *machine.State) {
 }
 
 func (k *keys) ending(e *machine.Ending) {
-	k.num(int(e.From))
-	k.num(int(e.Through))
+	k.long(int64(e.From))
+	k.long(int64(e.Through))
 	k.token(e.Token)
 	k.bits(e.Outcome.Failed)
 }
@@ -420,18 +422,18 @@ func (k *keys) rest() {
 }
 
 func (k *keys) machine(s *machine.State) {
-	k.num(int(s.Requested))
-	k.num(int(s.Acknowledged))
-	k.num(int(s.Taken))
+	k.long(int64(s.Requested))
+	k.long(int64(s.Acknowledged))
+	k.long(int64(s.Taken))
 	k.token(s.Token)
 	k.stored(s.Granted)
 	k.ahead(s.Next)
-	k.num(int(s.Span))
+	k.long(int64(s.Span))
 	k.bits(s.Owner != "")
 	if s.Owner != "" {
 		k.ahead(s.Until)
 	}
-	k.num(int(s.Lease))
+	k.long(int64(s.Lease))
 	k.num(s.Failures)
 	k.ending(&s.Last)
 }
