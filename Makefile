@@ -5,7 +5,7 @@
 GO       ?= go
 OLDEST   ?= go1.25.5
 FUZZTIME ?= 1m
-LONG     ?= Hammer|Race|Idle|Memory
+LONG     ?= . ./fleet/... ./internal/testkit/...
 MUTATED  ?= due.go policy.go word.go lock.go run.go close.go throttle.go group.go shard.go table.go turn.go heap.go coalescer.go internal/backoff/backoff.go
 MUTANT   ?= -count=1 -short -failfast -vet=off -skip=Readme
 EXAMPLE  ?= -duration 2s
@@ -37,7 +37,7 @@ test: compiler ## tests of the root module, short and shuffled, under the race d
 
 test-all: servers test ## that, the long forms, the other modules, and a short verify
 	@echo 'test-all: the long forms'
-	@CGO_ENABLED=1 tools/progress.sh $(GO) test -race -shuffle=on -run '$(LONG)' . ./fleet/enginetest
+	@CGO_ENABLED=1 tools/progress.sh $(GO) test -race -shuffle=on $(LONG)
 	@# Two modules at a time: those with servers wait more than they work.
 	@echo 'test-all: the other modules'
 	@printf '%s\n' $(filter-out . ./verify,$(MODULES)) | CGO_ENABLED=1 tools/progress.sh \
@@ -111,7 +111,7 @@ cover: ## coverage of the root package, and its uncovered lines
 		END { if (file) print file ":" from "-" to }'
 
 cross: ## tests on 386 (runs on amd64 only), builds for the other ports
-	CI= CGO_ENABLED=0 GOARCH=386 tools/progress.sh $(GO) test -short -shuffle=on ./...
+	CI= CGO_ENABLED=0 GOARCH=386 tools/progress.sh $(GO) test -short ./...
 	@for port in $(PORTS); do \
 		echo "$(GO) build for $$port"; \
 		export GOOS=$${port%/*} GOARCH=$${port#*/}; \
