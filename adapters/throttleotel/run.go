@@ -131,5 +131,9 @@ func text(key attribute.Key, value string) attribute.KeyValue {
 	return key.String(sources.Valid(value))
 }
 
-// number returns n as an int64, at most the greatest.
-func number(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
+// highest is the highest count that number returns. Some SDKs, v1.46 among them, add up
+// counts as float64, and this is the highest int64 that a float64 holds exactly.
+const highest = math.MaxInt64 - 1023
+
+// number returns n as OpenTelemetry wants it, at most highest.
+func number(n uint64) int64 { return int64(min(n, highest)) }
