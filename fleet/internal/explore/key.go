@@ -241,7 +241,7 @@ func (k *keys) replica(v *replica.View) {
 	k.num(len(v.Registered))
 	for _, g := range v.Registered {
 		k.long(int64(v.Calls - g.Through)) //nolint:gosec // as above
-		k.long(int64(g.Generation))
+		k.long(g.Generation)
 	}
 }
 
@@ -308,8 +308,8 @@ func (k *keys) claim(m *message) {
 		k.num(r.Failures)
 		k.long(int64(r.Hold))
 		k.long(int64(r.Poll))
-		k.long(int64(r.Generation))
-		k.long(int64(r.Acknowledged))
+		k.long(r.Generation)
+		k.long(r.Acknowledged)
 		k.ending(&r.Last)
 		k.stored(r.Now)
 	}
@@ -345,8 +345,8 @@ func (k *keys) identifier(id string, s *machine.State) {
 }
 
 func (k *keys) ending(e *machine.Ending) {
-	k.long(int64(e.From))
-	k.long(int64(e.Through))
+	k.long(e.From)
+	k.long(e.Through)
 	k.token(e.Token)
 	k.bits(e.Outcome.Failed)
 }
@@ -422,9 +422,9 @@ func (k *keys) rest() {
 }
 
 func (k *keys) machine(s *machine.State) {
-	k.long(int64(s.Requested))
-	k.long(int64(s.Acknowledged))
-	k.long(int64(s.Taken))
+	k.long(s.Requested)
+	k.long(s.Acknowledged)
+	k.long(s.Taken)
 	k.token(s.Token)
 	k.stored(s.Granted)
 	k.ahead(s.Next)
