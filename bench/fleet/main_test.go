@@ -50,10 +50,7 @@ func TestEffort_MeasureKind(t *testing.T) {
 	e := tiny()
 	var out strings.Builder
 	f, err := e.measureKind(t.Context(), kinds()[0], &out)
-	if errors.Is(err, servers.ErrNotInstalled) && os.Getenv("CI") != "true" {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
+	servers.Require(t, err)
 	assert.Regexp(t, `^redis, fsync always: redis-server [\d.]+, measured in `, out.String())
 
 	require.Len(t, f.claims, 4)
@@ -179,10 +176,7 @@ func TestStore_Used(t *testing.T) {
 func startStore(t *testing.T, k kind) *store {
 	t.Helper()
 	s, err := k.start(t.Context())
-	if errors.Is(err, servers.ErrNotInstalled) && os.Getenv("CI") != "true" {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
+	servers.Require(t, err)
 	t.Cleanup(s.remove)
 	return s
 }
