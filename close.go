@@ -147,11 +147,25 @@ func (t *Throttler) Shutdown(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err = ended; err == nil {
-		err = t.awaitDrained(ctx, o)
+	var failed error
+	if ended == nil {
+		failed, ended = t.awaitDrained(ctx, o)
 	}
 	t.close(nil)
-	return t.awaitReported(ctx, err)
+	return t.awaitReported(ctx, joinEnded(ended, failed))
+}
+
+// joinEnded joins ended, the error of a context, with failed, the error of what ran
+// or was dropped before the context ended. Both may be nil.
+func joinEnded(ended, failed error) error {
+	switch {
+	case failed == nil:
+		return ended
+	case ended == nil || errors.Is(failed, ended):
+		return failed
+	default:
+		return errors.Join(ended, failed)
+	}
 }
 
 // drain refuses calls from now on, makes what is pending due, and returns the
@@ -181,35 +195,34 @@ func (t *Throttler) drainLocked(now instant) *outcome {
 	return t.flushLocked(now)
 }
 
-// awaitDrained waits, after drain, until nothing runs any more, and returns the
-// error for Shutdown.
-func (t *Throttler) awaitDrained(ctx context.Context, o *outcome) (err error) {
+// awaitDrained waits for o, the outcome that drain returned, and until nothing runs
+// any more. failed is o's error. ended is ctx.Err() if ctx ended before.
+func (t *Throttler) awaitDrained(ctx context.Context, o *outcome) (failed, ended error) {
 	if o != nil {
-		err = t.wait(ctx, o)
-	}
-	// A run may still be active. If o was dropped, or the Throttler was closed
-	// before, others take that run's error. If a Coalescer's run had its hooks at
-	// work when Shutdown began, it may be a repeat.
-	if active := t.activeOutcome(); active != nil {
 		select {
-		case <-active.done:
-			if o != nil && !o.dropped {
-				err = active.err
-			}
+		case <-o.done:
 		case <-ctx.Done():
-			switch ended := ctx.Err(); {
-			case err == nil, active != o && !isLost(err):
-				return ended
-			case errors.Is(err, ended):
-				return err
-			default:
-				// Nobody else gets err: only the run's hooks are left, or a value is
-				// lost.
-				return errors.Join(ended, err)
+			if t.leave(o) {
+				return nil, ctx.Err()
 			}
 		}
+		failed = o.err
 	}
-	return err
+	// What may still be at work are the hooks of o's run or, if o was dropped, an
+	// older run, whose error others take.
+	active := t.activeOutcome()
+	if active == nil {
+		return failed, nil
+	}
+	select {
+	case <-active.done:
+		return failed, nil
+	case <-ctx.Done():
+		if active != o && !isLost(failed) {
+			failed = nil
+		}
+		return failed, ctx.Err()
+	}
 }
 
 // activeOutcome returns the outcome of the active run; nil if there is none.

@@ -220,6 +220,49 @@ func TestThrottler_Shutdown_contextEnds(t *testing.T) {
 	})
 }
 
+// A steeredContext decides what its Done returns.
+type steeredContext struct {
+	context.Context
+	done func() <-chan struct{}
+}
+
+func (c *steeredContext) Done() <-chan struct{} { return c.done() }
+
+// TestThrottler_Shutdown_olderRunEnds lets Shutdown's context end while a run is
+// pending, and the run before it end right then. The success of that run does not
+// count: its end starts the pending run.
+func TestThrottler_Shutdown_olderRunEnds(t *testing.T) {
+	for range 10 { // a select takes any of the cases that are ready
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan struct{})
+			r := newRecorder(
+				func(context.Context) error { <-release; return nil },
+				takes(time.Second, nil))
+			throttler := r.throttler(t, throttle.Policy{})
+			throttler.Call()
+			synctest.Wait()
+			throttler.Call()
+			ctx, end := context.WithCancel(context.Background())
+			asked := 0
+			err := throttler.Shutdown(&steeredContext{ctx, func() <-chan struct{} {
+				asked++
+				switch asked {
+				case 1:
+					end()
+				case 2:
+					close(release)
+					synctest.Wait()
+				}
+				return ctx.Done()
+			}})
+			require.ErrorIs(t, err, context.Canceled)
+			if asked == 1 {
+				close(release)
+			}
+		})
+	}
+}
+
 // TestThrottler_Shutdown_errorDuringHooks ends Shutdown's context while an observer
 // runs, after Shutdown has claimed the run's error.
 func TestThrottler_Shutdown_errorDuringHooks(t *testing.T) {

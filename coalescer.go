@@ -17,6 +17,8 @@ import (
 // value that Close or the end of the parent context drops is lost too. Everyone who
 // waits for a lost value in Do, Flush or Shutdown gets a [*LostError]. If nobody
 // waits, the error handler gets it; after Close, from the goroutine that closes.
+// A Flush or Shutdown that begins meanwhile waits for the handler, but does not return
+// the same loss again.
 //
 // [NewCoalescer] builds a Coalescer; the zero value is not usable. Its methods may be
 // called concurrently, also from fn, but not from merge. An idle Coalescer owns no

@@ -142,7 +142,7 @@ var lossStates = []lossState{
 		canceled: outlook{taken: []string{"0 [10]"}, waiters: []string{"", ""}, dropped: []int{10, 20}}},
 	{name: "in the hooks, value lost", script: []scripted{takes(ms, errFailed)}, enter: func(s *stage) { s.call(1) },
 		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
-		shutDown: outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}, shutdown: "[1]"}, // twice, as Shutdown came when the handler had it
+		shutDown: outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}},
 		canceled: outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}}},
 }
 
@@ -398,21 +398,62 @@ func TestCoalescer_Shutdown_waitsForReport(t *testing.T) {
 }
 
 // TestCoalescer_Shutdown_lastRun begins Shutdown while the hooks of a failed run
-// are at work, whose value is kept.
+// are at work, whose value is kept. Shutdown returns the outcome of the repeat, and
+// the handler gets the first error once.
 func TestCoalescer_Shutdown_lastRun(t *testing.T) {
 	for _, failures := range []int{1, 2} {
+		for range 20 { // the repeat may end before or after Shutdown's goroutine is scheduled
+			synctest.Test(t, func(t *testing.T) {
+				l := newValueRecorder(fails(failures)...)
+				first := true
+				c := l.coalescer(t, backoff(time.Hour, 0), throttle.WithObserver(func(throttle.Run) {
+					if first {
+						time.Sleep(time.Second)
+					}
+					first = false
+				}))
+				require.NoError(t, c.Call([]int{1}))
+				synctest.Wait()
+				err := c.Shutdown(context.Background())
+				require.Equal(t, []string{"0 [1]", "1000 [1]"}, l.taken())
+				require.Equal(t, []error{errFailed}, l.errors())
+				if failures == 1 {
+					require.NoError(t, err)
+					return
+				}
+				require.Equal(t, []string{"[1]"}, lostBy(err))
+			})
+		}
+	}
+}
+
+// TestCoalescer_Shutdown_lossBeingTold begins Shutdown and Flush while the handler is
+// being told of a loss. They wait for that, but are not told again.
+func TestCoalescer_Shutdown_lossBeingTold(t *testing.T) {
+	for _, left := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			l := newValueRecorder(fails(failures)...)
-			c := l.coalescer(t, backoff(time.Hour, 0), throttle.WithObserver(func(throttle.Run) { time.Sleep(time.Second) }))
+			l := newValueRecorder(takes(50*ms, errFailed))
+			var heard []error
+			c := l.coalescer(t, throttle.Policy{}, throttle.WithErrorHandler(func(err error) {
+				heard = append(heard, err)
+				time.Sleep(time.Second)
+			}))
 			require.NoError(t, c.Call([]int{1}))
 			synctest.Wait()
-			err := c.Shutdown(context.Background())
-			require.Equal(t, []string{"0 [1]", "1000 [1]"}, l.taken())
-			if failures == 1 {
-				require.NoError(t, err)
-				return
+			if left { // a waiter was there, but has gone
+				ctx, leave := context.WithTimeout(context.Background(), ms)
+				defer leave()
+				require.ErrorIs(t, c.Flush(ctx), context.DeadlineExceeded)
 			}
-			require.Equal(t, []string{"[1]"}, lostBy(err))
+			l.until(100)
+			flush := await(func() error { return c.Flush(context.Background()) })
+			shutdown := await(func() error { return c.Shutdown(context.Background()) })
+			l.until(1049)
+			require.False(t, flush.returned() || shutdown.returned())
+			l.until(1050)
+			require.NoError(t, flush.result(t))
+			require.NoError(t, shutdown.result(t))
+			require.Equal(t, []string{"[1]"}, lostBy(heard...))
 		})
 	}
 }

@@ -1,11 +1,11 @@
 package throttle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"hash/maphash"
 	"iter"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -344,16 +344,11 @@ func (g *Group[K]) Shutdown(ctx context.Context) error {
 	}
 	var errs []error
 	for _, w := range g.drain() {
-		err := w.throttler.awaitDrained(ctx, w.outcome)
-		if ended == nil {
-			ended = ctx.Err()
-		}
-		// Once ctx has ended, all waits end, most of them with the same error.
-		if err != nil && (err != ended || !slices.Contains(errs, err)) { //nolint:errorlint // the same value
-			errs = append(errs, err)
-		}
+		failed, ctxErr := w.throttler.awaitDrained(ctx, w.outcome)
+		errs = append(errs, failed)
+		ended = cmp.Or(ended, ctxErr)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, ended)...)
 }
 
 // drain refuses calls from now on, makes what is pending due, and returns everything

@@ -238,7 +238,6 @@ func (t *Throttler) dropLocked(err error) (awaited bool) {
 	}
 	t.awaited = nil
 	o.decide(err)
-	o.dropped = true
 	close(o.done)
 	return o.waiters > 0
 }
@@ -283,7 +282,7 @@ func (t *Throttler) flushLocked(now instant) *outcome {
 func (t *Throttler) awaitLocked() *outcome {
 	var o *outcome
 	switch {
-	case t.pendingLocked():
+	case t.pendingLocked(), t.repeatsLocked():
 		if t.awaited == nil {
 			t.awaited = newOutcome()
 		}
@@ -295,6 +294,15 @@ func (t *Throttler) awaitLocked() *outcome {
 	}
 	o.waiters++
 	return o
+}
+
+// repeatsLocked returns whether only the hooks of the active run are left, and it will
+// be repeated although the Throttler drains: it is a Coalescer's run that failed and
+// kept its value before Shutdown began.
+//
+// +checklocks:t.mu
+func (t *Throttler) repeatsLocked() bool {
+	return t.history.phase == draining && t.run != nil && t.run.decided && t.run.verdict.kept
 }
 
 // awaitCallLocked is awaitLocked for a Do that has just made a call with ctx.

@@ -419,3 +419,39 @@ func (l *groupLife) shutDown(what string) {
 		l.t.Errorf("%s returned %v", what, err)
 	}
 }
+
+// TestGroup_Shutdown_cancelRace cancels a key's pending run just after Shutdown's
+// context has ended and the key's active run is over. The race detector sees it if
+// Shutdown then looks at what Cancel changes.
+func TestGroup_Shutdown_cancelRace(t *testing.T) {
+	for range 20 {
+		entered, release := make(chan string), map[string]chan struct{}{"a": make(chan struct{}), "b": make(chan struct{})}
+		g := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(_ context.Context, key string) error {
+			entered <- key
+			<-release[key]
+			return nil
+		}, throttle.WithMaxConcurrent(1)))
+		_ = g.Call("a")
+		<-entered
+		_ = g.Call("b") // waits for the turn
+		_ = g.Call("a")
+		ctx, end := context.WithCancel(context.Background())
+		asked := 0
+		_ = g.Shutdown(&steeredContext{ctx, func() <-chan struct{} {
+			switch asked++; asked {
+			case 1:
+				end()
+			case 2:
+				close(release["a"])
+				<-entered
+				go g.Cancel("a")
+				time.Sleep(time.Millisecond) // waiting for Cancel would hide the race
+			}
+			return ctx.Done()
+		}})
+		if asked == 1 {
+			close(release["a"])
+		}
+		close(release["b"])
+	}
+}

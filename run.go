@@ -266,8 +266,19 @@ func (t *Throttler) publishLocked(r *run) {
 	r.decided = true
 	r.unclaimed = r.outcomeErr != nil && (r.awaited == nil || r.awaited.waiters == 0)
 	if r.awaited != nil {
-		r.awaited.decide(r.outcomeErr)
+		r.awaited.decide(r.answerLocked())
 	}
+}
+
+// answerLocked returns the error for those who wait for the decided run r. A lost value
+// that the handler is being told of is told nobody else.
+//
+// +checklocks:r.of.mu
+func (r *run) answerLocked() error {
+	if r.unclaimed && isLost(r.outcomeErr) {
+		return nil
+	}
+	return r.outcomeErr
 }
 
 // end records that r is over.
@@ -338,7 +349,6 @@ type outcome struct {
 	done    chan struct{} // closed when the run is over or was dropped
 	waiters int           // how many will take err
 	decided bool          // err is set
-	dropped bool          // by Cancel or Close: no run comes
 	err     error
 	callers *[]context.Context // of the Do calls, for tracers; nil if there are none. A pointer needs less memory than a slice
 }
@@ -355,7 +365,7 @@ func (r *run) outcomeLocked() *outcome {
 	if r.awaited == nil {
 		r.awaited = newOutcome()
 		if r.decided {
-			r.awaited.decide(r.outcomeErr)
+			r.awaited.decide(r.answerLocked())
 		}
 	}
 	return r.awaited
