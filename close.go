@@ -1,6 +1,7 @@
 package throttle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -92,27 +93,40 @@ func (t *Throttler) closeLocked(cause error) (release func()) {
 //
 // +checklocks:t.mu
 func (t *Throttler) dropAllLocked(why error) (unclaimed []error) {
-	h, ok := t.fn.(valueHolder)
-	if !ok {
-		t.dropLocked(why)
-		return nil
-	}
-	waiting, taken := h.dropValuesLocked(why)
-	if taken != nil { // by the active run, which will not enter its callback
-		o := t.run.awaited
-		if o != nil {
-			o.decide(taken)
-		}
-		if o == nil || o.waiters == 0 {
-			unclaimed = append(unclaimed, taken)
+	if h, ok := t.fn.(valueHolder); ok {
+		if taken := h.dropTakenLocked(why); taken != nil {
+			o := t.run.awaited
+			if o != nil {
+				o.decide(taken)
+			}
+			if o == nil || o.waiters == 0 {
+				unclaimed = append(unclaimed, taken)
+			}
 		}
 	}
-	if waiting == nil {
-		t.dropLocked(why)
-	} else if !t.dropLocked(waiting) {
+	if waiting := t.dropPendingLocked(why); waiting != nil {
 		unclaimed = append(unclaimed, waiting)
 	}
 	return unclaimed
+}
+
+// dropPendingLocked drops what is pending because of why, and returns the error of a
+// lost value that no waiter takes; nil if there is none.
+//
+// +checklocks:t.mu
+func (t *Throttler) dropPendingLocked(why error) (unclaimed error) {
+	var lost error
+	if h, ok := t.fn.(valueHolder); ok {
+		lost = h.dropWaitingLocked(why)
+	}
+	if lost == nil {
+		t.dropLocked(why)
+		return nil
+	}
+	if t.dropLocked(lost) {
+		return nil
+	}
+	return lost
 }
 
 // closedLocked returns the Throttler's ErrClosed, with the parent's cause if that
@@ -132,6 +146,10 @@ func (d *domain) closedLocked() error {
 // periodic run starts. When the last run is over, the Throttler is closed. Shutdown
 // returns the error of the last run it waited for. If Cancel or Close dropped what
 // it waited for, it returns [ErrCanceled] or [ErrClosed], once no run is active.
+//
+// A paused Throttler starts no run for Shutdown either: what is pending is dropped, and
+// Shutdown returns an error that is both ErrClosed and [ErrPaused] if that was
+// anything. So does everyone who waited for it.
 //
 // If ctx ends first, or had ended before, Shutdown closes the Throttler as Close
 // does and returns ctx.Err(). If only the run's hooks were still at work, it joins
@@ -192,21 +210,32 @@ func (t *Throttler) drainLocked(now instant) *outcome {
 		return nil
 	}
 	t.history.phase = draining
-	return t.flushLocked(now)
+	o := t.flushLocked(now)
+	if t.paused {
+		_ = t.dropPausedLocked() // there is a waiter: the caller
+	}
+	return o
+}
+
+// dropPausedLocked drops what is pending because the Throttler drains while it is
+// paused. It returns the error of a lost value that no waiter takes; nil if there is
+// none.
+//
+// +checklocks:t.mu
+func (t *Throttler) dropPausedLocked() (unclaimed error) {
+	if t.run != nil {
+		t.run.canceled = true // so that it is not repeated either
+	}
+	return t.dropPendingLocked(detailed(ErrClosed, t.config.name, ErrPaused))
 }
 
 // awaitDrained waits for o, the outcome that drain returned, and until nothing runs
 // any more. failed is o's error. ended is ctx.Err() if ctx ended before.
 func (t *Throttler) awaitDrained(ctx context.Context, o *outcome) (failed, ended error) {
 	if o != nil {
-		select {
-		case <-o.done:
-		case <-ctx.Done():
-			if t.leave(o) {
-				return nil, ctx.Err()
-			}
+		if failed, ended = t.await(ctx, o); ended != nil {
+			return nil, ended
 		}
-		failed = o.err
 	}
 	// What may still be at work are the hooks of o's run or, if o was dropped, an
 	// older run, whose error others take.
@@ -279,4 +308,93 @@ func (t *Throttler) reportLost(err error) {
 		return
 	}
 	t.log("throttle: value lost", err)
+}
+
+// Close closes the Group at once, as [Throttler.Close] does for every key: it drops
+// what is pending and cancels the contexts of the active runs, but does not wait for
+// those. Close may be called several times, and always returns nil.
+func (g *Group[K]) Close() error {
+	g.close(nil)
+	return nil
+}
+
+// close implements owner.
+func (g *Group[K]) close(cause error) {
+	for _, release := range g.closeShards(cause) {
+		release()
+	}
+}
+
+// closeShards closes every key. The caller must call the releases once it holds no
+// lock.
+func (g *Group[K]) closeShards(cause error) (releases []func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.checkClock()
+	if !g.closed {
+		g.closed = true
+		if unwatch := g.unwatch; unwatch != nil {
+			releases = append(releases, func() { unwatch() })
+		}
+	}
+	for i := range g.shards {
+		releases = append(releases, g.shards[i].close(cause)...)
+	}
+	return releases
+}
+
+// watch closes the Group when the parent context ends.
+func (g *Group[K]) watch() {
+	if unwatch := g.config.watch(g.close); unwatch != nil {
+		g.mu.Lock()
+		g.unwatch = unwatch
+		g.mu.Unlock()
+	}
+}
+
+// Shutdown closes the Group gracefully. From its start the Group refuses calls. What
+// is pending for any key runs now, whatever the policy says, as far as
+// [WithMaxConcurrent] allows. When the last run is over, the Group is closed.
+// Shutdown joins a [*KeyError] for each key for which [Throttler.Shutdown] would return
+// an error. A paused Group drops what is pending; Shutdown says so once, by an error
+// that is both ErrClosed and [ErrPaused].
+//
+// If ctx ends first, or had ended before, Shutdown closes the Group as Close does and
+// returns ctx.Err(), joined with the errors of the runs that are over. Inside the
+// callback, with the run's own context, it returns [ErrReentrant] and has no effect.
+func (g *Group[K]) Shutdown(ctx context.Context) error {
+	own, ended := g.runKey().own(ctx), ctx.Err()
+	if own != nil && own.active() {
+		return detailed(ErrReentrant, g.config.name, nil)
+	}
+	defer g.close(nil)
+	if ended != nil {
+		return ended
+	}
+	var errs []error
+	var paused error // the same for all keys
+	for _, w := range g.drain() {
+		failed, ctxErr := w.throttler.awaitDrained(ctx, w.outcome)
+		switch {
+		case failed == nil:
+		case errors.Is(failed, ErrPaused):
+			paused = failed
+		default:
+			errs = append(errs, w.throttler.keyed(failed))
+		}
+		ended = cmp.Or(ended, ctxErr)
+	}
+	return errors.Join(append(errs, paused, ended)...)
+}
+
+// drain refuses calls from now on, makes what is pending due, and returns everything
+// that Shutdown waits for.
+func (g *Group[K]) drain() (waits []wait) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.checkClock()
+	for i := range g.shards {
+		waits = append(waits, g.shards[i].drain()...)
+	}
+	return waits
 }

@@ -3,6 +3,7 @@ package throttle_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -140,7 +141,7 @@ func TestThrottler_Shutdown(t *testing.T) {
 					r.until(10_000)
 					require.Equal(t, state.shutDown, r.started())
 					for _, w := range waiters {
-						require.Equal(t, state.err, w.result(t))
+						require.Equal(t, fmt.Sprint(state.err), fmt.Sprint(w.result(t)))
 					}
 					requireClosed(t, throttler)
 					require.NoError(t, throttler.Shutdown(context.Background()), "closed already")

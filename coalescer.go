@@ -202,6 +202,15 @@ func (c *Coalescer[T]) SetPolicy(p Policy) error {
 	return c.throttler.SetPolicy(p)
 }
 
+// Pause keeps runs from starting until Resume, as [Throttler.Pause] does.
+func (c *Coalescer[T]) Pause() { c.throttler.Pause() }
+
+// Resume ends a pause, as [Throttler.Resume] does.
+func (c *Coalescer[T]) Resume() { c.throttler.Resume() }
+
+// Wait waits for the active run to end, as [Throttler.Wait] does.
+func (c *Coalescer[T]) Wait(ctx context.Context) error { return c.throttler.Wait(ctx) }
+
 // Stats returns a snapshot of the Coalescer.
 func (c *Coalescer[T]) Stats() Stats { return c.throttler.Stats() }
 
@@ -245,7 +254,7 @@ func (c *Coalescer[T]) settleValueLocked(r *run) {
 	switch {
 	case r.err == nil:
 	case !r.verdict.kept:
-		r.outcomeErr = c.lost(value, r.err)
+		r.outcomeErr = c.lost(value, r.outcomeErr)
 	case !c.waiting.present:
 		c.waiting = value
 	default:
@@ -258,32 +267,40 @@ func (c *Coalescer[T]) settleValueLocked(r *run) {
 //
 // +checklocks:c.throttler.mu
 func (c *Coalescer[T]) returnLocked(r *run, value optional[T]) {
+	failed := r.outcomeErr
 	r.verdict.kept = false
-	r.outcomeErr = c.lost(value, errors.Join(r.err, ErrGoexit))
-	defer c.recoverMerge(r, value)
+	r.outcomeErr = c.lost(value, errors.Join(failed, ErrGoexit))
+	defer c.recoverMerge(r, value, failed)
 	c.waiting.value = c.merge(value.value, c.waiting.value)
-	r.verdict.kept, r.outcomeErr = true, r.err
+	r.verdict.kept, r.outcomeErr = true, failed
 }
 
-// recoverMerge recovers a panic of merge in returnLocked.
-func (c *Coalescer[T]) recoverMerge(r *run, value optional[T]) {
+// recoverMerge recovers a panic of merge in returnLocked, after r has failed.
+func (c *Coalescer[T]) recoverMerge(r *run, value optional[T], failed error) {
 	if cause := recover(); cause != nil {
 		panicked := &PanicError{Value: cause, Stack: debug.Stack(), name: c.throttler.config.name}
-		r.outcomeErr = c.lost(value, errors.Join(r.err, panicked))
+		r.outcomeErr = c.lost(value, errors.Join(failed, panicked))
 	}
 }
 
-// dropValuesLocked implements valueHolder.
+// dropWaitingLocked implements valueHolder.
 //
 // +checklocks:c.throttler.mu
-func (c *Coalescer[T]) dropValuesLocked(why error) (waiting, taken error) {
-	if c.waiting.present {
-		waiting = c.lost(c.waiting.take(), why)
+func (c *Coalescer[T]) dropWaitingLocked(why error) error {
+	if !c.waiting.present {
+		return nil
 	}
-	if r := c.throttler.run; r != nil && !r.entered {
-		taken = c.lost(c.running.take(), why)
+	return c.lost(c.waiting.take(), why)
+}
+
+// dropTakenLocked implements valueHolder.
+//
+// +checklocks:c.throttler.mu
+func (c *Coalescer[T]) dropTakenLocked(why error) error {
+	if r := c.throttler.run; r == nil || r.entered {
+		return nil
 	}
-	return waiting, taken
+	return c.lost(c.running.take(), why)
 }
 
 // lost returns the error that reports value as lost.

@@ -58,6 +58,7 @@ type history struct {
 	pending   bool    // a call is not covered
 	flush     bool    // what is pending is due at deadline, whatever the policy says
 	phase     phase   // whether runs may start at all
+	removed   bool    // the key was removed, and is forgotten once no run is active; calls since then keep it
 	callCount int32   // number of pending calls; see increment
 	firstCall instant // the earliest pending call
 	lastCall  instant // the latest call: pending, covered or dropped
@@ -116,6 +117,10 @@ func (h *history) spacing(p *Policy) instant {
 // entered its callback by now. Instants computed from it are lower bounds.
 func (h *history) whileActive(p *Policy, now instant, entered bool) history {
 	asIf := *h
+	if h.removed {
+		asIf.restart()
+		return asIf
+	}
 	if !entered {
 		asIf.enter(p, now)
 	}
@@ -171,7 +176,7 @@ func (h *history) due(p *Policy) (instant, Cause) {
 			at, cause = retry, CauseRetry
 		}
 	}
-	if p.MaxInterval > 0 && h.phase == open {
+	if p.MaxInterval > 0 && h.phase == open && !h.removed {
 		if periodic := max(permit, h.lastRun(p).add(p.MaxInterval)); periodic < at {
 			at, cause = periodic, CauseInterval
 		}
@@ -269,6 +274,22 @@ func (h *history) flushNow(now instant) {
 func (h *history) drop() {
 	h.pending, h.flush, h.retry = false, false, false
 	h.deadline = never
+}
+
+// remove forgets all of the past that a key's history would forget in time. If a run is
+// active, restart completes this at its end.
+func (h *history) remove() {
+	h.removed, h.lastCall = true, beginning
+}
+
+// restart makes a removed history that of a new key, with the calls since then.
+func (h *history) restart() {
+	calls := *h
+	*h = newHistory(calls.firstCall)
+	h.phase = calls.phase
+	h.removed = !calls.pending
+	h.pending, h.flush, h.deadline = calls.pending, calls.flush, calls.deadline
+	h.firstCall, h.lastCall, h.callCount = calls.firstCall, calls.lastCall, calls.callCount
 }
 
 // enter records that a run enters its callback now, and takes a token. The run was

@@ -3,6 +3,7 @@ package throttle
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -33,10 +34,15 @@ var (
 	// had no effect.
 	ErrTooManyKeys = errors.New("throttle: too many keys")
 
-	// ErrReentrant is returned by Do, Flush and Shutdown if their context is the
+	// ErrReentrant is returned by Do, Flush, Wait and Shutdown if their context is the
 	// active run's own or derived from it: they would wait for themselves. The
 	// method had no effect.
 	ErrReentrant = errors.New("throttle: callback would wait for itself")
+
+	// ErrPaused is returned by a Shutdown that dropped what was pending because the
+	// Throttler or Group was paused, and by whoever waited for that. errors.Is finds
+	// ErrClosed in it too.
+	ErrPaused = errors.New("throttle: paused")
 )
 
 // detailed returns an error with the text of sentinel, one of the variables above,
@@ -145,6 +151,24 @@ func (e *LostError) Error() string {
 // Unwrap returns Err.
 func (e *LostError) Unwrap() error { return e.Err }
 
+// A KeyError says which key of a [Group] an error belongs to. The error handler and
+// the default log get it, and Shutdown and Wait join one for each key. Do and Flush
+// return Err itself.
+type KeyError struct {
+	Key any
+	Err error
+
+	name string
+}
+
+func (e *KeyError) Error() string {
+	start := prefix(e.name)
+	return fmt.Sprintf("%skey %v: %s", start, e.Key, strings.TrimPrefix(e.Err.Error(), start))
+}
+
+// Unwrap returns Err.
+func (e *KeyError) Unwrap() error { return e.Err }
+
 // A RetryError is returned by a callback to ask for another run: see [RetryIn].
 type RetryError struct {
 	In time.Duration // from the end of the run; a negative value counts as 0
@@ -155,9 +179,45 @@ func (e *RetryError) Error() string {
 }
 
 // RetryIn returns an error by which a callback asks to run again d after its end, for
-// example to obey a server's Retry-After. Such a run has neither succeeded nor failed.
-// The window closes for d, whatever [Backoff] says, and a run is due at its end.
+// example to obey a server's Retry-After. Such a run has neither succeeded nor failed:
+// whoever waits for it gets the error, but the error handler and the log do not. The
+// window closes for d, whatever [Backoff] says, and a run is due at its end.
 //
-// The callback may wrap the error to say why. Like any other error it goes to
-// whoever waits for the run, or else to the error handler.
+// The callback may wrap the error to say why. Do, Flush and Shutdown return it wrapped
+// once more: errors.As still finds it, but another callback that returns it has failed
+// like with any other error.
 func RetryIn(d time.Duration) error { return &RetryError{In: d} }
+
+// A servedRetry is an error with a RetryError as the waiters of its run get it. It
+// asks nobody to run again any more.
+type servedRetry struct{ err error }
+
+func (e *servedRetry) Error() string { return e.err.Error() }
+func (e *servedRetry) Unwrap() error { return e.err }
+
+// askedRetry returns the RetryError by which err asks for another run, nil if there is
+// none. It is errors.As, except that it does not look into a servedRetry.
+func askedRetry(err error) *RetryError {
+	var asked *RetryError
+	switch e := err.(type) { //nolint:errorlint // it walks the tree itself
+	case nil, *servedRetry:
+		return nil
+	case *RetryError:
+		return e
+	case interface{ As(target any) bool }:
+		if e.As(&asked) {
+			return asked
+		}
+	}
+	switch e := err.(type) { //nolint:errorlint // see above
+	case interface{ Unwrap() error }:
+		return askedRetry(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			if asked = askedRetry(inner); asked != nil {
+				return asked
+			}
+		}
+	}
+	return nil
+}

@@ -30,7 +30,6 @@ import (
 type Group[K comparable] struct {
 	fn     func(context.Context, K) error
 	config *config
-	base   time.Time // instant 0
 	seed   maphash.Seed
 	keys   atomic.Int64 // how many are held
 	shards [shardCount]shard[K]
@@ -41,6 +40,14 @@ type Group[K comparable] struct {
 	closed bool
 	// +checklocks:mu
 	unwatch func() bool // stops watching the parent context; nil if it is not watched
+
+	lastMu sync.Mutex // guards last; taken after a shard's lock
+
+	// last is the last run of any key. In the shards, the errors of older runs would
+	// stay in memory though Stats does not show them any more.
+	//
+	// +checklocks:lastMu
+	last lastRun
 }
 
 // NewGroup returns a Group that runs fn for each key as p allows. Its error joins a
@@ -61,10 +68,12 @@ func NewGroup[K comparable](p Policy, fn func(ctx context.Context, key K) error,
 	if err := joinProblems(c.name, problems); err != nil {
 		return nil, err
 	}
-	g := &Group[K]{fn: fn, config: c, base: time.Now(), seed: maphash.MakeSeed()}
+	g := &Group[K]{fn: fn, config: c, seed: maphash.MakeSeed()}
 	c.owner = g
+	g.last.ended = beginning
+	built := readClock(0)
 	for i := range g.shards {
-		g.shards[i].init(g, &p)
+		g.shards[i].init(g, built, &p)
 	}
 	g.watch()
 	return g, nil
@@ -202,6 +211,73 @@ func (g *Group[K]) cancel(at location[K]) bool {
 	return e.cancelLocked()
 }
 
+// Remove drops what is pending for key, as Cancel does, and forgets the key with its
+// window and everything else. It reports whether the Group held the key. With
+// MaxInterval a key ends only so.
+//
+// While the key's run is active, the Group holds the key until that run ends. A call
+// meanwhile keeps it: the key then starts afresh at the run's end, with a new window.
+// A policy without a trailing edge drops that call.
+func (g *Group[K]) Remove(key K) bool { return g.remove(g.locate(key)) }
+
+// +checklocksignore
+func (g *Group[K]) remove(at location[K]) bool {
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	e := at.find()
+	if e == nil {
+		return false
+	}
+	defer e.settleLocked(e.beginLocked(), false)
+	e.cancelLocked()
+	e.history.remove()
+	return true
+}
+
+// Pause lets no run of any key start, present or future, as [Throttler.Pause] does.
+// Meanwhile the Group forgets idle keys as usual, and holds those with something
+// pending.
+func (g *Group[K]) Pause() { g.setPaused(true) }
+
+// Resume ends a pause: what is due starts.
+func (g *Group[K]) Resume() { g.setPaused(false) }
+
+func (g *Group[K]) setPaused(paused bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.checkClock()
+	for i := range g.shards {
+		g.shards[i].setPaused(paused)
+	}
+}
+
+// Wait waits until the runs of all keys that are active now have ended, with their
+// hooks, and joins a [*KeyError] for each that failed. It starts no run, and later
+// runs do not concern it. Otherwise it is like [Throttler.Wait].
+func (g *Group[K]) Wait(ctx context.Context) error {
+	own, ended := g.runKey().own(ctx), ctx.Err()
+	if own != nil && own.active() {
+		return detailed(ErrReentrant, g.config.name, nil)
+	}
+	var waits []wait
+	for i := range g.shards {
+		active, err := g.shards[i].awaitActive(ended)
+		if err != nil {
+			return err
+		}
+		waits = append(waits, active...)
+	}
+	var errs []error
+	for _, w := range waits {
+		failed, ctxErr := w.throttler.await(ctx, w.outcome)
+		if failed != nil {
+			errs = append(errs, w.throttler.keyed(failed))
+		}
+		ended = cmp.Or(ended, ctxErr)
+	}
+	return errors.Join(append(errs, ended)...)
+}
+
 // Len returns the number of keys that the Group holds.
 func (g *Group[K]) Len() int { return int(g.keys.Load()) }
 
@@ -241,6 +317,7 @@ func (g *Group[K]) SetPolicy(p Policy) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.checkClock()
 	for i := range g.shards {
 		if err := g.shards[i].setPolicy(&p); err != nil {
 			return err // from the first shard: only a holder of mu changes the phase
@@ -259,6 +336,9 @@ func (g *Group[K]) Stats() Stats {
 	for i := range g.shards {
 		g.shards[i].addTo(&past, &stats, clock)
 	}
+	g.lastMu.Lock()
+	defer g.lastMu.Unlock()
+	past.lastRun = g.last
 	past.addTo(&stats, clock)
 	return stats
 }
@@ -284,82 +364,8 @@ func (g *Group[K]) keyStats(at location[K]) (stats Stats, held bool) {
 	return stats, true
 }
 
-// Close closes the Group at once, as [Throttler.Close] does for every key: it drops
-// what is pending and cancels the contexts of the active runs, but does not wait for
-// those. Close may be called several times, and always returns nil.
-func (g *Group[K]) Close() error {
-	g.close(nil)
-	return nil
-}
-
-// close implements owner.
-func (g *Group[K]) close(cause error) {
-	for _, release := range g.closeShards(cause) {
-		release()
-	}
-}
-
-// closeShards closes every key. The caller must call the releases once it holds no
-// lock.
-func (g *Group[K]) closeShards(cause error) (releases []func()) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.closed {
-		g.closed = true
-		if unwatch := g.unwatch; unwatch != nil {
-			releases = append(releases, func() { unwatch() })
-		}
-	}
-	for i := range g.shards {
-		releases = append(releases, g.shards[i].close(cause)...)
-	}
-	return releases
-}
-
-// watch closes the Group when the parent context ends.
-func (g *Group[K]) watch() {
-	if unwatch := g.config.watch(g.close); unwatch != nil {
-		g.mu.Lock()
-		g.unwatch = unwatch
-		g.mu.Unlock()
-	}
-}
-
-// Shutdown closes the Group gracefully. From its start the Group refuses calls. What
-// is pending for any key runs now, whatever the policy says, as far as
-// [WithMaxConcurrent] allows. When the last run is over, the Group is closed.
-// Shutdown joins the errors that [Throttler.Shutdown] returns for each key.
-//
-// If ctx ends first, or had ended before, Shutdown closes the Group as Close does and
-// returns ctx.Err(), joined with the errors of the runs that are over. Inside the
-// callback, with the run's own context, it returns [ErrReentrant] and has no effect.
-func (g *Group[K]) Shutdown(ctx context.Context) error {
-	own, ended := g.runKey().own(ctx), ctx.Err()
-	if own != nil && own.active() {
-		return detailed(ErrReentrant, g.config.name, nil)
-	}
-	defer g.close(nil)
-	if ended != nil {
-		return ended
-	}
-	var errs []error
-	for _, w := range g.drain() {
-		failed, ctxErr := w.throttler.awaitDrained(ctx, w.outcome)
-		errs = append(errs, failed)
-		ended = cmp.Or(ended, ctxErr)
-	}
-	return errors.Join(append(errs, ended)...)
-}
-
-// drain refuses calls from now on, makes what is pending due, and returns everything
-// that Shutdown waits for.
-func (g *Group[K]) drain() (waits []wait) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for i := range g.shards {
-		waits = append(waits, g.shards[i].drain()...)
-	}
-	return waits
-}
+// checkClock panics if the clock cannot be used here. Operations on all keys call it
+// before they change anything.
+func (g *Group[K]) checkClock() { _ = g.shards[0].now() }
 
 func (g *Group[K]) runKey() runKey { return runKey{g} }

@@ -336,7 +336,7 @@ func TestGroup_Shutdown_contextEnds(t *testing.T) {
 			if limited {
 				require.Equal(t, []string{"context deadline exceeded"}, joined(err), "those keys had no turn")
 			} else {
-				require.Equal(t, []string{"context deadline exceeded", "pending failed"}, joined(err))
+				require.Equal(t, []string{"context deadline exceeded", "throttle: key pending: pending failed"}, joined(err))
 				want["pending"] = append(want["pending"], 50)
 				want["retrying"] = append(want["retrying"], 50)
 			}
@@ -364,7 +364,7 @@ func TestGroup_Shutdown_contextEndsInHooks(t *testing.T) {
 		want := []string{"context deadline exceeded"}
 		for key := range keys {
 			fails, lasts := fmt.Sprint("fails ", key), fmt.Sprint("lasts ", key)
-			want = append(want, fails)
+			want = append(want, "throttle: key "+fails+": "+fails)
 			r.script(fails, takes(10*ms, errors.New(fails)))
 			r.script(lasts, takes(time.Second, nil))
 			require.NoError(t, g.Call(fails))
@@ -464,7 +464,11 @@ func TestGroup_Shutdown_dropped(t *testing.T) {
 				r.until(199)
 				require.False(t, shutdown.returned())
 				r.until(200)
-				require.Equal(t, []string{test.want.Error()}, joined(shutdown.result(t)))
+				var keyed *throttle.KeyError
+				require.ErrorAs(t, shutdown.result(t), &keyed)
+				require.Len(t, joined(shutdown.err), 1)
+				require.Equal(t, "key", keyed.Key)
+				require.Equal(t, test.want, keyed.Err)
 				require.Equal(t, map[string][]int{"key": {0}, "other": {0}}, r.started())
 			})
 		})

@@ -97,10 +97,11 @@ func (r *groupRecorder) leave(key string) {
 	r.inside[key]--
 }
 
+// hear is the error handler.
 func (r *groupRecorder) hear(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.heard = append(r.heard, err)
+	r.heard = append(r.heard, err.(*throttle.KeyError).Err)
 }
 
 // elapsed returns the milliseconds since begin.

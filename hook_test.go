@@ -191,7 +191,7 @@ func TestThrottler_log(t *testing.T) {
 			want: []string{"level=ERROR", "name=reload", "cause=call", "callback panicked: scripted", "stack=", "scriptedPanic"}},
 		{name: "Goexit", run: func(context.Context) error { runtime.Goexit(); return nil },
 			want: []string{"level=ERROR", "callback called runtime.Goexit"}},
-		{name: "RetryIn", run: retryIn(time.Hour), want: []string{"level=ERROR", "retry in 1h0m0s"}},
+		{name: "RetryIn", run: retryIn(time.Hour)},
 		{name: "context.Canceled", run: takes(0, context.Canceled), want: []string{"level=ERROR", "context canceled"}},
 		{name: "context.Canceled after Close", run: takes(50*ms, context.Canceled), close: true},
 		{name: "wrapped context.Canceled after Close", run: takes(50*ms, wrapped), close: true},

@@ -29,6 +29,8 @@ import (
 //   - running: run != nil.
 //   - pending: a call or a failed run's retry waits, history.pending or history.retry.
 //   - armed: alarm != nil, because something pending or MaxInterval's run is due later.
+//   - paused: domain.paused. Nothing starts, and no alarm is set. Shutdown drops what is
+//     pending.
 //   - draining, closed: history.phase. A closed Throttler may still have an active run.
 
 // An alarm wakes a Throttler when something is due. It is a timer or, once the
@@ -42,13 +44,6 @@ type alarm struct {
 // A waker is woken by an alarm: a Throttler, or a Group's shard.
 type waker interface{ wake() }
 
-// now reads the clock. Readings under the lock never go back.
-func (d *domain) now() instant {
-	// The time since base is negative only if a testing/synctest bubble uses a
-	// Throttler from outside it. It must not spill into the word's kind.
-	return instant(max(time.Since(d.base), 0))
-}
-
 // lock begins a transition: it sends all calls to the mutex, takes over what they
 // have recorded in the word, and reads the clock. From here to settle the history
 // is exact.
@@ -56,15 +51,36 @@ func (d *domain) now() instant {
 // +checklocksacquire:t.mu
 func (t *Throttler) lock() instant {
 	t.mu.Lock()
-	return t.beginLocked()
+	now, ok := t.tryBeginLocked()
+	if !ok {
+		t.mu.Unlock()
+		panic(foreignClock) //nolint:forbidigo // its documented purpose
+	}
+	return now
 }
 
 // beginLocked is lock for a caller that holds mu already.
 //
 // +checklocks:t.mu
 func (t *Throttler) beginLocked() instant {
+	now, ok := t.tryBeginLocked()
+	if !ok {
+		panic(foreignClock) //nolint:forbidigo // its documented purpose
+	}
+	return now
+}
+
+// tryBeginLocked is beginLocked, but returns false and changes nothing if the clock
+// cannot be used here.
+//
+// +checklocks:t.mu
+func (t *Throttler) tryBeginLocked() (now instant, ok bool) {
 	t.absorbLocked(t.word.Swap(wordLocked))
-	return t.now()
+	now, ok = t.read()
+	if !ok {
+		t.word.Store(t.nextWordLocked())
+	}
+	return now, ok
 }
 
 // settle ends a transition that began at now. It alone starts runs, sets and stops
@@ -91,7 +107,7 @@ func (t *Throttler) settleNow() {
 // +checklocks:t.mu
 func (t *Throttler) settleLocked(now instant, hasTurn bool) (started bool) {
 	due := never
-	if t.run == nil {
+	if t.run == nil && !t.paused {
 		var cause Cause
 		due, cause = t.history.due(t.policy)
 		if due <= now && (hasTurn || t.takeTurnLocked(due)) {
@@ -101,8 +117,11 @@ func (t *Throttler) settleLocked(now instant, hasTurn bool) (started bool) {
 	}
 	t.setAlarmLocked(now, due)
 	t.word.Store(t.nextWordLocked())
-	if t.config.owner != nil {
+	switch {
+	case t.config.owner != nil:
 		t.config.owner.settledLocked(t, now)
+	case t.history.phase == closed && t.run == nil:
+		t.fn = nil // whoever keeps the closed Throttler does not keep the callback's memory
 	}
 	return started
 }
@@ -242,6 +261,18 @@ func (t *Throttler) dropLocked(err error) (awaited bool) {
 	return o.waiters > 0
 }
 
+// pauseLocked lets no run start from now on. It returns the error of a lost value that
+// no waiter takes; nil if there is none.
+//
+// +checklocks:t.mu
+func (t *Throttler) pauseLocked() (unclaimed error) {
+	t.paused = true
+	if t.history.phase == draining {
+		return t.dropPausedLocked()
+	}
+	return nil
+}
+
 // admitLocked returns the reason why a method must not wait, nil if it may: own,
 // the run that its context belongs to, is the active run; the Throttler is past
 // last, the last phase in which the method works; or its context has ended.
@@ -280,20 +311,14 @@ func (t *Throttler) flushLocked(now instant) *outcome {
 //
 // +checklocks:t.mu
 func (t *Throttler) awaitLocked() *outcome {
-	var o *outcome
-	switch {
-	case t.pendingLocked(), t.repeatsLocked():
-		if t.awaited == nil {
-			t.awaited = newOutcome()
-		}
-		o = t.awaited
-	case t.run != nil:
-		o = t.run.outcomeLocked()
-	default:
-		return nil
+	if !t.pendingLocked() && !t.repeatsLocked() {
+		return t.awaitActiveLocked()
 	}
-	o.waiters++
-	return o
+	if t.awaited == nil {
+		t.awaited = newOutcome()
+	}
+	t.awaited.waiters++
+	return t.awaited
 }
 
 // repeatsLocked returns whether only the hooks of the active run are left, and it will
@@ -303,6 +328,19 @@ func (t *Throttler) awaitLocked() *outcome {
 // +checklocks:t.mu
 func (t *Throttler) repeatsLocked() bool {
 	return t.history.phase == draining && t.run != nil && t.run.decided && t.run.verdict.kept
+}
+
+// awaitActiveLocked adds a waiter to the outcome of the active run, and returns that;
+// nil if none is active.
+//
+// +checklocks:t.mu
+func (t *Throttler) awaitActiveLocked() *outcome {
+	if t.run == nil {
+		return nil
+	}
+	o := t.run.outcomeLocked()
+	o.waiters++
+	return o
 }
 
 // awaitCallLocked is awaitLocked for a Do that has just made a call with ctx.

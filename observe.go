@@ -48,6 +48,7 @@ type Run struct {
 	Calls   uint64    // how many calls it covers; 0 unless they are counted: WithCallCount, or a Coalescer
 	Result  Result    // how it ended
 	Err     error     // what the callback returned, a *PanicError or ErrGoexit; nil for success
+	Retry   time.Time // when it will be repeated, as things stood at its end; zero if it succeeded or was given up
 }
 
 // Stats is a snapshot of a Throttler or Coalescer at one instant, or the sum over the
@@ -65,8 +66,9 @@ type Stats struct {
 
 	Pending bool      // a call waits for its run, or a failed run for its retry
 	Running bool      // a run is active
+	Paused  bool      // no run starts until Resume
 	Closed  bool      // Close was called, the parent context ended, or Shutdown has begun
-	Next    time.Time // when the next run is due; a lower bound while a run is active; zero if none is
+	Next    time.Time // when the next run is due; a lower bound while a run is active or while paused, when it may have passed; zero if none is
 }
 
 // statsLocked returns the snapshot.
@@ -89,12 +91,24 @@ type totals struct {
 	pastCalls uint64 // all calls except the pending ones, if calls are counted
 
 	lastStart instant // of a run; beginning before the first
-	lastEnd   instant // of the last finished run, as are the next two; beginning before the first
-	lastTook  time.Duration
-	lastError error
+	lastRun   lastRun // in a Group's shard it is not used: see Group.last
 }
 
-func newTotals() totals { return totals{lastStart: beginning, lastEnd: beginning} }
+// A lastRun is what Stats shows of the last finished run.
+type lastRun struct {
+	ended instant // beginning before the first
+	took  time.Duration
+	err   error
+}
+
+// replace makes r the last run, unless another has ended later.
+func (l *lastRun) replace(r *run) {
+	if r.ended >= l.ended { // another key's run may have ended later, but with quicker hooks
+		*l = lastRun{r.ended, r.ended.since(r.started), r.err}
+	}
+}
+
+func newTotals() totals { return totals{lastStart: beginning, lastRun: lastRun{ended: beginning}} }
 
 // addTo adds the past to s.
 func (a *totals) addTo(s *Stats, clock clock) {
@@ -104,8 +118,8 @@ func (a *totals) addTo(s *Stats, clock clock) {
 	s.Dropped += a.dropped
 	s.Calls += a.pastCalls
 	s.LastStart = clock.time(a.lastStart)
-	s.LastDuration = a.lastTook
-	s.LastError = a.lastError
+	s.LastDuration = a.lastRun.took
+	s.LastError = a.lastRun.err
 }
 
 // add adds other to a.
@@ -116,9 +130,6 @@ func (a *totals) add(other *totals) {
 	a.dropped += other.dropped
 	a.pastCalls += other.pastCalls
 	a.lastStart = max(a.lastStart, other.lastStart)
-	if a.lastEnd < other.lastEnd {
-		a.lastEnd, a.lastTook, a.lastError = other.lastEnd, other.lastTook, other.lastError
-	}
 }
 
 // addLocked adds the present state of t to s.
@@ -132,21 +143,73 @@ func (t *Throttler) addLocked(s *Stats, clock clock) {
 	s.Calls += t.pendingCalls
 	s.Pending = s.Pending || t.pendingLocked()
 	s.Running = s.Running || t.run != nil
+	s.Paused = t.paused
 	due, _ := h.due(t.policy)
 	if next := clock.time(due); s.Next.IsZero() || !next.IsZero() && next.Before(s.Next) {
 		s.Next = next
 	}
 }
 
-// A clock is one reading of the clock, in both forms.
+// epoch is when the package was initialized. A duration since then takes less memory
+// than a time.Time.
+//
+//nolint:gochecknoglobals // never written
+var epoch = time.Now()
+
+// A clock is one reading of the clock, in all forms.
 type clock struct {
-	wall    time.Time
-	instant instant
+	wall       time.Time
+	sinceEpoch time.Duration
+	instant    instant
 }
 
-func (d *domain) clock() clock {
+// readClock reads the clock for a domain with the given base.
+func readClock(base time.Duration) clock {
 	now := time.Now()
-	return clock{now, instant(now.Sub(d.base))}
+	since := now.Sub(epoch)
+	return clock{now, since, instant(since - base)}
+}
+
+// inTest reports whether the clock is that of a testing/synctest bubble, which has no
+// monotonic reading.
+func (c clock) inTest() bool {
+	return c.wall == c.wall.Round(0) //nolint:revive // the same value, not the same time
+}
+
+// foreignClock is the panic of a method that needs the clock on one side of a bubble's
+// border if the Throttler was built on the other.
+const foreignClock = "throttle: built outside the testing/synctest bubble and used inside, or the other way round: " +
+	"the two have different clocks"
+
+// clock reads the clock.
+func (d *domain) clock() clock {
+	c := readClock(d.base)
+	if c.inTest() != d.inTest {
+		panic(foreignClock) //nolint:forbidigo // its documented purpose
+	}
+	return c
+}
+
+// now reads the clock. Readings under the lock never go back.
+func (d *domain) now() instant {
+	now, ok := d.read()
+	if !ok {
+		panic(foreignClock) //nolint:forbidigo // its documented purpose
+	}
+	return now
+}
+
+// read reads the clock. It reports false if that is not the clock by which the
+// Throttler was built. A look at every reading would cost as much as the reading. But
+// a bubble begins in the year 2000: seen from outside, that is before the Throttler was
+// built.
+func (d *domain) read() (now instant, ok bool) {
+	now = instant(time.Since(epoch) - d.base)
+	if now < 0 || d.inTest {
+		ok = readClock(0).inTest() == d.inTest
+		return max(now, 0), ok
+	}
+	return now, true
 }
 
 // time returns i as a time.Time, zero for beginning and never. It counts from this
@@ -164,7 +227,7 @@ func (c clock) time(i instant) time.Time {
 func (t *Throttler) notify(r *run, ends []func(Run)) {
 	if r.unclaimed {
 		if t.config.handler != nil {
-			t.config.handler(r.outcomeErr)
+			t.config.handler(t.keyed(r.outcomeErr))
 		} else {
 			t.logFailed(r)
 		}
@@ -177,6 +240,7 @@ func (t *Throttler) notify(r *run, ends []func(Run)) {
 	seen.Ended = clock.time(r.ended)
 	seen.Result = r.verdict.result()
 	seen.Err = r.err
+	seen.Retry = clock.time(r.retry)
 	for _, end := range slices.Backward(ends) {
 		end(seen)
 	}
@@ -196,10 +260,25 @@ func (t *Throttler) describe(r *run, clock clock) Run {
 		Started: clock.time(r.started),
 		Calls:   r.calls,
 	}
-	if fn, ok := t.fn.(runner); ok {
-		seen.Key = fn.keyOf()
-	}
+	seen.Key, _ = t.key()
 	return seen
+}
+
+// key returns the Group's key that t belongs to, if any.
+func (t *Throttler) key() (key any, ok bool) {
+	if t.config.owner == nil {
+		return nil, false
+	}
+	return t.fn.(runner).keyOf(), true //nolint:errcheck,forcetypeassert // a key's Throttler has one
+}
+
+// keyed returns err, which must not be nil, as a *KeyError if t belongs to a Group's key.
+func (t *Throttler) keyed(err error) error {
+	key, ok := t.key()
+	if !ok {
+		return err
+	}
+	return &KeyError{Key: key, Err: err, name: t.config.name}
 }
 
 // result returns the Result for v.
@@ -271,12 +350,15 @@ func (t *Throttler) logFailed(r *run) {
 	if r.verdict.panicked {
 		attrs = append(attrs, slog.String("stack", string(r.err.(*PanicError).Stack))) //nolint:errcheck,errorlint,forcetypeassert // see invoke
 	}
-	t.log("throttle: run failed", r.outcomeErr, attrs...)
+	if key, ok := t.key(); ok {
+		attrs = append(attrs, slog.Any("key", key))
+	}
+	t.log("throttle: run failed", t.keyed(r.outcomeErr), attrs...)
 }
 
 // log writes to the default log.
 func (t *Throttler) log(message string, err error, attrs ...slog.Attr) {
-	all := make([]slog.Attr, 0, 5)
+	all := make([]slog.Attr, 0, 6)
 	if t.config.name != "" {
 		all = append(all, slog.String("name", t.config.name))
 	}

@@ -7,15 +7,21 @@ import (
 
 // An Option changes what [New], [NewGroup] or [NewCoalescer] builds. The With
 // functions make options. If two options set the same thing, the later one wins.
-type Option func(*config) *PolicyError
+type Option interface {
+	apply(c *config) *PolicyError
+}
+
+type option func(*config) *PolicyError
+
+func (o option) apply(c *config) *PolicyError { return o(c) }
 
 // WithName sets a name. Errors, log records and the tasks in an execution trace
 // carry it, and so do the goroutines of runs, as pprof label "throttle".
 func WithName(name string) Option {
-	return func(c *config) *PolicyError {
+	return option(func(c *config) *PolicyError {
 		c.name = name
 		return nil
-	}
+	})
 }
 
 // WithContext makes ctx the parent of every run's context. When ctx ends, the
@@ -24,17 +30,18 @@ func WithName(name string) Option {
 //
 // Until you close it, ctx keeps it from being garbage collected.
 func WithContext(ctx context.Context) Option {
-	return func(c *config) *PolicyError {
+	return option(func(c *config) *PolicyError {
 		if ctx == nil {
 			return &PolicyError{Field: "WithContext", Value: ctx, Reason: mustNotBeNil}
 		}
 		c.parent = ctx
 		return nil
-	}
+	})
 }
 
 // WithErrorHandler sets a handler for the errors of runs that no Do, Flush or
-// Shutdown waits for, including RetryIn and panics. Without a handler these errors
+// Shutdown waits for, including panics but not RetryIn. In a [Group] fn gets a
+// [*KeyError]. Without a handler these errors
 // go to slog.Default() at level Error, except for context.Canceled after Close.
 //
 // fn runs in the run's goroutine, after the callback and before the run counts as
@@ -46,13 +53,13 @@ func WithContext(ctx context.Context) Option {
 // When a [Coalescer] closes, fn gets the values that are lost by that. It then runs
 // in the goroutine that closes, perhaps while a run is active.
 func WithErrorHandler(fn func(error)) Option {
-	return func(c *config) *PolicyError {
+	return option(func(c *config) *PolicyError {
 		if fn == nil {
 			return &PolicyError{Field: "WithErrorHandler", Value: nil, Reason: mustNotBeNil}
 		}
 		c.handler = fn
 		return nil
-	}
+	})
 }
 
 // WithObserver adds an observer, which gets a description of every run. You can add
@@ -60,13 +67,13 @@ func WithErrorHandler(fn func(error)) Option {
 // rules (see [WithErrorHandler]). If an observer logs Run.Err, add a handler that
 // does nothing, or the default handler logs the error too.
 func WithObserver(fn func(Run)) Option {
-	return func(c *config) *PolicyError {
+	return option(func(c *config) *PolicyError {
 		if fn == nil {
 			return &PolicyError{Field: "WithObserver", Value: nil, Reason: mustNotBeNil}
 		}
 		c.observers = append(c.observers, fn)
 		return nil
-	}
+	})
 }
 
 // WithTracer adds a tracer. Use it for what must exist while the callback runs, such
@@ -86,23 +93,32 @@ func WithObserver(fn func(Run)) Option {
 func WithTracer(
 	start func(ctx context.Context, run Run, callers []context.Context) (traced context.Context, end func(Run)),
 ) Option {
-	return func(c *config) *PolicyError {
+	return option(func(c *config) *PolicyError {
 		if start == nil {
 			return &PolicyError{Field: "WithTracer", Value: nil, Reason: mustNotBeNil}
 		}
 		c.tracers = append(c.tracers, start)
 		return nil
-	}
+	})
 }
 
 // WithCallCount counts every call, for [Stats] and [Run]. A call that finds a run
 // pending then costs a compare-and-swap instead of a load; with Policy.Quiet it
 // costs the lock.
 func WithCallCount() Option {
-	return func(c *config) *PolicyError {
+	return option(func(c *config) *PolicyError {
 		c.counting = true
 		return nil
-	}
+	})
+}
+
+// WithPaused builds a Throttler, Group or Coalescer that is paused: nothing starts before
+// Resume. MaxInterval counts from construction all the same.
+func WithPaused() Option {
+	return option(func(c *config) *PolicyError {
+		c.paused = true
+		return nil
+	})
 }
 
 // WithMaxConcurrent lets at most n runs of a [Group] be active at once, n at least 1.
@@ -125,14 +141,14 @@ func WithMaxKeys(n int) Option {
 // groupOption returns an option that only a Group takes. It calls set if n is
 // positive.
 func groupOption(name string, n int, set func(*config)) Option {
-	return func(c *config) *PolicyError {
+	return option(func(c *config) *PolicyError {
 		c.groupOnly = append(c.groupOnly, &PolicyError{Field: name, Value: n, Reason: "applies to a Group only"})
 		if n < 1 {
 			return &PolicyError{Field: name, Value: n, Reason: mustBePositive}
 		}
 		set(c)
 		return nil
-	}
+	})
 }
 
 // Reasons of a PolicyError.
@@ -159,6 +175,7 @@ type config struct {
 	observers []func(Run)
 	tracers   []tracer
 	counting  bool
+	paused    bool           // at construction
 	maxKeys   int64          // 0: no limit
 	groupOnly []*PolicyError // problems if this is not a Group's config
 
@@ -185,7 +202,7 @@ func newConfig(opts []Option, k kind) (*config, []*PolicyError) {
 	for _, opt := range opts {
 		problem := &PolicyError{Field: "Option", Value: nil, Reason: mustNotBeNil}
 		if opt != nil {
-			problem = opt(c)
+			problem = opt.apply(c)
 		}
 		if problem != nil {
 			problems = append(problems, problem)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"reflect"
 	"runtime/debug"
 	"runtime/pprof"
 	"runtime/trace"
@@ -13,19 +14,23 @@ import (
 // one run. It is a child of the parent given by [WithContext]. It ends with the run,
 // or with [ErrClosed] as its cause when the Throttler is closed.
 type Callback interface {
-	func() | func() error | func(context.Context) error
+	~func() | ~func() error | ~func(context.Context) error
 }
 
-func isNil(fn any) bool {
-	switch fn := fn.(type) {
-	case func():
-		return fn == nil
-	case func() error:
-		return fn == nil
-	default:
-		withContext, _ := fn.(func(context.Context) error)
-		return withContext == nil
+// plainFunc returns fn as the function type that underlies it; nil if fn is nil.
+func plainFunc[F Callback](fn F) any {
+	value := reflect.ValueOf(fn)
+	if value.IsNil() {
+		return nil
 	}
+	for _, form := range []reflect.Type{
+		reflect.TypeFor[func()](), reflect.TypeFor[func() error](), reflect.TypeFor[func(context.Context) error](),
+	} {
+		if value.CanConvert(form) {
+			return value.Convert(form).Interface()
+		}
+	}
+	return fn // never: these are all forms of a Callback
 }
 
 // A runner stands in for the callback of a Throttler that is a Group's key or
@@ -48,10 +53,11 @@ type valueHolder interface {
 	// r.verdict.kept and sets r.outcomeErr to a *LostError.
 	settleValueLocked(r *run)
 
-	// dropValuesLocked drops the waiting value, and the value of a run that has started
-	// but will not enter the callback. It returns a *LostError because of why for
-	// each; nil where there is no value.
-	dropValuesLocked(why error) (waiting, taken error)
+	// dropWaitingLocked drops the waiting value, and returns a *LostError because of why;
+	// nil if there is no value. dropTakenLocked does so with the value of a run that
+	// has started but will not enter the callback.
+	dropWaitingLocked(why error) error
+	dropTakenLocked(why error) error
 }
 
 // A run is one execution of the callback. Its fields are written before its
@@ -70,6 +76,8 @@ type run struct {
 	unclaimed  bool  // no waiter takes outcomeErr, so the handler gets it
 	afterClose bool  // the Throttler was closed when the callback returned
 	verdict    verdict
+	random     float64 // drawn from [0, 1) for the jitter of the backoff
+	retry      instant // when the run will be repeated, for hooks; beginning if it will not
 
 	// The Throttler's mu guards the fields below.
 
@@ -104,13 +112,19 @@ func (t *Throttler) startLocked(due instant, cause Cause) {
 	go t.execute(r) // ends by itself, soon after the callback
 }
 
-// execute is the goroutine of a run.
+// execute is the goroutine of a run. The parent's methods and the tracers are foreign
+// code: each may end the goroutine, and conclude then ends the run.
 func (t *Throttler) execute(r *run) {
+	// This stands if foreign code ends the goroutine.
+	r.verdict, r.err = verdict{failed: true}, detailed(ErrGoexit, t.config.name, nil)
+	var cancel context.CancelCauseFunc
+	var ends []func(Run)
+	defer func() { t.conclude(r, cancel, ends) }()
+
 	parent := t.config.parent
 	if parent.Err() != nil {
 		// The function that closes the Throttler when the parent ends may not have
-		// run yet. close may call the error handler, and that may end the goroutine.
-		defer t.enter(r, nil)
+		// run yet.
 		t.close(context.Cause(parent))
 		return
 	}
@@ -119,21 +133,13 @@ func (t *Throttler) execute(r *run) {
 	pprof.SetGoroutineLabels(parent)
 
 	var ctx context.Context
-	var cancel context.CancelCauseFunc
 	tracing := trace.IsEnabled()
 	if t.needsContext(tracing) {
 		ctx, cancel = context.WithCancelCause(context.WithValue(parent, t.runKey(), r))
 	}
 	if !t.enter(r, cancel) {
-		if cancel != nil {
-			cancel(nil)
-		}
 		return
 	}
-	var ends []func(Run)
-	defer func() { t.conclude(r, cancel, ends) }()
-	// This stands if the callback ends the goroutine.
-	r.verdict, r.err = verdict{failed: true}, detailed(ErrGoexit, t.config.name, nil)
 	ctx = t.startTraces(ctx, r, &ends)
 	if tracing {
 		var end func()
@@ -155,37 +161,17 @@ func (t *Throttler) needsContext(tracing bool) bool {
 }
 
 // enter reports whether r may enter its callback. If the Throttler is closed, r may
-// not, and is over.
+// not.
 func (t *Throttler) enter(r *run, cancel context.CancelCauseFunc) bool {
 	now := t.lock()
-	entered := t.enterLocked(r, cancel)
-	t.settle(now)
-	if !entered {
-		t.config.turns.pass()
-	}
-	return entered
-}
-
-// enterLocked records that the active run r now enters its callback; cancel ends
-// the run's context. If the Throttler was closed meanwhile, enterLocked undoes the
-// start and reports false.
-//
-// +checklocks:t.mu
-func (t *Throttler) enterLocked(r *run, cancel context.CancelCauseFunc) bool {
+	defer t.settle(now)
 	if t.history.phase == closed {
-		t.run = nil
-		if o := r.awaited; o != nil {
-			if !o.decided {
-				o.decide(t.closedLocked())
-			}
-			close(o.done)
-		}
 		return false
 	}
 	t.totals.runs++
 	r.entered = true
 	r.cancel = cancel
-	r.started = t.now()
+	r.started = now
 	t.totals.lastStart = max(t.totals.lastStart, r.started)
 	t.history.enter(t.policy, r.started)
 	return true
@@ -214,9 +200,8 @@ func (t *Throttler) invoke(ctx context.Context) (v verdict, err error) {
 		err = fn.callback(ctx)
 	}
 	// The error's own Unwrap or As may panic. That counts as the callback's panic.
-	var retry *RetryError
-	if errors.As(err, &retry) {
-		v.again, v.retryIn = true, retry.In
+	if asked := askedRetry(err); asked != nil {
+		v.again, v.retryIn = true, asked.In
 	} else {
 		v.failed = err != nil
 	}
@@ -225,37 +210,101 @@ func (t *Throttler) invoke(ctx context.Context) (v verdict, err error) {
 	return v, err
 }
 
-// conclude ends r once its callback has returned or ended the goroutine. It defers
-// every step, so that each happens even if a hook panics or ends the goroutine.
+// conclude ends r once its callback has returned, or the goroutine is about to end. It
+// defers every step, so that each happens even if foreign code in another ends the
+// goroutine. cancel may be nil.
 func (t *Throttler) conclude(r *run, cancel context.CancelCauseFunc, ends []func(Run)) {
-	defer t.end(r)
-	defer t.notify(r, ends)
+	defer t.finish(r, ends)
 	if cancel != nil {
-		defer cancel(nil)
+		cancel(nil)
 	}
-	t.decide(r)
 }
 
-// decide records the outcome of r's callback.
-func (t *Throttler) decide(r *run) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.decideLocked(r)
+// finish records the outcome of r, tells the hooks, and ends r.
+func (t *Throttler) finish(r *run, ends []func(Run)) {
+	if !r.entered && !t.enter(r, nil) {
+		t.abandon(r)
+		return
+	}
+	over := false
+	defer func() { // deferred, because a Coalescer's merge may end the goroutine
+		if over {
+			t.config.turns.pass()
+			return
+		}
+		defer t.end(r)
+		t.notify(r, ends)
+	}()
+	over = t.decide(r, len(ends) > 0 || len(t.config.observers) > 0)
 }
 
-// decideLocked records the outcome of the active run's callback.
+// abandon undoes the start of r: the Throttler was closed before r entered its
+// callback.
+func (t *Throttler) abandon(r *run) {
+	defer t.config.turns.pass()
+	now := t.lock()
+	defer t.settle(now)
+	t.run = nil
+	if o := r.awaited; o != nil {
+		if !o.decided {
+			o.decide(t.closedLocked())
+		}
+		close(o.done)
+	}
+}
+
+// decide records the outcome of r's callback. If no hook is to be told, it ends r too,
+// without letting the lock go, and reports true.
+func (t *Throttler) decide(r *run, listening bool) (over bool) {
+	now := t.lock()
+	defer t.settle(now)
+	t.decideLocked(r, now, listening)
+	if _, hasValue := t.fn.(valueHolder); listening || r.unclaimed || hasValue {
+		return false // a merge may have taken a while: end reads the clock anew
+	}
+	t.endLocked(r)
+	return true
+}
+
+// decideLocked records the outcome of the active run's callback, which returned now.
+// listening says whether a hook will be told.
 //
 // +checklocks:t.mu
-func (t *Throttler) decideLocked(r *run) {
-	r.ended = t.now()
+func (t *Throttler) decideLocked(r *run, now instant, listening bool) {
+	r.ended = now
 	r.cancel = nil
+	r.random = rand.Float64()
 	r.outcomeErr = r.err
+	if r.verdict.again {
+		r.outcomeErr = &servedRetry{r.err}
+	}
 	r.afterClose = t.history.phase == closed
 	defer t.publishLocked(r) // deferred, because a Coalescer's merge may end the goroutine
 	if h, ok := t.fn.(valueHolder); ok {
 		r.verdict.kept = t.history.retries(t.policy, r.verdict, r.canceled)
 		r.verdict.hasValue = true
 		h.settleValueLocked(r)
+	}
+	if listening {
+		r.retry = t.repeatLocked(r)
+	}
+}
+
+// repeatLocked returns when r will be repeated as things stand at its end; beginning if
+// it will not be.
+//
+// +checklocks:t.mu
+func (t *Throttler) repeatLocked(r *run) instant {
+	h := t.history
+	h.finish(t.policy, r.ended, r.verdict, r.canceled, r.random)
+	switch {
+	case !h.retry:
+		return beginning
+	case h.phase == draining:
+		return r.ended
+	default:
+		at, _ := h.due(t.policy)
+		return at
 	}
 }
 
@@ -264,7 +313,8 @@ func (t *Throttler) decideLocked(r *run) {
 // +checklocks:t.mu
 func (t *Throttler) publishLocked(r *run) {
 	r.decided = true
-	r.unclaimed = r.outcomeErr != nil && (r.awaited == nil || r.awaited.waiters == 0)
+	tell := r.outcomeErr != nil && (!r.verdict.again || isLost(r.outcomeErr))
+	r.unclaimed = tell && (r.awaited == nil || r.awaited.waiters == 0)
 	if r.awaited != nil {
 		r.awaited.decide(r.answerLocked())
 	}
@@ -294,10 +344,16 @@ func (t *Throttler) end(r *run) {
 // +checklocks:t.mu
 func (t *Throttler) endLocked(r *run) {
 	t.run = nil
-	if r.ended >= t.totals.lastEnd { // another key's run may have ended later, but with quicker hooks
-		t.totals.lastEnd, t.totals.lastTook, t.totals.lastError = r.ended, r.ended.since(r.started), r.err
+	if owner := t.config.owner; owner != nil {
+		owner.endedLocked(r)
+	} else {
+		t.totals.lastRun.replace(r)
 	}
-	t.history.finish(t.policy, r.ended, r.verdict, r.canceled, rand.Float64())
+	if t.history.removed {
+		t.history.restart()
+	} else {
+		t.history.finish(t.policy, r.ended, r.verdict, r.canceled, r.random)
+	}
 	if t.history.phase == draining && t.history.retry {
 		t.history.flushNow(r.ended) // Shutdown waits for this retry, but for no backoff
 	}

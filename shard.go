@@ -20,6 +20,9 @@ type owner interface {
 	// settledLocked is called at the end of every transition of t, which began at
 	// now, with t's lock held.
 	settledLocked(t *Throttler, now instant)
+
+	// endedLocked is called when r is over, with its Throttler's lock held.
+	endedLocked(r *run)
 }
 
 // A shard holds some of the keys, under one lock. It is the domain of their
@@ -103,11 +106,13 @@ func (l location[K]) findOrAddLocked() (*entry[K], error) {
 		return nil, l.closedLocked()
 	case e != nil:
 		return e, nil
-	case !l.group.reserve():
+	}
+	now := l.now() // it may panic, so it comes before any change
+	if !l.group.reserve() {
 		return nil, detailed(ErrTooManyKeys, l.config.name, nil)
 	}
 	e := &entry[K]{key: l.key, hash: l.hash, index: notQueued}
-	e.domain, e.fn, e.policy, e.history = &l.domain, e, l.policy, newHistory(l.now())
+	e.domain, e.fn, e.policy, e.history = &l.domain, e, l.policy, newHistory(now)
 	l.table.add(e)
 	return e, nil
 }
@@ -126,8 +131,8 @@ func (g *Group[K]) reserve() bool {
 }
 
 // +checklocksignore
-func (s *shard[K]) init(g *Group[K], p *Policy) {
-	s.domain = newDomain(g.config, g.base)
+func (s *shard[K]) init(g *Group[K], built clock, p *Policy) {
+	s.domain = newDomain(g.config, built)
 	s.group, s.policy = g, p
 }
 
@@ -144,6 +149,13 @@ func (s *shard[K]) entries() []*entry[K] {
 func (g *Group[K]) settledLocked(t *Throttler, now instant) {
 	e := t.fn.(*entry[K]) //nolint:errcheck,forcetypeassert // its own Throttlers
 	g.shard(e.hash).settledLocked(e, now)
+}
+
+// endedLocked implements owner.
+func (g *Group[K]) endedLocked(r *run) {
+	g.lastMu.Lock()
+	defer g.lastMu.Unlock()
+	g.last.replace(r)
 }
 
 // settledLocked decides how long to hold e, after a transition that began at now.
@@ -178,6 +190,8 @@ func (t *Throttler) forgettableLocked() instant {
 	switch {
 	case t.run != nil:
 		return never
+	case t.history.removed:
+		return beginning
 	case t.history.phase != open && !t.pendingLocked():
 		return beginning
 	default:
@@ -237,6 +251,22 @@ func (s *shard[K]) setPolicy(p *Policy) error {
 	return nil
 }
 
+// setPaused pauses every key, or ends the pause.
+//
+// +checklocksignore
+func (s *shard[K]) setPaused(paused bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.paused = paused
+	for _, e := range s.table.all() {
+		now := e.beginLocked()
+		if paused {
+			_ = e.pauseLocked() // a key has no value to lose
+		}
+		e.settleLocked(now, false)
+	}
+}
+
 // close closes every key. cause is why the parent context ended; nil for Close. The
 // caller must call the releases once it holds no lock.
 //
@@ -284,6 +314,27 @@ func (s *shard[K]) drain() (waits []wait) {
 	return waits
 }
 
+// awaitActive returns the active runs, for Wait. It returns ErrClosed if the Group is
+// closed, and otherwise ended, if that is not nil.
+//
+// +checklocksignore
+func (s *shard[K]) awaitActive(ended error) (waits []wait, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.phase == closed:
+		return nil, s.closedLocked()
+	case ended != nil:
+		return nil, ended
+	}
+	for _, e := range s.table.all() {
+		if o := e.awaitActiveLocked(); o != nil {
+			waits = append(waits, wait{&e.Throttler, o})
+		}
+	}
+	return waits, nil
+}
+
 // addTo adds the shard's past to past, and the present state of its keys to present.
 //
 // +checklocksignore
@@ -292,6 +343,7 @@ func (s *shard[K]) addTo(past *totals, present *Stats, clock clock) {
 	defer s.mu.Unlock()
 	past.add(&s.totals)
 	present.Closed = s.phase != open
+	present.Paused = s.paused
 	for _, e := range s.table.all() {
 		e.absorbLocked(e.word.Load())
 		e.addLocked(present, clock)

@@ -1,6 +1,7 @@
 package throttle
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -43,11 +44,14 @@ type Throttler struct {
 // [NewCoalescer] build a domain for a single Throttler; all keys of a Group's
 // shard share one, so that a key costs little.
 type domain struct {
-	base   time.Time // instant 0
 	config *config
+	base   time.Duration // since epoch, at instant 0
+	inTest bool          // built in a testing/synctest bubble
 
 	mu sync.Mutex // guards the fields below, and those fields of the Throttlers that say so
 
+	// +checklocks:mu
+	paused bool
 	// +checklocks:mu
 	totals totals
 	// +checklocks:mu
@@ -71,8 +75,11 @@ func (d *domain) endingLocked() *ending {
 	return d.ending
 }
 
-func newDomain(c *config, base time.Time) domain {
-	return domain{base: base, config: c, totals: newTotals()}
+func newDomain(c *config, built clock) domain {
+	return domain{
+		config: c, base: built.sinceEpoch, inTest: built.inTest(),
+		totals: newTotals(), paused: c.paused,
+	}
 }
 
 // newThrottler returns a Throttler in a domain of its own, in one allocation.
@@ -81,7 +88,7 @@ func newThrottler(p Policy, fn any, c *config) *Throttler {
 		throttler Throttler
 		domain    domain
 		policy    Policy
-	}{domain: newDomain(c, time.Now()), policy: p}
+	}{domain: newDomain(c, readClock(0)), policy: p}
 	t := &memory.throttler
 	t.domain, t.fn, t.policy, t.history = &memory.domain, fn, &memory.policy, newHistory(0)
 	return t
@@ -94,13 +101,14 @@ func newThrottler(p Policy, fn any, c *config) *Throttler {
 func New[F Callback](p Policy, fn F, opts ...Option) (*Throttler, error) {
 	c, problems := newConfig(opts, aThrottler)
 	problems = append(p.problems(), problems...)
-	if isNil(fn) {
+	callback := plainFunc(fn)
+	if callback == nil {
 		problems = append(problems, &PolicyError{Field: "callback", Value: nil, Reason: mustNotBeNil})
 	}
 	if err := joinProblems(c.name, problems); err != nil {
 		return nil, err
 	}
-	t := newThrottler(p, fn, c)
+	t := newThrottler(p, callback, c)
 	t.settle(t.lock())
 	t.watch()
 	return t, nil
@@ -222,6 +230,56 @@ func (t *Throttler) Cancel() bool {
 	return t.cancelLocked()
 }
 
+// Pause lets no run start once it has returned, whoever asks: neither for a call or a
+// retry, nor for MaxInterval, Flush or Shutdown. It keeps what is pending, and calls
+// are accepted. What becomes due meanwhile is due at [Throttler.Resume]. The policy's
+// times go on: Quiet, MaxWait, windows and MaxInterval. A run that has already started
+// goes on, and may still be entering the callback; [Throttler.Wait] waits for it.
+//
+// Do and Flush wait until Resume, or until their ctx ends. Shutdown drops what is
+// pending, see there.
+func (t *Throttler) Pause() {
+	now := t.lock()
+	unclaimed := t.pauseLocked()
+	t.settle(now)
+	if unclaimed != nil {
+		t.reportLost(unclaimed)
+	}
+}
+
+// Resume ends a pause: what is due starts.
+func (t *Throttler) Resume() {
+	now := t.lock()
+	defer t.settle(now)
+	t.paused = false
+}
+
+// Wait waits for the active run to end, with its hooks, and returns its error as Do
+// does. If no run is active, it returns nil at once. It starts no run, and later runs
+// do not concern it.
+//
+// Without a run's error it returns [ErrClosed] if the Throttler is closed,
+// [ErrReentrant] inside the callback, if ctx is the run's own context, and ctx.Err()
+// if ctx ends first or had ended before.
+func (t *Throttler) Wait(ctx context.Context) error {
+	o, err := t.awaitActive(ctx)
+	if o == nil {
+		return err
+	}
+	return t.wait(ctx, o)
+}
+
+// awaitActive returns the outcome that Wait waits for; nil if none.
+func (t *Throttler) awaitActive(ctx context.Context) (*outcome, error) {
+	own, ended := t.ownRun(ctx), ctx.Err()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.admitLocked(draining, own, ended); err != nil {
+		return nil, err
+	}
+	return t.awaitActiveLocked(), nil
+}
+
 // Name returns the name given by [WithName].
 func (t *Throttler) Name() string { return t.config.name }
 
@@ -261,15 +319,21 @@ func (t *Throttler) Stats() Stats {
 // wait waits for o on behalf of a waiter that o counts, and returns o's error, or
 // ctx.Err() if ctx ends first.
 func (t *Throttler) wait(ctx context.Context, o *outcome) error {
+	failed, ended := t.await(ctx, o)
+	return cmp.Or(ended, failed)
+}
+
+// await is wait, but tells o's error from that of ctx.
+func (t *Throttler) await(ctx context.Context, o *outcome) (failed, ended error) {
 	select {
 	case <-o.done:
-		return o.err
+		return o.err, nil
 	case <-ctx.Done():
 	}
 	if t.leave(o) {
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
-	return o.err // decide counted on this waiter, so the handler does not get the error
+	return o.err, nil // decide counted on this waiter, so the handler does not get the error
 }
 
 // leave takes one waiter from o, unless o is decided, and reports whether it did.

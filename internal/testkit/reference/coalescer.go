@@ -246,11 +246,11 @@ func (s *side) observe(run throttle.Run) {
 		run.Cause, run.Attempt, since(run.Asked), since(run.Due), since(run.Started), since(run.Ended), run.Calls, verdictOf(run.Err))
 }
 
-// handle logs an error, except for a value that was lost without a run: only a
+// handle logs an error, except for a value that was lost without a failed run: only a
 // Coalescer has that.
 func (s *side) handle(err error) {
-	if !errors.Is(err, throttle.ErrClosed) {
-		s.write("the error handler gets %s", verdictOf(err))
+	if verdict := verdictOf(err); verdict != verdictRetryIn && !errors.Is(err, throttle.ErrClosed) {
+		s.write("the error handler gets %s", verdict)
 	}
 }
 

@@ -145,13 +145,22 @@ func (p *groupPlayer) drawPolicy(last throttle.Policy, fields byte) throttle.Pol
 
 func (p *groupPlayer) options(form twinForm) []throttle.Option {
 	options := []throttle.Option{
-		throttle.WithErrorHandler(func(err error) { p.write(form, "the error handler gets %v", err) }),
+		throttle.WithErrorHandler(func(err error) { p.write(form, "the error handler gets %v", withoutKey(form, err)) }),
 		throttle.WithObserver(func(run throttle.Run) { p.observe(form, run) }),
 	}
 	if p.counting {
 		options = append(options, throttle.WithCallCount())
 	}
 	return options
+}
+
+// withoutKey returns the error that the group's handler gets as a *KeyError, so that it
+// can be compared with that of the twin.
+func withoutKey(form twinForm, err error) error {
+	if form == ofTwin {
+		return err
+	}
+	return err.(*throttle.KeyError).Err //nolint:errcheck,errorlint,forcetypeassert // nothing else is right
 }
 
 func (p *groupPlayer) now() time.Duration { return time.Since(p.begin) }
@@ -511,11 +520,11 @@ func (p *groupPlayer) shutDown() (group, twins []string) {
 	return group, twins
 }
 
-// joinedTexts returns the texts of the errors that err joins, sorted.
+// joinedTexts returns the texts of the errors that err joins, without their keys, sorted.
 func joinedTexts(err error) (texts []string) {
 	if all, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, err := range all.Unwrap() {
-			texts = append(texts, err.Error())
+			texts = append(texts, withoutKey(ofGroup, err).Error())
 		}
 	}
 	slices.Sort(texts)

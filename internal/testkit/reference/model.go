@@ -325,7 +325,7 @@ func (m *model) awaitRetry(run *activeRun) {
 }
 
 // report passes the run's error to its waiters, or to the error handler if there are none
-// (left).
+// (left). A RetryIn is no failure: the handler never gets it.
 func (m *model) report(run *activeRun) {
 	taken := false
 	for _, w := range run.waiters {
@@ -339,7 +339,7 @@ func (m *model) report(run *activeRun) {
 			m.answer(w, w.verdict)
 		}
 	}
-	if run.verdict != verdictNil && !taken {
+	if run.verdict != verdictNil && !taken && !run.script.Outcome.AsksRetry() {
 		m.say(lineHandled(m.now, run.verdict))
 	}
 }
