@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -521,4 +522,35 @@ type slowContext struct {
 func (c *slowContext) Err() error {
 	time.Sleep(time.Duration(c.wait.Swap(0)))
 	return c.Context.Err()
+}
+
+// An endingContext ends the goroutine that asks for its Err, n times.
+type endingContext struct {
+	context.Context
+	n atomic.Int32
+}
+
+func (c *endingContext) Err() error {
+	if c.n.Add(-1) >= 0 {
+		runtime.Goexit()
+	}
+	return c.Context.Err()
+}
+
+// TestThrottler_parentGoexit lets the parent context end the goroutine of a run. The
+// run is over with ErrGoexit, and the throttler works on.
+func TestThrottler_parentGoexit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		parent := &endingContext{Context: t.Context()}
+		r := newRecorder()
+		throttler := r.throttler(t, throttle.Every(100*ms), throttle.WithContext(parent))
+		parent.n.Store(1)
+		do := awaitDo(throttler)
+		require.ErrorIs(t, do.result(t), throttle.ErrGoexit)
+		require.False(t, throttler.Stats().Running)
+		throttler.Call()
+		r.until(1000)
+		require.Equal(t, []int{100}, r.started())
+		require.NoError(t, throttler.Shutdown(context.Background()))
+	})
 }

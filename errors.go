@@ -64,7 +64,7 @@ type detailedError struct {
 func (e *detailedError) Error() string {
 	text := prefix(e.name) + e.sentinel.Error()[len(prefix("")):]
 	if e.cause != nil {
-		text += ": " + e.cause.Error()
+		text += ": " + strings.TrimPrefix(e.cause.Error(), prefix(""))
 	}
 	return text
 }

@@ -5,6 +5,9 @@ import "time"
 // This file lets tests see what the package hides: the arithmetic of due.go, the room of a
 // heap and of a Group's table, stale timers, the locks, and the queue for turns.
 
+// ForeignClock is the panic of a call from the other side of a bubble's border.
+const ForeignClock = foreignClock
+
 // A Step changes a history under a policy.
 type Step func(h *history, p Policy)
 

@@ -162,3 +162,112 @@ var changedLifespans = []lifespan{
 	{name: "hold taken away", policy: throttle.Policy{Retry: throttle.Backoff{Initial: 100 * ms, MaxAttempts: 1}}, script: fails(1),
 		moments: append(keyCalls(0), keyAt(50, setGroupPolicy(throttle.Policy{}))...), ends: 50},
 }
+
+// TestGroup_Remove removes the key "key" while it is idle, pending or running.
+func TestGroup_Remove(t *testing.T) {
+	removeKey := func(g *throttle.Group[string]) { g.Remove("key") }
+	tests := []struct {
+		name    string
+		policy  throttle.Policy
+		script  []scripted
+		moments []keyMoment
+		want    []int
+		held    bool // in the end
+	}{
+		{name: "its window", policy: throttle.Every(100 * ms),
+			moments: slices.Concat(keyCalls(0, 60), keyAt(50, removeKey)), want: []int{0, 60}},
+		{name: "its bucket", policy: throttle.Policy{Interval: 200 * ms, Burst: 2},
+			moments: slices.Concat(keyCalls(0, 10, 60, 70, 80), keyAt(50, removeKey)), want: []int{0, 10, 60, 70, 260}},
+		{name: "what is pending", policy: throttle.Every(100 * ms),
+			moments: slices.Concat(keyCalls(0, 20), keyAt(50, removeKey)), want: []int{0}},
+		{name: "its backoff and its retry", policy: backoff(100*ms, 0), script: fails(1),
+			moments: slices.Concat(keyCalls(0, 60), keyAt(50, removeKey)), want: []int{0, 60}},
+		{name: "its Quiet", policy: throttle.Policy{Quiet: 100 * ms, Edges: throttle.Leading | throttle.Trailing},
+			moments: slices.Concat(keyCalls(0, 60), keyAt(50, removeKey)), want: []int{0, 60}},
+		{name: "its MaxInterval", policy: throttle.Policy{MaxInterval: 100 * ms},
+			moments: slices.Concat(keyCalls(0), keyAt(150, removeKey)), want: []int{0, 100}},
+		{name: "its retry, while it runs", policy: backoff(100*ms, 0), script: []scripted{takes(100*ms, errFailed)},
+			moments: slices.Concat(keyCalls(0), keyAt(50, removeKey)), want: []int{0}},
+		{name: "its MaxInterval, while it runs", policy: throttle.Policy{MaxInterval: 100 * ms}, script: []scripted{takes(200*ms, nil)},
+			moments: slices.Concat(keyCalls(0), keyAt(50, removeKey)), want: []int{0}},
+		{name: "a call while it runs starts afresh at the run's end", policy: throttle.Every(time.Second), script: []scripted{takes(100*ms, errFailed)},
+			moments: slices.Concat(keyCalls(0, 60, 70), keyAt(50, removeKey)), want: []int{0, 100}},
+		{name: "and has a new window", policy: throttle.Every(time.Second), script: []scripted{takes(100*ms, nil)},
+			moments: slices.Concat(keyCalls(0, 60, 110), keyAt(50, removeKey)), want: []int{0, 100, 1100}},
+		{name: "a call while it runs keeps its Quiet", policy: throttle.Debounce(100*ms, 0), script: []scripted{takes(200*ms, nil)},
+			moments: slices.Concat(keyCalls(0, 250), keyAt(150, removeKey)), want: []int{100, 350}},
+		{name: "a call while it runs keeps its deadline", policy: throttle.Debounce(100*ms, 0), script: []scripted{takes(200*ms, nil)},
+			moments: slices.Concat(keyCalls(0), keyAt(150, removeKey), keyAt(250, func(g *throttle.Group[string]) { _ = g.CallWithin("key", 60*ms) })),
+			want:    []int{100, 310}},
+		{name: "a leading edge alone drops a call while it runs", policy: throttle.Policy{Interval: time.Second, Edges: throttle.Leading},
+			script: []scripted{takes(100*ms, nil)}, moments: slices.Concat(keyCalls(0, 60, 110), keyAt(50, removeKey)), want: []int{0, 110}},
+		{name: "MaxInterval counts from a call while it runs", policy: throttle.Policy{Quiet: time.Hour, MaxInterval: time.Second},
+			script: []scripted{takes(100*ms, nil)}, moments: slices.Concat(keyCalls(0, 1060), keyAt(1050, removeKey)), want: []int{1000, 2060}, held: true},
+		{name: "twice while it runs", policy: throttle.Every(time.Second), script: []scripted{takes(100*ms, nil)},
+			moments: slices.Concat(keyCalls(0, 60), keyAt(50, removeKey), keyAt(70, removeKey)), want: []int{0}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newGroupRecorder()
+				r.script("key", test.script...)
+				g := r.group(t, test.policy)
+				for _, m := range slices.SortedStableFunc(slices.Values(test.moments), func(a, b keyMoment) int { return cmp.Compare(a.at, b.at) }) {
+					r.until(m.at)
+					m.do(g)
+					synctest.Wait()
+				}
+				r.until(2500)
+				require.Equal(t, test.want, r.started()["key"])
+				require.Equal(t, test.held, g.Len() == 1)
+			})
+		})
+	}
+}
+
+// TestGroup_Remove_held checks what callers see of a key that is removed while it runs.
+func TestGroup_Remove_held(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroupRecorder()
+		r.script("key", takes(100*ms, nil))
+		g := r.group(t, throttle.Policy{Interval: time.Hour, Edges: throttle.Leading}, throttle.WithMaxKeys(1))
+		require.False(t, g.Remove("key"), "it is not held")
+		do := await(func() error { return g.Do(context.Background(), "key") })
+		r.until(50)
+		require.True(t, g.Remove("key"))
+		require.True(t, g.Remove("key"), "it is held still")
+		require.Equal(t, 1, g.Len())
+		require.ErrorIs(t, g.Call("other"), throttle.ErrTooManyKeys)
+		stats, held := g.KeyStats("key")
+		require.True(t, held && stats.Running && !stats.Pending)
+		require.True(t, stats.Next.IsZero())
+		var dropped *throttle.ThrottledError
+		require.ErrorAs(t, g.Do(context.Background(), "key"), &dropped)
+		require.Zero(t, dropped.RetryAfter, "only the active run stands in its way")
+		r.until(100)
+		require.NoError(t, do.result(t))
+		require.Zero(t, g.Len())
+		require.False(t, g.Remove("key"))
+		require.NoError(t, g.Call("other"))
+	})
+}
+
+// TestGroup_Remove_waiters checks that waiters learn that their call was dropped, also
+// one that waits for a turn.
+func TestGroup_Remove_waiters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newGroupRecorder()
+		r.script("busy", takes(100*ms, nil))
+		g := r.group(t, throttle.Policy{}, throttle.WithMaxConcurrent(1))
+		require.NoError(t, g.Call("busy"))
+		synctest.Wait()
+		do := await(func() error { return g.Do(context.Background(), "key") })
+		synctest.Wait()
+		require.True(t, g.Remove("key"))
+		require.ErrorIs(t, do.result(t), throttle.ErrCanceled)
+		require.Equal(t, 1, g.Len())
+		require.NoError(t, g.Call("key"))
+		require.NoError(t, g.Shutdown(context.Background()))
+		require.Equal(t, []string{"busy", "key"}, r.ordered())
+	})
+}

@@ -659,3 +659,108 @@ func TestThrottler_executionTrace(t *testing.T) {
 		})
 	}
 }
+
+// TestGroup_KeyError checks that errors of a Group name their key, to the handler and in
+// the log, but not to a waiter.
+func TestGroup_KeyError(t *testing.T) {
+	run := func(_ context.Context, key any) error {
+		if key == "panics" {
+			panic("boom")
+		}
+		return errFailed
+	}
+	t.Run("handler", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			texts := make(map[any]string)
+			g := throttle.Must(throttle.NewGroup(throttle.Policy{}, run, throttle.WithName("saver"), throttle.WithErrorHandler(func(err error) {
+				keyed := err.(*throttle.KeyError)
+				texts[keyed.Key] = err.Error()
+			})))
+			for _, key := range []any{"panics", 7, nil} {
+				require.NoError(t, g.Call(key))
+				synctest.Wait()
+			}
+			require.Equal(t, map[any]string{
+				"panics": "throttle: saver: key panics: callback panicked: boom",
+				7:        "throttle: saver: key 7: scripted failure",
+				nil:      "throttle: saver: key <nil>: scripted failure",
+			}, texts)
+			require.Equal(t, errFailed, g.Do(context.Background(), 7))
+			require.Equal(t, errFailed, g.Stats().LastError)
+			require.NoError(t, g.Close())
+		})
+	})
+	t.Run("log", func(t *testing.T) {
+		output := captureLog(t)
+		synctest.Test(t, func(t *testing.T) {
+			g := throttle.Must(throttle.NewGroup(throttle.Policy{}, run))
+			require.NoError(t, g.Call("panics"))
+			synctest.Wait()
+			require.NoError(t, g.Close())
+		})
+		require.Contains(t, output.String(), "key=panics")
+		require.Contains(t, output.String(), `error="throttle: key panics: callback panicked: boom"`)
+		require.Contains(t, output.String(), "stack=")
+	})
+}
+
+// TestRun_Retry checks what observers learn about the repeat of a run.
+func TestRun_Retry(t *testing.T) {
+	const none = -1
+	tests := []struct {
+		name    string
+		policy  throttle.Policy
+		script  []scripted
+		moments []moment
+		want    []int // by run, in milliseconds; none if it is not repeated
+	}{
+		{name: "success", want: []int{none}, moments: calls(0)},
+		{name: "failure without a backoff", script: fails(1), moments: calls(0), want: []int{none}},
+		{name: "failures until it is given up", policy: giveUp, script: fails(3), moments: calls(0), want: []int{100, 300, none}},
+		{name: "not inside the window", policy: retrying(throttle.Every(500*ms), 100*ms), script: fails(1), moments: calls(0), want: []int{500, none}},
+		{name: "RetryIn", script: []scripted{takes(50*ms, throttle.RetryIn(300*ms))}, moments: calls(0), want: []int{350, none}},
+		{name: "an eager call comes first", policy: eager(throttle.Every(100*ms), time.Second), script: []scripted{takes(50*ms, errFailed)},
+			moments: calls(0, 20), want: []int{100, none}},
+		{name: "while Shutdown drains", policy: backoff(100*ms, 0), script: []scripted{takes(50*ms, errFailed)},
+			moments: append(calls(0), at(10, shutdown)...), want: []int{none}},
+		{name: "never", policy: backoff(1<<63-1, 0), script: fails(1), moments: calls(0), want: []int{none}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRecorder(test.script...)
+				throttler := r.throttler(t, test.policy)
+				for _, m := range test.moments {
+					r.until(m.at)
+					m.do(throttler)
+				}
+				r.until(2000)
+				requireRetries(t, r, test.want)
+			})
+		})
+	}
+	t.Run("canceled", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRecorder(nil)
+			throttler := r.throttler(t, backoff(100*ms, 0))
+			r.script[0] = func(context.Context) error { throttler.Cancel(); return errFailed }
+			throttler.Call()
+			r.until(2000)
+			requireRetries(t, r, []int{none})
+		})
+	})
+}
+
+// requireRetries checks Run.Retry of r's runs, in milliseconds; -1 for zero.
+func requireRetries(t *testing.T, r *recorder, want []int) {
+	t.Helper()
+	var got []int
+	for _, run := range r.runs() {
+		if run.Retry.IsZero() {
+			got = append(got, -1)
+		} else {
+			got = append(got, int(run.Retry.Sub(r.begin)/ms))
+		}
+	}
+	require.Equal(t, want, got)
+}

@@ -2,6 +2,7 @@ package throttle_test
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"strconv"
 	"sync"
@@ -220,6 +221,56 @@ func TestThrottler_idle_parent(t *testing.T) {
 	if !collectedSoon(kept) {
 		t.Error("after its parent's end a throttler is still there")
 	}
+}
+
+// TestThrottler_idle_closed checks that a closed throttler, which its user may keep in a
+// field, keeps nothing of its callback.
+func TestThrottler_idle_closed(t *testing.T) {
+	for name, end := range map[string]func(*throttle.Throttler){
+		"Close": func(throttler *throttle.Throttler) { _ = throttler.Close() },
+		"Close, then Shutdown": func(throttler *throttle.Throttler) {
+			_ = throttler.Close()
+			_ = throttler.Shutdown(context.Background())
+		},
+		"Shutdown with a pending": func(throttler *throttle.Throttler) { throttler.Call(); _ = throttler.Shutdown(context.Background()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			memory := new([1 << 10]byte)
+			kept := weak.Make(memory)
+			throttler := throttle.Must(throttle.New(throttle.Every(time.Hour), func() { runtime.KeepAlive(memory) }))
+			throttler.Call()
+			throttler.Call()
+			end(throttler)
+			memory = nil
+			requireCollected(t, kept)
+			runtime.KeepAlive(throttler)
+		})
+	}
+}
+
+// TestGroup_idle_lastError checks that a Group keeps alive no error but the one that
+// Stats shows.
+func TestGroup_idle_lastError(t *testing.T) {
+	type mistake struct {
+		error
+		_ [1 << 10]byte
+	}
+	var mu sync.Mutex // guards errs
+	var errs []weak.Pointer[mistake]
+	g := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(_ context.Context, key int) error {
+		err := &mistake{error: errors.New("mistake")}
+		mu.Lock()
+		defer mu.Unlock()
+		errs = append(errs, weak.Make(err))
+		return err
+	}))
+	for key := range 100 {
+		_ = g.Do(context.Background(), key)
+	}
+	eventually(t, "an empty Group", func() bool { return g.Len() == 0 })
+	requireCollected(t, errs[:99]...)
+	require.NotNil(t, errs[99].Value())
+	require.Equal(t, error(errs[99].Value()), g.Stats().LastError)
 }
 
 // nothing is a callback that does nothing.

@@ -23,6 +23,13 @@ func TestNew_callbacks(t *testing.T) {
 		"func(context.Context) error": func() (*throttle.Throttler, error) {
 			return throttle.New(throttle.Policy{}, func(ctx context.Context) error { runs++; return ctx.Err() })
 		},
+		"a named type": func() (*throttle.Throttler, error) {
+			return throttle.New(throttle.Policy{}, context.CancelFunc(func() { runs++ }))
+		},
+		"a named type with a context": func() (*throttle.Throttler, error) {
+			type reload func(context.Context) error
+			return throttle.New(throttle.Policy{}, reload(func(ctx context.Context) error { runs++; return ctx.Err() }))
+		},
 	}
 	for name, build := range build {
 		t.Run(name, func(t *testing.T) {
@@ -54,6 +61,8 @@ func TestNew_errors(t *testing.T) {
 	require.Contains(t, err.Error(), "throttle: reload: Interval -1ns: must not be negative\n")
 	require.Contains(t, err.Error(), "throttle: reload: callback <nil>: must not be nil")
 
+	_, err = throttle.New(policy, context.CancelFunc(nil), options...)
+	require.Equal(t, refused, refusals(t, err))
 	throttler, err := throttle.New(policy, (func() error)(nil), options...)
 	require.Equal(t, refused, refusals(t, err))
 	require.Nil(t, throttler)

@@ -2,6 +2,7 @@ package throttle_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -226,5 +227,69 @@ func TestThrottler_retry_waiters(t *testing.T) {
 		require.NoError(t, retry.result(t))
 		require.Equal(t, []int{0, 0}, r.started())
 		require.Empty(t, r.errors())
+	})
+}
+
+// TestRetryIn_served returns an error that another throttler's Do has returned for a
+// RetryIn. It asks for nothing any more: the outer run has failed.
+func TestRetryIn_served(t *testing.T) {
+	for name, wrap := range map[string]func(error) error{
+		"as it is": func(err error) error { return err },
+		"wrapped":  func(err error) error { return fmt.Errorf("inner: %w", err) },
+		"joined":   func(err error) error { return errors.Join(err, errFailed) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				inner := newRecorder(takes(0, fmt.Errorf("busy: %w", throttle.RetryIn(time.Minute))))
+				innerThrottler := inner.throttler(t, throttle.Policy{})
+				outer := newRecorder(func(ctx context.Context) error { return wrap(innerThrottler.Do(ctx)) })
+				throttler := outer.throttler(t, throttle.Policy{})
+				throttler.Call()
+				outer.until(10)
+				throttler.Call()
+				require.Equal(t, []int{0, 10}, outer.started(), "its window is not closed")
+				require.Empty(t, inner.errors(), "that is no failure")
+				heard := outer.errors()
+				require.Len(t, heard, 1)
+				var asked *throttle.RetryError
+				require.ErrorAs(t, heard[0], &asked)
+				require.Equal(t, time.Minute, asked.In)
+				require.ErrorContains(t, heard[0], "busy: throttle: retry in 1m0s")
+				require.Equal(t, throttle.ResultFailure, outer.runs()[0].Result)
+			})
+		})
+	}
+	t.Run("beside one of its own", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			innerThrottler := newRecorder(retryIn(time.Minute)).throttler(t, throttle.Policy{})
+			outer := newRecorder(func(ctx context.Context) error { return errors.Join(innerThrottler.Do(ctx), throttle.RetryIn(50*ms)) })
+			throttler := outer.throttler(t, throttle.Policy{})
+			throttler.Call()
+			outer.until(1000)
+			require.Equal(t, []int{0, 50}, outer.started())
+		})
+	})
+}
+
+// An asksByAs is an error that errors.As finds a RetryError in by its own method.
+type asksByAs struct{}
+
+func (asksByAs) Error() string { return "asks by As" }
+
+func (asksByAs) As(target any) bool {
+	retry, ok := target.(**throttle.RetryError)
+	if ok {
+		*retry = &throttle.RetryError{In: 50 * ms}
+	}
+	return ok
+}
+
+func TestRetryIn_byAs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecorder(takes(0, errors.Join(errFailed, asksByAs{})))
+		throttler := r.throttler(t, throttle.Policy{})
+		throttler.Call()
+		r.until(1000)
+		require.Equal(t, []int{0, 50}, r.started())
 	})
 }
