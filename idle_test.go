@@ -235,17 +235,21 @@ func TestThrottler_idle_closed(t *testing.T) {
 		"Shutdown with a pending": func(throttler *throttle.Throttler) { throttler.Call(); _ = throttler.Shutdown(context.Background()) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			memory := new([1 << 10]byte)
-			kept := weak.Make(memory)
-			throttler := throttle.Must(throttle.New(throttle.Every(time.Hour), func() { runtime.KeepAlive(memory) }))
+			throttler, kept := newWithMemory()
 			throttler.Call()
 			throttler.Call()
 			end(throttler)
-			memory = nil
 			requireCollected(t, kept)
 			runtime.KeepAlive(throttler)
 		})
 	}
+}
+
+// newWithMemory returns a throttler whose callback refers to memory.
+func newWithMemory() (*throttle.Throttler, weak.Pointer[[1 << 10]byte]) {
+	memory := new([1 << 10]byte)
+	callback := func() { runtime.KeepAlive(memory) }
+	return throttle.Must(throttle.New(throttle.Every(time.Hour), callback)), weak.Make(memory)
 }
 
 // TestGroup_idle_lastError checks that a Group keeps alive no error but the one that

@@ -51,10 +51,11 @@ type waker interface{ wake() }
 // +checklocksacquire:t.mu
 func (t *Throttler) lock() instant {
 	t.mu.Lock()
-	now, ok := t.tryBeginLocked()
+	t.absorbLocked(t.word.Swap(wordLocked)) // may stay so: that is always right, only slower
+	now, ok := t.read()
 	if !ok {
 		t.mu.Unlock()
-		panic(foreignClock) //nolint:forbidigo // its documented purpose
+		panic(foreignClock) //nolint:forbidigo // see there
 	}
 	return now
 }
@@ -63,24 +64,8 @@ func (t *Throttler) lock() instant {
 //
 // +checklocks:t.mu
 func (t *Throttler) beginLocked() instant {
-	now, ok := t.tryBeginLocked()
-	if !ok {
-		panic(foreignClock) //nolint:forbidigo // its documented purpose
-	}
-	return now
-}
-
-// tryBeginLocked is beginLocked, but returns false and changes nothing if the clock
-// cannot be used here.
-//
-// +checklocks:t.mu
-func (t *Throttler) tryBeginLocked() (now instant, ok bool) {
 	t.absorbLocked(t.word.Swap(wordLocked))
-	now, ok = t.read()
-	if !ok {
-		t.word.Store(t.nextWordLocked())
-	}
-	return now, ok
+	return t.now()
 }
 
 // settle ends a transition that began at now. It alone starts runs, sets and stops

@@ -177,7 +177,8 @@ func (c clock) inTest() bool {
 }
 
 // foreignClock is the panic of a method that needs the clock on one side of a bubble's
-// border if the Throttler was built on the other.
+// border if the Throttler was built on the other. It has no error to return there, and
+// going on would start runs at wrong times.
 const foreignClock = "throttle: built outside the testing/synctest bubble and used inside, or the other way round: " +
 	"the two have different clocks"
 
@@ -185,7 +186,7 @@ const foreignClock = "throttle: built outside the testing/synctest bubble and us
 func (d *domain) clock() clock {
 	c := readClock(d.base)
 	if c.inTest() != d.inTest {
-		panic(foreignClock) //nolint:forbidigo // its documented purpose
+		panic(foreignClock) //nolint:forbidigo // see there
 	}
 	return c
 }
@@ -194,7 +195,7 @@ func (d *domain) clock() clock {
 func (d *domain) now() instant {
 	now, ok := d.read()
 	if !ok {
-		panic(foreignClock) //nolint:forbidigo // its documented purpose
+		panic(foreignClock) //nolint:forbidigo // see there
 	}
 	return now
 }

@@ -297,15 +297,11 @@ func (t *Throttler) decideLocked(r *run, now instant, listening bool) {
 func (t *Throttler) repeatLocked(r *run) instant {
 	h := t.history
 	h.finish(t.policy, r.ended, r.verdict, r.canceled, r.random)
-	switch {
-	case !h.retry:
+	if !h.retry {
 		return beginning
-	case h.phase == draining:
-		return r.ended
-	default:
-		at, _ := h.due(t.policy)
-		return at
 	}
+	at, _ := h.due(t.policy)
+	return at
 }
 
 // publishLocked gives the outcome of r to its waiters.
