@@ -160,14 +160,11 @@ func (t *Throttler) callLocked(now instant, within time.Duration) (covered bool)
 		return false
 	}
 	covered = t.history.call(t.policy, now, max(within, 0), t.run != nil)
-	switch counting := t.config.counting; {
-	case covered && counting:
-		t.pendingCalls++
+	switch {
 	case !covered:
-		t.totals.dropped++
-		if counting {
-			t.totals.pastCalls++
-		}
+		t.dropped.Add(1)
+	case t.config.counting:
+		t.pendingCalls++
 	}
 	return covered
 }

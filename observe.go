@@ -78,8 +78,18 @@ func (t *Throttler) statsLocked() Stats {
 	clock := t.clock()
 	s := Stats{Closed: t.history.phase != open}
 	t.totals.addTo(&s, clock)
+	t.addDropped(&s)
 	t.addLocked(&s, clock)
 	return s
+}
+
+// addDropped adds the dropped calls to s.
+func (d *domain) addDropped(s *Stats) {
+	dropped := d.dropped.Load()
+	s.Dropped += dropped
+	if d.config.counting {
+		s.Calls += dropped
+	}
 }
 
 // totals are the past that Stats shows.
@@ -87,8 +97,7 @@ type totals struct {
 	runs      uint64
 	failures  uint64
 	panics    uint64
-	dropped   uint64
-	pastCalls uint64 // all calls except the pending ones, if calls are counted
+	pastCalls uint64 // calls that are neither pending nor dropped, if calls are counted
 
 	lastStart instant // of a run; beginning before the first
 	lastRun   lastRun // in a Group's shard it is not used: see Group.last
@@ -115,7 +124,6 @@ func (a *totals) addTo(s *Stats, clock clock) {
 	s.Runs += a.runs
 	s.Failures += a.failures
 	s.Panics += a.panics
-	s.Dropped += a.dropped
 	s.Calls += a.pastCalls
 	s.LastStart = clock.time(a.lastStart)
 	s.LastDuration = a.lastRun.took
@@ -127,7 +135,6 @@ func (a *totals) add(other *totals) {
 	a.runs += other.runs
 	a.failures += other.failures
 	a.panics += other.panics
-	a.dropped += other.dropped
 	a.pastCalls += other.pastCalls
 	a.lastStart = max(a.lastStart, other.lastStart)
 }
@@ -223,9 +230,9 @@ func (c clock) time(i instant) time.Time {
 	return c.wall.Add(i.since(c.instant))
 }
 
-// notify gives r's error to the handler if it is unclaimed, and then r to ends, the
-// latest first, and to the observers. No lock may be held.
-func (t *Throttler) notify(r *run, ends []func(Run)) {
+// notify gives r's error to the handler if it is unclaimed, and then r to the tracers,
+// the latest first, and to the observers. No lock may be held.
+func (t *Throttler) notify(r *run) {
 	if r.unclaimed {
 		if t.config.handler != nil {
 			t.config.handler(t.keyed(r.outcomeErr))
@@ -233,7 +240,7 @@ func (t *Throttler) notify(r *run, ends []func(Run)) {
 			t.logFailed(r)
 		}
 	}
-	if len(ends) == 0 && len(t.config.observers) == 0 {
+	if len(r.ends) == 0 && len(t.config.observers) == 0 {
 		return
 	}
 	clock := t.clock()
@@ -242,7 +249,7 @@ func (t *Throttler) notify(r *run, ends []func(Run)) {
 	seen.Result = r.verdict.result()
 	seen.Err = r.err
 	seen.Retry = clock.time(r.retry)
-	for _, end := range slices.Backward(ends) {
+	for _, end := range slices.Backward(r.ends) {
 		end(seen)
 	}
 	for _, observe := range t.config.observers {
@@ -296,9 +303,9 @@ func (v verdict) result() Result {
 	}
 }
 
-// startTraces calls the tracers in order, adds the ends that they return to ends,
-// and returns the context for r's callback. No lock may be held.
-func (t *Throttler) startTraces(ctx context.Context, r *run, ends *[]func(Run)) context.Context {
+// startTraces calls the tracers in order, and returns the context for r's callback. No
+// lock may be held.
+func (t *Throttler) startTraces(ctx context.Context, r *run) context.Context {
 	if len(t.config.tracers) == 0 {
 		return ctx
 	}
@@ -309,7 +316,7 @@ func (t *Throttler) startTraces(ctx context.Context, r *run, ends *[]func(Run)) 
 			ctx = traced //nolint:fatcontext // traces nest
 		}
 		if end != nil {
-			*ends = append(*ends, end)
+			r.ends = append(r.ends, end)
 		}
 	}
 	return ctx

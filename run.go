@@ -75,9 +75,13 @@ type run struct {
 	outcomeErr error // what waiters or else the handler get: err, or a *LostError that wraps it
 	unclaimed  bool  // no waiter takes outcomeErr, so the handler gets it
 	afterClose bool  // the Throttler was closed when the callback returned
+	returned   bool  // the callback has returned or panicked; otherwise foreign code ended the goroutine
+	over       bool  // decide has ended the run
 	verdict    verdict
-	random     float64 // drawn from [0, 1) for the jitter of the backoff
-	retry      instant // when the run will be repeated, for hooks; beginning if it will not
+	random     float64                 // drawn from [0, 1) for the jitter of the backoff
+	retry      instant                 // when the run will be repeated, for hooks; beginning if it will not
+	ends       []func(Run)             // of the tracers that have started
+	release    context.CancelCauseFunc // ends the run's context; nil if it has none
 
 	// The Throttler's mu guards the fields below.
 
@@ -115,11 +119,7 @@ func (t *Throttler) startLocked(due instant, cause Cause) {
 // execute is the goroutine of a run. The parent's methods and the tracers are foreign
 // code: each may end the goroutine, and conclude then ends the run.
 func (t *Throttler) execute(r *run) {
-	// This stands if foreign code ends the goroutine.
-	r.verdict, r.err = verdict{failed: true}, detailed(ErrGoexit, t.config.name, nil)
-	var cancel context.CancelCauseFunc
-	var ends []func(Run)
-	defer func() { t.conclude(r, cancel, ends) }()
+	defer t.conclude(r)
 
 	parent := t.config.parent
 	if parent.Err() != nil {
@@ -135,18 +135,19 @@ func (t *Throttler) execute(r *run) {
 	var ctx context.Context
 	tracing := trace.IsEnabled()
 	if t.needsContext(tracing) {
-		ctx, cancel = context.WithCancelCause(context.WithValue(parent, t.runKey(), r))
+		ctx, r.release = context.WithCancelCause(context.WithValue(parent, t.runKey(), r))
 	}
-	if !t.enter(r, cancel) {
+	if !t.enter(r) {
 		return
 	}
-	ctx = t.startTraces(ctx, r, &ends)
+	ctx = t.startTraces(ctx, r)
 	if tracing {
 		var end func()
 		ctx, end = t.startTask(ctx, r)
 		defer end()
 	}
 	r.verdict, r.err = t.invoke(ctx)
+	r.returned = true
 }
 
 // needsContext returns whether a run needs a context of its own: for the callback,
@@ -162,7 +163,7 @@ func (t *Throttler) needsContext(tracing bool) bool {
 
 // enter reports whether r may enter its callback. If the Throttler is closed, r may
 // not.
-func (t *Throttler) enter(r *run, cancel context.CancelCauseFunc) bool {
+func (t *Throttler) enter(r *run) bool {
 	now := t.lock()
 	defer t.settle(now)
 	if t.history.phase == closed {
@@ -170,7 +171,7 @@ func (t *Throttler) enter(r *run, cancel context.CancelCauseFunc) bool {
 	}
 	t.totals.runs++
 	r.entered = true
-	r.cancel = cancel
+	r.cancel = r.release
 	r.started = now
 	t.totals.lastStart = max(t.totals.lastStart, r.started)
 	t.history.enter(t.policy, r.started)
@@ -212,30 +213,35 @@ func (t *Throttler) invoke(ctx context.Context) (v verdict, err error) {
 
 // conclude ends r once its callback has returned, or the goroutine is about to end. It
 // defers every step, so that each happens even if foreign code in another ends the
-// goroutine. cancel may be nil.
-func (t *Throttler) conclude(r *run, cancel context.CancelCauseFunc, ends []func(Run)) {
-	defer t.finish(r, ends)
-	if cancel != nil {
-		cancel(nil)
+// goroutine.
+func (t *Throttler) conclude(r *run) {
+	defer t.finish(r)
+	if r.release != nil {
+		r.release(nil)
 	}
 }
 
 // finish records the outcome of r, tells the hooks, and ends r.
-func (t *Throttler) finish(r *run, ends []func(Run)) {
-	if !r.entered && !t.enter(r, nil) {
+func (t *Throttler) finish(r *run) {
+	if !r.entered && !t.enter(r) {
 		t.abandon(r)
 		return
 	}
-	over := false
-	defer func() { // deferred, because a Coalescer's merge may end the goroutine
-		if over {
-			t.config.turns.pass()
-			return
-		}
-		defer t.end(r)
-		t.notify(r, ends)
-	}()
-	over = t.decide(r, len(ends) > 0 || len(t.config.observers) > 0)
+	if !r.returned {
+		r.verdict, r.err = verdict{failed: true}, detailed(ErrGoexit, t.config.name, nil)
+	}
+	defer t.finishHooks(r) // deferred, because a Coalescer's merge may end the goroutine
+	t.decide(r)
+}
+
+// finishHooks tells the hooks of r's outcome, and ends r, unless decide has done so.
+func (t *Throttler) finishHooks(r *run) {
+	if r.over {
+		t.config.turns.pass()
+		return
+	}
+	defer t.end(r)
+	t.notify(r)
 }
 
 // abandon undoes the start of r: the Throttler was closed before r entered its
@@ -254,16 +260,17 @@ func (t *Throttler) abandon(r *run) {
 }
 
 // decide records the outcome of r's callback. If no hook is to be told, it ends r too,
-// without letting the lock go, and reports true.
-func (t *Throttler) decide(r *run, listening bool) (over bool) {
+// without letting the lock go.
+func (t *Throttler) decide(r *run) {
+	listening := len(r.ends) > 0 || len(t.config.observers) > 0
 	now := t.lock()
 	defer t.settle(now)
 	t.decideLocked(r, now, listening)
-	if _, hasValue := t.fn.(valueHolder); listening || r.unclaimed || hasValue {
-		return false // a merge may have taken a while: end reads the clock anew
+	// A Coalescer's merge may have taken a while: end reads the clock anew.
+	if _, hasValue := t.fn.(valueHolder); !listening && !r.unclaimed && !hasValue {
+		r.over = true
+		t.endLocked(r)
 	}
-	t.endLocked(r)
-	return true
 }
 
 // decideLocked records the outcome of the active run's callback, which returned now.
@@ -273,7 +280,9 @@ func (t *Throttler) decide(r *run, listening bool) (over bool) {
 func (t *Throttler) decideLocked(r *run, now instant, listening bool) {
 	r.ended = now
 	r.cancel = nil
-	r.random = rand.Float64()
+	if r.verdict.failed {
+		r.random = rand.Float64()
+	}
 	r.outcomeErr = r.err
 	if r.verdict.again {
 		r.outcomeErr = &servedRetry{r.err}

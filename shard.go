@@ -342,6 +342,7 @@ func (s *shard[K]) addTo(past *totals, present *Stats, clock clock) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	past.add(&s.totals)
+	s.addDropped(present)
 	present.Closed = s.phase != open
 	present.Paused = s.paused
 	for _, e := range s.table.all() {

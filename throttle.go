@@ -48,6 +48,8 @@ type domain struct {
 	base   time.Duration // since epoch, at instant 0
 	inTest bool          // built in a testing/synctest bubble
 
+	dropped atomic.Uint64 // calls, because the policy has no trailing edge
+
 	mu sync.Mutex // guards the fields below, and those fields of the Throttlers that say so
 
 	// +checklocks:mu

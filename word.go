@@ -1,28 +1,34 @@
 package throttle
 
-// The word's two top bits say what a call must do; the rest carries a value.
+// The word's top bits say what a call must do; the rest carries a value.
 const (
-	wordLocked  uint64 = iota << 62 // take the lock
-	wordCounted                     // count itself: the value is the number of pending calls
-	wordPending                     // nothing
-	wordTimed                       // move the time of the last call forward: the value is that instant
+	wordLocked   uint64 = iota << 61 // take the lock
+	wordCounted                      // count itself: the value is the number of pending calls
+	wordPending                      // nothing
+	wordTimed                        // move the time of the last call forward: the value is that instant
+	wordDropping                     // before the instant that is the value, count itself as dropped
 
-	wordKind  uint64 = 3 << 62
+	wordKind  uint64 = 7 << 61
 	wordValue        = ^wordKind
 )
 
-// timedWord returns the word that carries the time of the last call.
-func timedWord(last instant) uint64 {
-	return wordTimed | uint64(last) //nolint:gosec // an instant that has come is not negative
+// timeWord returns the word of the kind with the instant i as value. An instant that
+// does not fit, after decades, needs the lock.
+func timeWord(kind uint64, i instant) uint64 {
+	if i < 0 || uint64(i) > wordValue {
+		return wordLocked
+	}
+	return kind | uint64(i)
 }
 
-// coalesce records a call in the word alone, and reports whether that was enough:
-// a run is pending, or the Throttler refuses calls.
+// coalesce records a call without the lock, and reports whether that was enough: a run
+// is pending, the policy drops the call, or the Throttler refuses it.
 //
 // Why a call that finds a run pending is safe without the lock: all atomic
 // operations have one total order, so this load comes before the swap by which
 // lock begins the start of that run. The swap comes before the go statement, and
-// the go statement before the callback.
+// the go statement before the callback. A call that is dropped would have been dropped
+// at the moment of the load too, as the clock is read later.
 //
 // coalesce moves the time forward by compare-and-swap. A plain store could take it
 // back to an earlier reading of the clock, or overwrite what a start has just put
@@ -37,9 +43,18 @@ func (t *Throttler) coalesce() bool {
 		case wordCounted:
 			next = seen + 1
 		case wordTimed:
-			next = max(seen, timedWord(t.now()))
+			now := timeWord(wordTimed, t.now())
+			if now == wordLocked {
+				return false
+			}
+			next = max(seen, now)
+		case wordDropping:
+			if seen != wordDropping|wordValue && t.now() >= instant(seen&wordValue) { //nolint:gosec // it fits, see timeWord
+				return false
+			}
+			t.dropped.Add(1)
 		}
-		// If the call changes nothing, the load is enough: the run was pending then.
+		// If the call changes nothing, the load is enough.
 		if next == seen || t.word.CompareAndSwap(seen, next) {
 			return true
 		}
@@ -70,10 +85,15 @@ func (t *Throttler) nextWordLocked() uint64 {
 		return wordLocked // a Group's Call returns why it refuses
 	case t.history.phase != open:
 		return wordPending // the call is ignored
+	case !t.history.pending && t.policy.edges() == Leading && !quiet:
+		if t.run != nil {
+			return wordDropping | wordValue // until the run's end
+		}
+		return timeWord(wordDropping, t.history.opens(t.policy))
 	case !t.history.pending, t.policy.MaxCalls > 0 && !t.history.full(t.policy), counting && quiet:
 		return wordLocked
 	case quiet:
-		return timedWord(t.history.lastCall)
+		return timeWord(wordTimed, t.history.lastCall)
 	case counting:
 		return wordCounted | t.pendingCalls
 	default:
