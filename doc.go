@@ -41,7 +41,8 @@
 // waits until calls have stopped for a while, but no longer than a bound. The fields
 // combine: Interval with Quiet collects calls and still keeps runs apart, MaxInterval
 // adds a run when nobody has called, Retry repeats failed runs with backoff.
-// [Policy.Validate] rejects combinations in which a field would have no effect.
+// [Policy.Validate] rejects combinations in which a field would have no effect, and
+// [Policy.Clamp] mends them. A Policy prints in words.
 // [Throttler.SetPolicy] replaces the policy while calls are pending: a pending run is
 // then due when the new policy says.
 //

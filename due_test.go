@@ -72,6 +72,11 @@ func TestPolicy_due(t *testing.T) {
 			steps{called(5 * ms), called(6 * ms), called(7 * ms)},
 			6 * ms, throttle.CauseCall,
 		},
+		{
+			"a full batch that only the window holds back", throttle.Policy{Interval: 100 * ms, MaxCalls: 2},
+			steps{started(0), called(5 * ms), called(6 * ms), called(7 * ms)},
+			100 * ms, throttle.CauseCall,
+		},
 		{"a retry", retry, steps{started(0), failed(90*ms, 0)}, 120 * ms, throttle.CauseRetry},
 		{"a retry shortened by jitter", retry, steps{started(0), failed(90*ms, 0.5)}, 112500 * time.Microsecond, throttle.CauseRetry},
 		{"a retry inside the window", retry, steps{started(0), failed(10*ms, 0)}, 100 * ms, throttle.CauseRetry},

@@ -38,6 +38,17 @@ func ExamplePolicy_Validate() {
 	// throttle: MaxWait 1s: needs Quiet
 }
 
+func ExamplePolicy_Clamp() {
+	configured := throttle.Policy{Interval: time.Minute, MaxInterval: time.Second, Jitter: 10}
+	fmt.Println(configured.Clamp())
+	// Output: at most once per 1m0s, at least every 1m0s, less up to 100% at random
+}
+
+func ExamplePolicy_String() {
+	fmt.Println(throttle.Policy{Interval: time.Second, Burst: 3, Quiet: 200 * time.Millisecond, MaxWait: time.Second})
+	// Output: at most once per 1s, burst 3, after 200ms of quiet, at the latest after 1s
+}
+
 func ExampleBackoff() {
 	// Delays of 1, 2, 4, 5, 5 ... seconds, each up to a tenth shorter.
 	retry := throttle.Backoff{Initial: time.Second, Max: 5 * time.Second, Jitter: 0.1}

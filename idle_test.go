@@ -26,7 +26,7 @@ import (
 // every single throttler is collected, then no timer, no goroutine and nothing else
 // refers to one.
 func TestThrottler_idle(t *testing.T) {
-	const most = 384 // bytes
+	const most = 416 // bytes
 	count := 100_000
 	if testing.Short() {
 		count = 10_000

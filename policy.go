@@ -2,6 +2,8 @@ package throttle
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/throttle-go/throttle/internal/backoff"
@@ -11,6 +13,9 @@ import (
 // zero means "no such limit"; under the zero Policy a call runs at once whenever no
 // run is active. Durations are measured on the monotonic clock. A sum that overflows
 // means "never".
+//
+// Validate says whether a policy is valid. Clamp makes a valid policy of any values,
+// such as those of a configuration.
 type Policy struct {
 	// Interval is the least time between the starts of two runs. With From set
 	// to FromEnd, it is the least time from the end of a run to the start of the
@@ -21,6 +26,15 @@ type Policy struct {
 	// of a token bucket that gains a token every Interval. 0 means 1. A Burst
 	// above 1 needs an Interval, measured from starts.
 	Burst int
+
+	// MaxLoad is the greatest share of time that runs may take: above 0 and below 1,
+	// or 0 for no limit. A run that took d holds off the next start until
+	// d·(1/MaxLoad − 1) after its end; with a MaxLoad of 0.25, that is three times
+	// as long as it took. Spacing is over once this rest and Interval are. Retries
+	// and RetryIn wait for the rest too. Burst does not pass it; Flush does. Only
+	// the last finished run counts, with the time that its callback took, without
+	// the handler and the observers.
+	MaxLoad float64
 
 	// Quiet makes a run wait until no call has arrived for this long (debounce).
 	// With a leading edge, a call runs at once only if no other call came within
@@ -37,9 +51,17 @@ type Policy struct {
 	// first call. It must be at least Interval, or 0. A Coalescer rejects it.
 	MaxInterval time.Duration
 
+	// Jitter is a share, from 0 to 1. Each MaxInterval is shortened at random by up
+	// to this share of it, but never below Interval, so that many instances do not
+	// run in step. How much is drawn at construction for the first run (in a Group,
+	// when the key is created), and anew as each run starts. SetPolicy keeps what was
+	// drawn. 0 shortens nothing. Jitter needs MaxInterval.
+	Jitter float64
+
 	// MaxCalls is the number of pending calls that ends a run's wait for Quiet or
-	// for a trailing-only edge. The run still waits for Interval. MaxCalls needs
-	// Quiet or a trailing-only edge.
+	// for a trailing-only edge. The run still waits for Interval. MaxCalls needs a
+	// trailing edge. Without Quiet, and with the leading edge on, a Throttler has no
+	// such wait, and MaxCalls changes nothing.
 	MaxCalls int
 
 	// Retry says when a failed run is repeated. The zero Backoff repeats nothing.
@@ -129,7 +151,7 @@ func (p Policy) problems() []*PolicyError {
 			problems = append(problems, &PolicyError{Field: field, Value: value, Reason: reason})
 		}
 	}
-	const negative = "must not be negative"
+	const negative, notShare = "must not be negative", "must be from 0 to 1"
 	r := p.Retry
 	leadingOnly, trailingOnly := p.Edges == Leading, p.Edges == Trailing
 	retryUnused := r.Initial == 0
@@ -139,6 +161,7 @@ func (p Policy) problems() []*PolicyError {
 	reject(p.Burst > 1 && p.Interval == 0, "Burst", p.Burst, "needs an Interval")
 	reject(p.Burst > 1 && p.From == FromEnd, "Burst", p.Burst, "needs an Interval measured FromStart")
 	reject(p.Burst > 1 && trailingOnly && p.Quiet == 0, "Burst", p.Burst, "needs a leading edge or Quiet")
+	reject(!isLoad(p.MaxLoad), "MaxLoad", p.MaxLoad, "must be at least 0 and below 1")
 	reject(p.Quiet < 0, "Quiet", p.Quiet, negative)
 	reject(p.MaxWait < 0, "MaxWait", p.MaxWait, negative)
 	reject(p.MaxWait > 0 && p.Quiet == 0, "MaxWait", p.MaxWait, "needs Quiet")
@@ -146,9 +169,10 @@ func (p Policy) problems() []*PolicyError {
 	reject(p.MaxWait > 0 && leadingOnly, "MaxWait", p.MaxWait, "needs a trailing edge")
 	reject(p.MaxInterval < 0, "MaxInterval", p.MaxInterval, negative)
 	reject(p.MaxInterval > 0 && p.MaxInterval < p.Interval, "MaxInterval", p.MaxInterval, "must not be below Interval")
+	reject(!isShare(p.Jitter), "Jitter", p.Jitter, notShare)
+	reject(p.MaxInterval == 0 && p.Jitter > 0 && p.Jitter <= 1, "Jitter", p.Jitter, "needs MaxInterval")
 	reject(p.MaxCalls < 0, "MaxCalls", p.MaxCalls, negative)
 	reject(p.MaxCalls > 0 && leadingOnly, "MaxCalls", p.MaxCalls, "needs a trailing edge")
-	reject(p.MaxCalls > 0 && p.Quiet == 0 && !trailingOnly, "MaxCalls", p.MaxCalls, "needs Quiet or a trailing edge alone")
 	reject(p.Edges&^(Leading|Trailing) != 0, "Edges", p.Edges, "has unknown bits")
 	reject(p.From > FromEnd, "From", p.From, "must be FromStart or FromEnd")
 
@@ -156,14 +180,120 @@ func (p Policy) problems() []*PolicyError {
 	reject(r.Max < 0, "Retry.Max", r.Max, negative)
 	reject(r.Max > 0 && r.Max < r.Initial, "Retry.Max", r.Max, "must not be below Retry.Initial")
 	reject(r.MaxAttempts < 0, "Retry.MaxAttempts", r.MaxAttempts, negative)
-	// Written so that it rejects NaN too, for which every comparison is false.
-	reject(!(r.Jitter >= 0 && r.Jitter <= 1), "Retry.Jitter", r.Jitter, "must be from 0 to 1")
+	reject(!isShare(r.Jitter), "Retry.Jitter", r.Jitter, notShare)
 	const needsInitial = "needs Retry.Initial"
 	reject(retryUnused && r.Max > 0, "Retry.Max", r.Max, needsInitial)
 	reject(retryUnused && r.MaxAttempts > 0, "Retry.MaxAttempts", r.MaxAttempts, needsInitial)
 	reject(retryUnused && r.Jitter > 0 && r.Jitter <= 1, "Retry.Jitter", r.Jitter, needsInitial)
 	reject(retryUnused && r.Eager, "Retry.Eager", r.Eager, needsInitial)
 	return problems
+}
+
+// isShare reports whether x is from 0 to 1. For NaN, every comparison is false.
+func isShare(x float64) bool { return x >= 0 && x <= 1 }
+
+// isLoad reports whether x is at least 0 and below 1.
+func isLoad(x float64) bool { return x >= 0 && x < 1 }
+
+// Clamp returns the valid policy that is nearest to p, and p itself if p is valid. Use
+// it for values that come from a configuration.
+//
+// It clears what is negative, unknown or not a number, a MaxLoad of 1 or more, and what
+// has no effect beside the other fields. A Jitter above 1 becomes 1. MaxWait rises to
+// Quiet, MaxInterval to Interval, and Retry.Max to Retry.Initial, if they are below. A
+// MaxWait without Quiet becomes Quiet as well.
+func (p Policy) Clamp() Policy {
+	p.Interval, p.Burst, p.MaxCalls = max(p.Interval, 0), max(p.Burst, 0), max(p.MaxCalls, 0)
+	p.Quiet, p.MaxWait, p.MaxInterval = max(p.Quiet, 0), max(p.MaxWait, 0), max(p.MaxInterval, 0)
+	p.Edges &= Leading | Trailing
+	if p.From > FromEnd {
+		p.From = FromStart
+	}
+	if p.Edges == Leading {
+		p.MaxWait, p.MaxCalls = 0, 0
+	}
+	if p.MaxWait > 0 && p.Quiet == 0 {
+		p.Quiet = p.MaxWait
+	}
+	p.MaxWait = atLeast(p.Quiet, p.MaxWait)
+	if p.Burst > 1 && (p.Interval == 0 || p.From == FromEnd || p.Edges == Trailing && p.Quiet == 0) {
+		p.Burst = 0
+	}
+	if !isLoad(p.MaxLoad) {
+		p.MaxLoad = 0
+	}
+	p.MaxInterval = atLeast(p.Interval, p.MaxInterval)
+	p.Jitter = clampShare(p.Jitter)
+	if p.MaxInterval == 0 {
+		p.Jitter = 0
+	}
+	p.Retry = p.Retry.clamp()
+	return p
+}
+
+func (b Backoff) clamp() Backoff {
+	if b.Initial <= 0 {
+		return Backoff{}
+	}
+	b.Max, b.MaxAttempts = atLeast(b.Initial, max(b.Max, 0)), max(b.MaxAttempts, 0)
+	b.Jitter = clampShare(b.Jitter)
+	return b
+}
+
+// atLeast raises d to least, unless it is 0, which means no limit.
+func atLeast(least, d time.Duration) time.Duration {
+	if d == 0 {
+		return 0
+	}
+	return max(least, d)
+}
+
+// clampShare returns the share that is nearest to x; 0 for NaN.
+func clampShare(x float64) float64 {
+	switch {
+	case x > 1:
+		return 1
+	case isShare(x):
+		return x
+	default:
+		return 0
+	}
+}
+
+// String describes p in words, and leaves out the fields that are zero. Do not parse the
+// text: it may change.
+func (p Policy) String() string {
+	var parts []string
+	say := func(set bool, format string, args ...any) {
+		if set {
+			parts = append(parts, fmt.Sprintf(format, args...))
+		}
+	}
+	percent := func(share float64) string { return fmt.Sprintf("%.4g%%", 100*share) }
+	r := p.Retry
+	say(p.Interval != 0, "at most once per %v", p.Interval)
+	say(p.Burst != 0, "burst %d", p.Burst)
+	say(p.MaxLoad != 0, "runs take at most %s of the time", percent(p.MaxLoad))
+	say(p.Quiet != 0, "after %v of quiet", p.Quiet)
+	say(p.MaxWait != 0, "at the latest after %v", p.MaxWait)
+	say(p.MaxCalls != 0, "full with %d calls", p.MaxCalls)
+	say(p.MaxInterval != 0, "at least every %v", p.MaxInterval)
+	say(p.Jitter != 0, "less up to %s at random", percent(p.Jitter))
+	say(p.From == FromEnd, "measured from the ends of runs")
+	say(p.From > FromEnd, "measured from an unknown point (%d)", p.From)
+	say(p.Edges == Leading, "leading edge alone")
+	say(p.Edges == Trailing, "trailing edge alone")
+	say(p.Edges == Leading|Trailing, "leading and trailing edge")
+	say(p.Edges > Leading|Trailing, "unknown edges (%#b)", p.Edges)
+	say(r.Initial != 0, "a failed run again after %v", r.Initial)
+	say(r.Max != 0, "doubling up to %v", r.Max)
+	say(r.MaxAttempts != 0, "at most %d attempts", r.MaxAttempts)
+	say(r.Jitter != 0, "delays less up to %s at random", percent(r.Jitter))
+	say(r.Eager, "calls do not wait for that")
+	if len(parts) == 0 {
+		return "no limit"
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (p Policy) burst() int { return max(p.Burst, 1) }

@@ -34,7 +34,7 @@ func faults(p throttle.Policy) (faults []string) {
 		// Combinations in which a field would be ignored, or is absurd.
 		{"MaxWait", p.MaxWait > 0 && (p.Quiet == 0 || p.MaxWait < p.Quiet || leadingOnly)},
 		{"MaxInterval", p.MaxInterval > 0 && p.MaxInterval < p.Interval},
-		{"MaxCalls", p.MaxCalls > 0 && (leadingOnly || p.Quiet == 0 && !trailingOnly)},
+		{"MaxCalls", p.MaxCalls > 0 && leadingOnly},
 		{"Burst", p.Burst > 1 && (p.Interval == 0 || p.From == throttle.FromEnd || trailingOnly && p.Quiet == 0)},
 		{"Retry.Max", p.Retry.Max > 0 && p.Retry.Max < p.Retry.Initial},
 		{"Retry.Initial", p.Retry.Initial == 0 && otherRetry != throttle.Backoff{}},
@@ -80,7 +80,7 @@ func mend(p throttle.Policy) throttle.Policy {
 	if p.MaxInterval > 0 {
 		p.MaxInterval = max(p.MaxInterval, p.Interval)
 	}
-	if leadingOnly || p.Quiet == 0 && !trailingOnly {
+	if leadingOnly {
 		p.MaxCalls = 0
 	}
 	if p.Interval == 0 || p.From == throttle.FromEnd || trailingOnly && p.Quiet == 0 {
