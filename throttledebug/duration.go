@@ -1,79 +1,9 @@
 package throttledebug
 
 import (
-	"fmt"
 	"strings"
 	"time"
-
-	"github.com/throttle-go/throttle"
 )
-
-// inWords returns p in words.
-func inWords(p throttle.Policy) string {
-	var parts []string
-	if p.Interval > 0 {
-		spacing := "at most every " + exactly(p.Interval)
-		if p.Burst > 1 {
-			spacing += fmt.Sprintf(", up to %d at once after idling", p.Burst)
-		}
-		parts = append(parts, spacing)
-	}
-	parts = append(parts, edgeWords(p)...)
-	if p.MaxCalls > 0 {
-		parts = append(parts, fmt.Sprintf("sooner once %d calls wait", p.MaxCalls))
-	}
-	if p.MaxInterval > 0 {
-		parts = append(parts, "at least every "+exactly(p.MaxInterval))
-	}
-	if p.From == throttle.FromEnd && max(p.Interval, p.MaxInterval) > 0 {
-		parts = append(parts, "measured from the ends of runs")
-	}
-	if p.Retry.Initial > 0 {
-		parts = append(parts, retryWords(p.Retry))
-	}
-	return strings.Join(parts, "; ")
-}
-
-// edgeWords describes which calls start a run at once, and what the others wait for.
-func edgeWords(p throttle.Policy) []string {
-	var parts []string
-	switch {
-	case p.Quiet > 0 && p.MaxWait == p.Quiet:
-		parts = append(parts, exactly(p.Quiet)+" after the first call of a batch")
-	case p.Quiet > 0 && p.MaxWait > 0:
-		parts = append(parts, "after "+exactly(p.Quiet)+" without calls, at the latest after "+exactly(p.MaxWait))
-	case p.Quiet > 0:
-		parts = append(parts, "after "+exactly(p.Quiet)+" without calls")
-	}
-	switch {
-	case p.Edges == throttle.Leading:
-		if p.Quiet > 0 {
-			parts = []string{"only if no call came for " + exactly(p.Quiet)}
-		}
-		return append(parts, "leading edge alone, other calls are dropped")
-	case p.Edges == throttle.Trailing, p.Edges == 0 && p.Quiet > 0:
-		return append(parts, "trailing edge alone")
-	default:
-		return append(parts, "leading and trailing edge")
-	}
-}
-
-func retryWords(r throttle.Backoff) string {
-	words := "a failed run again after " + exactly(r.Initial)
-	if r.Max > r.Initial {
-		words += ", doubling up to " + exactly(r.Max)
-	}
-	if r.Jitter > 0 {
-		words += fmt.Sprintf(", less up to %.3g%% at random", 100*r.Jitter)
-	}
-	if r.MaxAttempts > 0 {
-		words += fmt.Sprintf(", %d attempts", r.MaxAttempts)
-	}
-	if r.Eager {
-		words += ", calls need not wait for that"
-	}
-	return words
-}
 
 // exactly returns d without zero units at the end: 1h, not 1h0m0s.
 func exactly(d time.Duration) string {

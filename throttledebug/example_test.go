@@ -78,7 +78,7 @@ func ExampleCoalescer() {
 	rows := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Second, time.Second), throttle.Append,
 		func(context.Context, []string) error { return nil }, throttle.WithName("rows")))
 	page, _ := io.ReadAll(fetch(throttledebug.Handler(throttledebug.Coalescer(rows)), "/"))
-	fmt.Println(strings.Contains(string(page), "1s after the first call of a batch"))
+	fmt.Println(strings.Contains(string(page), "after 1s of quiet, at the latest after 1s"))
 	// Output: true
 }
 

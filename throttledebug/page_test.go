@@ -35,7 +35,7 @@ func TestThrottler_Life(t *testing.T) {
 		}
 
 		want := throttledebug.Throttle{
-			Kind: "throttler", Name: "reload", Policy: "at most every 1s; leading and trailing edge",
+			Kind: "throttler", Name: "reload", Policy: "at most once per 1s",
 			Status: throttledebug.Status{State: throttledebug.Idle},
 		}
 		assert.Equal(t, want, lookAt(t, show...))
@@ -265,35 +265,6 @@ func TestRuns_LatestFirst(t *testing.T) {
 		attempts = append(attempts, found[1])
 	}
 	assert.Equal(t, []string{"12", "11", "10", "9", "8", "7", "6", "5", "4", "3"}, attempts)
-}
-
-func TestThrottler_Policy(t *testing.T) {
-	for _, test := range []struct {
-		policy throttle.Policy
-		words  string
-	}{
-		{throttle.Policy{}, "leading and trailing edge"},
-		{throttle.Every(90 * time.Minute), "at most every 1h30m; leading and trailing edge"},
-		{throttle.Every(2 * time.Hour), "at most every 2h; leading and trailing edge"},
-		{throttle.Policy{Interval: time.Second, Burst: 5}, "at most every 1s, up to 5 at once after idling; leading and trailing edge"},
-		{throttle.Policy{Interval: time.Second, Burst: 1, Edges: throttle.Leading}, "at most every 1s; leading edge alone, other calls are dropped"},
-		{throttle.Policy{Interval: time.Second, Edges: throttle.Trailing, MaxCalls: 9}, "at most every 1s; trailing edge alone; sooner once 9 calls wait"},
-		{throttle.Debounce(100*ms, 0), "after 100ms without calls; trailing edge alone"},
-		{throttle.Debounce(100*ms, time.Second), "after 100ms without calls, at the latest after 1s; trailing edge alone"},
-		{throttle.Debounce(100*ms, 100*ms), "100ms after the first call of a batch; trailing edge alone"},
-		{throttle.Policy{Quiet: time.Second, Edges: throttle.Leading}, "only if no call came for 1s; leading edge alone, other calls are dropped"},
-		{throttle.Policy{Quiet: time.Second, Edges: throttle.Leading | throttle.Trailing}, "after 1s without calls; leading and trailing edge"},
-		{throttle.Policy{Interval: time.Second, MaxInterval: time.Hour, From: throttle.FromEnd},
-			"at most every 1s; leading and trailing edge; at least every 1h; measured from the ends of runs"},
-		{throttle.Policy{From: throttle.FromEnd}, "leading and trailing edge"},
-		{throttle.Policy{Retry: throttle.Backoff{Initial: time.Second}}, "leading and trailing edge; a failed run again after 1s"},
-		{throttle.Policy{Retry: throttle.Backoff{Initial: time.Second, Max: time.Second}}, "leading and trailing edge; a failed run again after 1s"},
-		{throttle.Policy{Retry: throttle.Backoff{Initial: time.Second, Max: time.Minute, MaxAttempts: 7, Jitter: 0.25, Eager: true}},
-			"leading and trailing edge; a failed run again after 1s, doubling up to 1m, less up to 25% at random, 7 attempts, calls need not wait for that"},
-	} {
-		require.NoError(t, test.policy.Validate())
-		assert.Equal(t, test.words, lookAt(t, throttledebug.Throttler(newThrottler(t, test.policy, func() {}))).Policy)
-	}
 }
 
 func TestRuns_DurationsHaveThreeDigits(t *testing.T) {

@@ -137,7 +137,7 @@ func newThrottle(kind, name string, policy throttle.Policy, stats throttle.Stats
 	t := Throttle{
 		Kind:     kind,
 		Name:     name,
-		Policy:   inWords(policy),
+		Policy:   policy.String(),
 		Status:   status(stats),
 		Runs:     stats.Runs,
 		Failures: stats.Failures,

@@ -105,10 +105,10 @@ func TestPage(t *testing.T) {
 	shown, _ := visiting(t, throttledebug.Throttler(reload), throttledebug.Group(tenants),
 		throttledebug.Coalescer(batches), throttledebug.Throttler(unnamed))
 	for part, want := range []struct{ name, kind, policy, state string }{
-		{"reload", "throttler", "at most every 5s", "idle"},
-		{"tenants", "group", "after 1h without calls", "waiting"},
-		{"batches", "coalescer", "at most every 1m", "idle"},
-		{"no name", "throttler", "at most every 1s", "idle"},
+		{"reload", "throttler", "at most once per 5s", "idle"},
+		{"tenants", "group", "after 1h0m0s of quiet", "waiting"},
+		{"batches", "coalescer", "at most once per 1m0s", "idle"},
+		{"no name", "throttler", "at most once per 1s", "idle"},
 	} {
 		assert.Equal(t, want.name, field(t, shown, part, name))
 		assert.Contains(t, field(t, shown, part, policy), want.policy)
