@@ -37,6 +37,7 @@ func problems(err error) (fields []string) {
 func TestNew_Policy(t *testing.T) {
 	for field, p := range map[string]throttle.Policy{
 		"Burst":       {Interval: interval, Burst: 2},
+		"MaxLoad":     {Interval: interval, MaxLoad: 0.5},
 		"Quiet":       {Quiet: interval},
 		"MaxInterval": {Interval: interval, MaxInterval: interval},
 		"Edges":       {Interval: interval, Edges: throttle.Leading},
@@ -51,6 +52,9 @@ func TestNew_Policy(t *testing.T) {
 	_, err := fleet.New(fleet.NewMemory(), key,
 		throttle.Policy{Interval: interval, Quiet: 1, MaxWait: 2, MaxCalls: 3}, nothing)
 	assert.Equal(t, []string{"Quiet", "MaxWait", "MaxCalls"}, problems(err))
+	_, err = fleet.New(fleet.NewMemory(), key,
+		throttle.Policy{Interval: interval, MaxInterval: interval, Jitter: 0.5}, nothing)
+	assert.Equal(t, []string{"MaxInterval", "Jitter"}, problems(err))
 	_, err = fleet.New(fleet.NewMemory(), key, throttle.Policy{Interval: -1}, nothing)
 	assert.Equal(t, []string{"Interval"}, problems(err))
 }

@@ -35,9 +35,11 @@ func (c *config) checkPolicy(p throttle.Policy) []error {
 	refuse := refuser(&problems)
 	const tooLong = "must be at most fifty years"
 	refuse(p.Burst > 1, "Burst", p.Burst, notShared)
+	refuse(p.MaxLoad != 0, "MaxLoad", p.MaxLoad, notShared)
 	refuse(p.Quiet != 0, "Quiet", p.Quiet, notShared)
 	refuse(p.MaxWait != 0, "MaxWait", p.MaxWait, notShared)
 	refuse(p.MaxInterval != 0, "MaxInterval", p.MaxInterval, notShared)
+	refuse(p.Jitter != 0, "Jitter", p.Jitter, notShared)
 	refuse(p.MaxCalls != 0, "MaxCalls", p.MaxCalls, notShared)
 	refuse(p.Edges == throttle.Leading || p.Edges == throttle.Trailing, "Edges", p.Edges, notShared)
 	refuse(p.From == throttle.FromEnd, "From", p.From, notShared)
