@@ -40,9 +40,9 @@
 // A [Policy] says when runs may start. [Every] allows one run per interval. [Debounce]
 // waits until calls have stopped for a while, but no longer than a bound. The fields
 // combine: Interval with Quiet collects calls and still keeps runs apart, MaxInterval
-// adds a run when nobody has called, Retry repeats failed runs with backoff.
-// [Policy.Validate] rejects combinations in which a field would have no effect, and
-// [Policy.Clamp] mends them. A Policy prints in words.
+// adds a run when nobody has called, Retry repeats failed runs with backoff, MaxLoad
+// keeps long runs further apart. [Policy.Validate] rejects combinations in which a field
+// would have no effect, and [Policy.Clamp] mends them. A Policy prints in words.
 // [Throttler.SetPolicy] replaces the policy while calls are pending: a pending run is
 // then due when the new policy says.
 //
@@ -62,6 +62,11 @@
 // With Burst, a token bucket decides permit. It holds up to Burst tokens and gains one
 // every Interval; each start takes one. A flushed run takes a token if there is one,
 // and never makes a debt: with Burst 1, the window restarts at its start.
+//
+// With MaxLoad, permit also waits until the last run has rested in proportion to the time
+// that it took, so that runs take no more than that share of the time. Burst does not pass
+// this rest. Jitter shortens each MaxInterval at random, so that many instances do not
+// run in step.
 //
 // # Groups
 //
@@ -140,8 +145,9 @@
 //     synchronized before the start of the next, so the callback needs no lock for
 //     state that nobody else uses.
 //   - Spacing. Run starts are at least Interval apart; with FromEnd, a start is at
-//     least Interval after the end of the run before. The exceptions are Burst, Flush
-//     and Shutdown.
+//     least Interval after the end of the run before. With MaxLoad, a start also comes
+//     after the rest of the run before. The exceptions are Flush and Shutdown, and
+//     Burst for Interval alone.
 //   - No lost call. With the trailing edge on, every call is covered by a run that
 //     starts after the call began, unless Cancel or Close dropped the call. This holds
 //     even if the callback fails.

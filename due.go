@@ -49,6 +49,7 @@ type history struct {
 
 	// Consequences of the last run.
 	hold     instant // the window is closed until then
+	draw     float32 // from [0, 1): how much of Jitter the next MaxInterval is shortened by
 	failures int32   // failed runs in a row that count for Backoff; see increment
 	heldBy   holder  // why the window is closed
 	retry    bool    // a run is due at the end of the hold
@@ -83,12 +84,17 @@ const (
 	heldByCallback        // RetryIn
 )
 
-func newHistory(created instant) history {
+// newHistory returns the history of a Throttler that is built now. draw is drawn from
+// [0, 1).
+func newHistory(created instant, draw float32) history {
 	return history{
 		created: created, started: beginning, ended: beginning, accrual: beginning,
-		hold: beginning, lastCall: beginning, deadline: never,
+		hold: beginning, lastCall: beginning, deadline: never, draw: draw,
 	}
 }
+
+// mostDrawn is the greatest draw, for instants that must be lower bounds.
+const mostDrawn = 1 - 1.0/(1<<24)
 
 // increment adds 1 to a count, which stays at its maximum. No count comes that far; an
 // int32 saves memory in every Throttler.
@@ -98,9 +104,12 @@ func increment(count *int32) {
 	}
 }
 
-// spacing returns the instant from which Interval permits a run. While a run is
-// active and From is FromEnd, use it only on the result of whileActive.
-func (h *history) spacing(p *Policy) instant {
+// spacing returns the instant from which Interval and MaxLoad permit a run. While a
+// run is active, use it only on the result of whileActive.
+func (h *history) spacing(p *Policy) instant { return max(h.intervalOver(p), h.rested(p)) }
+
+// intervalOver returns the instant from which Interval permits a run.
+func (h *history) intervalOver(p *Policy) instant {
 	switch {
 	case p.Interval == 0:
 		return beginning
@@ -113,6 +122,20 @@ func (h *history) spacing(p *Policy) instant {
 	}
 }
 
+// rested returns the instant from which MaxLoad permits a run.
+func (h *history) rested(p *Policy) instant {
+	if p.MaxLoad == 0 || h.ended == h.started { // no run yet, or one that took no time
+		return beginning
+	}
+	// Compare before the conversion: a duration cannot hold every float64. (Mutants: some
+	// processors convert to a number that gives never, too.)
+	rest := float64(h.ended.since(h.started)) * (1/p.MaxLoad - 1)
+	if rest >= math.MaxInt64 {
+		return never
+	}
+	return h.ended.add(time.Duration(rest))
+}
+
 // whileActive returns the history as it would be if the active run ended now, and had
 // entered its callback by now. Instants computed from it are lower bounds.
 func (h *history) whileActive(p *Policy, now instant, entered bool) history {
@@ -122,7 +145,7 @@ func (h *history) whileActive(p *Policy, now instant, entered bool) history {
 		return asIf
 	}
 	if !entered {
-		asIf.enter(p, now)
+		asIf.enter(p, now, mostDrawn)
 	}
 	asIf.ended = now
 	return asIf
@@ -177,7 +200,7 @@ func (h *history) due(p *Policy) (instant, Cause) {
 		}
 	}
 	if p.MaxInterval > 0 && h.phase == open && !h.removed {
-		if periodic := max(permit, h.lastRun(p).add(p.MaxInterval)); periodic < at {
+		if periodic := max(permit, h.lastRun(p).add(h.period(p))); periodic < at {
 			at, cause = periodic, CauseInterval
 		}
 	}
@@ -191,6 +214,12 @@ func (h *history) lastRun(p *Policy) instant {
 		last = h.ended
 	}
 	return max(last, h.created)
+}
+
+// period returns MaxInterval as Jitter has shortened it.
+func (h *history) period(p *Policy) time.Duration {
+	shortened := p.MaxInterval - time.Duration(float64(h.draw)*p.Jitter*float64(p.MaxInterval))
+	return max(shortened, p.Interval)
 }
 
 // ready returns the instant from which the pending call waits only for permit.
@@ -285,7 +314,7 @@ func (h *history) remove() {
 // restart makes a removed history that of a new key, with the calls since then.
 func (h *history) restart() {
 	calls := *h
-	*h = newHistory(calls.firstCall)
+	*h = newHistory(calls.firstCall, calls.draw)
 	h.phase = calls.phase
 	h.removed = !calls.pending
 	h.pending, h.flush, h.deadline = calls.pending, calls.flush, calls.deadline
@@ -294,9 +323,9 @@ func (h *history) restart() {
 
 // enter records that a run enters its callback now, and takes a token. The run was
 // started a little earlier, because its goroutine first had to be scheduled, but the
-// distance to the next run counts from here.
-func (h *history) enter(p *Policy, now instant) {
-	h.started = now
+// distance to the next run counts from here. draw is drawn from [0, 1).
+func (h *history) enter(p *Policy, now instant, draw float32) {
+	h.started, h.draw = now, draw
 	h.tokens, h.accrual = h.bucket(p, now)
 	if h.tokens > 0 {
 		h.tokens--

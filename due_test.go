@@ -23,6 +23,8 @@ func TestPolicy_due(t *testing.T) {
 	}}
 	eager := retry
 	eager.Retry.Eager = true
+	load := throttle.Policy{Interval: 100 * ms, MaxLoad: 0.25}
+	jitter := throttle.Policy{Interval: 100 * ms, MaxInterval: 300 * ms, Jitter: 0.5}
 	for _, test := range []struct {
 		name   string
 		policy throttle.Policy
@@ -98,6 +100,105 @@ func TestPolicy_due(t *testing.T) {
 			steps{started(0), called(10 * ms)},
 			300 * ms, throttle.CauseCall,
 		},
+		{"load before the first run", load, steps{called(7 * ms)}, 7 * ms, throttle.CauseCall},
+		{"load of a short run", load, steps{started(0), succeeded(20 * ms), called(30 * ms)}, 100 * ms, throttle.CauseCall},
+		{"load of a long run", load, steps{started(0), succeeded(40 * ms), called(50 * ms)}, 160 * ms, throttle.CauseCall},
+		{
+			"load alone", throttle.Policy{MaxLoad: 0.25},
+			steps{started(0), succeeded(20 * ms), called(30 * ms)},
+			80 * ms, throttle.CauseCall,
+		},
+		{"load of the last run alone", load, steps{
+			started(0), succeeded(400 * ms), called(410 * ms), throttle.Flushed(420 * ms), started(420 * ms), succeeded(470 * ms), called(480 * ms),
+		}, 620 * ms, throttle.CauseCall},
+		{
+			"load, with FromEnd", throttle.Policy{Interval: 100 * ms, MaxLoad: 0.5, From: throttle.FromEnd},
+			steps{started(0), succeeded(40 * ms), called(50 * ms)},
+			140 * ms, throttle.CauseCall,
+		},
+		{
+			"load of a long run, with FromEnd", throttle.Policy{Interval: 100 * ms, MaxLoad: 0.5, From: throttle.FromEnd},
+			steps{started(0), succeeded(140 * ms), called(150 * ms)},
+			280 * ms, throttle.CauseCall,
+		},
+		{
+			"load while a token is left", throttle.Policy{Interval: 100 * ms, Burst: 3, MaxLoad: 0.25},
+			steps{started(0), succeeded(20 * ms), called(30 * ms)},
+			80 * ms, throttle.CauseCall,
+		},
+		{
+			"load, with Quiet", throttle.Policy{Quiet: 10 * ms, MaxLoad: 0.25},
+			steps{called(0), started(10 * ms), succeeded(30 * ms), called(40 * ms)},
+			90 * ms, throttle.CauseCall,
+		},
+		{
+			"load, trailing alone", throttle.Policy{Interval: 10 * ms, MaxLoad: 0.25, Edges: throttle.Trailing},
+			steps{started(0), succeeded(20 * ms), called(30 * ms)},
+			80 * ms, throttle.CauseCall,
+		},
+		{"load and a flush", load, steps{started(0), succeeded(40 * ms), called(50 * ms), throttle.Flushed(60 * ms)}, 60 * ms, throttle.CauseFlush},
+		{
+			"load and a retry", throttle.Policy{MaxLoad: 0.25, Retry: throttle.Backoff{Initial: 30 * ms}},
+			steps{started(0), failed(20*ms, 0)},
+			80 * ms, throttle.CauseRetry,
+		},
+		{
+			"load and an eager call", throttle.Policy{MaxLoad: 0.25, Retry: throttle.Backoff{Initial: 130 * ms, Eager: true}},
+			steps{started(0), failed(20*ms, 0), called(30 * ms)},
+			80 * ms, throttle.CauseCall,
+		},
+		{
+			"load and a periodic run", throttle.Policy{MaxInterval: 50 * ms, MaxLoad: 0.25},
+			steps{started(0), succeeded(20 * ms)},
+			80 * ms, throttle.CauseInterval,
+		},
+		{
+			"the least load", throttle.Policy{MaxLoad: math.SmallestNonzeroFloat64},
+			steps{started(0), succeeded(1), called(2)},
+			throttle.Never, throttle.CauseCall,
+		},
+		{
+			"the least load of a run that took no time", throttle.Policy{MaxLoad: math.SmallestNonzeroFloat64},
+			steps{started(1), succeeded(1), called(2)},
+			2, throttle.CauseCall,
+		},
+		{
+			"the most load", throttle.Policy{MaxLoad: math.Nextafter(1, 0)},
+			steps{started(0), succeeded(time.Hour), called(time.Hour + 1)},
+			time.Hour + 1, throttle.CauseCall,
+		},
+		{
+			"a rest beyond time", throttle.Policy{MaxLoad: 0.5},
+			steps{started(0), succeeded(longest/2 + 1), called(longest/2 + 2)},
+			throttle.Never, throttle.CauseCall,
+		},
+		{"jitter before the first run", jitter, steps{throttle.Drawn(0.5)}, 225 * ms, throttle.CauseInterval},
+		{
+			"jitter after a run", jitter, steps{throttle.Drawn(0.75), throttle.StartedWith(50*ms, 0.5), succeeded(60 * ms)},
+			275 * ms, throttle.CauseInterval,
+		},
+		{
+			"jitter, with FromEnd", throttle.Policy{MaxInterval: 300 * ms, Jitter: 0.5, From: throttle.FromEnd},
+			steps{throttle.StartedWith(50*ms, 0.5), succeeded(60 * ms)},
+			285 * ms, throttle.CauseInterval,
+		},
+		{"jitter of nothing", throttle.Policy{MaxInterval: 300 * ms}, steps{throttle.Drawn(0.5)}, 300 * ms, throttle.CauseInterval},
+		{
+			"jitter beyond the interval", throttle.Policy{Interval: 200 * ms, MaxInterval: 300 * ms, Jitter: 1},
+			steps{throttle.Drawn(0.5)},
+			200 * ms, throttle.CauseInterval,
+		},
+		{
+			"jitter beyond the interval while a token is left",
+			throttle.Policy{Interval: 200 * ms, Burst: 2, MaxInterval: 300 * ms, Jitter: 1},
+			steps{throttle.StartedWith(10*ms, 0.5), succeeded(10 * ms)},
+			210 * ms, throttle.CauseInterval,
+		},
+		{
+			"jitter of the longest period", throttle.Policy{MaxInterval: longest, Jitter: 1},
+			steps{throttle.Drawn(throttle.MostDrawn)},
+			1<<39 - 1, throttle.CauseInterval,
+		},
 		{"an interval beyond time", throttle.Every(longest), steps{started(1), called(2)}, throttle.Never, throttle.CauseCall},
 		{"the longest interval", throttle.Every(longest), steps{started(0), called(2)}, throttle.Never, throttle.CauseCall},
 		{"the longest quiet", throttle.Debounce(longest, 0), steps{called(2)}, throttle.Never, throttle.CauseCall},
@@ -161,6 +262,22 @@ func TestPolicy_forgettable(t *testing.T) {
 		{"a waiting retry", throttle.Policy{Retry: throttle.Backoff{Initial: ms}}, steps{started(0), failed(20*ms, 0)}, throttle.Never},
 		{"the quiet after the last call", quiet, steps{called(0), called(30 * ms), started(50 * ms), succeeded(50 * ms)}, 80 * ms},
 		{"a periodic run", throttle.Policy{MaxInterval: 300 * ms}, steps{started(0), succeeded(0)}, throttle.Never},
+		{
+			"the rest after a long run", throttle.Policy{Interval: 100 * ms, MaxLoad: 0.25},
+			steps{started(0), succeeded(40 * ms)}, 160 * ms,
+		},
+		{
+			"the rest after a short run", throttle.Policy{Interval: 100 * ms, MaxLoad: 0.25},
+			steps{started(0), succeeded(20 * ms)}, 100 * ms,
+		},
+		{
+			"the rest after a run of a burst", throttle.Policy{Interval: 10 * ms, Burst: 3, MaxLoad: 0.25},
+			steps{started(0), succeeded(40 * ms)}, 160 * ms,
+		},
+		{
+			"a rest that never ends", throttle.Policy{MaxLoad: math.SmallestNonzeroFloat64},
+			steps{started(0), succeeded(1)}, throttle.Never,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			assert.Equal(t, test.rests, throttle.Rests(test.policy, test.steps...))

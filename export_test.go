@@ -24,11 +24,19 @@ func CalledDuringRun(at time.Duration) Step {
 	return func(h *history, p Policy) { h.call(&p, instant(at), noLimit, true) }
 }
 
-// Started is a run's start at the given time.
-func Started(at time.Duration) Step {
+// Drawn draws the Jitter before the first run.
+func Drawn(draw float32) Step {
+	return func(h *history, _ Policy) { *h = newHistory(h.created, draw) }
+}
+
+// Started is a run's start at the given time, which draws no Jitter.
+func Started(at time.Duration) Step { return StartedWith(at, 0) }
+
+// StartedWith is a run's start at the given time; draw draws the Jitter.
+func StartedWith(at time.Duration, draw float32) Step {
 	return func(h *history, p Policy) {
 		h.drop()
-		h.enter(&p, instant(at))
+		h.enter(&p, instant(at), draw)
 	}
 }
 
@@ -53,6 +61,9 @@ const (
 	Always = time.Duration(beginning)
 )
 
+// MostDrawn is the greatest draw.
+const MostDrawn = mostDrawn
+
 // Due returns when the next run is due after the steps, and why.
 func Due(p Policy, steps ...Step) (time.Duration, Cause) {
 	at, cause := after(p, steps).due(&p)
@@ -65,7 +76,7 @@ func Rests(p Policy, steps ...Step) time.Duration {
 }
 
 func after(p Policy, steps []Step) *history {
-	h := newHistory(0)
+	h := newHistory(0, 0)
 	for _, step := range steps {
 		step(&h, p)
 	}

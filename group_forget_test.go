@@ -52,7 +52,7 @@ const notAtAll = -1
 // TestGroup_forget checks that a key is forgotten at the first instant at which its
 // past decides nothing, to the nanosecond.
 func TestGroup_forget(t *testing.T) {
-	for _, life := range slices.Concat(windowLifespans, quietLifespans, holdLifespans, changedLifespans) {
+	for _, life := range slices.Concat(windowLifespans, quietLifespans, holdLifespans, changedLifespans, loadLifespans) {
 		t.Run(life.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newGroupRecorder()

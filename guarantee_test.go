@@ -40,6 +40,8 @@ var trafficPolicies = map[string]throttle.Policy{
 	"periodic":         {Interval: 60 * ms, MaxInterval: 90 * ms, Quiet: 30 * ms},
 	"retry":            {Interval: 10 * ms, Retry: throttle.Backoff{Initial: 30 * ms, Max: 100 * ms, MaxAttempts: 3, Jitter: 0.5}},
 	"eager retry":      {Interval: 40 * ms, Retry: throttle.Backoff{Initial: 50 * ms, Eager: true}},
+	"load":             {Interval: 40 * ms, Burst: 3, MaxLoad: 0.5, Retry: throttle.Backoff{Initial: 10 * ms, Eager: true}},
+	"periodic, jitter": {Interval: 60 * ms, MaxInterval: 90 * ms, Jitter: 0.5},
 	"bucket, debounce": {Interval: 200 * ms, Burst: 3, Quiet: 10 * ms, MaxWait: 30 * ms},
 }
 
@@ -125,6 +127,11 @@ func TestG2_Spacing(t *testing.T) {
 	underTraffic(t, nil, func(t *testing.T, s *traffic) {
 		burst := max(s.policy.Burst, 1)
 		for i, first := range s.runs {
+			if s.policy.MaxLoad > 0 && i > 0 {
+				last := s.runs[i-1]
+				load := float64(last.Ended.Sub(last.Started)) / float64(first.Started.Sub(last.Started))
+				require.LessOrEqual(t, load, s.policy.MaxLoad+1e-6) // the rest is cut to whole nanoseconds
+			}
 			for n, run := range s.runs[i+1:] {
 				span := run.Started.Sub(first.Started)
 				if s.policy.From == throttle.FromEnd {
@@ -165,7 +172,8 @@ func TestG4_NoIdleRun(t *testing.T) {
 				require.NotZero(t, s.policy.Retry.Initial)
 			case throttle.CauseInterval:
 				require.NotZero(t, s.policy.MaxInterval)
-				require.GreaterOrEqual(t, run.Started.Sub(previous.Started), s.policy.MaxInterval)
+				least := float64(s.policy.MaxInterval) * (1 - s.policy.Jitter)
+				require.GreaterOrEqual(t, float64(run.Started.Sub(previous.Started)), least)
 			default:
 				t.Errorf("cause %v", run.Cause)
 			}

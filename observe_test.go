@@ -148,6 +148,25 @@ func TestThrottler_Stats_nextDuringRun(t *testing.T) {
 	})
 }
 
+// TestThrottler_Stats_nextDuringLongRun checks that Next grows with the run whose rest
+// MaxLoad demands.
+func TestThrottler_Stats_nextDuringLongRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecorder(takes(200*ms, nil))
+		throttler := r.throttler(t, throttle.Policy{Interval: 100 * ms, MaxLoad: 0.5})
+		next := func() int { return int(throttler.Stats().Next.Sub(r.begin) / ms) }
+		throttler.Call()
+		throttler.Call()
+		require.Equal(t, 100, next())
+		for at := 50; at <= 200; at += 50 {
+			r.until(at)
+			require.Equal(t, max(100, 2*at), next(), "if the run ended at %d", at)
+		}
+		r.until(250)
+		require.Equal(t, 400, next())
+	})
+}
+
 func TestThrottler_Stats_dropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder()

@@ -174,7 +174,7 @@ func (t *Throttler) enter(r *run) bool {
 	r.cancel = r.release
 	r.started = now
 	t.totals.lastStart = max(t.totals.lastStart, r.started)
-	t.history.enter(t.policy, r.started)
+	t.history.enter(t.policy, r.started, rand.Float32())
 	return true
 }
 

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"hash/maphash"
+	"math/rand/v2"
 	"sync/atomic"
 )
 
@@ -112,7 +113,7 @@ func (l location[K]) findOrAddLocked() (*entry[K], error) {
 		return nil, detailed(ErrTooManyKeys, l.config.name, nil)
 	}
 	e := &entry[K]{key: l.key, hash: l.hash, index: notQueued}
-	e.domain, e.fn, e.policy, e.history = &l.domain, e, l.policy, newHistory(now)
+	e.domain, e.fn, e.policy, e.history = &l.domain, e, l.policy, newHistory(now, rand.Float32())
 	l.table.add(e)
 	return e, nil
 }

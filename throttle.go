@@ -3,6 +3,7 @@ package throttle
 import (
 	"cmp"
 	"context"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,7 +93,7 @@ func newThrottler(p Policy, fn any, c *config) *Throttler {
 		policy    Policy
 	}{domain: newDomain(c, readClock(0)), policy: p}
 	t := &memory.throttler
-	t.domain, t.fn, t.policy, t.history = &memory.domain, fn, &memory.policy, newHistory(0)
+	t.domain, t.fn, t.policy, t.history = &memory.domain, fn, &memory.policy, newHistory(0, rand.Float32())
 	return t
 }
 

@@ -409,6 +409,8 @@ func TestThrottler_Do_throttled(t *testing.T) {
 		{name: "backoff", policy: throttle.Policy{Interval: 10 * ms, Retry: backoff}, script: takes(0, errFailed), at: 100, want: 900 * ms},
 		{name: "retry that the callback asked for", script: takes(0, throttle.RetryIn(700*ms)), at: 100, want: 600 * ms},
 		{name: "bucket", policy: throttle.Policy{Interval: 100 * ms, Burst: 2}, calls: calls(20), at: 30, want: 70 * ms},
+		{name: "rest after a long run", policy: throttle.Policy{Interval: 100 * ms, MaxLoad: 0.5}, script: takes(80*ms, nil), at: 90, want: 70 * ms},
+		{name: "rest after the active run", policy: throttle.Policy{MaxLoad: 0.25}, script: takes(80*ms, nil), at: 30, want: 90 * ms},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -609,7 +611,7 @@ func TestThrottler_undisturbed(t *testing.T) {
 }
 
 func allTimelines() []timeline {
-	return slices.Concat(policyTimelines, debounceTimelines, retryTimelines, setPolicyTimelines, flushTimelines, cancelTimelines)
+	return slices.Concat(policyTimelines, debounceTimelines, retryTimelines, setPolicyTimelines, flushTimelines, cancelTimelines, loadTimelines)
 }
 
 // TestThrottler_staleTimer makes a timer stale at the very instant at which it fires.
