@@ -128,24 +128,38 @@ func (t *Table) Remove(key int) {
 	delete(t.entries, key)
 }
 
-// Find reports whether the table finds key, without a lock.
+// Find reports whether the table finds key.
 func (t *Table) Find(key int, hash uint32) bool { return t.table.find(key, hash) != nil }
 
-// All returns all keys.
-func (t *Table) All() (keys []int) {
-	for _, e := range t.table.all() {
-		keys = append(keys, e.key)
+// FindUnlocked is Find without a lock, which may miss a key.
+func (t *Table) FindUnlocked(key int, hash uint32) bool {
+	e := t.table.first(hash)
+	for e != nil && e.key != key {
+		e = e.next.Load()
 	}
-	return keys
+	return e != nil
 }
 
-// Chains returns the number of buckets.
-func (t *Table) Chains() int {
-	heads := t.table.buckets.Load()
-	if heads == nil {
+// Next returns the keys of the chunk at the given position, and the position of the
+// next chunk; 0 after the last one.
+func (t *Table) Next(at uint64) (keys []int, next uint64) {
+	entries, following := t.table.next(position(at), nil)
+	for _, e := range entries {
+		keys = append(keys, e.key)
+	}
+	return keys, uint64(following % tableEnd)
+}
+
+// Moving reports whether the table still has its former buckets.
+func (t *Table) Moving() bool { return t.table.old != nil }
+
+// Buckets returns the number of buckets.
+func (t *Table) Buckets() int {
+	b := t.table.buckets.Load()
+	if b == nil {
 		return 0
 	}
-	return len(*heads)
+	return len(b.heads)
 }
 
 // Locked calls do with key's lock held.

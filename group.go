@@ -86,10 +86,10 @@ func NewGroup[K comparable](p Policy, fn func(ctx context.Context, key K) error,
 // [ErrTooManyKeys] if key is new and exceeds [WithMaxKeys]. A call that is dropped
 // because the policy has no trailing edge is not an error.
 func (g *Group[K]) Call(key K) error {
-	// This is locate and find written out, because the compiler inlines neither, and
-	// a call that finds a run pending consists of little else. An entry that was
-	// found without the lock may just have been forgotten. Then no run is pending,
-	// and the call does not coalesce.
+	// This is locate and the lookup without the lock, written out: the compiler inlines
+	// neither, and a call that finds a run pending consists of little else. An entry
+	// that was found without the lock may just have been forgotten. Then no run is
+	// pending, and the call does not coalesce.
 	hash := uint32(maphash.Comparable(g.seed, key)) //nolint:gosec // the lower half of it
 	e := g.shard(hash).table.first(hash)
 	for e != nil && e.key != key {

@@ -95,7 +95,7 @@ func (g *Group[K]) hash(key K) uint32 {
 
 func (g *Group[K]) shard(hash uint32) *shard[K] { return &g.shards[hash%shardCount] }
 
-// find returns the entry of the key; nil if the Group does not hold it.
+// find returns the entry of the key; nil if the Group does not hold it. It needs mu.
 func (l location[K]) find() *entry[K] { return l.table.find(l.key, l.hash) }
 
 // findOrAddLocked returns the entry of the key, a new one if there is none.
@@ -141,7 +141,19 @@ func (s *shard[K]) init(g *Group[K], built clock, p *Policy) {
 func (s *shard[K]) entries() []*entry[K] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.table.all()
+	return s.allLocked()
+}
+
+// allLocked returns all entries.
+//
+// +checklocks:s.mu
+func (s *shard[K]) allLocked() (entries []*entry[K]) {
+	for at := position(0); at < tableEnd; {
+		var chunk []*entry[K]
+		chunk, at = s.table.next(at, nil)
+		entries = append(entries, chunk...)
+	}
+	return entries
 }
 
 // settledLocked implements owner.
@@ -244,7 +256,7 @@ func (s *shard[K]) setPolicy(p *Policy) error {
 		return s.closedLocked()
 	}
 	s.policy = p
-	for _, e := range s.table.all() {
+	for _, e := range s.allLocked() {
 		now := e.beginLocked()
 		e.adoptLocked(now, p)
 		e.settleLocked(now, false)
@@ -259,7 +271,7 @@ func (s *shard[K]) setPaused(paused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.paused = paused
-	for _, e := range s.table.all() {
+	for _, e := range s.allLocked() {
 		now := e.beginLocked()
 		if paused {
 			_ = e.pauseLocked() // a key has no value to lose
@@ -281,7 +293,7 @@ func (s *shard[K]) close(cause error) (releases []func()) {
 			s.endingLocked().cause = cause
 		}
 	}
-	for _, e := range s.table.all() {
+	for _, e := range s.allLocked() {
 		now := e.beginLocked()
 		if release := e.closeLocked(nil); release != nil {
 			releases = append(releases, release)
@@ -305,7 +317,7 @@ func (s *shard[K]) drain() (waits []wait) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.phase = max(s.phase, draining)
-	for _, e := range s.table.all() {
+	for _, e := range s.allLocked() {
 		now := e.beginLocked()
 		if o := e.drainLocked(now); o != nil || e.run != nil {
 			waits = append(waits, wait{&e.Throttler, o})
@@ -328,7 +340,7 @@ func (s *shard[K]) awaitActive(ended error) (waits []wait, err error) {
 	case ended != nil:
 		return nil, ended
 	}
-	for _, e := range s.table.all() {
+	for _, e := range s.allLocked() {
 		if o := e.awaitActiveLocked(); o != nil {
 			waits = append(waits, wait{&e.Throttler, o})
 		}
@@ -346,7 +358,7 @@ func (s *shard[K]) addTo(past *totals, present *Stats, clock clock) {
 	s.addDropped(present)
 	present.Closed = s.phase != open
 	present.Paused = s.paused
-	for _, e := range s.table.all() {
+	for _, e := range s.allLocked() {
 		e.absorbLocked(e.word.Load())
 		e.addLocked(present, clock)
 	}
