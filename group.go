@@ -360,6 +360,7 @@ func (g *Group[K]) keyStats(at location[K]) (stats Stats, held bool) {
 	}
 	e.absorbLocked(e.word.Load())
 	stats.LastStart = clock.time(e.history.started)
+	stats.Calls = e.pendingCalls
 	e.addLocked(&stats, clock)
 	return stats, true
 }

@@ -164,6 +164,7 @@ func (t *Throttler) callLocked(now instant, within time.Duration) (covered bool)
 	case !covered:
 		t.dropped.Add(1)
 	case t.config.counting:
+		t.totals.calls++
 		t.pendingCalls++
 	}
 	return covered
@@ -185,16 +186,12 @@ func (t *Throttler) refusalLocked(now instant) error {
 	return &ThrottledError{Name: t.config.name, RetryAfter: retryAfter}
 }
 
-// takeCallsLocked returns the number of pending calls, if they are counted, and
-// adds them to the past ones.
+// takeCallsLocked returns the number of pending calls, if they are counted, and sets it
+// to 0.
 //
 // +checklocks:t.mu
 func (t *Throttler) takeCallsLocked() uint64 {
-	if !t.config.counting {
-		return 0
-	}
 	calls := t.pendingCalls
-	t.totals.pastCalls += calls
 	t.pendingCalls = 0
 	return calls
 }

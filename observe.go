@@ -92,12 +92,13 @@ func (d *domain) addDropped(s *Stats) {
 	}
 }
 
-// totals are the past that Stats shows.
+// totals are the past that Stats shows. Calls that have recorded themselves in the word
+// alone are missing until the next absorbLocked.
 type totals struct {
-	runs      uint64
-	failures  uint64
-	panics    uint64
-	pastCalls uint64 // calls that are neither pending nor dropped, if calls are counted
+	runs     uint64
+	failures uint64
+	panics   uint64
+	calls    uint64 // pending ones included, dropped ones not; 0 unless they are counted
 
 	lastStart instant // of a run; beginning before the first
 	lastRun   lastRun // in a Group's shard it is not used: see Group.last
@@ -124,7 +125,7 @@ func (a *totals) addTo(s *Stats, clock clock) {
 	s.Runs += a.runs
 	s.Failures += a.failures
 	s.Panics += a.panics
-	s.Calls += a.pastCalls
+	s.Calls += a.calls
 	s.LastStart = clock.time(a.lastStart)
 	s.LastDuration = a.lastRun.took
 	s.LastError = a.lastRun.err
@@ -135,7 +136,7 @@ func (a *totals) add(other *totals) {
 	a.runs += other.runs
 	a.failures += other.failures
 	a.panics += other.panics
-	a.pastCalls += other.pastCalls
+	a.calls += other.calls
 	a.lastStart = max(a.lastStart, other.lastStart)
 }
 
@@ -147,7 +148,6 @@ func (t *Throttler) addLocked(s *Stats, clock clock) {
 	if t.run != nil {
 		h = h.whileActive(t.policy, clock.instant, t.run.entered)
 	}
-	s.Calls += t.pendingCalls
 	s.Pending = s.Pending || t.pendingLocked()
 	s.Running = s.Running || t.run != nil
 	s.Paused = t.paused

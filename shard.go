@@ -354,12 +354,12 @@ func (s *shard[K]) awaitActive(ended error) (waits []wait, err error) {
 func (s *shard[K]) addTo(past *totals, present *Stats, clock clock) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	past.add(&s.totals)
-	s.addDropped(present)
 	present.Closed = s.phase != open
 	present.Paused = s.paused
 	for _, e := range s.allLocked() {
 		e.absorbLocked(e.word.Load())
 		e.addLocked(present, clock)
 	}
+	past.add(&s.totals)
+	s.addDropped(present)
 }

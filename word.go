@@ -68,7 +68,9 @@ func (t *Throttler) coalesce() bool {
 func (t *Throttler) absorbLocked(word uint64) {
 	switch word & wordKind {
 	case wordCounted:
-		t.pendingCalls = word & wordValue
+		counted := word & wordValue
+		t.totals.calls += counted - t.pendingCalls
+		t.pendingCalls = counted
 	case wordTimed:
 		t.history.lastCall = max(t.history.lastCall, instant(word&wordValue))
 	}
