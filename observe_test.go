@@ -128,6 +128,35 @@ func TestThrottler_Stats(t *testing.T) {
 	})
 }
 
+// TestRun_Retry_overdue checks a failed run that another run follows at once. That run was
+// due while the first was active, but cannot repeat it before its end.
+func TestRun_Retry_overdue(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		policy  throttle.Policy
+		moments []moment
+	}{
+		{"call that Eager lets through", eager(throttle.Policy{}, time.Second), calls(0, 10)},
+		{"MaxInterval that Eager lets through", eager(throttle.Policy{MaxInterval: 20 * ms}, time.Second), calls(0)},
+		{"flushed call", retrying(throttle.Policy{}, time.Second), slices.Concat(calls(0, 10), at(20, flush))},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRecorder(takes(50*ms, errFailed))
+				throttler := r.throttler(t, test.policy)
+				for _, m := range test.moments {
+					r.until(m.at)
+					m.do(throttler)
+				}
+				r.until(60)
+				runs := r.runs()
+				require.Equal(t, runs[0].Ended, runs[0].Retry)
+				require.Equal(t, runs[0].Ended, runs[1].Started)
+			})
+		})
+	}
+}
+
 // TestThrottler_Stats_nextDuringRun checks that Next is then a lower bound.
 func TestThrottler_Stats_nextDuringRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

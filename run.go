@@ -310,7 +310,7 @@ func (t *Throttler) repeatLocked(r *run) instant {
 		return beginning
 	}
 	at, _ := h.due(t.policy)
-	return at
+	return max(at, r.ended) // the next run may have been due during this one
 }
 
 // publishLocked gives the outcome of r to its waiters.
