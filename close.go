@@ -35,7 +35,7 @@ func (t *Throttler) close(cause error) {
 func (t *Throttler) watch() {
 	if unwatch := t.config.watch(t.close); unwatch != nil {
 		t.mu.Lock()
-		t.endingLocked().unwatch = unwatch
+		t.rareLocked().unwatch = unwatch
 		t.mu.Unlock()
 	}
 }
@@ -51,7 +51,7 @@ func (t *Throttler) closeLocked(cause error) (release func()) {
 	}
 	t.history.phase = closed
 	if cause != nil {
-		t.endingLocked().cause = cause
+		t.rareLocked().cause = cause
 	}
 	why := t.closedLocked()
 	unclaimed := t.dropAllLocked(why)
@@ -60,8 +60,8 @@ func (t *Throttler) closeLocked(cause error) (release func()) {
 		cancel = t.run.cancel
 	}
 	var unwatch func() bool
-	if t.ending != nil {
-		unwatch = t.ending.unwatch
+	if t.rare != nil {
+		unwatch = t.rare.unwatch
 	}
 	if cancel == nil && unwatch == nil && unclaimed == nil {
 		return nil
@@ -69,7 +69,7 @@ func (t *Throttler) closeLocked(cause error) (release func()) {
 	var reported chan struct{}
 	if unclaimed != nil {
 		reported = make(chan struct{})
-		t.endingLocked().reported = reported
+		t.rareLocked().reported = reported
 	}
 	return func() {
 		// Deferred, because the handler may panic or end the goroutine.
@@ -135,8 +135,8 @@ func (t *Throttler) dropPendingLocked(why error) (unclaimed error) {
 // +checklocks:d.mu
 func (d *domain) closedLocked() error {
 	var cause error
-	if d.ending != nil {
-		cause = d.ending.cause
+	if d.rare != nil {
+		cause = d.rare.cause
 	}
 	return detailed(ErrClosed, d.config.name, cause)
 }
@@ -287,10 +287,10 @@ func (t *Throttler) awaitReported(ctx context.Context, err error) error {
 func (t *Throttler) reported() <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.ending == nil {
+	if t.rare == nil {
 		return nil
 	}
-	return t.ending.reported
+	return t.rare.reported
 }
 
 // isLost reports whether err itself is a *LostError. One that a callback's error

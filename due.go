@@ -39,18 +39,18 @@ func (i instant) since(earlier instant) time.Duration { return time.Duration(i -
 // would make their frames so large that each run's goroutine had to grow its stack.
 // That takes longer than all the rest of the run.
 type history struct {
-	created instant // when the Throttler was built
-	started instant // start of the last run; beginning if there was none
-	ended   instant // end of the last finished run; beginning if there was none
+	started instant // start of the last run; if there was none, when the Throttler was built
+	ended   instant // end of the last finished run; likewise
 
 	// The bucket of Policy.Burst, which gains a token every Interval.
-	tokens  int     // left after the last start, less than Policy.Burst
 	accrual instant // the next token accrues from then on; beginning: the bucket is full
 
 	// Consequences of the last run.
 	hold     instant // the window is closed until then
+	tokens   int32   // of the bucket, left after the last start, less than Policy.Burst
 	draw     float32 // from [0, 1): how much of Jitter the next MaxInterval is shortened by
 	failures int32   // failed runs in a row that count for Backoff; see increment
+	ran      bool    // a run has entered its callback
 	heldBy   holder  // why the window is closed
 	retry    bool    // a run is due at the end of the hold
 
@@ -88,7 +88,7 @@ const (
 // [0, 1).
 func newHistory(created instant, draw float32) history {
 	return history{
-		created: created, started: beginning, ended: beginning, accrual: beginning,
+		started: created, ended: created, accrual: beginning,
 		hold: beginning, lastCall: beginning, deadline: never, draw: draw,
 	}
 }
@@ -111,7 +111,7 @@ func (h *history) spacing(p *Policy) instant { return max(h.intervalOver(p), h.r
 // intervalOver returns the instant from which Interval permits a run.
 func (h *history) intervalOver(p *Policy) instant {
 	switch {
-	case p.Interval == 0:
+	case p.Interval == 0, !h.ran:
 		return beginning
 	case p.From == FromEnd:
 		return h.ended.add(p.Interval)
@@ -209,11 +209,18 @@ func (h *history) due(p *Policy) (instant, Cause) {
 
 // lastRun returns the instant from which MaxInterval counts.
 func (h *history) lastRun(p *Policy) instant {
-	last := h.started
 	if p.From == FromEnd {
-		last = h.ended
+		return h.ended
 	}
-	return max(last, h.created)
+	return h.started
+}
+
+// lastStart returns the start of the last run, beginning if there was none.
+func (h *history) lastStart() instant {
+	if !h.ran {
+		return beginning
+	}
+	return h.started
 }
 
 // period returns MaxInterval as Jitter has shortened it.
@@ -325,7 +332,7 @@ func (h *history) restart() {
 // started a little earlier, because its goroutine first had to be scheduled, but the
 // distance to the next run counts from here. draw is drawn from [0, 1).
 func (h *history) enter(p *Policy, now instant, draw float32) {
-	h.started, h.draw = now, draw
+	h.started, h.ran, h.draw = now, true, draw
 	h.tokens, h.accrual = h.bucket(p, now)
 	if h.tokens > 0 {
 		h.tokens--
@@ -336,7 +343,7 @@ func (h *history) enter(p *Policy, now instant, draw float32) {
 
 // bucket returns the number of tokens at now, and the instant from which the next
 // token accrues.
-func (h *history) bucket(p *Policy, now instant) (tokens int, accrual instant) {
+func (h *history) bucket(p *Policy, now instant) (tokens int32, accrual instant) {
 	if p.Interval == 0 || h.accrual == beginning {
 		return p.burst(), now
 	}
@@ -344,7 +351,7 @@ func (h *history) bucket(p *Policy, now instant) (tokens int, accrual instant) {
 	if gained >= int64(p.burst()-h.tokens) {
 		return p.burst(), now
 	}
-	return h.tokens + int(gained), h.accrual.add(time.Duration(gained) * p.Interval)
+	return h.tokens + int32(gained), h.accrual.add(time.Duration(gained) * p.Interval)
 }
 
 // refilled returns the instant from which the bucket is full.
@@ -424,7 +431,7 @@ func (h *history) adopt(previous, next *Policy, now instant) {
 	if left := next.burst() - 1; h.tokens > left || left == 0 {
 		// If the accrual stayed, the next run could come less than an Interval after
 		// the last one, although there is no bucket any more to allow that.
-		h.tokens, h.accrual = left, h.started
+		h.tokens, h.accrual = left, h.lastStart()
 	}
 	if !h.pending {
 		return

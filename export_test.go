@@ -26,7 +26,7 @@ func CalledDuringRun(at time.Duration) Step {
 
 // Drawn draws the Jitter before the first run.
 func Drawn(draw float32) Step {
-	return func(h *history, _ Policy) { *h = newHistory(h.created, draw) }
+	return func(h *history, _ Policy) { *h = newHistory(h.started, draw) }
 }
 
 // Started is a run's start at the given time, which draws no Jitter.

@@ -43,7 +43,7 @@ type Group[K comparable] struct {
 
 	lastMu sync.Mutex // guards last; taken after a shard's lock
 
-	// last is the last run of any key. In the shards, the errors of older runs would
+	// last is of the last runs of any key. In the shards, the errors of older runs would
 	// stay in memory though Stats does not show them any more.
 	//
 	// +checklocks:lastMu
@@ -70,7 +70,7 @@ func NewGroup[K comparable](p Policy, fn func(ctx context.Context, key K) error,
 	}
 	g := &Group[K]{fn: fn, config: c, seed: maphash.MakeSeed()}
 	c.owner = g
-	g.last.ended = beginning
+	g.last = lastRun{started: beginning, ended: beginning}
 	built := readClock(0)
 	for i := range g.shards {
 		g.shards[i].init(g, built, &p)
@@ -332,14 +332,13 @@ func (g *Group[K]) SetPolicy(p Policy) error {
 // proportional to the number of keys, and is not a snapshot of one instant.
 func (g *Group[K]) Stats() Stats {
 	clock := g.shards[0].clock()
-	past, stats := newTotals(), Stats{}
+	var stats Stats
 	for i := range g.shards {
-		g.shards[i].addTo(&past, &stats, clock)
+		g.shards[i].addTo(&stats, clock)
 	}
 	g.lastMu.Lock()
 	defer g.lastMu.Unlock()
-	past.lastRun = g.last
-	past.addTo(&stats, clock)
+	g.last.addTo(&stats, clock)
 	return stats
 }
 
@@ -359,7 +358,7 @@ func (g *Group[K]) keyStats(at location[K]) (stats Stats, held bool) {
 		return stats, false
 	}
 	e.absorbLocked(e.word.Load())
-	stats.LastStart = clock.time(e.history.started)
+	stats.LastStart = clock.time(e.history.lastStart())
 	stats.Calls = e.pendingCalls
 	e.addLocked(&stats, clock)
 	return stats, true

@@ -26,7 +26,7 @@ import (
 // every single throttler is collected, then no timer, no goroutine and nothing else
 // refers to one.
 func TestThrottler_idle(t *testing.T) {
-	const most = 416 // bytes
+	const most = 336 // bytes
 	count := 100_000
 	if testing.Short() {
 		count = 10_000
@@ -283,7 +283,7 @@ func nothing(context.Context, int) error { return nil }
 // TestGroup_idle weighs idle keys: a timer would cost each more than 100 bytes. It
 // also waits until no goroutine is left while the keys are held, see warmUp.
 func TestGroup_idle(t *testing.T) {
-	const keys, most = 5_000, 336 // bytes
+	const keys, most = 5_000, 256 // bytes
 	g := throttle.Must(throttle.NewGroup(throttle.Every(time.Hour), nothing))
 	warmUp(t, g, keys)
 	if err := g.SetPolicy(throttle.Every(time.Millisecond)); err != nil {

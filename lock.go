@@ -164,7 +164,7 @@ func (t *Throttler) callLocked(now instant, within time.Duration) (covered bool)
 	case !covered:
 		t.dropped.Add(1)
 	case t.config.counting:
-		t.totals.calls++
+		t.rareLocked().calls++
 		t.pendingCalls++
 	}
 	return covered

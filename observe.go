@@ -77,67 +77,49 @@ type Stats struct {
 func (t *Throttler) statsLocked() Stats {
 	clock := t.clock()
 	s := Stats{Closed: t.history.phase != open}
-	t.totals.addTo(&s, clock)
-	t.addDropped(&s)
+	t.addPastLocked(&s)
 	t.addLocked(&s, clock)
+	s.LastStart = clock.time(t.history.lastStart())
+	if t.run != nil {
+		s.LastDuration = t.run.previous
+	} else {
+		s.LastDuration = t.history.ended.since(t.history.started)
+	}
+	if t.rare != nil {
+		s.LastError = t.rare.lastError
+	}
 	return s
 }
 
-// addDropped adds the dropped calls to s.
-func (d *domain) addDropped(s *Stats) {
+// addPastLocked adds to s what was counted of all runs and calls. Calls that have
+// recorded themselves in a word alone are missing until the next absorbLocked.
+//
+// +checklocks:d.mu
+func (d *domain) addPastLocked(s *Stats) {
 	dropped := d.dropped.Load()
+	s.Runs += d.runs
 	s.Dropped += dropped
 	if d.config.counting {
 		s.Calls += dropped
 	}
-}
-
-// totals are the past that Stats shows. Calls that have recorded themselves in the word
-// alone are missing until the next absorbLocked.
-type totals struct {
-	runs     uint64
-	failures uint64
-	panics   uint64
-	calls    uint64 // pending ones included, dropped ones not; 0 unless they are counted
-
-	lastStart instant // of a run; beginning before the first
-	lastRun   lastRun // in a Group's shard it is not used: see Group.last
-}
-
-// A lastRun is what Stats shows of the last finished run.
-type lastRun struct {
-	ended instant // beginning before the first
-	took  time.Duration
-	err   error
-}
-
-// replace makes r the last run, unless another has ended later.
-func (l *lastRun) replace(r *run) {
-	if r.ended >= l.ended { // another key's run may have ended later, but with quicker hooks
-		*l = lastRun{r.ended, r.ended.since(r.started), r.err}
+	if d.rare != nil {
+		s.Failures += d.rare.failures
+		s.Panics += d.rare.panics
+		s.Calls += d.rare.calls
 	}
 }
 
-func newTotals() totals { return totals{lastStart: beginning, lastRun: lastRun{ended: beginning}} }
-
-// addTo adds the past to s.
-func (a *totals) addTo(s *Stats, clock clock) {
-	s.Runs += a.runs
-	s.Failures += a.failures
-	s.Panics += a.panics
-	s.Calls += a.calls
-	s.LastStart = clock.time(a.lastStart)
-	s.LastDuration = a.lastRun.took
-	s.LastError = a.lastRun.err
+// A lastRun is what a Group's Stats shows of the last runs of its keys.
+type lastRun struct {
+	started instant // the last of all starts; beginning before the first
+	ended   instant // the last of all ends, as are the next two; beginning before the first
+	took    time.Duration
+	err     error
 }
 
-// add adds other to a.
-func (a *totals) add(other *totals) {
-	a.runs += other.runs
-	a.failures += other.failures
-	a.panics += other.panics
-	a.calls += other.calls
-	a.lastStart = max(a.lastStart, other.lastStart)
+// addTo sets what s shows of the last run.
+func (l *lastRun) addTo(s *Stats, clock clock) {
+	s.LastStart, s.LastDuration, s.LastError = clock.time(l.started), l.took, l.err
 }
 
 // addLocked adds the present state of t to s.

@@ -3,6 +3,7 @@ package throttle
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -296,7 +297,8 @@ func (p Policy) String() string {
 	return strings.Join(parts, ", ")
 }
 
-func (p Policy) burst() int { return max(p.Burst, 1) }
+// burst returns the size of the bucket. No bucket empties that holds so many tokens.
+func (p Policy) burst() int32 { return int32(min(max(p.Burst, 1), math.MaxInt32)) }
 
 func (p Policy) edges() Edges {
 	switch {

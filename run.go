@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"runtime/pprof"
 	"runtime/trace"
+	"time"
 )
 
 // A Callback is what a [Throttler] runs. The context of the third form belongs to
@@ -70,7 +71,8 @@ type run struct {
 	due        instant
 	started    instant
 	ended      instant
-	calls      uint64 // covered, if they are counted
+	previous   time.Duration // how long the run before took; 0 if there was none
+	calls      uint64        // covered, if they are counted
 	err        error
 	outcomeErr error // what waiters or else the handler get: err, or a *LostError that wraps it
 	unclaimed  bool  // no waiter takes outcomeErr, so the handler gets it
@@ -97,13 +99,14 @@ type run struct {
 // +checklocks:t.mu
 func (t *Throttler) startLocked(due instant, cause Cause) {
 	r := &run{
-		of:      t,
-		cause:   cause,
-		attempt: int(t.history.failures) + 1,
-		asked:   beginning,
-		due:     due,
-		calls:   t.takeCallsLocked(),
-		awaited: t.awaited,
+		of:       t,
+		cause:    cause,
+		attempt:  int(t.history.failures) + 1,
+		asked:    beginning,
+		previous: t.history.ended.since(t.history.started),
+		due:      due,
+		calls:    t.takeCallsLocked(),
+		awaited:  t.awaited,
 	}
 	if t.history.pending {
 		r.asked = t.history.firstCall
@@ -169,11 +172,13 @@ func (t *Throttler) enter(r *run) bool {
 	if t.history.phase == closed {
 		return false
 	}
-	t.totals.runs++
+	t.runs++
 	r.entered = true
 	r.cancel = r.release
 	r.started = now
-	t.totals.lastStart = max(t.totals.lastStart, r.started)
+	if t.config.owner != nil {
+		t.config.owner.enteredLocked(r)
+	}
 	t.history.enter(t.policy, r.started, rand.Float32())
 	return true
 }
@@ -349,11 +354,7 @@ func (t *Throttler) end(r *run) {
 // +checklocks:t.mu
 func (t *Throttler) endLocked(r *run) {
 	t.run = nil
-	if owner := t.config.owner; owner != nil {
-		owner.endedLocked(r)
-	} else {
-		t.totals.lastRun.replace(r)
-	}
+	t.countLocked(r)
 	if t.history.removed {
 		t.history.restart()
 	} else {
@@ -362,18 +363,30 @@ func (t *Throttler) endLocked(r *run) {
 	if t.history.phase == draining && t.history.retry {
 		t.history.flushNow(r.ended) // Shutdown waits for this retry, but for no backoff
 	}
-	if r.verdict.failed {
-		t.totals.failures++
-	}
-	if r.verdict.panicked {
-		t.totals.panics++
-	}
 	if r.awaited != nil {
 		close(r.awaited.done)
 	}
 	// The callback may have kept its context, which refers to r. That must not keep
 	// a lost value alive.
 	r.outcomeErr, r.awaited = nil, nil
+}
+
+// countLocked records the outcome of r for Stats.
+//
+// +checklocks:t.mu
+func (t *Throttler) countLocked(r *run) {
+	if r.verdict.failed {
+		t.rareLocked().failures++
+	}
+	if r.verdict.panicked {
+		t.rareLocked().panics++
+	}
+	switch {
+	case t.config.owner != nil:
+		t.config.owner.endedLocked(r)
+	case r.err != nil || t.rare != nil:
+		t.rareLocked().lastError = r.err
+	}
 }
 
 // A runKey is the key under which a run's context holds its *run. of is the

@@ -22,7 +22,9 @@ type owner interface {
 	// now, with t's lock held.
 	settledLocked(t *Throttler, now instant)
 
-	// endedLocked is called when r is over, with its Throttler's lock held.
+	// enteredLocked is called when r enters its callback, and endedLocked when r is
+	// over, with its Throttler's lock held.
+	enteredLocked(r *run)
 	endedLocked(r *run)
 }
 
@@ -164,11 +166,20 @@ func (g *Group[K]) settledLocked(t *Throttler, now instant) {
 	g.shard(e.hash).settledLocked(e, now)
 }
 
+// enteredLocked implements owner.
+func (g *Group[K]) enteredLocked(r *run) {
+	g.lastMu.Lock()
+	defer g.lastMu.Unlock()
+	g.last.started = max(g.last.started, r.started)
+}
+
 // endedLocked implements owner.
 func (g *Group[K]) endedLocked(r *run) {
 	g.lastMu.Lock()
 	defer g.lastMu.Unlock()
-	g.last.replace(r)
+	if r.ended >= g.last.ended { // a run that ended later may have had quicker hooks
+		g.last.ended, g.last.took, g.last.err = r.ended, r.ended.since(r.started), r.err
+	}
 }
 
 // settledLocked decides how long to hold e, after a transition that began at now.
@@ -290,7 +301,7 @@ func (s *shard[K]) close(cause error) (releases []func()) {
 	if s.phase != closed {
 		s.phase = closed
 		if cause != nil {
-			s.endingLocked().cause = cause
+			s.rareLocked().cause = cause
 		}
 	}
 	for _, e := range s.allLocked() {
@@ -348,18 +359,17 @@ func (s *shard[K]) awaitActive(ended error) (waits []wait, err error) {
 	return waits, nil
 }
 
-// addTo adds the shard's past to past, and the present state of its keys to present.
+// addTo adds the shard's past and the present state of its keys to stats.
 //
 // +checklocksignore
-func (s *shard[K]) addTo(past *totals, present *Stats, clock clock) {
+func (s *shard[K]) addTo(stats *Stats, clock clock) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	present.Closed = s.phase != open
-	present.Paused = s.paused
+	stats.Closed = s.phase != open
+	stats.Paused = s.paused
 	for _, e := range s.allLocked() {
 		e.absorbLocked(e.word.Load())
-		e.addLocked(present, clock)
+		e.addLocked(stats, clock)
 	}
-	past.add(&s.totals)
-	s.addDropped(present)
+	s.addPastLocked(stats)
 }

@@ -47,42 +47,45 @@ type Throttler struct {
 type domain struct {
 	config *config
 	base   time.Duration // since epoch, at instant 0
-	inTest bool          // built in a testing/synctest bubble
 
 	dropped atomic.Uint64 // calls, because the policy has no trailing edge
 
-	mu sync.Mutex // guards the fields below, and those fields of the Throttlers that say so
+	mu     sync.Mutex // guards the fields below, and those fields of the Throttlers that say so
+	inTest bool       // built in a testing/synctest bubble; never changes, and stands here to save memory
 
 	// +checklocks:mu
 	paused bool
 	// +checklocks:mu
-	totals totals
+	runs uint64 // whose callback was entered
 	// +checklocks:mu
-	ending *ending // see endingLocked; nil if not needed yet
+	rare *rare // see rareLocked; nil if not needed yet
 }
 
-// An ending is the state that only some Throttlers need, for their end.
-type ending struct {
+// A rare is the state that many Throttlers never need.
+type rare struct {
+	failures  uint64 // runs that failed
+	panics    uint64 // of these, runs that panicked
+	lastError error  // of the last finished run; not used in a Group, see Group.last
+
+	calls uint64 // all but the dropped ones, if calls are counted
+
 	unwatch  func() bool   // stops watching the parent context; nil if it is not watched
 	cause    error         // why the parent context ended, if that closed the Throttler
 	reported chan struct{} // closed once the handler has got the values that Close lost; nil if there are none
 }
 
-// endingLocked returns the ending, to set a field of it.
+// rareLocked returns the rare state, to change it.
 //
 // +checklocks:d.mu
-func (d *domain) endingLocked() *ending {
-	if d.ending == nil {
-		d.ending = new(ending)
+func (d *domain) rareLocked() *rare {
+	if d.rare == nil {
+		d.rare = new(rare)
 	}
-	return d.ending
+	return d.rare
 }
 
 func newDomain(c *config, built clock) domain {
-	return domain{
-		config: c, base: built.sinceEpoch, inTest: built.inTest(),
-		totals: newTotals(), paused: c.paused,
-	}
+	return domain{config: c, base: built.sinceEpoch, inTest: built.inTest(), paused: c.paused}
 }
 
 // newThrottler returns a Throttler in a domain of its own, in one allocation.

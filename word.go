@@ -69,7 +69,7 @@ func (t *Throttler) absorbLocked(word uint64) {
 	switch word & wordKind {
 	case wordCounted:
 		counted := word & wordValue
-		t.totals.calls += counted - t.pendingCalls
+		t.rareLocked().calls += counted - t.pendingCalls
 		t.pendingCalls = counted
 	case wordTimed:
 		t.history.lastCall = max(t.history.lastCall, instant(word&wordValue))
