@@ -338,7 +338,10 @@ func (g *Group[K]) closeShards(cause error) (releases []func()) {
 		}
 	}
 	for i := range g.shards {
-		releases = append(releases, g.shards[i].close(cause)...)
+		g.shards[i].refuse(closed, cause)
+	}
+	for i := range g.shards {
+		releases = append(releases, g.shards[i].closeKeys()...)
 	}
 	return releases
 }
@@ -393,6 +396,9 @@ func (g *Group[K]) drain() (waits []wait) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.checkClock()
+	for i := range g.shards {
+		g.shards[i].refuse(draining, nil)
+	}
 	for i := range g.shards {
 		waits = append(waits, g.shards[i].drain()...)
 	}

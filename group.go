@@ -141,7 +141,7 @@ func (g *Group[K]) ask(ctx context.Context, key K) (*Throttler, *outcome, error)
 	at.mu.Lock()
 	defer at.mu.Unlock()
 	e := at.find()
-	if e == nil {
+	if e == nil || at.phase != open && !e.isActiveLocked(own) {
 		if at.phase == open && ended != nil {
 			return nil, nil, ended
 		}
@@ -247,7 +247,10 @@ func (g *Group[K]) setPaused(paused bool) {
 	defer g.mu.Unlock()
 	g.checkClock()
 	for i := range g.shards {
-		g.shards[i].setPaused(paused)
+		g.shards[i].pause(paused)
+	}
+	for i := range g.shards {
+		g.shards[i].pauseKeys(paused)
 	}
 }
 
@@ -287,9 +290,12 @@ func (g *Group[K]) Len() int { return int(g.keys.Load()) }
 func (g *Group[K]) Keys() iter.Seq[K] {
 	return func(yield func(K) bool) {
 		for i := range g.shards {
-			for _, e := range g.shards[i].entries() {
-				if !yield(e.key) {
-					return
+			for w := g.shards[i].walk(); w.nextChunk(); {
+				w.unlock()
+				for _, e := range w.chunk {
+					if !yield(e.key) {
+						return
+					}
 				}
 			}
 		}
@@ -322,6 +328,9 @@ func (g *Group[K]) SetPolicy(p Policy) error {
 		if err := g.shards[i].setPolicy(&p); err != nil {
 			return err // from the first shard: only a holder of mu changes the phase
 		}
+	}
+	for i := range g.shards {
+		g.shards[i].adopt(&p)
 	}
 	return nil
 }

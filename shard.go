@@ -139,25 +139,6 @@ func (s *shard[K]) init(g *Group[K], built clock, p *Policy) {
 	s.group, s.policy = g, p
 }
 
-// entries returns all entries.
-func (s *shard[K]) entries() []*entry[K] {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.allLocked()
-}
-
-// allLocked returns all entries.
-//
-// +checklocks:s.mu
-func (s *shard[K]) allLocked() (entries []*entry[K]) {
-	for at := position(0); at < tableEnd; {
-		var chunk []*entry[K]
-		chunk, at = s.table.next(at, nil)
-		entries = append(entries, chunk...)
-	}
-	return entries
-}
-
 // settledLocked implements owner.
 //
 // +checklocksignore
@@ -246,20 +227,27 @@ func (s *shard[K]) setAlarmLocked(now instant) {
 	s.alarm = s.alarm.set(s, now, first)
 }
 
-// wake is called by the alarm. It forgets the keys whose time has come.
+// wake is called by the alarm. It forgets keys whose time has come, a chunk of them; the
+// alarm then wakes the shard for the others at once.
 func (s *shard[K]) wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	for len(s.idle) > 0 && s.idle[0].until <= now {
+	for n := 0; n < chunkSize && len(s.idle) > 0 && s.idle[0].until <= now; n++ {
 		s.forgetLocked(s.idle[0].entry)
 	}
 	s.setAlarmLocked(now)
 }
 
-// setPolicy gives every key the policy p.
-//
-// +checklocksignore
+// An operation that changes all keys first changes the shards, each in one step, and
+// then the keys, each in one step of its own. What a key finds in its shard is
+// therefore never older than its own state:
+//   - A key that is added after setPolicy has the new policy.
+//   - After refuse, no key is added, and calls that take the lock are refused. A call
+//     that finds its key's run pending still is accepted until closeKeys or drain
+//     reaches the key. That drops or covers the call like those before it.
+
+// setPolicy makes p the policy of keys that are added from now on.
 func (s *shard[K]) setPolicy(p *Policy) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -267,49 +255,70 @@ func (s *shard[K]) setPolicy(p *Policy) error {
 		return s.closedLocked()
 	}
 	s.policy = p
-	for _, e := range s.allLocked() {
-		now := e.beginLocked()
-		e.adoptLocked(now, p)
-		e.settleLocked(now, false)
-	}
 	return nil
 }
 
-// setPaused pauses every key, or ends the pause.
-//
-// +checklocksignore
-func (s *shard[K]) setPaused(paused bool) {
+// pause pauses the shard, or ends the pause.
+func (s *shard[K]) pause(paused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.paused = paused
-	for _, e := range s.allLocked() {
-		now := e.beginLocked()
+}
+
+// pauseKeys does for every key what a pause or its end requires.
+//
+// +checklocksignore
+func (s *shard[K]) pauseKeys(paused bool) {
+	w := s.walk()
+	defer w.unlock()
+	for w.next() {
+		now := w.entry.beginLocked()
 		if paused {
-			_ = e.pauseLocked() // a key has no value to lose
+			_ = w.entry.pauseLocked() // a key has no value to lose
 		}
-		e.settleLocked(now, false)
+		w.entry.settleLocked(now, false)
 	}
 }
 
-// close closes every key. cause is why the parent context ended; nil for Close. The
-// caller must call the releases once it holds no lock.
+// adopt gives every key the policy p.
 //
 // +checklocksignore
-func (s *shard[K]) close(cause error) (releases []func()) {
+func (s *shard[K]) adopt(p *Policy) {
+	w := s.walk()
+	defer w.unlock()
+	for w.next() {
+		now := w.entry.beginLocked()
+		w.entry.adoptLocked(now, p)
+		w.entry.settleLocked(now, false)
+	}
+}
+
+// refuse refuses calls from now on. The phase is draining or closed; cause is why the
+// parent context ended, nil for Close and Shutdown.
+func (s *shard[K]) refuse(p phase, cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.phase != closed {
-		s.phase = closed
-		if cause != nil {
-			s.rareLocked().cause = cause
-		}
+	if s.phase >= p {
+		return
 	}
-	for _, e := range s.allLocked() {
-		now := e.beginLocked()
-		if release := e.closeLocked(nil); release != nil {
+	s.phase = p
+	if cause != nil {
+		s.rareLocked().cause = cause
+	}
+}
+
+// closeKeys closes every key. The caller must call the releases once it holds no lock.
+//
+// +checklocksignore
+func (s *shard[K]) closeKeys() (releases []func()) {
+	w := s.walk()
+	defer w.unlock()
+	for w.next() {
+		now := w.entry.beginLocked()
+		if release := w.entry.closeLocked(nil); release != nil {
 			releases = append(releases, release)
 		}
-		e.settleLocked(now, false)
+		w.entry.settleLocked(now, false)
 	}
 	return releases
 }
@@ -325,15 +334,14 @@ type wait struct {
 //
 // +checklocksignore
 func (s *shard[K]) drain() (waits []wait) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.phase = max(s.phase, draining)
-	for _, e := range s.allLocked() {
-		now := e.beginLocked()
-		if o := e.drainLocked(now); o != nil || e.run != nil {
-			waits = append(waits, wait{&e.Throttler, o})
+	w := s.walk()
+	defer w.unlock()
+	for w.next() {
+		now := w.entry.beginLocked()
+		if o := w.entry.drainLocked(now); o != nil || w.entry.run != nil {
+			waits = append(waits, wait{&w.entry.Throttler, o})
 		}
-		e.settleLocked(now, false)
+		w.entry.settleLocked(now, false)
 	}
 	return waits
 }
@@ -343,33 +351,42 @@ func (s *shard[K]) drain() (waits []wait) {
 //
 // +checklocksignore
 func (s *shard[K]) awaitActive(ended error) (waits []wait, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.phase == closed:
-		return nil, s.closedLocked()
-	case ended != nil:
-		return nil, ended
+	if err := s.admit(ended); err != nil {
+		return nil, err
 	}
-	for _, e := range s.allLocked() {
-		if o := e.awaitActiveLocked(); o != nil {
-			waits = append(waits, wait{&e.Throttler, o})
+	w := s.walk()
+	defer w.unlock()
+	for w.next() {
+		if o := w.entry.awaitActiveLocked(); o != nil {
+			waits = append(waits, wait{&w.entry.Throttler, o})
 		}
 	}
 	return waits, nil
 }
 
-// addTo adds the shard's past and the present state of its keys to stats.
+// admit returns the reason why Wait must not wait, nil if it may.
+func (s *shard[K]) admit(ended error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase == closed {
+		return s.closedLocked()
+	}
+	return ended
+}
+
+// addTo adds the present state of the shard's keys and its past to stats.
 //
 // +checklocksignore
 func (s *shard[K]) addTo(stats *Stats, clock clock) {
+	w := s.walk()
+	defer w.unlock()
+	for w.next() {
+		w.entry.absorbLocked(w.entry.word.Load()) // counts calls
+		w.entry.addLocked(stats, clock)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.addPastLocked(stats)
 	stats.Closed = s.phase != open
 	stats.Paused = s.paused
-	for _, e := range s.allLocked() {
-		e.absorbLocked(e.word.Load())
-		e.addLocked(stats, clock)
-	}
-	s.addPastLocked(stats)
 }

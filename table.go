@@ -34,8 +34,8 @@ const (
 // then hold n/4 keys, and become n/4 after n/8 removals.
 const pace = 8
 
-// chunk is how many keys a chunk has, not counting the rest of its last bucket.
-const chunk = 1000
+// chunkSize is how many keys a chunk has, not counting the rest of its last bucket.
+const chunkSize = 1000
 
 // buckets are the heads of the chains, in the order of their keys' hashes.
 type buckets[K comparable] struct {
@@ -157,8 +157,8 @@ func (t *table[K]) next(from position, room []*entry[K]) (entries []*entry[K], f
 	if b == nil {
 		return nil, tableEnd
 	}
-	entries = slices.Grow(room[:0], min(t.count, chunk))
-	for from < tableEnd && len(entries) < chunk {
+	entries = slices.Grow(room[:0], min(t.count, chunkSize))
+	for from < tableEnd && len(entries) < chunkSize {
 		lowest := uint32(from)
 		i := b.index(lowest)
 		highest := lowest | (1<<b.shift - 1)
