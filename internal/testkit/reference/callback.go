@@ -81,6 +81,14 @@ func (r *rig) act(ctx context.Context, act Act) {
 		verdict = verdictOf(t.Flush(ctx))
 	case ActShutdown:
 		verdict = verdictOf(t.Shutdown(ctx))
+	case ActPause:
+		r.note((*history).pause)
+		t.Pause()
+	case ActResume:
+		r.note((*history).resume)
+		t.Resume()
+	case ActWait:
+		verdict = verdictOf(t.Wait(ctx))
 	}
 	r.write(lineAct(r.elapsed(), act, verdict))
 }
@@ -129,6 +137,7 @@ func (r *rig) observe(run throttle.Run) {
 		calls:       run.Calls,
 		verdict:     verdictOf(run.Err),
 	}.String())
+	r.announcedLocked(run)
 	r.checkLocked(r.history.observe(run, r.made))
 }
 
@@ -147,6 +156,8 @@ func verdictOf(err error) string {
 	switch {
 	case err == nil:
 		return verdictNil
+	case errors.Is(err, throttle.ErrClosed) && errors.Is(err, throttle.ErrPaused):
+		return verdictPaused
 	case errors.Is(err, throttle.ErrClosed) && errors.Is(err, errParentEnded):
 		return verdictClosedParent
 	case errors.Is(err, throttle.ErrClosed):

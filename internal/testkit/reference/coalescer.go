@@ -82,6 +82,9 @@ type form interface {
 	Policy() throttle.Policy
 	SetPolicy(p throttle.Policy) error
 	Stats() throttle.Stats
+	Pause()
+	Resume()
+	Wait(ctx context.Context) error
 	Close() error
 	Shutdown(ctx context.Context) error
 }
@@ -122,6 +125,12 @@ func (f coalescerForm) Flush(ctx context.Context) error {
 	return err
 }
 
+func (f coalescerForm) Wait(ctx context.Context) error {
+	err := f.Coalescer.Wait(ctx)
+	f.values.Report(err)
+	return err
+}
+
 func (f coalescerForm) Shutdown(ctx context.Context) error {
 	err := f.Coalescer.Shutdown(ctx)
 	f.values.Report(err)
@@ -137,6 +146,7 @@ type side struct {
 
 	scenario  *Scenario
 	made      time.Time
+	parent    context.Context
 	endParent context.CancelCauseFunc
 	options   []throttle.Option
 
@@ -150,12 +160,14 @@ type side struct {
 }
 
 func (c *comparison) newSide() *side {
-	s := &side{scenario: c.scenario, made: c.made, endParent: func(error) {}}
+	s := &side{scenario: c.scenario, made: c.made}
+	s.parent, s.endParent = context.WithCancelCause(context.Background())
 	s.options = []throttle.Option{throttle.WithObserver(s.observe), throttle.WithCallCount()}
+	if c.scenario.Paused {
+		s.options = append(s.options, throttle.WithPaused())
+	}
 	if c.scenario.Parent {
-		parent, end := context.WithCancelCause(context.Background())
-		s.endParent = end
-		s.options = append(s.options, throttle.WithContext(parent))
+		s.options = append(s.options, throttle.WithContext(s.parent))
 	}
 	return s
 }
@@ -235,6 +247,12 @@ func (s *side) act(ctx context.Context, act Act) {
 		verdict = verdictOf(s.Flush(ctx))
 	case ActShutdown:
 		verdict = verdictOf(s.Shutdown(ctx))
+	case ActPause:
+		s.Pause()
+	case ActResume:
+		s.Resume()
+	case ActWait:
+		verdict = verdictOf(s.Wait(ctx))
 	}
 	s.write("the callback's %v returns %s", act, verdict)
 }
@@ -244,6 +262,9 @@ func (s *side) observe(run throttle.Run) {
 	since := func(at time.Time) time.Duration { return at.Sub(s.made) }
 	s.write("run seen: %s, attempt %d, asked for at %v, due at %v, from %v to %v, for %d calls: %s",
 		run.Cause, run.Attempt, since(run.Asked), since(run.Due), since(run.Started), since(run.Ended), run.Calls, verdictOf(run.Err))
+	if s.parent.Err() == nil { // else the run may have ended before or after the close
+		s.write("it will be repeated at %v", since(run.Retry))
+	}
 }
 
 // handle logs an error, except for a value that was lost without a failed run: only a
@@ -284,6 +305,12 @@ func (c *comparison) do(step Step) {
 			c.await(step, s, s.Flush)
 		case OpShutdown:
 			c.await(step, s, s.Shutdown)
+		case OpWait:
+			c.await(step, s, s.Wait)
+		case OpPause:
+			s.Pause()
+		case OpResume:
+			s.Resume()
 		case OpCancel:
 			s.write("Cancel returns %t", s.cancel())
 		case OpSetPolicy:
@@ -303,7 +330,7 @@ func (c *comparison) do(step Step) {
 	c.asked++
 }
 
-// await lets a goroutine wait in Do, Flush or Shutdown.
+// await lets a goroutine wait in Do, Flush, Wait or Shutdown.
 func (c *comparison) await(step Step, s *side, ask func(context.Context) error) {
 	name := fmt.Sprintf("%v (number %d)", step.Op, c.asked)
 	c.waiters.Go(func() {

@@ -44,6 +44,7 @@ func (r *rig) compare(what string) {
 	next := r.see(stats)
 	r.mu.Lock()
 	r.checkLocked(r.history.idle(stats, r.elapsed(), next))
+	r.compareRepetitionsLocked()
 	library := slices.Sorted(slices.Values(r.log))
 	r.log = nil
 	r.mu.Unlock()
@@ -88,7 +89,7 @@ func differences(mark string, expected []string, otherMark string, seen []string
 func (r *rig) summarize(s throttle.Stats) summary {
 	actual := summary{
 		Runs: s.Runs, Failures: s.Failures, Panics: s.Panics, Dropped: s.Dropped, Calls: s.Calls,
-		Pending: s.Pending, Running: s.Running,
+		Pending: s.Pending, Running: s.Running, Paused: s.Paused,
 		LastStart: "none", LastDuration: s.LastDuration, LastError: verdictOf(s.LastError), Next: "none",
 	}
 	if !s.LastStart.IsZero() {

@@ -58,6 +58,7 @@ func (d *Decoder) Scenario() Scenario {
 	setup := d.Byte()
 	s.Parent = setup&3 == 3
 	s.Counting = setup&4 != 0
+	s.Paused = setup>>5&3 == 2
 	s.Ending = Ending(setup >> 3 % byte(endings))
 	failing := setup >= 192 // a delay doubles only with failures in a row
 	if failing && len(faults(s.Policy)) == 0 {
@@ -81,6 +82,12 @@ func (d *Decoder) Scenario() Scenario {
 			}
 		}
 		s.addStep(next)
+		switch {
+		case s.Paused && len(s.Steps) == 6:
+			s.addStep(Step{Op: OpResume})
+		case next.Op == OpShutdown && next.Within == 0: // it may still drain
+			s.addStep(Step{Op: OpPause})
+		}
 	}
 	return s
 }
@@ -194,6 +201,8 @@ func (d *Decoder) Script() Script {
 		s.Late = ActCall
 	case shape >= 192:
 		s.Early = ActCall
+	case shape >= 186:
+		s.Late = ActPause
 	}
 	if s.Early == ActClose && !d.seldom(8) {
 		s.Early = ActNone // a closed throttler has little to show
@@ -236,6 +245,13 @@ func (d *Decoder) step() Step {
 		s.Op = OpSetPolicy
 	case shape < 220:
 		s.Op = OpSetSamePolicy
+	case shape < 224:
+		s.Op = OpPause
+	case shape < 240:
+		s.Op = OpResume
+	case shape < 244:
+		s.Op = OpWait
+		d.patience(&s)
 	case shape < 249:
 		s.Op = OpNothing
 	case shape < 250:

@@ -25,6 +25,7 @@ type history struct {
 	running bool
 	closing bool // no call is taken any more
 	closed  bool // no run may start any more
+	paused  bool // no run may start for now
 	flushes bool // Flush or Shutdown was called since the last start
 	retries bool // the last run may be retried
 	segment int  // the first run that the bucket rule applies to
@@ -76,12 +77,17 @@ func (h *history) close(at time.Duration) {
 	h.closing, h.closed = true, true
 }
 
-// ask begins a Do, Flush or Shutdown. It returns the number of calls so far: a nil answer
-// means that all of these are settled.
-func (h *history) ask(op Operation) (barrier int) {
+// ask begins a Do, Flush, Wait or Shutdown. It returns the number of calls so far: a nil
+// answer means that all of these are settled. For Wait it returns the number of runs so
+// far: a nil answer means that all of these are over.
+func (h *history) ask(op Operation, at time.Duration) (barrier int) {
 	h.predicted = false
-	h.flushes = h.flushes || op != OpDo
+	h.flushes = h.flushes || op == OpFlush || op == OpShutdown
 	h.closing = h.closing || op == OpShutdown
+	h.dropPaused(at)
+	if op == OpWait {
+		return len(h.runs)
+	}
 	return h.calls
 }
 
@@ -98,6 +104,10 @@ func (h *history) answered(op Operation, barrier int, err error) string {
 		h.settled, h.closed = h.calls, true
 	}
 	switch {
+	case op == OpWait && err == nil && h.running && len(h.runs) == barrier:
+		return "Wait returns nil while the run is active"
+	case op == OpWait:
+		return ""
 	case err == nil && finished < barrier:
 		return fmt.Sprintf("G3: %v returns nil, but only %d of %d calls are covered", op, finished, barrier)
 	case err == nil && op == OpShutdown && h.running:
@@ -114,6 +124,8 @@ func (h *history) start(at time.Duration) (broken string) {
 		broken = "G1: a run starts while another is active"
 	case h.closed:
 		broken = "G7: a run starts after the throttler was closed"
+	case h.paused:
+		broken = "a run starts while the throttler is paused"
 	case h.predicted && at != h.next:
 		broken = fmt.Sprintf("G5: a run starts at %v, but was due at %v", at, h.next)
 	}
@@ -206,10 +218,12 @@ func (h *history) spaced(newest pastRun) string {
 // idle is called when no goroutine has anything left to do at this instant: calls that
 // are not covered are pending, and what is due has started.
 func (h *history) idle(stats throttle.Stats, now, next time.Duration) string {
-	h.predicted, h.next = !stats.Running, next
+	h.predicted, h.next = !stats.Running && !h.paused, next
 	switch {
 	case stats.Running != h.running:
 		return "Stats does not know whether a run is active"
+	case stats.Paused != h.paused:
+		return "Stats does not know whether the throttler is paused"
 	case h.calls > h.settled && !stats.Pending:
 		return "G3: a call is lost"
 	case h.predicted && next <= now:

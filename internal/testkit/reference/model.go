@@ -52,6 +52,9 @@ type model struct {
 	drawn      bool          // Jitter was drawn, and see has not been called since
 	openCauses []int         // the runs whose cause is open
 
+	// When runs will be repeated, for the observers: what has not been compared yet.
+	repetitions []repetition
+
 	// The present.
 	active  *activeRun
 	batch   *batch // the pending calls, nil if there are none
@@ -60,6 +63,7 @@ type model struct {
 	flushAt time.Duration
 	next    []*waiter // wait for the run that is pending
 	waiting []*waiter // all waiters, for the ends of their contexts
+	paused  bool      // no run may start
 	gone    string    // the verdict of a closed throttler
 
 	// What Stats returns.
@@ -95,6 +99,7 @@ type activeRun struct {
 	ends     time.Duration // when the callback will return
 	script   Script
 	canceled bool      // Cancel met it: its failure is not retried
+	races    bool      // the parent's end stops it, perhaps before the throttler notices
 	waiters  []*waiter // they get its error
 	watchers []*waiter // they wait for its end and ignore its error
 }
@@ -114,7 +119,7 @@ type record struct {
 	verdict     string
 }
 
-// A waiter is a Do, Flush or Shutdown that has not returned.
+// A waiter is a Do, Flush, Wait or Shutdown that has not returned.
 type waiter struct {
 	name      string
 	until     time.Duration // when its context ends, never if it does not
@@ -158,7 +163,7 @@ func (m *model) nextEvent() (at time.Duration, ok bool) {
 	at = never
 	if m.active != nil {
 		at = m.active.ends
-	} else if due, ok := m.due(); ok {
+	} else if due, ok := m.due(); ok && !m.paused {
 		at = due.at
 	}
 	for _, w := range m.waiting {
@@ -181,8 +186,8 @@ func (m *model) play() {
 	}
 }
 
-// settle ends every transition: a run that is due starts, unless one is active. A
-// throttler that has drained closes.
+// settle ends every transition: a run that is due starts, unless one is active or the
+// throttler is paused. A throttler that has drained closes.
 func (m *model) settle() {
 	if m.active != nil || m.phase == phaseClosed {
 		return
@@ -192,7 +197,7 @@ func (m *model) settle() {
 		m.gone = verdictClosed
 		return
 	}
-	if due, ok := m.due(); ok && due.at <= m.now {
+	if due, ok := m.due(); ok && due.at <= m.now && !m.paused {
 		m.start(due)
 	}
 }
@@ -251,6 +256,7 @@ func (m *model) end() {
 	default:
 		m.fail(run)
 	}
+	m.announce(run)
 	m.say(run.String())
 	m.report(run)
 	m.active = nil

@@ -50,6 +50,9 @@ func (m *model) firstCall(w *waiter) {
 	leading = leading && m.open() && quiet
 	if !leading && m.edges()&throttle.Trailing == 0 {
 		m.fire(ruleDropped)
+		if m.paused {
+			m.fire(ruleDroppedPaused)
+		}
 		m.dropped++
 		if w != nil {
 			m.answer(w, verdictThrottled(m.retryAfter()))
@@ -131,8 +134,8 @@ func (m *model) flushAndWait(w *waiter) {
 	m.settle()
 }
 
-// shutdown takes no more calls and otherwise flushes. The end of its context closes the
-// throttler. On a closed throttler it only waits for the active run, and ignores its
+// shutdown takes no more calls and otherwise flushes, unless the throttler is paused: it
+// then drops what is pending. The end of its context closes the throttler. On a closed throttler it only waits for the active run, and ignores its
 // error.
 func (m *model) shutdown(w *waiter) {
 	switch {
@@ -145,11 +148,17 @@ func (m *model) shutdown(w *waiter) {
 		m.waiting = append(m.waiting, w)
 		m.watch(w, verdictNil)
 	default:
-		if m.pending() {
+		switch {
+		case m.pending() && m.paused:
+			m.fire(ruleShutdownDrops)
+		case m.pending():
 			m.fire(ruleShutdownFlushes)
 		}
 		m.phase = phaseDraining
 		m.flushAndWait(w)
+		if m.paused {
+			m.dropPaused()
+		}
 	}
 }
 
@@ -167,6 +176,7 @@ func (m *model) close(gone string) {
 	m.drop(gone)
 	if m.active != nil && m.active.script.HeedsContext {
 		m.active.ends = m.now
+		m.active.races = gone == verdictClosedParent
 	}
 }
 
@@ -284,7 +294,11 @@ func (m *model) act(act Act) {
 		verdict = m.setPolicy(m.policy)
 	case ActClose:
 		m.close(verdictClosed)
-	case ActDo, ActFlush, ActShutdown: // it would wait for itself, even when closed
+	case ActPause:
+		m.pause()
+	case ActResume:
+		m.resume()
+	case ActDo, ActFlush, ActWait, ActShutdown: // it would wait for itself, even when closed
 		m.fire(ruleReentrant)
 		verdict = verdictReentrant
 	}

@@ -68,10 +68,14 @@ type rig struct {
 	mostRuns int // after so many runs, the throttler is closed
 	// +checklocks:mu
 	openCauses []int // numbers of the runs whose cause the model leaves open
+	// +checklocks:mu
+	repetitions []repetition // what observers were told since the last comparison
+	// +checklocks:mu
+	repeated time.Duration // when the last run that ended will be repeated; never if it will not be
 }
 
 func newRig(s Scenario) *rig {
-	r := &rig{scenario: s, made: time.Now(), endParent: func() {}}
+	r := &rig{scenario: s, made: time.Now(), endParent: func() {}, repeated: never}
 	r.patience, r.giveUp = context.WithCancel(context.Background())
 	return r
 }
@@ -94,6 +98,9 @@ func (r *rig) build() bool {
 	if s.Counting {
 		options = append(options, throttle.WithCallCount())
 	}
+	if s.Paused {
+		options = append(options, throttle.WithPaused())
+	}
 	if s.Parent {
 		parent, end := context.WithCancelCause(context.Background())
 		r.endParent = func() { end(errParentEnded) }
@@ -114,7 +121,11 @@ func (r *rig) build() bool {
 	}
 	r.throttler = throttler
 	r.model = newModel(s.Policy, s.Counting, s.Script)
-	r.note(func(h *history, _ time.Duration) { h.policyChanged(s.Policy) })
+	r.model.paused = s.Paused
+	r.note(func(h *history, _ time.Duration) {
+		h.policyChanged(s.Policy)
+		h.paused = s.Paused
+	})
 	return true
 }
 
@@ -198,7 +209,11 @@ func (r *rig) pass(to time.Duration) {
 		if !r.model.drawn {
 			return
 		}
-		r.see(r.throttler.Stats())
+		stats := r.throttler.Stats()
+		next := r.see(stats)
+		r.mu.Lock()
+		r.checkRepeatedLocked(stats, next)
+		r.mu.Unlock()
 	}
 }
 
@@ -244,6 +259,16 @@ func (r *rig) do(s Step) {
 		r.await(s, t.Flush, m.flush)
 	case OpShutdown:
 		r.await(s, t.Shutdown, m.shutdown)
+	case OpWait:
+		r.await(s, t.Wait, m.wait)
+	case OpPause:
+		r.note((*history).pause)
+		t.Pause()
+		m.pause()
+	case OpResume:
+		r.note((*history).resume)
+		t.Resume()
+		m.resume()
 	case OpCancel:
 		r.note((*history).cancel)
 		r.answer("Cancel", strconv.FormatBool(t.Cancel()))
@@ -281,7 +306,7 @@ func (r *rig) setPolicy(p throttle.Policy) {
 	m.say(lineAnswer(m.now, "SetPolicy", m.setPolicy(p)))
 }
 
-// await lets a goroutine wait in Do, Flush or Shutdown.
+// await lets a goroutine wait in Do, Flush, Wait or Shutdown.
 func (r *rig) await(s Step, ask func(context.Context) error, expect func(*waiter)) {
 	r.asked++
 	w := &waiter{
@@ -310,7 +335,7 @@ func (r *rig) await(s Step, ask func(context.Context) error, expect func(*waiter
 			defer cancel()
 		}
 		r.mu.Lock()
-		barrier := r.history.ask(s.Op)
+		barrier := r.history.ask(s.Op, r.elapsed())
 		r.mu.Unlock()
 		err := ask(ctx)
 		r.answer(w.name, verdictOf(err))

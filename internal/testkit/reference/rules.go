@@ -47,6 +47,19 @@ const (
 	ruleShutdownFlushes Rule = "Shutdown flushes what is pending"
 	ruleLeaves          Rule = "a context ends before the answer comes"
 	ruleReentrant       Rule = "the callback waits for itself"
+
+	ruleResume             Rule = "Resume starts what came due during the pause"
+	ruleFlushPaused        Rule = "a Flush stands until Resume"
+	ruleRetryPaused        Rule = "a retry stands until Resume"
+	ruleBuiltPaused        Rule = "built paused: the first MaxInterval counts from New"
+	ruleDroppedPaused      Rule = "without the trailing edge a call is dropped during a pause"
+	rulePauseInDrain       Rule = "Pause drops what Shutdown waits for"
+	ruleShutdownDrops      Rule = "Shutdown of a paused throttler drops what is pending"
+	ruleShutdownDropsRetry Rule = "Shutdown of a paused throttler drops a waiting retry"
+	ruleWaits              Rule = "Wait waits for the active run"
+	ruleWaitsForNothing    Rule = "Wait does not wait for a pending run"
+	ruleAnnounced          Rule = "a run tells when it will be repeated"
+	ruleAnnouncesOther     Rule = "a run tells that a call or MaxInterval repeats it earlier"
 )
 
 // Rules returns all of them.
@@ -58,6 +71,8 @@ func Rules() []Rule {
 		ruleNoBackoff, ruleCanceledFailure, ruleCanceledRetry, ruleNoRetryInDrain, rulePeriodic, rulePeriodicHeld,
 		ruleCoversPending, ruleFlush, ruleBucketFull, ruleBucketPartly, ruleBucketEmpty, ruleTokensCut,
 		ruleEarlier, ruleLater, ruleCancelDrops, ruleCloseDrops, ruleShutdownFlushes, ruleLeaves, ruleReentrant,
+		ruleResume, ruleFlushPaused, ruleRetryPaused, ruleBuiltPaused, ruleDroppedPaused, rulePauseInDrain,
+		ruleShutdownDrops, ruleShutdownDropsRetry, ruleWaits, ruleWaitsForNothing, ruleAnnounced, ruleAnnouncesOther,
 	}
 }
 

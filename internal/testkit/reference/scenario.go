@@ -12,6 +12,7 @@ type Scenario struct {
 	Policy   throttle.Policy
 	Parent   bool // the throttler has a parent context
 	Counting bool // it counts calls
+	Paused   bool // it is built paused
 	Ending   Ending
 	Scripts  []Script // of the first runs, see addScript; later ones return nil at once
 	Steps    []Step   // see addStep
@@ -72,17 +73,22 @@ const (
 	OpClose
 	OpShutdown
 	OpEndParent
+	OpPause
+	OpResume
+	OpWait
 )
 
-const operations = int(OpEndParent) + 1 // how many there are
+const operations = int(OpWait) + 1 // how many there are
 
 // Waits reports whether op is a method that waits, with a context.
-func (op Operation) Waits() bool { return op == OpDo || op == OpFlush || op == OpShutdown }
+func (op Operation) Waits() bool {
+	return op == OpDo || op == OpFlush || op == OpShutdown || op == OpWait
+}
 
 func (op Operation) String() string {
 	return [operations]string{
 		"nothing", "Call", "CallWithin", "Do", "Flush", "Cancel", "SetPolicy", "SetPolicy(Policy())",
-		"Close", "Shutdown", "the parent context ends",
+		"Close", "Shutdown", "the parent context ends", "Pause", "Resume", "Wait",
 	}[op]
 }
 

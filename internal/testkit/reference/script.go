@@ -62,9 +62,12 @@ const (
 	ActDo // with the run's own context, as are the next two
 	ActFlush
 	ActShutdown
+	ActPause
+	ActResume
+	ActWait // with the run's own context
 )
 
-const acts = int(ActShutdown) + 1
+const acts = int(ActWait) + 1
 
 // ActWithin is what the callback passes to CallWithin.
 const ActWithin = 10 * time.Millisecond
@@ -72,6 +75,7 @@ const ActWithin = 10 * time.Millisecond
 func (a Act) String() string {
 	return [acts]string{
 		"nothing", "Call", "CallWithin", "Cancel", "SetPolicy(Policy())", "Close", "Do", "Flush", "Shutdown",
+		"Pause", "Resume", "Wait",
 	}[a]
 }
 

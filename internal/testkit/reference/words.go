@@ -10,6 +10,7 @@ const (
 	verdictCanceled     = "ErrCanceled"
 	verdictClosed       = "ErrClosed"
 	verdictClosedParent = "ErrClosed, because the parent context ended"
+	verdictPaused       = "ErrClosed and ErrPaused"
 	verdictReentrant    = "ErrReentrant"
 	verdictGoexit       = "ErrGoexit"
 	verdictNilPanic     = "panic with nil"
@@ -72,7 +73,7 @@ func (r record) String() string {
 func (m *model) stats() summary {
 	s := summary{
 		Runs: m.runs, Failures: m.failed, Panics: m.panics, Dropped: m.dropped, Calls: m.calls,
-		Pending: m.pending(), Running: m.active != nil,
+		Pending: m.pending(), Running: m.active != nil, Paused: m.paused,
 		LastStart: "none", LastDuration: m.lastDuration, LastError: m.lastVerdict, Next: "none",
 	}
 	if m.runs > 0 {
@@ -92,7 +93,7 @@ func (m *model) stats() summary {
 // A summary describes a throttle.Stats.
 type summary struct {
 	Runs, Failures, Panics, Dropped, Calls uint64
-	Pending, Running                       bool
+	Pending, Running, Paused               bool
 	LastStart                              string
 	LastDuration                           time.Duration
 	LastError                              string
