@@ -119,13 +119,22 @@
 // runtime.Goexit. The Throttler works on after each of these. The error is the
 // callback's own, a [*PanicError] or [ErrGoexit]. Everyone who waits for the run in Do,
 // Flush or Shutdown gets it. If nobody waits, it goes to the handler given by
-// [WithErrorHandler], or else to slog.Default().
+// [WithErrorHandler], or else to slog.Default(). In a Group, these get a [*KeyError].
 //
 // With Policy.Retry the failed run is repeated. Until then the window stays closed, so
 // that calls do not hammer a failing callback; Backoff.Eager lets calls through. A
-// callback that knows better when to run again returns [RetryIn]. Either lasts until
-// the next run has ended: a successful run clears the backoff, even if Flush or an
-// eager call started it early.
+// callback that knows better when to run again returns [RetryIn], which is no failure:
+// whoever waits gets it, but the handler and the log do not. Either lasts until the
+// next run has ended: a successful run clears the backoff, even if Flush or an eager
+// call started it early.
+//
+// # Pauses
+//
+// Once [Throttler.Pause] has returned, no run starts until [Throttler.Resume], whoever
+// asks. Calls are kept, and all times go on. Pause is for "built now, started later"
+// (with [WithPaused]), for "only while this process leads" and for maintenance. The
+// active run goes on; [Throttler.Wait] waits for it. Shutdown of a paused Throttler
+// drops what is pending, and says so by [ErrPaused].
 //
 // # Observation
 //
@@ -154,9 +163,9 @@
 //   - No idle run. Every run covers a call, or is due because of MaxInterval or a
 //     retry.
 //   - Punctual. A run never starts before it is due. It starts later only by as much
-//     as the timer and the scheduler are late, or because a run is still active, or
-//     because all turns of WithMaxConcurrent are taken. Later calls never postpone it,
-//     except through Quiet, which MaxWait bounds.
+//     as the timer and the scheduler are late, or because a run is still active, all
+//     turns of WithMaxConcurrent are taken, or the Throttler is paused. Later calls
+//     never postpone it, except through Quiet, which MaxWait bounds.
 //   - Nothing when idle. A Throttler with nothing pending owns no goroutine and no
 //     timer, unless MaxInterval is set. If it also has no parent context, you can leave
 //     it to the garbage collector without calling Close.
@@ -175,8 +184,8 @@
 // # Concurrency
 //
 // All methods may be called concurrently, also from the callback, the error handler
-// and the observers. Do, Flush and Shutdown return [ErrReentrant] if you give them the
-// context of the active run, because they would wait for themselves. A callback or
+// and the observers. Do, Flush, Wait and Shutdown return [ErrReentrant] if you give them
+// the context of the active run: they would wait for themselves. A callback or
 // hook that waits for its own Throttler with another context waits until that context
 // ends, because a run is over only after its hooks.
 //
@@ -237,7 +246,9 @@
 //
 // The package uses only the standard library's clock and timers. So you can test code
 // that uses it in fake time, with testing/synctest. Build and close the Throttler
-// inside the bubble, and call synctest.Wait after each time.Sleep:
+// inside the bubble, and call synctest.Wait after each time.Sleep. A Throttler that was
+// built outside, such as a package's variable, has another clock: a call in the bubble
+// that needs the clock panics, before it has changed anything.
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		var runs atomic.Int32

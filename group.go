@@ -18,8 +18,8 @@ import (
 // A Group holds a key from its first call until its state no longer matters: nothing
 // is pending, nothing runs, and the window, the bucket of Burst, the Quiet after its
 // last call and a failed run's backoff are over. It then forgets the key. That never
-// changes when later calls run. With MaxInterval a key always has a run due, and is
-// never forgotten.
+// changes when later calls run. With MaxInterval a key always has a run due: only
+// [Group.Remove] or the Group's end forgets it.
 //
 // [NewGroup] builds a Group; the zero value is not usable. It must not be copied. Its
 // methods may be called concurrently, from the callback too. A key with nothing
@@ -55,7 +55,7 @@ type Group[K comparable] struct {
 //
 // The context that fn gets belongs to one run, as for a [Callback]. The handler and
 // the observers are called concurrently if runs of different keys end at the same
-// time. fn's errors should name their key, so that the handler can tell them apart.
+// time. The handler gets a [*KeyError], which says which key failed.
 //
 // Keys are compared by ==, like those of a map. A key that is not equal to itself,
 // such as NaN, is a new key in every call.
