@@ -160,7 +160,7 @@ func (h *history) observe(run throttle.Run, made time.Time) string {
 	case !h.hasReason(newest, run.Cause):
 		return fmt.Sprintf("G4: a run with cause %s has no reason", run.Cause)
 	case run.Cause == throttle.CauseFlush:
-		h.segment = len(h.runs) - 1
+		h.segment = max(h.segment, len(h.runs)-1) // SetPolicy may have begun a later one
 		return ""
 	default:
 		return h.spaced(newest)
