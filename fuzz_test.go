@@ -55,15 +55,14 @@ func playThrottler(t *testing.T, data []byte) map[reference.Rule]int {
 }
 
 // playGroup plays a script on some keys of a Group and on a Throttler for each, and
-// returns how often a key was called that the Group had forgotten, by feature of the
-// policy.
+// returns how often it reached each of reference.Features.
 func playGroup(t *testing.T, keys int, data []byte) map[string]int {
 	t.Helper()
 	report := reference.PlayGroup(t, keys, data)
 	if report.Failure != "" {
 		t.Fatalf("bytes: %q\n%s", data, report.Failure)
 	}
-	return report.Recalled
+	return report.Reached
 }
 
 // playCoalescer plays a scenario on a Coalescer and on a Throttler, and returns how many

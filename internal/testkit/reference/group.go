@@ -2,6 +2,7 @@ package reference
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,14 +20,14 @@ type GroupReport struct {
 	Failure string // how group and twins disagree, with all you need to replay the script by hand; empty if they agree
 
 	// How often a key was called that the Group had forgotten, for each feature of the
-	// policy in force, see Features.
-	Recalled map[string]int
+	// policy in force; and how often what else Features lists was reached.
+	Reached map[string]int
 }
 
 // PlayGroup plays what data says on some keys of a Group and on one plain Throttler
 // for each key, its twin, in a bubble of fake time. A twin remembers all that ever
-// happened to it, while the Group forgets a key again and again. Still, both must do
-// and report the same. PlayGroup fails t only if goroutines are left.
+// happened to it until Remove, while the Group forgets a key again and again. Still, both
+// must do and report the same. PlayGroup fails t only if goroutines are left.
 func PlayGroup(t *testing.T, keys int, data []byte) (report GroupReport) {
 	t.Helper()
 	synctest.Test(t, func(*testing.T) {
@@ -44,7 +45,7 @@ func PlayGroup(t *testing.T, keys int, data []byte) (report GroupReport) {
 		if p.failure == "" {
 			p.end()
 		}
-		report = GroupReport{p.failure, p.recalled}
+		report = GroupReport{p.failure, p.reached}
 	})
 	return report
 }
@@ -55,17 +56,21 @@ type groupPlayer struct {
 	begin    time.Time
 	counting bool // calls are counted
 	idle     bool // at the end, the keys are left alone for long
-	policy   throttle.Policy
 	group    *throttle.Group[int]
 	twins    []*twin // by key
-	retired  []*throttle.Throttler
-	asked    int // waiting operations so far
+	asked    int     // waiting operations so far
 	asking   sync.WaitGroup
 	timeline []string
 	failure  string // nothing is compared after the first
-	recalled map[string]int
 
 	mu sync.Mutex // guards the fields below, and those of the twins that say so
+	// Only the script changes these two, and may read them without mu.
+	policy throttle.Policy
+	paused bool
+	// +checklocks:mu
+	reached map[string]int
+	// +checklocks:mu
+	retired []*throttle.Throttler // of twins that have another now
 	// +checklocks:mu
 	logs [2][]string // by form, since the last comparison
 	// +checklocks:mu
@@ -82,34 +87,13 @@ const (
 	ofTwin
 )
 
-// A twin is a key, with the Throttler that must do the same.
-type twin struct {
-	key       int
-	throttler *throttle.Throttler // nil until the key is called
-	scripts   []Script            // of the first runs; later ones return nil at once
-	held      bool                // the Group held the key when last looked at
-	forgotten bool                // the Group has forgotten the key since the twin was made
-
-	// Guarded by the player's mu.
-	runs     [2]int           // started, by form
-	instants [4]time.Duration // when something last happened to the twin: see the constants
-}
-
-// Instants of a twin that a script may wait from.
-const (
-	atFirstCall = iota // after the Group had forgotten the key
-	atCall
-	atStart
-	atEnd
-)
-
 func newGroupPlayer(keys int, data []byte) *groupPlayer {
-	p := &groupPlayer{script: NewDecoder(data), begin: time.Now(), recalled: make(map[string]int)}
+	p := &groupPlayer{script: NewDecoder(data), begin: time.Now(), reached: make(map[string]int)}
 	setup := p.script.Byte()
 	p.counting, p.idle = setup&1 != 0, setup&2 != 0
 	p.policy = p.drawPolicy(throttle.Policy{}, p.script.Byte())
 	for key := range keys {
-		tw := &twin{key: key}
+		tw := &twin{player: p, key: key}
 		for range 2 + p.script.Pick(6) {
 			script := p.script.Script()
 			script.RetryIn = min(script.RetryIn, time.Hour) // as in drawPolicy
@@ -117,10 +101,29 @@ func newGroupPlayer(keys int, data []byte) *groupPlayer {
 		}
 		p.twins = append(p.twins, tw)
 	}
+	options := append(p.options(), throttle.WithErrorHandler(p.handleKeyed),
+		throttle.WithObserver(func(run throttle.Run) { p.observe(ofGroup, run) }))
+	if p.paused = setup&12 == 12; p.paused {
+		options = append(options, throttle.WithPaused())
+	}
 	p.group = throttle.Must(throttle.NewGroup(p.policy, func(_ context.Context, key int) error {
-		return p.run(ofGroup, p.twins[key], func() { _ = p.group.Call(key) })
-	}, p.options(ofGroup)...))
+		return p.run(ofGroup, p.twins[key], func(act Act) { p.actOn(key, act) })
+	}, options...))
 	return p
+}
+
+// actOn is what the group's callback does to its own key.
+func (p *groupPlayer) actOn(key int, act Act) {
+	if removes(act) {
+		p.group.Remove(key)
+	} else {
+		_ = p.group.Call(key)
+	}
+}
+
+// removes reports whether the callback removes its own key. Otherwise it calls.
+func removes(act Act) bool {
+	return act == ActCancel || act == ActClose || act == ActShutdown || act == ActPause
 }
 
 // drawPolicy draws a valid policy with few enough periodic runs, and with waits that
@@ -143,24 +146,35 @@ func (p *groupPlayer) drawPolicy(last throttle.Policy, fields byte) throttle.Pol
 	return policy
 }
 
-func (p *groupPlayer) options(form twinForm) []throttle.Option {
-	options := []throttle.Option{
-		throttle.WithErrorHandler(func(err error) { p.write(form, "the error handler gets %v", withoutKey(form, err)) }),
-		throttle.WithObserver(func(run throttle.Run) { p.observe(form, run) }),
-	}
+func (p *groupPlayer) options() (options []throttle.Option) {
 	if p.counting {
 		options = append(options, throttle.WithCallCount())
 	}
 	return options
 }
 
-// withoutKey returns the error that the group's handler gets as a *KeyError, so that it
-// can be compared with that of the twin.
-func withoutKey(form twinForm, err error) error {
-	if form == ofTwin {
-		return err
+// handle is the error handler of a twin.
+func (p *groupPlayer) handle(form twinForm, key int, err error) {
+	p.write(form, "the error handler gets %v of key %d", err, key)
+}
+
+// handleKeyed is the error handler of the group.
+func (p *groupPlayer) handleKeyed(err error) {
+	key, err := withoutKey(err)
+	p.handle(ofGroup, key, err)
+}
+
+// withoutKey returns what a *KeyError consists of. There is no key -1.
+func withoutKey(err error) (key int, inner error) {
+	keyed, ok := err.(*throttle.KeyError) //nolint:errorlint // nothing may wrap it
+	if !ok {
+		return -1, err
 	}
-	return err.(*throttle.KeyError).Err //nolint:errcheck,errorlint,forcetypeassert // nothing else is right
+	key, ok = keyed.Key.(int)
+	if !ok {
+		return -1, err
+	}
+	return key, keyed.Err
 }
 
 func (p *groupPlayer) now() time.Duration { return time.Since(p.begin) }
@@ -176,8 +190,8 @@ func (p *groupPlayer) writeLocked(form twinForm, format string, args ...any) {
 	p.logs[form] = append(p.logs[form], fmt.Sprintf("%v: ", p.now())+fmt.Sprintf(format, args...))
 }
 
-// run is the callback of both.
-func (p *groupPlayer) run(form twinForm, tw *twin, call func()) error {
+// run is the callback of both. It begins and ends by act.
+func (p *groupPlayer) run(form twinForm, tw *twin, act func(Act)) error {
 	p.mu.Lock()
 	number, script := tw.runs[form], Script{}
 	tw.runs[form]++
@@ -193,35 +207,21 @@ func (p *groupPlayer) run(form twinForm, tw *twin, call func()) error {
 		p.writeLocked(form, "run %d of key %d ends", number, tw.key)
 		tw.instants[atEnd] = p.now()
 	}()
-	p.callFromInside(tw, script.Early, call)
-	time.Sleep(script.Length)
-	p.callFromInside(tw, script.Late, call)
-	return script.End(1000*tw.key + number)
-}
-
-func (p *groupPlayer) callFromInside(tw *twin, act Act, call func()) {
-	if act != ActNone {
-		p.note(tw, atCall)
-		call()
+	if script.Early != ActNone {
+		act(script.Early)
 	}
-}
-
-// note records that something happens to tw now.
-func (p *groupPlayer) note(tw *twin, instant int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	tw.instants[instant] = p.now()
+	time.Sleep(script.Length)
+	if script.Late != ActNone {
+		act(script.Late)
+	}
+	return script.End(1000*tw.key + number)
 }
 
 func (p *groupPlayer) observe(form twinForm, run throttle.Run) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	asked := "never"
-	if !run.Asked.IsZero() {
-		asked = run.Asked.Sub(p.begin).String()
-	}
-	p.writeLocked(form, "the observer gets %s, attempt %d, asked %v, due %v, from %v to %v, %d calls, error %v", run.Cause, run.Attempt,
-		asked, run.Due.Sub(p.begin), run.Started.Sub(p.begin), run.Ended.Sub(p.begin), run.Calls, run.Err)
+	p.writeLocked(form, "the observer gets %s, attempt %d, asked %v, due %v, from %v to %v, again %v, %d calls, error %v", run.Cause, run.Attempt,
+		p.instant(run.Asked), p.instant(run.Due), p.instant(run.Started), p.instant(run.Ended), p.instant(run.Retry), run.Calls, run.Err)
 	if form == ofTwin {
 		p.lastIsOne = !run.Ended.Equal(p.lastRun.Ended)
 		p.lastRun = run
@@ -241,8 +241,8 @@ func (p *groupPlayer) pass() {
 	case shape < 200:
 		to = p.drawInstant(tw) - time.Duration(shape%2)
 	default:
-		if tw.throttler != nil {
-			to = tw.throttler.Stats().Next.Sub(p.begin) - time.Duration(shape%2)
+		for _, t := range tw.throttlers() {
+			to = t.Stats().Next.Sub(p.begin) - time.Duration(shape%2)
 		}
 	}
 	if to < now || to > now+time.Second {
@@ -278,70 +278,134 @@ func (p *groupPlayer) drawInstant(tw *twin) time.Duration {
 // act does the next thing to tw on both sides, and describes it.
 func (p *groupPlayer) act(tw *twin) (what string) {
 	switch shape := p.script.Byte(); {
-	case shape < 120:
+	case shape < 110:
 		t := p.called(tw)
 		p.write(ofGroup, "%v", p.group.Call(tw.key))
 		t.Call()
 		p.write(ofTwin, "%v", nil)
 		return fmt.Sprintf("Call(%d)", tw.key)
-	case shape < 150:
+	case shape < 138:
 		t, within := p.called(tw), p.script.Duration()
 		p.write(ofGroup, "%v", p.group.CallWithin(tw.key, within))
 		t.CallWithin(within)
 		p.write(ofTwin, "%v", nil)
 		return fmt.Sprintf("CallWithin(%d, %v)", tw.key, within)
-	case shape < 190:
+	case shape < 176:
 		t := p.called(tw)
 		p.await(tw, "Do", func(ctx context.Context) error { return p.group.Do(ctx, tw.key) }, t.Do)
-	case shape < 210:
+	case shape < 194:
 		p.await(tw, "Flush", func(ctx context.Context) error { return p.group.Flush(ctx, tw.key) }, tw.flush())
-	case shape < 230:
+	case shape < 204:
 		p.write(ofGroup, "%t", p.group.Cancel(tw.key))
-		p.write(ofTwin, "%t", tw.throttler != nil && tw.throttler.Cancel())
+		p.write(ofTwin, "%t", tw.cancel())
 		return fmt.Sprintf("Cancel(%d)", tw.key)
-	case shape < 245:
-		return p.setPolicy()
+	case shape < 222:
+		p.write(ofGroup, "%t", p.group.Remove(tw.key))
+		p.write(ofTwin, "%t", tw.remove())
+		return fmt.Sprintf("Remove(%d)", tw.key)
 	default:
-		return "nothing"
+		return p.actOnAll(shape)
 	}
 	return fmt.Sprintf("waiting method %d, key %d", p.asked, tw.key)
 }
 
-// called returns the Throttler of tw, which is about to be called: a new one if this
-// is the first call.
-func (p *groupPlayer) called(tw *twin) *throttle.Throttler {
-	if tw.throttler == nil {
-		var t *throttle.Throttler
-		t = throttle.Must(throttle.New(p.policy, func() error { return p.run(ofTwin, tw, t.Call) }, p.options(ofTwin)...))
-		tw.throttler = t
+// actOnAll does the next thing to all keys, and describes it.
+func (p *groupPlayer) actOnAll(shape byte) (what string) {
+	switch {
+	case shape < 233:
+		return p.setPolicy()
+	case shape < 237:
+		p.setPaused(true)
+		return "Pause"
+	case shape < 247:
+		p.setPaused(false)
+		return "Resume"
+	case shape < 252:
+		p.wait()
+		return "Wait"
+	default:
+		return "nothing"
 	}
+}
+
+// called returns the Throttler that is about to be called in the place of tw.
+func (p *groupPlayer) called(tw *twin) *throttle.Throttler {
+	p.mu.Lock()
 	if !tw.held {
-		p.note(tw, atFirstCall)
+		tw.instants[atFirstCall] = p.now()
 	}
 	if tw.forgotten && !tw.held {
 		for _, feature := range features(p.policy) {
-			p.recalled[feature]++
+			p.reached[feature]++
 		}
 	}
-	p.note(tw, atCall)
-	return tw.throttler
+	p.mu.Unlock()
+	return tw.called()
 }
 
-// flush returns Flush of tw's Throttler: without one there is nothing to wait for.
-func (tw *twin) flush() func(context.Context) error {
-	if tw.throttler == nil {
-		return context.Context.Err
+// setPaused pauses all, or ends the pause.
+func (p *groupPlayer) setPaused(paused bool) {
+	p.mu.Lock()
+	p.paused = paused
+	p.mu.Unlock()
+	if paused {
+		p.group.Pause()
+	} else {
+		p.group.Resume()
 	}
-	return tw.throttler.Flush
+	for _, tw := range p.twins {
+		tw.setPaused(paused)
+	}
+}
+
+// wait lets a goroutine wait on either side for all runs that are active now.
+func (p *groupPlayer) wait() {
+	p.asking.Go(func() { p.write(ofGroup, "Wait returns %q", joinedTexts(p.group.Wait(context.Background()))) })
+	p.askTwins((*throttle.Throttler).Wait, func(texts []string) { p.write(ofTwin, "Wait returns %q", texts) })
+}
+
+// askTwins lets goroutines wait for all twins at once, and passes the texts of their
+// errors on, with keys and sorted.
+func (p *groupPlayer) askTwins(ask func(*throttle.Throttler, context.Context) error, report func(texts []string)) {
+	var asking sync.WaitGroup
+	var mu sync.Mutex // guards texts
+	var texts []string
+	for _, tw := range p.twins {
+		for _, t := range tw.throttlers() {
+			asking.Go(func() {
+				if err := ask(t, context.Background()); err != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					texts = append(texts, textOf(tw.key, err))
+				}
+			})
+		}
+	}
+	p.asking.Go(func() {
+		asking.Wait()
+		slices.Sort(texts)
+		report(slices.Compact(texts))
+	})
+}
+
+// textOf describes an error of a key. A paused Group has one error for all keys.
+func textOf(key int, err error) string {
+	if verdict := verdictOf(err); verdict == verdictPaused {
+		return verdict
+	}
+	return fmt.Sprintf("key %d: %v", key, err)
 }
 
 // await lets a goroutine wait on either side.
 func (p *groupPlayer) await(tw *twin, name string, key, plain func(context.Context) error) {
 	p.asked++
-	number := p.asked
+	number, removed := p.asked, tw.isRemoved()
 	for form, ask := range []func(context.Context) error{key, plain} {
 		p.asking.Go(func() {
 			err := ask(context.Background())
+			if removed && errors.Is(err, throttle.ErrThrottled) {
+				err = throttle.ErrThrottled // RetryAfter of the twin counts the old window
+			}
 			p.write(twinForm(form), "%d: %s for key %d returns %v", number, name, tw.key, err)
 		})
 	}
@@ -352,27 +416,22 @@ func (p *groupPlayer) await(tw *twin, name string, key, plain func(context.Conte
 // holds a key whose twin remembers more than the key, nothing happens.
 func (p *groupPlayer) setPolicy() string {
 	next := p.drawPolicy(p.policy, p.script.Byte())
-	if slices.ContainsFunc(p.twins, func(tw *twin) bool { return tw.held && tw.forgotten }) {
+	if slices.ContainsFunc(p.twins, (*twin).remembersMore) {
 		return "no SetPolicy"
 	}
 	if (next.Quiet > 0) != (p.policy.Quiet > 0) {
 		// Without Quiet, not every call is remembered; Play tests what comes of that.
 		next = mend(throttle.Policy{Interval: next.Interval, Burst: next.Burst, From: next.From, Quiet: p.policy.Quiet, Retry: next.Retry})
 	}
+	p.mu.Lock()
 	p.policy = next
+	p.mu.Unlock()
 	p.write(ofGroup, "%v", p.group.SetPolicy(next))
 	p.write(ofTwin, "%v", nil)
 	for _, tw := range p.twins {
-		if tw.held {
-			if err := tw.throttler.SetPolicy(next); err != nil {
-				p.fail(fmt.Sprintf("SetPolicy of the twin: %v", err))
-			}
-			continue
+		if err := tw.setPolicy(); err != nil {
+			p.fail(fmt.Sprintf("SetPolicy of the twin: %v", err))
 		}
-		if tw.throttler != nil {
-			p.retired = append(p.retired, tw.throttler)
-		}
-		tw.throttler, tw.forgotten = nil, false
 	}
 	return "SetPolicy " + policyText(next)
 }
@@ -399,38 +458,40 @@ func (p *groupPlayer) compare(what string) {
 	}
 }
 
-// look finds out which keys the Group holds. It may forget only a key whose twin has
-// nothing to do.
+// look finds out which keys the Group holds.
 func (p *groupPlayer) look() {
 	keys := slices.Collect(p.group.Keys())
 	if n := p.group.Len(); n != len(keys) {
 		p.fail(fmt.Sprintf("Len is %d, the keys are %v", n, keys))
 	}
 	for _, tw := range p.twins {
-		held := slices.Contains(keys, tw.key)
-		tw.forgotten = tw.forgotten || tw.held && !held
-		tw.held = held
-		if tw.throttler == nil || held {
-			continue
-		}
-		if s := tw.throttler.Stats(); s.Pending || s.Running || !s.Next.IsZero() {
-			p.fail(fmt.Sprintf("key %d is not held, but its twin is at work: %+v", tw.key, s))
+		if wrong := tw.look(slices.Contains(keys, tw.key)); wrong != "" {
+			p.fail(fmt.Sprintf("key %d %s", tw.key, wrong))
 		}
 	}
 }
 
+// retireLocked ends a Throttler that a twin no longer needs.
+//
+// +checklocks:p.mu
+func (p *groupPlayer) retireLocked(t *throttle.Throttler) {
+	p.retired = append(p.retired, t)
+	_ = t.Close()
+}
+
 // twinStats adds up the Stats of all twins.
 func (p *groupPlayer) twinStats() (sum throttle.Stats) {
-	for _, t := range p.retired {
-		addStats(&sum, t.Stats())
-	}
 	for _, tw := range p.twins {
-		if tw.throttler != nil {
-			addStats(&sum, tw.throttler.Stats())
+		for _, t := range tw.throttlers() {
+			addStats(&sum, t.Stats())
 		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for _, t := range p.retired {
+		addStats(&sum, t.Stats())
+	}
+	sum.Paused = p.paused
 	if !p.lastRun.Ended.IsZero() {
 		sum.LastDuration, sum.LastError = p.lastRun.Ended.Sub(p.lastRun.Started), p.lastRun.Err
 	}
@@ -443,9 +504,13 @@ func (p *groupPlayer) statsText(s throttle.Stats) string {
 	if !p.lastIsOne {
 		s.LastDuration, s.LastError = 0, nil // they may be those of either key
 	}
-	return fmt.Sprintf("runs %d, failures %d, panics %d, dropped %d, calls %d, last start %s, took %v, error %v; pending %t, running %t, closed %t, next %s",
+	next := p.instant(s.Next)
+	if slices.ContainsFunc(p.twins, func(tw *twin) bool { return tw.removed != nil }) {
+		next = "open" // a twin that waits for a removed one does not count its time
+	}
+	return fmt.Sprintf("runs %d, failures %d, panics %d, dropped %d, calls %d, last start %s, took %v, error %v; pending %t, running %t, paused %t, closed %t, next %s",
 		s.Runs, s.Failures, s.Panics, s.Dropped, s.Calls, p.instant(s.LastStart), s.LastDuration, s.LastError,
-		s.Pending, s.Running, s.Closed, p.instant(s.Next))
+		s.Pending, s.Running, s.Paused, s.Closed, next)
 }
 
 // instant returns at as a time since the script's beginning.
@@ -476,7 +541,13 @@ func addStats(sum *throttle.Stats, s throttle.Stats) {
 // end leaves the keys alone for a day, in half of the scripts, and then shuts all
 // down. Either way no key may be left.
 func (p *groupPlayer) end() {
+	for slices.ContainsFunc(p.twins, (*twin).isRemoved) { // a twin that waits for that is paused
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+	}
+	p.compare("removed keys are forgotten")
 	if p.idle && p.policy.MaxInterval == 0 {
+		p.setPaused(false)
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
 		p.compare("a day later")
@@ -502,29 +573,22 @@ func (p *groupPlayer) end() {
 // twins'.
 func (p *groupPlayer) shutDown() (group, twins []string) {
 	p.asking.Go(func() { group = joinedTexts(p.group.Shutdown(context.Background())) })
-	var mu sync.Mutex // guards twins
-	for _, tw := range p.twins {
-		if tw.throttler != nil {
-			p.asking.Go(func() {
-				if err := tw.throttler.Shutdown(context.Background()); err != nil {
-					mu.Lock()
-					defer mu.Unlock()
-					twins = append(twins, err.Error())
-				}
-			})
-		}
-	}
+	p.askTwins((*throttle.Throttler).Shutdown, func(texts []string) { twins = texts })
 	p.asking.Wait()
 	synctest.Wait()
-	slices.Sort(twins)
+	if slices.Contains(twins, verdictPaused) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.reached[shutdownPaused]++
+	}
 	return group, twins
 }
 
-// joinedTexts returns the texts of the errors that err joins, without their keys, sorted.
+// joinedTexts returns the texts of the errors that err joins, sorted.
 func joinedTexts(err error) (texts []string) {
 	if all, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, err := range all.Unwrap() {
-			texts = append(texts, withoutKey(ofGroup, err).Error())
+			texts = append(texts, textOf(withoutKey(err)))
 		}
 	}
 	slices.Sort(texts)
@@ -536,8 +600,8 @@ func joinedTexts(err error) (texts []string) {
 func (p *groupPlayer) leaveNothingBehind() {
 	_ = p.group.Close()
 	for _, tw := range p.twins {
-		if tw.throttler != nil {
-			_ = tw.throttler.Close()
+		for _, t := range tw.throttlers() {
+			_ = t.Close()
 		}
 	}
 	time.Sleep(time.Hour)
@@ -563,8 +627,19 @@ func policyFeatures() map[string]func(throttle.Policy) bool {
 	}
 }
 
-// Features returns the names of all policy features that a GroupReport counts, sorted.
-func Features() []string { return slices.Sorted(maps.Keys(policyFeatures())) }
+// What else a GroupReport counts.
+const (
+	removedPending    = "Remove: a call or a retry was pending"
+	removedRunning    = "Remove: a run was active"
+	calledAfterRemove = "Remove: a call came before the active run had ended"
+	shutdownPaused    = "Shutdown of a paused Group dropped something"
+)
+
+// Features returns the names of all that a GroupReport counts, sorted.
+func Features() []string {
+	features := slices.Collect(maps.Keys(policyFeatures()))
+	return slices.Sorted(slices.Values(append(features, removedPending, removedRunning, calledAfterRemove, shutdownPaused)))
+}
 
 func features(p throttle.Policy) (names []string) {
 	for name, has := range policyFeatures() {
