@@ -41,7 +41,7 @@ var trafficPolicies = map[string]throttle.Policy{
 	"retry":            {Interval: 10 * ms, Retry: throttle.Backoff{Initial: 30 * ms, Max: 100 * ms, MaxAttempts: 3, Jitter: 0.5}},
 	"eager retry":      {Interval: 40 * ms, Retry: throttle.Backoff{Initial: 50 * ms, Eager: true}},
 	"load":             {Interval: 40 * ms, Burst: 3, MaxLoad: 0.5, Retry: throttle.Backoff{Initial: 10 * ms, Eager: true}},
-	"periodic, jitter": {Interval: 60 * ms, MaxInterval: 90 * ms, Jitter: 0.5},
+	"periodic, jitter": {Quiet: 30 * ms, MaxInterval: 90 * ms, Jitter: 0.5},
 	"bucket, debounce": {Interval: 200 * ms, Burst: 3, Quiet: 10 * ms, MaxWait: 30 * ms},
 }
 

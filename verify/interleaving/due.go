@@ -1,8 +1,8 @@
 package interleaving
 
 // The arithmetic of when a run is due is that of due.go in the root package, with the same
-// names: in ticks, with a bucket of one token, spacing from start to start, and a constant
-// backoff.
+// names: in ticks, with a bucket of one token, spacing from start to start, a constant
+// backoff, and neither MaxLoad nor Jitter, which change no order of steps.
 //
 // The search checks what follows from the order of steps. It believes this file about what is
 // due, so it cannot see an error that this file shares with the root package. The model in

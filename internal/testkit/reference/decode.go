@@ -43,6 +43,12 @@ func durations() []time.Duration {
 	}
 }
 
+// maxLoads returns values of MaxLoad. With the least of them, a run that took any time is
+// the last one.
+func maxLoads() [16]float64 {
+	return [16]float64{0, 0, 0, 0, 0, 0, 0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.1, 0.9, 1e-300}
+}
+
 // Duration draws one of the durations.
 func (d *Decoder) Duration() time.Duration {
 	durations := durations()
@@ -65,10 +71,17 @@ func (d *Decoder) Scenario() Scenario {
 		s.Policy.Retry = d.backoff()
 		s.Policy = mend(s.Policy)
 	}
+	jittering := setup&56 == 56
+	if jittering {
+		s.Policy = d.jitter(s.Policy)
+	}
 	for range 4 + d.Pick(8) {
 		script := d.Script()
 		if failing && script.Outcome.Succeeds() {
 			script.Outcome = OutcomeError
+		}
+		if jittering {
+			script.Length = min(script.Length, shortRun)
 		}
 		s.addScript(script)
 	}
@@ -77,6 +90,9 @@ func (d *Decoder) Scenario() Scenario {
 		next := d.step()
 		if next.Op == OpSetPolicy {
 			next.Policy = d.nextPolicy(s.Policy, policy)
+			if jittering {
+				next.Policy = d.jitter(next.Policy)
+			}
 			if len(faults(next.Policy)) == 0 {
 				policy = next.Policy
 			}
@@ -110,7 +126,8 @@ func (d *Decoder) Policy(p throttle.Policy, fields byte) throttle.Policy {
 		p.Interval = d.Duration()
 	}
 	if draw(1) {
-		p.Burst = d.Pick(5)
+		shape := d.Byte()
+		p.Burst, p.MaxLoad = int(shape)%5, maxLoads()[shape>>4]
 	}
 	if draw(2) {
 		p.Quiet = d.Duration()
@@ -143,6 +160,30 @@ func (d *Decoder) Policy(p throttle.Policy, fields byte) throttle.Policy {
 	default:
 		return mend(p)
 	}
+}
+
+// shortRun is how long runs take at most if MaxInterval has Jitter: they end before the
+// next run can be due, see jitter.go.
+const shortRun = 5 * time.Millisecond
+
+// jitter gives a valid policy a MaxInterval with Jitter, and takes the Jitter of retries
+// away: the model can tell the effects of only one of them.
+func (d *Decoder) jitter(p throttle.Policy) throttle.Policy {
+	shape := d.Byte()
+	if len(faults(p)) > 0 {
+		return p
+	}
+	p.Retry.Jitter = 0
+	if p.Interval > longestWait { // there is nothing to shorten
+		return p
+	}
+	p.MaxInterval = [4]time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond, time.Second}[shape&3]
+	p.Jitter = [4]float64{0.5, 0.25, 1, 0}[shape>>2&3]
+	p = mend(p)
+	if earliest := drawPeriod(p).earliest; p.From != throttle.FromEnd && earliest <= shortRun {
+		p.Jitter = 0.5
+	}
+	return p
 }
 
 func (d *Decoder) backoff() throttle.Backoff {

@@ -9,10 +9,13 @@ import (
 // burst: a bucket of size 0 is one of size 1.
 func (m *model) burst() int { return max(1, m.policy.Burst) }
 
-// spacingEnd is the end of the window that spacing closes. If no token is left, that is
-// the instant from which the next token accrues, plus Interval. With FromEnd, an active
-// run counts as ending now.
-func (m *model) spacingEnd() time.Duration {
+// spacingEnd is the end of the window that spacing closes: both Interval and the rest must
+// be over.
+func (m *model) spacingEnd() time.Duration { return max(m.intervalEnd(), m.restEnd()) }
+
+// intervalEnd: if no token is left, the instant from which the next token accrues, plus
+// Interval. With FromEnd, an active run counts as ending now.
+func (m *model) intervalEnd() time.Duration {
 	switch {
 	case m.runs == 0 || m.policy.Interval == 0:
 		return 0
@@ -25,6 +28,23 @@ func (m *model) spacingEnd() time.Duration {
 	default:
 		return plus(m.accrual, m.policy.Interval)
 	}
+}
+
+// restEnd: with MaxLoad, a run that took d is followed by a rest of d·(1/MaxLoad − 1). Burst
+// does not matter. An active run counts as ending now.
+func (m *model) restEnd() time.Duration {
+	end, took := m.lastEnd, m.lastDuration
+	if m.active != nil {
+		end, took = m.now, m.now-m.active.started
+	}
+	if m.policy.MaxLoad == 0 || took == 0 {
+		return 0
+	}
+	rest := float64(took) * (1/m.policy.MaxLoad - 1)
+	if rest >= float64(never) {
+		return never
+	}
+	return plus(end, time.Duration(rest))
 }
 
 // holdEnd is the end of the window that the last outcome closed. Without a Backoff in
@@ -128,7 +148,7 @@ func (m *model) callDue() (upcoming, bool) {
 	if permit := m.permitUnasked(); permit > at {
 		at = permit
 		switch {
-		case m.policy.From == throttle.FromEnd && permit == m.spacingEnd():
+		case m.policy.From == throttle.FromEnd && permit == m.intervalEnd():
 			rule = ruleFromEnd
 		case rule == ruleAtOnce:
 			rule = ruleWindowEnd
@@ -197,26 +217,30 @@ func (m *model) retryDue() (upcoming, bool) {
 	return upcoming{max(m.lastEnd, m.permit()), throttle.CauseRetry, rule}, true
 }
 
-// periodicDue: a run is due MaxInterval after the last start, or with FromEnd the last
-// end, or after New if nothing has run. It waits for the window, and there is none while
-// Shutdown drains.
+// periodicDue: a run is due MaxInterval, as Jitter has shortened it, after the last start,
+// or with FromEnd the last end, or after New if nothing has run. It waits for the window,
+// and there is none while Shutdown drains.
 func (m *model) periodicDue() (upcoming, bool) {
 	if m.policy.MaxInterval == 0 || m.phase != phaseOpen {
 		return upcoming{}, false
 	}
-	var from time.Duration
-	switch {
-	case m.runs == 0:
-	case m.policy.From == throttle.FromEnd:
-		from = m.lastEnd
-	default:
-		from = m.lastStart
-	}
-	at, rule := plus(from, m.policy.MaxInterval), rulePeriodic
+	at, rule := plus(m.periodFrom(m.policy), m.period.latest), rulePeriodic
 	if permit := m.permitUnasked(); permit > at {
 		at, rule = permit, rulePeriodicHeld
 	}
 	return upcoming{at, throttle.CauseInterval, rule}, true
+}
+
+// periodFrom is the instant from which MaxInterval counts.
+func (m *model) periodFrom(p throttle.Policy) time.Duration {
+	switch {
+	case m.runs == 0:
+		return 0
+	case p.From == throttle.FromEnd:
+		return m.lastEnd
+	default:
+		return m.lastStart
+	}
 }
 
 // pending: a call is not yet covered, or a failed run awaits its retry.

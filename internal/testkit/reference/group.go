@@ -128,10 +128,13 @@ func removes(act Act) bool {
 
 // drawPolicy draws a valid policy with few enough periodic runs, and with waits that
 // end before time does: where sums saturate depends on when a Throttler was built. It
-// has no Jitter, because key and twin would each draw their own.
+// has no Jitter of either kind, because key and twin would each draw their own.
 func (p *groupPlayer) drawPolicy(last throttle.Policy, fields byte) throttle.Policy {
 	policy := p.script.Policy(last, fields)
-	policy.Retry.Jitter = 0
+	policy.Retry.Jitter, policy.Jitter = 0, 0
+	if policy.MaxLoad > 0 {
+		policy.MaxLoad = max(policy.MaxLoad, 0.1)
+	}
 	for _, wait := range []*time.Duration{
 		&policy.Interval, &policy.Quiet, &policy.MaxWait, &policy.MaxInterval, &policy.Retry.Initial, &policy.Retry.Max,
 	} {
@@ -261,6 +264,10 @@ func (p *groupPlayer) drawInstant(tw *twin) time.Duration {
 		if wait > 0 {
 			waits = append(waits, wait)
 		}
+	}
+	if p.policy.MaxLoad > 0 && tw.throttler != nil {
+		took := float64(tw.throttler.Stats().LastDuration)
+		waits = append(waits, time.Duration(took*(1/p.policy.MaxLoad-1)))
 	}
 	if len(waits) == 0 {
 		return p.now()
@@ -614,6 +621,7 @@ func policyFeatures() map[string]func(throttle.Policy) bool {
 	return map[string]func(throttle.Policy) bool{
 		"Interval":          func(p throttle.Policy) bool { return p.Interval > 0 },
 		"Burst":             func(p throttle.Policy) bool { return p.Burst > 1 },
+		"MaxLoad":           func(p throttle.Policy) bool { return p.MaxLoad > 0 },
 		"FromEnd":           func(p throttle.Policy) bool { return p.Interval > 0 && p.From == throttle.FromEnd },
 		"Quiet":             func(p throttle.Policy) bool { return p.Quiet > 0 },
 		"MaxWait":           func(p throttle.Policy) bool { return p.MaxWait > 0 },

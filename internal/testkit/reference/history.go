@@ -1,6 +1,7 @@
 package reference
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -163,7 +164,7 @@ func (h *history) observe(run throttle.Run, made time.Time) string {
 		h.segment = max(h.segment, len(h.runs)-1) // SetPolicy may have begun a later one
 		return ""
 	default:
-		return h.spaced(newest)
+		return cmp.Or(h.spaced(newest), h.rested(newest))
 	}
 }
 
@@ -177,7 +178,9 @@ func (h *history) hasReason(run pastRun, cause throttle.Cause) bool {
 	case throttle.CauseFlush:
 		return run.afterFlush && (run.calls > 0 || run.afterFailed)
 	case throttle.CauseInterval:
-		return run.policy.MaxInterval > 0 && run.start-h.measuredFrom(run) >= run.policy.MaxInterval
+		p := run.policy
+		least := float64(p.MaxInterval) * (1 - p.Jitter)
+		return p.MaxInterval > 0 && float64(run.start-h.measuredFrom(run)) >= max(least, float64(p.Interval))
 	default:
 		return false
 	}
@@ -193,6 +196,20 @@ func (h *history) measuredFrom(run pastRun) time.Duration {
 	default:
 		return h.runs[previous].start
 	}
+}
+
+// rested: with MaxLoad, the last run took no more than that share of the time from its
+// start to the newest one.
+func (h *history) rested(newest pastRun) string {
+	if len(h.runs) == 1 || newest.policy.MaxLoad == 0 {
+		return ""
+	}
+	last := h.runs[len(h.runs)-2]
+	took, all := float64(last.end-last.start), float64(newest.start-last.start)
+	if took > newest.policy.MaxLoad*(all+1) { // the rest is cut to whole nanoseconds
+		return fmt.Sprintf("G2: a run from %v to %v is followed by one at %v", last.start, last.end, newest.start)
+	}
+	return ""
 }
 
 // spaced: with a bucket of one, a start is at least Interval after the last start or end,

@@ -49,6 +49,7 @@ type model struct {
 	lastCall   time.Duration // as far as the policy had it recorded
 	failures   int           // in a row
 	hold       hold          // what the last run's outcome keeps closed
+	period     period        // what MaxInterval is shortened to until the next run
 	drawn      bool          // Jitter was drawn, and see has not been called since
 	openCauses []int         // the runs whose cause is open
 
@@ -132,6 +133,7 @@ type waiter struct {
 func newModel(policy throttle.Policy, counting bool, script func(n int) Script) *model {
 	return &model{
 		policy:      policy,
+		period:      drawPeriod(policy),
 		counting:    counting,
 		script:      script,
 		fired:       make(map[Rule]int),
@@ -205,6 +207,9 @@ func (m *model) settle() {
 // start begins a run. Whatever its cause, it covers all that is pending.
 func (m *model) start(due upcoming) {
 	m.fire(due.rule)
+	if due.cause != throttle.CauseFlush && due.at == m.restEnd() && due.at > max(m.intervalEnd(), m.holdEnd()) {
+		m.fire(ruleRest)
+	}
 	if due.cause == throttle.CauseCall && m.holdEnd() > m.now {
 		m.fire(ruleEager)
 	}
@@ -232,6 +237,7 @@ func (m *model) start(due upcoming) {
 	m.active = run
 	m.runs++
 	m.lastStart = m.now
+	m.period = drawPeriod(m.policy)
 	m.forgetPending()
 	m.say(lineStarted(run.number, m.now))
 	m.act(run.script.Early)
@@ -260,6 +266,7 @@ func (m *model) end() {
 	m.say(run.String())
 	m.report(run)
 	m.active = nil
+	m.drawn = m.drawn || m.period.open()
 	m.settle()
 }
 

@@ -244,6 +244,7 @@ func (m *model) setPolicy(p throttle.Policy) string {
 	if m.batch != nil {
 		m.forgetUnrecorded(p)
 	}
+	m.period = m.period.under(m.policy, p)
 	m.policy = p
 	if m.runs > 0 && m.tokens > m.burst()-1 {
 		m.fire(ruleTokensCut)

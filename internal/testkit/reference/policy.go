@@ -29,11 +29,14 @@ func faults(p throttle.Policy) (faults []string) {
 		{"Retry.Max", p.Retry.Max < 0},
 		{"Retry.MaxAttempts", p.Retry.MaxAttempts < 0},
 		{"Retry.Jitter", !(p.Retry.Jitter >= 0 && p.Retry.Jitter <= 1)},
+		{"MaxLoad", !(p.MaxLoad >= 0 && p.MaxLoad < 1)},
+		{"Jitter", !(p.Jitter >= 0 && p.Jitter <= 1)},
 		{"Edges", p.Edges&^(throttle.Leading|throttle.Trailing) != 0},
 		{"From", p.From > throttle.FromEnd},
 		// Combinations in which a field would be ignored, or is absurd.
 		{"MaxWait", p.MaxWait > 0 && (p.Quiet == 0 || p.MaxWait < p.Quiet || leadingOnly)},
 		{"MaxInterval", p.MaxInterval > 0 && p.MaxInterval < p.Interval},
+		{"Jitter", p.Jitter > 0 && p.MaxInterval == 0},
 		{"MaxCalls", p.MaxCalls > 0 && leadingOnly},
 		{"Burst", p.Burst > 1 && (p.Interval == 0 || p.From == throttle.FromEnd || trailingOnly && p.Quiet == 0)},
 		{"Retry.Max", p.Retry.Max > 0 && p.Retry.Max < p.Retry.Initial},
@@ -55,6 +58,13 @@ func spoilers() []func(*throttle.Policy) {
 		func(p *throttle.Policy) { p.MaxWait = -1 },
 		func(p *throttle.Policy) { p.MaxInterval = -1 },
 		func(p *throttle.Policy) { p.MaxCalls = -1 },
+		func(p *throttle.Policy) { p.MaxLoad = -0.5 },
+		func(p *throttle.Policy) { p.MaxLoad = 1 },
+		func(p *throttle.Policy) { p.MaxLoad = math.NaN() },
+		func(p *throttle.Policy) { p.Jitter = -0.5 },
+		func(p *throttle.Policy) { p.Jitter = 1.5 },
+		func(p *throttle.Policy) { p.Jitter = math.NaN() },
+		func(p *throttle.Policy) { p.MaxInterval, p.Jitter = 0, 0.5 },
 		func(p *throttle.Policy) { p.Edges = 4 },
 		func(p *throttle.Policy) { p.From = 2 },
 		func(p *throttle.Policy) { p.Retry.Initial = -1 },
@@ -79,6 +89,8 @@ func mend(p throttle.Policy) throttle.Policy {
 	}
 	if p.MaxInterval > 0 {
 		p.MaxInterval = max(p.MaxInterval, p.Interval)
+	} else {
+		p.Jitter = 0
 	}
 	if leadingOnly {
 		p.MaxCalls = 0
@@ -106,9 +118,11 @@ func policyText(p throttle.Policy) string {
 	none := throttle.Policy{}
 	add("Interval", p.Interval, none.Interval)
 	add("Burst", p.Burst, none.Burst)
+	add("MaxLoad", p.MaxLoad, none.MaxLoad)
 	add("Quiet", p.Quiet, none.Quiet)
 	add("MaxWait", p.MaxWait, none.MaxWait)
 	add("MaxInterval", p.MaxInterval, none.MaxInterval)
+	add("Jitter", p.Jitter, none.Jitter)
 	add("MaxCalls", p.MaxCalls, none.MaxCalls)
 	add("Retry", fmt.Sprintf("%+v", p.Retry), fmt.Sprintf("%+v", none.Retry))
 	switch p.Edges {

@@ -24,6 +24,9 @@ const (
 	ruleDoubling        Rule = "the delay has doubled"
 	ruleMaxDelay        Rule = "the delay has grown to Max"
 	ruleJitter          Rule = "Jitter has shortened the delay"
+	ruleRest            Rule = "MaxLoad alone holds off a run"
+	rulePeriodJitter    Rule = "Jitter has shortened MaxInterval"
+	ruleKeepsDraw       Rule = "SetPolicy keeps what Jitter has drawn"
 	ruleHeld            Rule = "a call finds the window closed by a failure alone"
 	ruleEager           Rule = "Eager lets a call pass the delay of a failure"
 	ruleFromEnd         Rule = "Interval is measured from the end"
@@ -67,7 +70,7 @@ func Rules() []Rule {
 	return []Rule{
 		ruleLeading, ruleNotQuiet, ruleDropped, ruleJoins, ruleSurvives, ruleAtOnce, ruleWindowEnd, ruleQuiet,
 		ruleMaxWait, ruleDeadline, ruleMaxCalls, ruleTrailingInside, ruleTrailingOutside, ruleRetry, ruleRetryIn,
-		ruleRetryAtPermit, ruleDoubling, ruleMaxDelay, ruleJitter, ruleHeld, ruleEager, ruleFromEnd, ruleGivesUp,
+		ruleRetryAtPermit, ruleDoubling, ruleMaxDelay, ruleJitter, ruleRest, rulePeriodJitter, ruleKeepsDraw, ruleHeld, ruleEager, ruleFromEnd, ruleGivesUp,
 		ruleNoBackoff, ruleCanceledFailure, ruleCanceledRetry, ruleNoRetryInDrain, rulePeriodic, rulePeriodicHeld,
 		ruleCoversPending, ruleFlush, ruleBucketFull, ruleBucketPartly, ruleBucketEmpty, ruleTokensCut,
 		ruleEarlier, ruleLater, ruleCancelDrops, ruleCloseDrops, ruleShutdownFlushes, ruleLeaves, ruleReentrant,
