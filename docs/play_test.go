@@ -277,7 +277,9 @@ func (s scenario) earliestRun(t *testing.T, now time.Duration) time.Duration {
 	s.play(t, now, func(asked subject) {
 		base := time.Now().Add(-now)
 		p := s.policy
-		require.NoError(t, asked.setPolicy(throttle.Policy{Interval: p.Interval, Burst: p.Burst, From: p.From, Retry: p.Retry}))
+		require.NoError(t, asked.setPolicy(throttle.Policy{
+			Interval: p.Interval, Burst: p.Burst, MaxLoad: p.MaxLoad, From: p.From, Retry: p.Retry,
+		}))
 		asked.call("")
 		if next := asked.stats().Next; !next.IsZero() {
 			due = next.Sub(base)

@@ -105,6 +105,12 @@ var scenarios = []scenario{
 		measures: []measure{{"Interval", start(0), start(3)}},
 	},
 	{
+		name: "max-load", title: "Less often as runs take longer",
+		policy: throttle.Policy{Interval: 60 * time.Millisecond, MaxLoad: 0.5},
+		calls:  []int{0, 25, 85, 120, 170, 230, 320, 340, 475}, runs: []outcome{{took: usual}, {took: 40}, {took: 70}, {took: 90}}, until: 500,
+		measures: []measure{{"Interval", start(0), start(1)}, {"rest", end(1), start(2)}, {"rest", end(2), start(3)}, {"rest", end(3), start(4)}},
+	},
+	{
 		name: "max-interval", title: "Now and then even if nobody calls",
 		policy: throttle.Policy{Interval: 60 * time.Millisecond, MaxInterval: 150 * time.Millisecond},
 		calls:  []int{0, 220, 240}, until: 500,
