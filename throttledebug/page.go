@@ -34,7 +34,7 @@ type Throttle struct {
 // A Status is the current state of a throttle, or of a key of a Group.
 type Status struct {
 	State     State     `json:"state"`
-	Next      time.Time `json:"next,omitzero"`       // when the next run is due; while a run is active, the earliest possible time
+	Next      time.Time `json:"next,omitzero"`       // when the next run is due; while a run is active, the earliest possible time; zero while paused
 	LastStart time.Time `json:"last_start,omitzero"` // start of the last run, or of the active one
 }
 
@@ -44,6 +44,7 @@ type State string
 // The states. If several apply, the first one wins.
 const (
 	Running State = "running" // a run is active
+	Paused  State = "paused"  // no run starts until Resume
 	Waiting State = "waiting" // a call waits for its run, or a failed run for its retry
 	Closed  State = "closed"  // no run starts any more
 	Idle    State = "idle"

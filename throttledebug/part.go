@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/throttle-go/throttle"
 )
@@ -155,9 +156,14 @@ func newThrottle(kind, name string, policy throttle.Policy, stats throttle.Stats
 
 func status(stats throttle.Stats) Status {
 	s := Status{State: Idle, Next: rounded(stats.Next), LastStart: rounded(stats.LastStart)}
+	if stats.Paused {
+		s.Next = time.Time{} // only Resume decides
+	}
 	switch {
 	case stats.Running:
 		s.State = Running
+	case stats.Paused && !stats.Closed:
+		s.State = Paused
 	case stats.Pending:
 		s.State = Waiting
 	case stats.Closed:
