@@ -116,6 +116,45 @@ func ExampleGroup_Cancel() {
 	// Output: true false
 }
 
+func ExampleGroup_Remove() {
+	poll, err := throttle.NewGroup(throttle.Policy{MaxInterval: time.Hour}, func(_ context.Context, host string) error {
+		fmt.Println("polling", host)
+		return nil
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer poll.Close()
+	if err := poll.Do(context.Background(), "alpha"); err != nil {
+		fmt.Println(err)
+	}
+	// The host is gone. Without Remove it would be polled every hour, for ever.
+	fmt.Println(poll.Remove("alpha"), poll.Len())
+	// Output:
+	// polling alpha
+	// true 0
+}
+
+func ExampleKeyError() {
+	save, err := throttle.NewGroup(throttle.Debounce(time.Hour, 0), func(context.Context, int) error {
+		return errors.New("disk full")
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := save.Call(7); err != nil {
+		fmt.Println(err)
+	}
+	var failed *throttle.KeyError
+	if err := save.Shutdown(context.Background()); errors.As(err, &failed) {
+		fmt.Printf("tenant %v: %v\n", failed.Key, failed.Err)
+	}
+	// Output:
+	// tenant 7: disk full
+}
+
 func ExampleGroup_Keys() {
 	save := newSaver()
 	defer save.Close()

@@ -144,6 +144,32 @@ func ExampleThrottler_Cancel() {
 	// Output: true false
 }
 
+func ExampleThrottler_Pause() {
+	sync, err := throttle.New(throttle.Policy{}, func() { fmt.Println("synced") }, throttle.WithPaused())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer sync.Close()
+	sync.Call() // other parts of the program need not know who leads
+	fmt.Println("pending:", sync.Stats().Pending)
+
+	sync.Resume() // this process leads now
+	if err := sync.Flush(context.Background()); err != nil {
+		fmt.Println(err)
+	}
+
+	sync.Pause() // another will lead
+	if err := sync.Wait(context.Background()); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println("nothing runs")
+	// Output:
+	// pending: true
+	// synced
+	// nothing runs
+}
+
 func ExampleThrottler_SetPolicy() {
 	t := throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() { fmt.Println("ran") }))
 	t.Call()                                                         // due in an hour
