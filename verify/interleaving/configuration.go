@@ -30,6 +30,8 @@ const (
 	OpShutdown
 	OpShutdownImpatient // its context may end at any time
 	OpParentEnd
+	OpPause
+	OpResume
 )
 
 // alike returns the ranges of processes with equal scripts.

@@ -70,6 +70,18 @@ const (
 	// SetPolicy changes the policy, but leaves the alarm where the old policy put it.
 	SetPolicySettlesNothing
 
+	// settle starts a due run although the Throttler is paused.
+	SettleIgnoresPause
+
+	// Resume ends the pause, but leaves what came due meanwhile to the next transition.
+	ResumeSettlesNothing
+
+	// Shutdown of a paused Throttler waits for what is pending.
+	PausedShutdownWaits
+
+	// Pause leaves pending what a Shutdown that drains waits for.
+	PauseLetsShutdownWait
+
 	FaultCount
 )
 
@@ -96,5 +108,9 @@ func (f Fault) String() string {
 		ShutdownForgetsRun:      "ShutdownForgetsRun",
 		StartKeepsPending:       "StartKeepsPending",
 		SetPolicySettlesNothing: "SetPolicySettlesNothing",
+		SettleIgnoresPause:      "SettleIgnoresPause",
+		ResumeSettlesNothing:    "ResumeSettlesNothing",
+		PausedShutdownWaits:     "PausedShutdownWaits",
+		PauseLetsShutdownWait:   "PauseLetsShutdownWait",
 	}[f]
 }

@@ -120,6 +120,22 @@ func demonstrations() map[string]demonstration {
 			interleaving.StartKeepsPending, "G4",
 			configuration{Policies: []policy{p.every}, Scripts: [][]op{once}, Ticks: 3},
 		},
+		"a run starts during a pause": {
+			interleaving.SettleIgnoresPause, "Pause",
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{once, {opPause, opResume}}, Ticks: 1},
+		},
+		"Resume starts nothing": {
+			interleaving.ResumeSettlesNothing, "G3",
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{once, {opPause, opResume}}, Ticks: 1},
+		},
+		"Shutdown waits for a pause to end": {
+			interleaving.PausedShutdownWaits, "G3",
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{once, {opPause, opShutdown}}, Ticks: 1},
+		},
+		"a pause lets Shutdown wait": {
+			interleaving.PauseLetsShutdownWait, "G3",
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, {opShutdown}, {opPause}}, Ticks: 1},
+		},
 		"SetPolicy does not set the alarm": {
 			interleaving.SetPolicySettlesNothing, "G5",
 			configuration{Policies: []policy{p.every, p.periodic}, Scripts: [][]op{{opSetPolicy1}}, Ticks: 3},

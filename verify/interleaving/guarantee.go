@@ -18,6 +18,8 @@ func (v *move) checkStart(now instant, why cause) {
 	switch {
 	case h.phase == closed:
 		v.breaks("G7", "a run starts after Close")
+	case v.paused:
+		v.breaks("Pause", "a run starts while the Throttler is paused")
 	case h.phase == draining && (why == causeRetry || why == causeInterval):
 		v.breaks("G7", "a run starts although Shutdown does not wait for it")
 	case why != causeFlush && p.Interval > 0 && now < h.started.add(p.Interval):
@@ -58,7 +60,7 @@ func (v *move) checkState() {
 // checkSettled checks what the last transition left.
 func (v *move) checkSettled() {
 	due := never
-	if v.run.at == noRun {
+	if v.run.at == noRun && !v.paused {
 		due, _ = v.history.due(v.policy())
 	}
 	a := &v.alarm
@@ -81,9 +83,11 @@ func (v *move) checkSettled() {
 
 // checkEnd checks a state that permits no step.
 func (v *move) checkEnd() {
+	stands := v.paused && v.history.phase == open // until Resume
 	for i := range v.Scripts {
 		switch p := &v.processes[i]; {
-		case p.owed:
+		case stands && p.awaits == pendingBatch:
+		case p.owed && !stands:
 			v.breaks("G3", "a call was not dropped, but no run entered its callback after it")
 		case int(p.next) < len(v.Scripts[i]):
 			v.breaks("answer", "a method never returns")
@@ -94,11 +98,11 @@ func (v *move) checkEnd() {
 		v.breaks("G7", "the parent's end did not close the Throttler")
 	case v.run.at != noRun:
 		v.breaks("G5", "a run never ends")
-	case v.outstanding():
+	case v.outstanding() && !stands:
 		v.breaks("G5", "a pending run never starts")
-	case v.history.phase == open && v.policy().MaxInterval > 0 && !v.alarm.armed:
+	case v.history.phase == open && v.policy().MaxInterval > 0 && !v.alarm.armed && !stands:
 		v.breaks("G5", "the run that MaxInterval asks for never starts")
-	case v.alarm.set && (v.history.phase != open || v.policy().MaxInterval == 0):
+	case v.alarm.set && (v.history.phase != open || v.policy().MaxInterval == 0 || stands):
 		v.breaks("G6", "an alarm remains although nothing is due")
 	}
 }

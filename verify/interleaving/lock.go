@@ -31,7 +31,8 @@ func (s *state) absorb() {
 // It returns a mark of the transition, which lasts until then.
 func (v *move) settle(now instant) (transition uint8) {
 	due := never
-	if v.run.at == noRun || v.fault == StartsBesideRun {
+	paused := v.paused && v.fault != SettleIgnoresPause
+	if (v.run.at == noRun || v.fault == StartsBesideRun) && !paused {
 		var why cause
 		if due, why = v.history.due(v.policy()); due <= now {
 			v.start(now, why)

@@ -175,6 +175,10 @@ func (x *moves) begin(who actor, op Op) {
 		x.add(Cancel, who).cancel()
 	case OpSetPolicy0, OpSetPolicy1, OpSetPolicy2:
 		x.add(SetPolicy, who).setPolicy(uint8(op - OpSetPolicy0))
+	case OpPause:
+		x.add(Pause, who).pause()
+	case OpResume:
+		x.add(Resume, who).resume()
 	case OpClose:
 		x.add(Close, who).close()
 	case OpShutdown, OpShutdownImpatient:

@@ -14,7 +14,8 @@ type Reading struct {
 	Pending bool
 	Running bool
 	Closed  bool
-	Next    int // when the next run is due, in ticks, or Never; a lower bound while a run is active
+	Paused  bool
+	Next    int // when the next run is due, in ticks, or Never; a lower bound while a run is active or during a pause
 	Entered int // how many callbacks have been entered
 	Waiting int // how many methods have not returned
 }
@@ -100,6 +101,7 @@ func (r *Replay) Read() Reading {
 		Pending: s.outstanding(),
 		Running: s.run.at != noRun,
 		Closed:  h.phase != open,
+		Paused:  s.paused,
 		Next:    Never,
 		Entered: r.entered,
 	}

@@ -75,7 +75,7 @@ func (r *throttler) read() interleaving.Reading {
 		next = int(s.Next.Sub(r.built) / tick)
 	}
 	return interleaving.Reading{
-		Pending: s.Pending, Running: s.Running, Closed: s.Closed, Next: next,
+		Pending: s.Pending, Running: s.Running, Closed: s.Closed, Paused: s.Paused, Next: next,
 		Entered: int(r.entered.Load()), Waiting: int(r.waiting.Load()),
 	}
 }
@@ -117,6 +117,16 @@ func returning(name string, verdict interleaving.Verdict, err error) event {
 // theCall is the index of Call, without which many events cannot happen.
 const theCall = 0
 
+// thePause is the index of Pause. Only paths that begin with a pause have it and Resume:
+// with two more events everywhere, the paths would be twice as many.
+var thePause = len(events)
+
+// pausing are the events of paths that begin with a pause.
+var pausing = append(slices.Clip(events),
+	calling("Pause", interleaving.OpPause, func(r *throttler) { r.Pause() }),
+	calling("Resume", interleaving.OpResume, func(r *throttler) { r.Resume() }),
+)
+
 // The results of the methods do not matter here.
 var events = []event{
 	calling("Call", interleaving.OpCall, func(r *throttler) { r.Call() }),
@@ -150,26 +160,29 @@ func TestReplay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := interleaving.Configuration{Policies: policies, RetryIn: 1}
-				played := playAll(t, c, nil, length-1) + playAll(t, c, []int{theCall}, length)
-				t.Logf("%d paths", played)
+				played := playAll(t, c, events, nil, length-1) + playAll(t, c, events, []int{theCall}, length)
+				paused := playAll(t, c, pausing, []int{thePause, theCall}, length-1) + playAll(t, c, pausing, []int{theCall, thePause}, length-1)
+				t.Logf("%d paths, and %d with a pause", played, paused)
 				assert.Greater(t, played, 10_000)
+				assert.Greater(t, paused, 2_000)
 			})
 		})
 	}
 }
 
-// playAll plays all paths that continue first by length events, and returns their number.
-func playAll(t *testing.T, c interleaving.Configuration, first []int, length int) (played int) {
+// playAll plays all paths that continue first by length of the given events, and returns
+// their number.
+func playAll(t *testing.T, c interleaving.Configuration, events []event, first []int, length int) (played int) {
 	t.Helper()
 	for path := make([]int, length); path != nil; played++ {
-		happened := play(t, c, slices.Concat(first, path))
-		path = nextPath(path, happened-len(first))
+		happened := play(t, c, events, slices.Concat(first, path))
+		path = nextPath(path, len(events), happened-len(first))
 	}
 	return played
 }
 
 // play plays the events of path and returns how many of them could happen.
-func play(t *testing.T, c interleaving.Configuration, path []int) int {
+func play(t *testing.T, c interleaving.Configuration, events []event, path []int) int {
 	t.Helper()
 	r := newThrottler(t, c)
 	defer r.end()
@@ -180,22 +193,22 @@ func play(t *testing.T, c interleaving.Configuration, path []int) int {
 		}
 		synctest.Wait()
 		if want, got := m.Read(), r.read(); want != got {
-			require.Equal(t, want, got, "after %s", names(path[:i+1]))
+			require.Equal(t, want, got, "after %s", names(events, path[:i+1]))
 		}
 	}
 	return len(path)
 }
 
-// nextPath returns the path that comes after path, of which only the first happened events
-// could happen. It returns nil after the last path.
-func nextPath(path []int, happened int) []int {
+// nextPath returns the path of so many events that comes after path, of which only the
+// first happened events could happen. It returns nil after the last path.
+func nextPath(path []int, events, happened int) []int {
 	at := min(happened, len(path)-1)
 	for i := at + 1; i < len(path); i++ {
 		path[i] = 0
 	}
 	for ; at >= 0; at-- {
 		path[at]++
-		if path[at] < len(events) {
+		if path[at] < events {
 			return path
 		}
 		path[at] = 0
@@ -203,7 +216,7 @@ func nextPath(path []int, happened int) []int {
 	return nil
 }
 
-func names(path []int) string {
+func names(events []event, path []int) string {
 	all := make([]string, len(path))
 	for i, index := range path {
 		all[i] = events[index].name

@@ -49,7 +49,7 @@ func TestSearch(t *testing.T) {
 	for step, taken := range steps {
 		assert.NotZero(t, taken, "no search made the step %q", interleaving.Step(step))
 	}
-	assert.Len(t, names, 6, "states of the diagram")
+	assert.Len(t, names, 7, "states of the diagram")
 	assert.Len(t, words, 4, "kinds of words")
 }
 
@@ -166,7 +166,35 @@ func searches() map[string]bounded {
 			1, 54_000,
 			configuration{Policies: []policy{p.retrying}, Scripts: [][]op{twice, {opShutdown}, {opClose}, {opParentEnd}}, Ticks: 3, Failures: 1},
 		},
+		"a pause meets calls, Flush and Close": {
+			1, 21_000,
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, {opFlush}, {opPause, opResume}, {opClose}}, Ticks: 3},
+		},
+		"a pause meets quiet calls and Cancel": {
+			1, 23_000,
+			configuration{Policies: []policy{p.quiet}, Scripts: [][]op{twice, {opPause, opResume}, {opCancel}}, Ticks: 3, StaleWakes: 1},
+		},
+		"a pause meets retries and Do": {
+			1, 51_000,
+			configuration{Policies: []policy{p.retrying}, Scripts: [][]op{{opDo}, once, {opPause, opResume}}, Ticks: 4, Failures: 1, RetryIn: 1},
+		},
+		"a pause meets periodic runs": {
+			1, 73_000,
+			configuration{Policies: []policy{p.periodic}, Scripts: [][]op{twice, {opPause, opResume, opPause}}, Ticks: 4, StaleWakes: 1},
+		},
+		"a pause meets Shutdown": {
+			1, 67_000,
+			configuration{Policies: []policy{p.every}, Scripts: [][]op{twice, {opDo}, {opShutdown}, {opPause, opResume}}, Ticks: 3},
+		},
+		"a pause meets retries and Shutdown": {
+			1, 47_000,
+			configuration{Policies: []policy{p.retrying}, Scripts: [][]op{twice, {opShutdownImpatient}, {opPause, opResume}}, Ticks: 3, Failures: 1},
+		},
 
+		"a pause meets everything": {
+			10, 1_300_000,
+			configuration{Policies: []policy{p.every, p.quiet}, Scripts: [][]op{twice, {opDo, opSetPolicy1}, {opPause, opResume}, {opFlush, opShutdown}}, Ticks: 3, Failures: 1, RetryIn: 1},
+		},
 		"quiet calls for longer": {
 			10, 1_100_000,
 			configuration{Policies: []policy{p.quiet}, Scripts: [][]op{twice, twice}, Ticks: 6, StaleWakes: 1},

@@ -17,6 +17,7 @@ type state struct {
 	pendingCalls uint8
 	run          run
 	alarm        alarm
+	paused       bool
 
 	parentEnded bool
 	unclosed    bool  // the parent has ended, but the Throttler is not closed yet
@@ -155,6 +156,8 @@ func (s *state) name() string {
 		return "running+pending"
 	case s.run.at != noRun:
 		return "running"
+	case s.paused:
+		return "paused"
 	case s.alarm.set:
 		return "armed"
 	default:

@@ -113,11 +113,43 @@ func (v *move) drain() {
 	if v.history.phase != closed {
 		v.history.phase = draining
 		v.flushNow(now)
+		if v.paused && v.fault != PausedShutdownWaits {
+			v.dropPaused()
+		}
 	}
 	if p.awaits == noBatch {
 		p.at = resting
 	}
 	p.waitsFor = v.settle(now)
+}
+
+// dropPaused is dropPausedLocked.
+func (v *move) dropPaused() {
+	v.run.canceled = v.run.at != noRun
+	v.drop(true)
+}
+
+// pause is Pause.
+func (v *move) pause() {
+	now := v.lock()
+	v.paused = true
+	if v.history.phase == draining && v.fault != PauseLetsShutdownWait {
+		v.dropPaused()
+	}
+	v.complete(v.process())
+	v.process().waitsFor = v.settle(now)
+}
+
+// resume is Resume.
+func (v *move) resume() {
+	now := v.lock()
+	v.paused = false
+	v.complete(v.process())
+	if v.fault == ResumeSettlesNothing {
+		v.process().waitsFor = v.unlock()
+		return
+	}
+	v.process().waitsFor = v.settle(now)
 }
 
 // awaitActive makes Shutdown wait for a run that is active after the pending one is over.

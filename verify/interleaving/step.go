@@ -17,6 +17,8 @@ const (
 	Flush
 	Cancel
 	SetPolicy
+	Pause
+	Resume
 	Close
 	Drain
 	AwaitActive // activeOutcome
@@ -43,7 +45,7 @@ func (s Step) String() string {
 	return [StepCount]string{
 		Load: "load", ReadClock: "read clock", CompareAndSwap: "compare and swap",
 		Call: "call", CallWithin: "call within", Do: "do", Flush: "flush", Cancel: "cancel",
-		SetPolicy: "set policy", Close: "close", Drain: "drain", AwaitActive: "await active run",
+		SetPolicy: "set policy", Pause: "pause", Resume: "resume", Close: "close", Drain: "drain", AwaitActive: "await active run",
 		CloseDrained: "close after drain", GiveUp: "give up", Publish: "publish word",
 		CheckParent: "check parent", CloseByRun: "close for parent", Enter: "enter",
 		Undo: "undo", Decide: "decide", End: "end", Fire: "fire", FireStale: "fire without reason",

@@ -22,6 +22,8 @@ const (
 	opShutdown          = interleaving.OpShutdown
 	opShutdownImpatient = interleaving.OpShutdownImpatient
 	opParentEnd         = interleaving.OpParentEnd
+	opPause             = interleaving.OpPause
+	opResume            = interleaving.OpResume
 )
 
 // policies are the ones that are searched and replayed. Their durations are so short that they

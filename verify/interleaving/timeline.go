@@ -62,6 +62,12 @@ func (s *state) describe() string {
 	if h.flush {
 		parts = append(parts, "flush")
 	}
+	if s.paused && parts[0] != "paused" {
+		parts = append(parts, "paused")
+	}
+	if s.paused && parts[0] != "paused" {
+		parts = append(parts, "paused")
+	}
 	if s.alarm.set {
 		parts = append(parts, fmt.Sprintf("alarm %d", s.alarm.at))
 	}
