@@ -233,21 +233,27 @@ func (c *caller) work() {
 // step does one random thing.
 func (c *caller) step() {
 	switch dice := rand.IntN(100); {
-	case dice < 30:
+	case dice < 28:
 		c.call(c.throttler.Call)
-	case dice < 36:
+	case dice < 34:
 		c.call(func() { c.throttler.CallWithin(time.Duration(rand.IntN(30)) * time.Microsecond) })
-	case dice < 54:
+	case dice < 50:
 		c.wait(c.patience, do, c.throttler.Do)
-	case dice < 60:
+	case dice < 56:
 		c.waitBriefly(do, c.throttler.Do)
-	case dice < 72:
+	case dice < 66:
 		c.wait(c.patience, flush, c.throttler.Flush)
-	case dice < 75:
+	case dice < 69:
 		c.waitBriefly(flush, c.throttler.Flush)
-	case dice < 85:
+	case dice < 75:
+		c.wait(c.patience, wait, c.throttler.Wait)
+	case dice < 77:
+		c.waitBriefly(wait, c.throttler.Wait)
+	case dice < 81:
+		c.pauseAndResume()
+	case dice < 88:
 		c.cancel()
-	case dice < 95:
+	case dice < 96:
 		c.stats()
 	default:
 		c.record(request{kind: setPolicy}, func() answer {
@@ -310,6 +316,29 @@ func (c *caller) call(f func()) {
 	})
 }
 
+// pauseAndResume takes a few steps that do not wait while the Throttler is paused. Other
+// callers that wait meanwhile go on after Resume.
+func (c *caller) pauseAndResume() {
+	c.record(request{kind: pausing}, func() answer {
+		c.throttler.Pause()
+		return answer{}
+	})
+	for range rand.IntN(4) {
+		switch pause(); rand.IntN(4) {
+		case 0:
+			c.cancel()
+		case 1:
+			c.stats()
+		default:
+			c.call(c.throttler.Call)
+		}
+	}
+	c.record(request{kind: resuming}, func() answer {
+		c.throttler.Resume()
+		return answer{}
+	})
+}
+
 func (c *caller) cancel() {
 	c.record(request{kind: cancel}, func() answer { return answer{yes: c.throttler.Cancel()} })
 }
@@ -317,7 +346,7 @@ func (c *caller) cancel() {
 func (c *caller) stats() {
 	c.record(request{kind: stats}, func() answer {
 		s := c.throttler.Stats()
-		return answer{glance: glance{runs: int(s.Runs), pending: s.Pending, running: s.Running, closed: s.Closed}}
+		return answer{glance: glance{runs: int(s.Runs), pending: s.Pending, running: s.Running, closed: s.Closed, paused: s.Paused}}
 	})
 }
 
@@ -339,6 +368,8 @@ func (c *caller) heard(a answer) {
 		c.know(request{kind: heardCanceled, number: a.number})
 	case closed:
 		c.know(request{kind: heardClosed})
+	case paused:
+		c.know(request{kind: heardPaused})
 	}
 }
 
@@ -377,6 +408,8 @@ func (r *recorder) classify(err error) answer {
 			r.t.Errorf("one history has more than %d answers ErrCanceled, which the model cannot check", mostCanceled)
 		}
 		return answer{outcome: canceled, number: number}
+	case errors.Is(err, throttle.ErrPaused) && errors.Is(err, throttle.ErrClosed):
+		return answer{outcome: paused}
 	case errors.Is(err, throttle.ErrClosed):
 		return answer{outcome: closed}
 	case errors.Is(err, throttle.ErrThrottled):

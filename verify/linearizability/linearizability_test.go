@@ -42,8 +42,9 @@ func scenes() []scene {
 }
 
 // TestThrottler_Linearizable checks histories of real goroutines in real time. In each of them
-// Call, CallWithin, Do, Flush, Cancel, Close, Shutdown, SetPolicy, Stats and the runs must
-// behave as if one came after the other, each at an instant between its begin and its return.
+// Call, CallWithin, Do, Flush, Cancel, Pause, Resume, Wait, Close, Shutdown, SetPolicy, Stats
+// and the runs must behave as if one came after the other, each at an instant between its begin
+// and its return.
 // This implies G1 (no overlap), G3 (no lost call), G4 (no idle run) and G7 (Close is final)
 // under every schedule.
 func TestThrottler_Linearizable(t *testing.T) {

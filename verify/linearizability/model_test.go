@@ -12,7 +12,7 @@ type request struct {
 	kind   string // one of the constants below
 	run    int    // of runStarts, runEnds and heardRun: the number of the run
 	again  bool   // of runEnds: the callback returned RetryIn
-	spent  bool   // of do and flush: the context had already ended
+	spent  bool   // of do, flush and wait: the context had already ended
 	number int    // of heardCanceled: the number of the answer, as in answer.number
 }
 
@@ -25,6 +25,9 @@ const (
 	closing       = "Close"
 	draining      = "Shutdown" // its begin
 	drained       = "end of Shutdown"
+	pausing       = "Pause"
+	resuming      = "Resume"
+	wait          = "Wait"
 	setPolicy     = "SetPolicy" // which changes nothing that the model knows
 	stats         = "Stats"
 	runStarts     = "start"              // a run covers the pending calls, and later enters the callback
@@ -32,6 +35,7 @@ const (
 	heardRun      = "answer known"       // a caller got the error of a run: the run is over
 	heardCanceled = "cancellation known" // a caller got ErrCanceled: Cancel came before
 	heardClosed   = "closing known"      // a caller got ErrClosed: the Throttler is closed
+	heardPaused   = "pause known"        // a caller got ErrPaused: Shutdown or Pause has dropped what was pending
 	atRest        = "rest"               // nothing pending, nothing running
 )
 
@@ -50,6 +54,7 @@ const (
 	byRun     = "a run's error"
 	canceled  = "ErrCanceled"
 	closed    = "ErrClosed"
+	paused    = "ErrPaused" // which is ErrClosed too
 	throttled = "ErrThrottled"
 	abandoned = "the context's error"
 	unknown   = "an unexpected error"
@@ -59,6 +64,7 @@ const (
 type glance struct {
 	runs                     int
 	pending, running, closed bool
+	paused                   bool
 }
 
 // A state is a state of the model. The model is a Throttler to which everything happens one
@@ -66,6 +72,7 @@ type glance struct {
 // check when it may. A state is comparable, so that == tells whether two are the same.
 type state struct {
 	phase   phase
+	paused  bool
 	pending bool
 
 	// What the waiters for the pending run have been promised. The history says which
@@ -73,6 +80,7 @@ type state struct {
 	run      int    // the error of this run; 0 if nobody is promised one
 	canceled uint64 // ErrCanceled: the set of the numbers of the answers
 	closed   bool   // ErrClosed
+	dropped  bool   // ErrPaused
 
 	runs   int  // started
 	active bool // a run is active
@@ -137,6 +145,14 @@ func (m model) step(s state, q request, a answer) []state {
 		return s.close()
 	case draining:
 		return s.drain(a)
+	case pausing:
+		return s.pause()
+	case resuming:
+		next := s
+		next.paused = false
+		return []state{next}
+	case wait:
+		return s.wait(q, a)
 	case drained:
 		if s.phase == isOpen {
 			return nil // its own begin comes first
@@ -204,6 +220,14 @@ func (s state) await(a answer) []state {
 		return []state{s}
 	case s.pending:
 		return s.promise(a)
+	default:
+		return s.awaitActive(a)
+	}
+}
+
+// awaitActive accepts a as the answer to a waiter for the active run, if there is one.
+func (s state) awaitActive(a answer) []state {
+	switch {
 	case s.undone:
 		return only(s, a.outcome == closed)
 	case s.active:
@@ -219,13 +243,16 @@ func (s state) promise(a answer) []state {
 	switch a.outcome {
 	case byRun:
 		next.run = a.run
-		return only(next, a.run == s.runs+1 && s.canceled == 0 && !s.closed)
+		return only(next, a.run == s.runs+1 && s.canceled == 0 && !s.closed && !s.dropped)
 	case canceled:
 		next.canceled |= 1 << a.number
-		return only(next, s.run == 0 && !s.closed)
+		return only(next, s.run == 0 && !s.closed && !s.dropped)
 	case closed:
 		next.closed = true
-		return only(next, s.run == 0 && s.canceled == 0)
+		return only(next, s.run == 0 && s.canceled == 0 && !s.dropped)
+	case paused:
+		next.dropped = true
+		return only(next, s.run == 0 && s.canceled == 0 && !s.closed)
 	default:
 		return nil
 	}
@@ -243,6 +270,18 @@ func (s state) flush(q request, a answer) []state {
 	}
 }
 
+// wait waits for the active run.
+func (s state) wait(q request, a answer) []state {
+	switch {
+	case s.phase == isClosed:
+		return only(s, a.outcome == closed)
+	case q.spent || a.outcome == abandoned:
+		return only(s, a.outcome == abandoned)
+	default:
+		return s.awaitActive(a)
+	}
+}
+
 // drain refuses calls from now on, and waits like flush.
 func (s state) drain(a answer) []state {
 	if s.phase == isClosed {
@@ -250,7 +289,32 @@ func (s state) drain(a answer) []state {
 	}
 	next := s
 	next.phase = isDraining
-	return next.await(a)
+	if !s.paused {
+		return next.await(a)
+	}
+	var dropped []state
+	for _, waited := range next.await(a) {
+		dropped = append(dropped, waited.dropPaused()...)
+	}
+	return dropped
+}
+
+// pause lets no run start, and drops what a Shutdown waits for.
+func (s state) pause() []state {
+	next := s
+	next.paused = true
+	if s.phase == isDraining {
+		return next.dropPaused()
+	}
+	return []state{next}
+}
+
+// dropPaused drops the pending calls, because no run may start for Shutdown.
+func (s state) dropPaused() []state {
+	next := s
+	next.met = s.active
+	next.pending, next.dropped = false, false
+	return only(next, s.run == 0 && s.canceled == 0 && !s.closed)
 }
 
 // cancel drops the pending calls, and prevents a retry of the active run.
@@ -258,14 +322,14 @@ func (s state) cancel(dropped bool) []state {
 	next := s
 	next.met = s.active
 	next.pending, next.canceled = false, 0
-	return only(next, dropped == s.pending && s.run == 0 && !s.closed)
+	return only(next, dropped == s.pending && s.run == 0 && !s.closed && !s.dropped)
 }
 
 // close drops the pending calls and refuses later ones.
 func (s state) close() []state {
 	next := s
 	next.phase, next.pending, next.closed = isClosed, false, false
-	return only(next, s.run == 0 && s.canceled == 0)
+	return only(next, s.run == 0 && s.canceled == 0 && !s.dropped)
 }
 
 // start starts a run that will enter the callback.
@@ -273,8 +337,13 @@ func (s state) start(run int) []state {
 	next := s
 	next.pending, next.active, next.met = false, true, false
 	next.runs, next.run = run, 0
-	return only(next, s.pending && !s.active && s.phase != isClosed && run == s.runs+1 &&
-		s.canceled == 0 && !s.closed)
+	return only(next, s.mayStart() && run == s.runs+1 && !s.closed)
+}
+
+// mayStart reports whether a run may start, if nobody who waits for it has been promised
+// that it will not.
+func (s state) mayStart() bool {
+	return s.pending && !s.active && s.phase != isClosed && !s.paused && s.canceled == 0 && !s.dropped
 }
 
 // end ends a run.
@@ -290,7 +359,7 @@ func (s state) end(run int, again bool) []state {
 func (s state) unseen() (next state, ok bool) {
 	next = s
 	switch {
-	case s.pending && !s.active && s.phase != isClosed && s.run == 0 && s.canceled == 0:
+	case s.mayStart() && s.run == 0:
 		next.pending, next.closed = false, false // waiters will get ErrClosed
 		next.active, next.undone = true, true
 		return next, true
@@ -312,13 +381,15 @@ func (s state) shows(q request, a answer) bool {
 		entering := s.active && !s.undone && a.glance.runs == s.runs-1
 		return (a.glance.runs == s.runs || entering) &&
 			a.glance.pending == s.pending && a.glance.running == s.active &&
-			a.glance.closed == (s.phase != isOpen)
+			a.glance.closed == (s.phase != isOpen) && a.glance.paused == s.paused
 	case heardRun:
 		return s.runs > q.run || s.runs == q.run && (!s.active || s.undone)
 	case heardCanceled:
 		return s.canceled&(1<<q.number) == 0
 	case heardClosed:
 		return s.phase != isOpen
+	case heardPaused:
+		return s.phase != isOpen && !s.dropped
 	case atRest:
 		return !s.pending && !s.active
 	default:
@@ -329,7 +400,7 @@ func (s state) shows(q request, a answer) bool {
 // describe returns the text for an operation in a printed history.
 func describe(q request, a answer) string {
 	switch q.kind {
-	case do, flush, draining:
+	case do, flush, wait, draining:
 		switch a.outcome {
 		case byRun:
 			return fmt.Sprintf("%s: error of run %d", q.kind, a.run)

@@ -30,7 +30,8 @@ func required() []string {
 	return []string{
 		"Do: a run's error", "Do: ErrCanceled", "Do: ErrClosed", "Do: ErrThrottled", "Do: the context's error",
 		"Flush: a run's error", "Flush: ErrCanceled", "Flush: ErrClosed", "Flush: the context's error", "Flush: nil",
-		"Shutdown: a run's error", "Shutdown: nil",
+		"Shutdown: a run's error", "Shutdown: nil", "Shutdown: ErrPaused",
+		"Wait: a run's error", "Wait: nil", "Wait: ErrClosed",
 		flushJoined, callMetRun, dropped, notDropped, runAgain,
 	}
 }
@@ -78,7 +79,7 @@ func (s sightings) add(history []porcupine.Operation) {
 func (s sightings) addOperation(operation porcupine.Operation, runs map[int]recordedRun) {
 	q, a := parts(operation)
 	switch q.kind {
-	case do, flush, draining:
+	case do, flush, wait, draining:
 		s[q.kind+": "+a.outcome]++
 		if q.kind == flush && a.outcome == byRun && operation.Call > runs[a.run].entered {
 			s[flushJoined]++

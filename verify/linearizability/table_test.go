@@ -38,6 +38,14 @@ func didClose(began, ended int64) porcupine.Operation {
 	return at(began, ended, request{kind: closing}, answer{})
 }
 
+func didPause(began, ended int64) porcupine.Operation {
+	return at(began, ended, request{kind: pausing}, answer{})
+}
+
+func didResume(began, ended int64) porcupine.Operation {
+	return at(began, ended, request{kind: resuming}, answer{})
+}
+
 // saw is a result of Stats.
 func saw(instant int64, g glance) porcupine.Operation {
 	return at(instant, instant, request{kind: stats}, answer{glance: g})
@@ -168,6 +176,46 @@ func TestModel(t *testing.T) {
 		{name: "a run for a call after Shutdown", history: []porcupine.Operation{
 			at(1, 2, request{kind: draining}, answer{}), at(1, 2, request{kind: drained}, answer{}),
 			called(3, 4), started(1, 0, 5), ended(1, 7), quiet(9)}},
+
+		{name: "a pause holds a call up", right: true, history: []porcupine.Operation{
+			didPause(1, 2), called(3, 4), saw(5, glance{pending: true, paused: true}), didResume(6, 7), started(1, 0, 8), ended(1, 9), quiet(10)}},
+		{name: "a run for a call during a pause", history: []porcupine.Operation{
+			didPause(1, 2), called(3, 4), started(1, 0, 5), ended(1, 6), didResume(7, 8), quiet(10)}},
+		{name: "a run for a call before a pause", history: []porcupine.Operation{
+			called(1, 2), didPause(3, 4), saw(5, glance{pending: true, paused: true}), started(1, 0, 6), ended(1, 7), didResume(8, 9), quiet(10)}},
+		{name: "a run enters that started before a pause", right: true, history: []porcupine.Operation{
+			called(1, 2), didPause(3, 4), started(1, 0, 5), ended(1, 6), quiet(10)}},
+		{name: "a call during a pause is lost", history: []porcupine.Operation{
+			didPause(1, 2), called(3, 4), didResume(5, 6), quiet(10)}},
+		{name: "Stats omits the pause", history: []porcupine.Operation{
+			didPause(1, 2), saw(3, glance{}), didResume(4, 5), quiet(10)}},
+		{name: "Shutdown during a pause drops", right: true, history: []porcupine.Operation{
+			didPause(1, 2), at(3, 8, request{kind: do}, answer{outcome: paused}), saw(4, glance{pending: true, paused: true}),
+			at(5, 7, request{kind: draining}, answer{outcome: paused}), at(5, 7, request{kind: drained}, answer{outcome: paused}),
+			know(9, request{kind: heardPaused}), quiet(10)}},
+		{name: "Shutdown during a pause runs the pending calls", history: []porcupine.Operation{
+			didPause(1, 2), called(3, 4), at(5, 8, request{kind: draining}, firstRun), at(5, 8, request{kind: drained}, firstRun),
+			started(1, 0, 6), ended(1, 7), quiet(10)}},
+		{name: "a pause drops what Shutdown waits for", right: true, history: []porcupine.Operation{
+			called(1, 2), started(1, 0, 3), called(4, 5), at(6, 10, request{kind: draining}, answer{outcome: paused}),
+			at(6, 10, request{kind: drained}, answer{outcome: paused}), didPause(7, 8), ended(1, 9), know(10, request{kind: heardPaused}), quiet(11)}},
+		{name: "ErrPaused without a pause", history: []porcupine.Operation{
+			called(1, 2), at(3, 4, request{kind: draining}, answer{outcome: paused}), at(3, 4, request{kind: drained}, answer{outcome: paused}),
+			know(5, request{kind: heardPaused}), quiet(10)}},
+		{name: "ErrPaused after the pause", history: []porcupine.Operation{
+			didPause(1, 2), called(3, 4), saw(5, glance{pending: true, paused: true}), didResume(6, 7),
+			at(8, 9, request{kind: draining}, answer{outcome: paused}), at(8, 9, request{kind: drained}, answer{outcome: paused}), quiet(10)}},
+
+		{name: "Wait waits for the active run", right: true, history: []porcupine.Operation{
+			called(1, 2), started(1, 0, 3), at(4, 6, request{kind: wait}, firstRun), ended(1, 5), know(6, request{kind: heardRun, run: 1}), quiet(9)}},
+		{name: "Wait returns before the run has ended", history: []porcupine.Operation{
+			called(1, 2), started(1, 0, 3), at(4, 5, request{kind: wait}, firstRun), know(5, request{kind: heardRun, run: 1}), ended(1, 6), quiet(9)}},
+		{name: "Wait does not wait for the active run", history: []porcupine.Operation{
+			called(1, 2), started(1, 0, 3), at(4, 5, request{kind: wait}, answer{outcome: nothing}), ended(1, 6), quiet(9)}},
+		{name: "Wait does not wait for the pending run", right: true, history: []porcupine.Operation{
+			called(1, 2), at(3, 4, request{kind: wait}, answer{outcome: nothing}), saw(5, glance{pending: true}), started(1, 0, 6), ended(1, 7), quiet(9)}},
+		{name: "Wait after Close", history: []porcupine.Operation{
+			didClose(1, 2), at(3, 4, request{kind: wait}, answer{outcome: nothing}), quiet(9)}},
 
 		{name: "Stats", right: true, history: []porcupine.Operation{
 			saw(1, glance{}), called(2, 3), saw(4, glance{pending: true}), started(1, 0, 6), saw(7, glance{runs: 1, running: true}),
