@@ -351,7 +351,7 @@ func (h *history) bucket(p *Policy, now instant) (tokens int32, accrual instant)
 	if gained >= int64(p.burst()-h.tokens) {
 		return p.burst(), now
 	}
-	return h.tokens + int32(gained), h.accrual.add(time.Duration(gained) * p.Interval)
+	return h.tokens + int32(gained), h.accrual.add(time.Duration(gained) * p.Interval) //nolint:gosec // less than the burst
 }
 
 // refilled returns the instant from which the bucket is full.

@@ -188,19 +188,19 @@ func (e *RetryError) Error() string {
 // like with any other error.
 func RetryIn(d time.Duration) error { return &RetryError{In: d} }
 
-// A servedRetry is an error with a RetryError as the waiters of its run get it. It
+// A servedRetryError is an error with a RetryError as the waiters of its run get it. It
 // asks nobody to run again any more.
-type servedRetry struct{ err error }
+type servedRetryError struct{ err error }
 
-func (e *servedRetry) Error() string { return e.err.Error() }
-func (e *servedRetry) Unwrap() error { return e.err }
+func (e *servedRetryError) Error() string { return e.err.Error() }
+func (e *servedRetryError) Unwrap() error { return e.err }
 
 // askedRetry returns the RetryError by which err asks for another run, nil if there is
-// none. It is errors.As, except that it does not look into a servedRetry.
+// none. It is errors.As, except that it does not look into a servedRetryError.
 func askedRetry(err error) *RetryError {
 	var asked *RetryError
 	switch e := err.(type) { //nolint:errorlint // it walks the tree itself
-	case nil, *servedRetry:
+	case nil, *servedRetryError:
 		return nil
 	case *RetryError:
 		return e

@@ -2,6 +2,7 @@ package throttle_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -101,7 +102,7 @@ func (r *groupRecorder) leave(key string) {
 func (r *groupRecorder) hear(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.heard = append(r.heard, err.(*throttle.KeyError).Err)
+	r.heard = append(r.heard, errors.Unwrap(err)) // of the *KeyError
 }
 
 // elapsed returns the milliseconds since begin.

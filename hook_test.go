@@ -673,7 +673,8 @@ func TestGroup_KeyError(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			texts := make(map[any]string)
 			g := throttle.Must(throttle.NewGroup(throttle.Policy{}, run, throttle.WithName("saver"), throttle.WithErrorHandler(func(err error) {
-				keyed := err.(*throttle.KeyError)
+				var keyed *throttle.KeyError
+				require.ErrorAs(t, err, &keyed)
 				texts[keyed.Key] = err.Error()
 			})))
 			for _, key := range []any{"panics", 7, nil} {

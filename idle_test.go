@@ -261,7 +261,7 @@ func TestGroup_idle_lastError(t *testing.T) {
 	}
 	var mu sync.Mutex // guards errs
 	var errs []weak.Pointer[mistake]
-	g := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(_ context.Context, key int) error {
+	g := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(context.Context, int) error {
 		err := &mistake{error: errors.New("mistake")}
 		mu.Lock()
 		defer mu.Unlock()

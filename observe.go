@@ -162,7 +162,7 @@ func readClock(base time.Duration) clock {
 // inTest reports whether the clock is that of a testing/synctest bubble, which has no
 // monotonic reading.
 func (c clock) inTest() bool {
-	return c.wall == c.wall.Round(0) //nolint:revive // the same value, not the same time
+	return c.wall == c.wall.Round(0) // the same value, not the same time
 }
 
 // foreignClock is the panic of a method that needs the clock on one side of a bubble's

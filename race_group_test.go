@@ -423,7 +423,7 @@ func (l *groupLife) shutDown(what string) {
 // TestGroup_Shutdown_cancelRace cancels a key's pending run just after Shutdown's
 // context has ended and the key's active run is over. The race detector sees it if
 // Shutdown then looks at what Cancel changes.
-func TestGroup_Shutdown_cancelRace(t *testing.T) {
+func TestGroup_Shutdown_cancelRace(*testing.T) {
 	for range 20 {
 		entered, release := make(chan string), map[string]chan struct{}{"a": make(chan struct{}), "b": make(chan struct{})}
 		g := throttle.Must(throttle.NewGroup(throttle.Policy{}, func(_ context.Context, key string) error {
@@ -438,7 +438,8 @@ func TestGroup_Shutdown_cancelRace(t *testing.T) {
 		ctx, end := context.WithCancel(context.Background())
 		asked := 0
 		_ = g.Shutdown(&steeredContext{ctx, func() <-chan struct{} {
-			switch asked++; asked {
+			asked++
+			switch asked {
 			case 1:
 				end()
 			case 2:

@@ -271,12 +271,12 @@ func TestRetryIn_served(t *testing.T) {
 	})
 }
 
-// An asksByAs is an error that errors.As finds a RetryError in by its own method.
-type asksByAs struct{}
+// A byAsError is an error that errors.As finds a RetryError in by its own method.
+type byAsError struct{}
 
-func (asksByAs) Error() string { return "asks by As" }
+func (byAsError) Error() string { return "asks by As" }
 
-func (asksByAs) As(target any) bool {
+func (byAsError) As(target any) bool {
 	retry, ok := target.(**throttle.RetryError)
 	if ok {
 		*retry = &throttle.RetryError{In: 50 * ms}
@@ -286,7 +286,7 @@ func (asksByAs) As(target any) bool {
 
 func TestRetryIn_byAs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRecorder(takes(0, errors.Join(errFailed, asksByAs{})))
+		r := newRecorder(takes(0, errors.Join(errFailed, byAsError{})))
 		throttler := r.throttler(t, throttle.Policy{})
 		throttler.Call()
 		r.until(1000)

@@ -290,7 +290,7 @@ func (t *Throttler) decideLocked(r *run, now instant, listening bool) {
 	}
 	r.outcomeErr = r.err
 	if r.verdict.again {
-		r.outcomeErr = &servedRetry{r.err}
+		r.outcomeErr = &servedRetryError{r.err}
 	}
 	r.afterClose = t.history.phase == closed
 	defer t.publishLocked(r) // deferred, because a Coalescer's merge may end the goroutine

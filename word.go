@@ -49,7 +49,7 @@ func (t *Throttler) coalesce() bool {
 			}
 			next = max(seen, now)
 		case wordDropping:
-			if seen != wordDropping|wordValue && t.now() >= instant(seen&wordValue) { //nolint:gosec // it fits, see timeWord
+			if seen != wordDropping|wordValue && t.now() >= instant(seen&wordValue) {
 				return false
 			}
 			t.dropped.Add(1)
