@@ -118,7 +118,7 @@
 // A run fails if the callback returns an error, panics, or ends its goroutine with
 // runtime.Goexit. The Throttler works on after each of these. The error is the
 // callback's own, a [*PanicError] or [ErrGoexit]. Everyone who waits for the run in Do,
-// Flush or Shutdown gets it. If nobody waits, it goes to the handler given by
+// Flush, Wait or Shutdown gets it. If nobody waits, it goes to the handler given by
 // [WithErrorHandler], or else to slog.Default(). In a Group, these get a [*KeyError].
 //
 // With Policy.Retry the failed run is repeated. Until then the window stays closed, so

@@ -39,10 +39,10 @@ func WithContext(ctx context.Context) Option {
 	})
 }
 
-// WithErrorHandler sets a handler for the errors of runs that no Do, Flush or
+// WithErrorHandler sets a handler for the errors of runs that no Do, Flush, Wait or
 // Shutdown waits for, including panics but not RetryIn. In a [Group] fn gets a
-// [*KeyError]. Without a handler these errors
-// go to slog.Default() at level Error, except for context.Canceled after Close.
+// [*KeyError]. Without a handler these errors go to slog.Default() at level Error,
+// except for context.Canceled after Close.
 //
 // fn runs in the run's goroutine, after the callback and before the run counts as
 // ended. So for one Throttler, or one key of a [Group], fn is never called
