@@ -406,12 +406,12 @@ func textOf(key int, err error) string {
 // await lets a goroutine wait on either side.
 func (p *groupPlayer) await(tw *twin, name string, key, plain func(context.Context) error) {
 	p.asked++
-	number, removed := p.asked, tw.isRemoved()
+	number, removed, quiet := p.asked, tw.isRemoved(), p.policy.Quiet
 	for form, ask := range []func(context.Context) error{key, plain} {
 		p.asking.Go(func() {
 			err := ask(context.Background())
-			if removed && errors.Is(err, throttle.ErrThrottled) {
-				err = throttle.ErrThrottled // RetryAfter of the twin counts the old window
+			if removed && errors.Is(err, throttle.ErrThrottled) && twinForm(form) == ofTwin {
+				err = &throttle.ThrottledError{RetryAfter: quiet} // the old window does not count
 			}
 			p.write(twinForm(form), "%d: %s for key %d returns %v", number, name, tw.key, err)
 		})
@@ -489,9 +489,7 @@ func (p *groupPlayer) retireLocked(t *throttle.Throttler) {
 // twinStats adds up the Stats of all twins.
 func (p *groupPlayer) twinStats() (sum throttle.Stats) {
 	for _, tw := range p.twins {
-		for _, t := range tw.throttlers() {
-			addStats(&sum, t.Stats())
-		}
+		tw.addTo(&sum)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -512,8 +510,8 @@ func (p *groupPlayer) statsText(s throttle.Stats) string {
 		s.LastDuration, s.LastError = 0, nil // they may be those of either key
 	}
 	next := p.instant(s.Next)
-	if slices.ContainsFunc(p.twins, func(tw *twin) bool { return tw.removed != nil }) {
-		next = "open" // a twin that waits for a removed one does not count its time
+	if slices.ContainsFunc(p.twins, (*twin).nextIsOpenLocked) {
+		next = "open"
 	}
 	return fmt.Sprintf("runs %d, failures %d, panics %d, dropped %d, calls %d, last start %s, took %v, error %v; pending %t, running %t, paused %t, closed %t, next %s",
 		s.Runs, s.Failures, s.Panics, s.Dropped, s.Calls, p.instant(s.LastStart), s.LastDuration, s.LastError,

@@ -211,6 +211,24 @@ func (tw *twin) throttlers() (throttlers []*throttle.Throttler) {
 	return throttlers
 }
 
+// addTo adds the Stats of all Throttlers to sum. A removed one starts nothing more.
+func (tw *twin) addTo(sum *throttle.Stats) {
+	for _, t := range tw.throttlers() {
+		stats := t.Stats()
+		if tw.isRemoved() && stats.Running {
+			stats.Next = time.Time{}
+		}
+		addStats(sum, stats)
+	}
+}
+
+// nextIsOpenLocked reports whether the new Throttler is due at another time while it has no
+// leading edge. It needs the player's mu.
+func (tw *twin) nextIsOpenLocked() bool {
+	policy := tw.player.policy
+	return tw.removed != nil && tw.throttler != nil && policy.Quiet == 0 && policy.Edges != throttle.Trailing
+}
+
 // remembersMore reports whether the Group holds the key, but has forgotten it since the
 // twin was made.
 func (tw *twin) remembersMore() bool {
