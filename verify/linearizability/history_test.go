@@ -324,7 +324,8 @@ func (c *caller) pauseAndResume() {
 		return answer{}
 	})
 	for range rand.IntN(4) {
-		switch pause(); rand.IntN(4) {
+		pause()
+		switch rand.IntN(4) {
 		case 0:
 			c.cancel()
 		case 1:
