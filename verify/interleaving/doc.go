@@ -12,9 +12,9 @@
 // in each. A [Fault] breaks one thing that the library's design rests on, and the search must
 // notice.
 //
-// The model has no Groups, no Coalescers, no buckets of more than one token, no FromEnd, and
-// no backoff that grows, gives up or is eager: these are arithmetic, or repeat transitions
-// that the model has.
+// The model has no Groups, no Coalescers, no Wait, no buckets of more than one token, no
+// FromEnd, and no backoff that grows, gives up or is eager: these are arithmetic, or repeat
+// transitions that the model has.
 //
 // What the model merges into one step, or omits, loses nothing:
 //
@@ -22,9 +22,8 @@
 //     swap, only goroutines that want the mutex can tell whether it is held, and they wait
 //     either way. After the swap no call records anything, so a tick between the swap and the
 //     reading might as well come before both.
-//   - enterLocked reads the clock a second time, after lock. Only its own reading decides
-//     anything: Interval counts from it. The first reading is for settle, which starts
-//     nothing and sets no alarm while a run is active. So one reading is enough.
+//   - A run that finds the Throttler closed locks twice, in enter and in abandon. The first
+//     transition changes nothing, so they are one step.
 //   - The rest of a transition, up to the store of the word, belongs to the same step: nobody
 //     looks at the record without the mutex. A run's goroutine or a timer that it starts need
 //     not move at once. The store of the word and the unlock are one step too: a goroutine
@@ -32,7 +31,8 @@
 //   - Call's first look at the word only sends it to coalesce, which looks again. A call may
 //     begin at any time, so it may as well begin at the second look.
 //   - The return of a callback and decide are one step: between the two, others can only see
-//     that a callback is active, and the active run keeps them out.
+//     that a callback is active, and the active run keeps them out. Without hooks, decide ends
+//     the run in the same transition. In the model, other steps may always come between.
 //   - Hooks, contexts and errors do not decide what starts or when. A waiter gets its answer
 //     and goes on in one step, because its next step may come later anyway.
 //   - Callers with the same script are interchangeable, so states that differ only in which
