@@ -331,9 +331,7 @@ func (t *Throttler) publishLocked(r *run) {
 }
 
 // answerLocked returns the error for those who wait for the decided run r. A lost value
-// that the handler is being told of is told nobody else.
-//
-// +checklocks:r.of.mu
+// that the handler is being told of is told nobody else. It needs the Throttler's mu.
 func (r *run) answerLocked() error {
 	if r.unclaimed && isLost(r.outcomeErr) {
 		return nil

@@ -45,9 +45,15 @@ func PlayGroup(t *testing.T, keys int, data []byte) (report GroupReport) {
 		if p.failure == "" {
 			p.end()
 		}
-		report = GroupReport{p.failure, p.reached}
+		report = p.report()
 	})
 	return report
+}
+
+func (p *groupPlayer) report() GroupReport {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return GroupReport{p.failure, p.reached}
 }
 
 // A groupPlayer plays one script.

@@ -144,6 +144,8 @@ func (tw *twin) cancel() bool {
 }
 
 // cancelLocked is cancel. A removed key is not held for a call that was dropped.
+//
+// +checklocks:tw.player.mu
 func (tw *twin) cancelLocked() (dropped bool) {
 	if tw.throttler == nil {
 		return false
