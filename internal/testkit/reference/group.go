@@ -50,12 +50,6 @@ func PlayGroup(t *testing.T, keys int, data []byte) (report GroupReport) {
 	return report
 }
 
-func (p *groupPlayer) report() GroupReport {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return GroupReport{p.failure, p.reached}
-}
-
 // A groupPlayer plays one script.
 type groupPlayer struct {
 	script   *Decoder // the rest of the data
@@ -184,6 +178,12 @@ func withoutKey(err error) (key int, inner error) {
 		return -1, err
 	}
 	return key, keyed.Err
+}
+
+func (p *groupPlayer) report() GroupReport {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return GroupReport{p.failure, p.reached}
 }
 
 func (p *groupPlayer) now() time.Duration { return time.Since(p.begin) }
