@@ -19,7 +19,7 @@ import (
 
 // The tests of this file have all keys in one shard, in several chunks, and use the Group
 // while an operation goes over all of them.
-const shardKeys = 3500
+const shardKeys = 2500
 
 // shardGroup returns a Group, and keys of one of its shards.
 func shardGroup(p throttle.Policy, fn func(context.Context, int) error, opts ...throttle.Option) (*throttle.Group[int], []int) {
@@ -40,7 +40,7 @@ func TestGroup_Keys_changes(t *testing.T) {
 	g, keys := shardGroup(throttle.Policy{Interval: time.Hour, Edges: throttle.Trailing}, idle)
 	defer g.Close()
 	for _, steps := range []struct{ added, removed int }{{0, 0}, {1, 0}, {0, 1}, {1, 1}} {
-		held, added := keys[:2500], keys[2500:]
+		held, added := keys[:2000], keys[2000:]
 		for _, key := range held {
 			require.NoError(t, g.Call(key))
 		}
@@ -156,7 +156,7 @@ func TestGroup_refusal_race(t *testing.T) {
 		"Close":    (*throttle.Group[int]).Close,
 	} {
 		t.Run(name, func(t *testing.T) {
-			playRounds(t, rounds(10), func(t *testing.T) {
+			playRounds(t, rounds(4), func(t *testing.T) {
 				var covered atomic.Uint64
 				policies := []throttle.Policy{{Interval: time.Hour, Burst: 3}, {Interval: time.Hour, Edges: throttle.Trailing}}
 				g, keys := shardGroup(policies[rand.IntN(len(policies))], idle,
