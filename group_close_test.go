@@ -510,6 +510,44 @@ func TestGroup_Shutdown_noRetry(t *testing.T) {
 	})
 }
 
+// TestGroup_Shutdown_removed shuts a Group down while the run of a removed key is active,
+// and a call has come since.
+func TestGroup_Shutdown_removed(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		paused bool
+		starts []int
+		want   error
+	}{
+		{"runs the call after the active run", false, []int{0, 100}, nil},
+		{"drops the call during a pause", true, []int{0}, throttle.ErrPaused},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newGroupRecorder()
+				r.script("key", takes(100*ms, nil))
+				g := r.group(t, throttle.Debounce(time.Hour, 0))
+				require.NoError(t, g.CallWithin("key", 0))
+				r.until(50)
+				require.True(t, g.Remove("key"))
+				do := await(func() error { return g.Do(context.Background(), "key") })
+				r.until(60)
+				if test.paused {
+					g.Pause()
+				}
+				shutdown := await(func() error { return g.Shutdown(context.Background()) })
+				r.until(99)
+				require.False(t, shutdown.returned())
+				r.until(100)
+				require.ErrorIs(t, shutdown.result(t), test.want)
+				require.ErrorIs(t, do.result(t), test.want)
+				require.Equal(t, test.starts, r.started()["key"])
+				require.Zero(t, g.Len())
+			})
+		})
+	}
+}
+
 func TestGroup_Shutdown_afterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, g := inEveryState(t, false)
