@@ -312,13 +312,8 @@ func (h *history) drop() {
 	h.deadline = never
 }
 
-// remove forgets all of the past that a key's history would forget in time. If a run is
-// active, restart completes this at its end.
-func (h *history) remove() {
-	h.removed, h.lastCall = true, beginning
-}
-
-// restart makes a removed history that of a new key, with the calls since then.
+// restart makes the history of a removed key, at the end of its run, that of a new key
+// with the calls since then.
 func (h *history) restart() {
 	calls := *h
 	*h = newHistory(calls.firstCall, calls.draw)

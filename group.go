@@ -230,7 +230,7 @@ func (g *Group[K]) remove(at location[K]) bool {
 	}
 	defer e.settleLocked(e.beginLocked(), false)
 	e.cancelLocked()
-	e.history.remove()
+	e.history.removed = true
 	return true
 }
 
