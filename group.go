@@ -316,7 +316,7 @@ func (g *Group[K]) Policy() Policy {
 // SetPolicy replaces the policy of every key, present and future, as
 // [Throttler.SetPolicy] does. It forgets the keys whose state does not matter under
 // the new policy. A key that was forgotten before is new under any policy. SetPolicy
-// takes time proportional to the number of keys.
+// takes time proportional to the number of keys, but no call waits for all of them.
 func (g *Group[K]) SetPolicy(p Policy) error {
 	if err := joinProblems(g.config.name, p.problems()); err != nil {
 		return err

@@ -227,8 +227,8 @@ func (s *shard[K]) setAlarmLocked(now instant) {
 	s.alarm = s.alarm.set(s, now, first)
 }
 
-// wake is called by the alarm. It forgets keys whose time has come, a chunk of them; the
-// alarm then wakes the shard for the others at once.
+// wake is called by the alarm. It forgets the keys whose time has come, but only a chunk
+// of them. If there are more, the alarm goes off again at once.
 func (s *shard[K]) wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -239,13 +239,13 @@ func (s *shard[K]) wake() {
 	s.setAlarmLocked(now)
 }
 
-// An operation that changes all keys first changes the shards, each in one step, and
-// then the keys, each in one step of its own. What a key finds in its shard is
-// therefore never older than its own state:
-//   - A key that is added after setPolicy has the new policy.
-//   - After refuse, no key is added, and calls that take the lock are refused. A call
-//     that finds its key's run pending still is accepted until closeKeys or drain
-//     reaches the key. That drops or covers the call like those before it.
+// SetPolicy, Close and Shutdown first change all shards, and then walk over the keys.
+// Each key changes at an instant of its own:
+//   - After setPolicy, new keys have the new policy. adopt gives it to the others.
+//   - After refuse, no new key comes, and calls that take the lock are refused. A call
+//     that finds a run pending takes no lock: it is accepted until the walk reaches its
+//     key. It then counts as earlier than Close or Shutdown: closeKeys drops it, or drain
+//     makes sure that a run covers it.
 
 // setPolicy makes p the policy of keys that are added from now on.
 func (s *shard[K]) setPolicy(p *Policy) error {
