@@ -22,9 +22,9 @@ import (
 const shardKeys = 2500
 
 // shardGroup returns a Group, and keys of one of its shards.
-func shardGroup(p throttle.Policy, fn func(context.Context, int) error, opts ...throttle.Option) (*throttle.Group[int], []int) {
-	g := throttle.Must(throttle.NewGroup(p, fn, opts...))
-	keys := make([]int, 0, shardKeys)
+func shardGroup(p throttle.Policy, fn func(context.Context, int) error, opts ...throttle.Option) (g *throttle.Group[int], keys []int) {
+	g = throttle.Must(throttle.NewGroup(p, fn, opts...))
+	keys = make([]int, 0, shardKeys)
 	for key := 0; len(keys) < shardKeys; key++ {
 		if g.Together(0, key) {
 			keys = append(keys, key)
@@ -172,7 +172,8 @@ func TestGroup_refusal_race(t *testing.T) {
 					calling.Go(func() {
 						begun <- struct{}{}
 						for refused := 0; refused < 100; {
-							key, err := keys[rand.IntN(len(keys))], error(nil)
+							key := keys[rand.IntN(len(keys))]
+							var err error
 							if rand.IntN(4) > 0 {
 								err = g.CallWithin(key, time.Hour)
 							} else {
