@@ -14,7 +14,7 @@ package throttle
 // It frees the lock after each chunk of keys, so that no call waits for the whole shard.
 // A sync.Mutex hands itself to a call that has waited for a millisecond, so the walk need
 // not yield. With runtime.Gosched after each chunk, it would queue behind all goroutines
-// that calls start: SetPolicy then took twenty times as long.
+// that calls start, and SetPolicy would take many times as long.
 type walk[K comparable] struct {
 	shard *shard[K]
 	entry *entry[K] // the one to look at
