@@ -60,10 +60,7 @@ func (s lifeState) enter(t *testing.T, opts ...throttle.Option) (*recorder, *thr
 	t.Helper()
 	r := newRecorder(s.script...)
 	throttler := r.throttler(t, s.policy, opts...)
-	for _, m := range s.moments {
-		r.until(m.at)
-		m.do(throttler)
-	}
+	r.meet(throttler, s.moments)
 	r.until(50)
 	return r, throttler
 }

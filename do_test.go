@@ -265,10 +265,7 @@ func TestThrottler_Flush(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRecorder(test.script...)
 				throttler := r.throttler(t, test.policy)
-				for _, m := range test.moments {
-					r.until(m.at)
-					m.do(throttler)
-				}
+				r.meet(throttler, test.moments)
 				r.until(50)
 				require.Equal(t, test.err, throttler.Flush(context.Background()))
 				require.Equal(t, test.took, r.elapsed())

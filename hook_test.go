@@ -731,10 +731,7 @@ func TestRun_Retry(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRecorder(test.script...)
 				throttler := r.throttler(t, test.policy)
-				for _, m := range test.moments {
-					r.until(m.at)
-					m.do(throttler)
-				}
+				r.meet(throttler, test.moments)
 				r.until(2000)
 				requireRetries(t, r, test.want)
 			})

@@ -70,10 +70,7 @@ func TestThrottler_observer(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRecorder(test.script...)
 				throttler := r.throttler(t, test.policy, throttle.WithName("reload"), throttle.WithCallCount())
-				for _, m := range test.moments {
-					r.until(m.at)
-					m.do(throttler)
-				}
+				r.meet(throttler, test.moments)
 				r.until(60_100)
 				runs := r.runs()
 				got := runs[len(runs)-1]
@@ -144,10 +141,7 @@ func TestRun_Retry_overdue(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRecorder(takes(50*ms, errFailed))
 				throttler := r.throttler(t, test.policy)
-				for _, m := range test.moments {
-					r.until(m.at)
-					m.do(throttler)
-				}
+				r.meet(throttler, test.moments)
 				r.until(60)
 				runs := r.runs()
 				require.Equal(t, runs[0].Ended, runs[0].Retry)

@@ -158,10 +158,7 @@ func TestThrottler_Pause_shutdown(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					r := newRecorder(test.script...)
 					throttler := r.throttler(t, test.policy, throttle.WithName("reload"))
-					for _, call := range test.calls {
-						r.until(call.at)
-						call.do(throttler)
-					}
+					r.meet(throttler, test.calls)
 					r.until(20)
 					before := r.started()
 					if !drains {

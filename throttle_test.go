@@ -210,6 +210,14 @@ func shutdown(throttler *throttle.Throttler) { awaitShutdown(throttler) }
 func stop(throttler *throttle.Throttler)     { _ = throttler.Close() }
 func cancel(throttler *throttle.Throttler)   { throttler.Cancel() }
 
+// meet does to throttler what happens at each of the moments, in their order.
+func (r *recorder) meet(throttler *throttle.Throttler, moments []moment) {
+	for _, m := range moments {
+		r.until(m.at)
+		m.do(throttler)
+	}
+}
+
 // A timeline is what happens to a throttler, and when its runs must start.
 type timeline struct {
 	name    string
