@@ -10,7 +10,7 @@ import (
 // All errors of the package. Tell them apart with errors.Is and errors.As; their text
 // is for people.
 var (
-	// ErrClosed is returned by Do, Flush and SetPolicy on a closed Throttler. Do and
+	// ErrClosed is returned by Do, Flush, Wait and SetPolicy on a closed Throttler. Do and
 	// SetPolicy return it as soon as Shutdown has begun. Do, Flush and Shutdown
 	// return it if Close dropped what they waited for. The Call and CallWithin of a
 	// Group and a Coalescer return it when Do does.
@@ -183,9 +183,9 @@ func (e *RetryError) Error() string {
 // whoever waits for it gets the error, but the error handler and the log do not. The
 // window closes for d, whatever [Backoff] says, and a run is due at its end.
 //
-// The callback may wrap the error to say why. Do, Flush and Shutdown return it wrapped
-// once more: errors.As still finds it, but another callback that returns it has failed
-// like with any other error.
+// The callback may wrap the error to say why. Do, Flush, Wait and Shutdown wrap it once
+// more: errors.As still finds it, but if another callback returns it, that callback has
+// failed, as with any other error.
 func RetryIn(d time.Duration) error { return &RetryError{In: d} }
 
 // A servedRetryError is an error with a RetryError as the waiters of its run get it. It

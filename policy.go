@@ -15,8 +15,8 @@ import (
 // run is active. Durations are measured on the monotonic clock. A sum that overflows
 // means "never".
 //
-// Validate says whether a policy is valid. Clamp makes a valid policy of any values,
-// such as those of a configuration.
+// Validate says whether a policy is valid. Clamp turns any policy, such as one from a
+// configuration, into a valid one.
 type Policy struct {
 	// Interval is the least time between the starts of two runs. With From set
 	// to FromEnd, it is the least time from the end of a run to the start of the

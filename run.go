@@ -264,8 +264,8 @@ func (t *Throttler) abandon(r *run) {
 	}
 }
 
-// decide records the outcome of r's callback. If no hook is to be told, it ends r too,
-// without letting the lock go.
+// decide records the outcome of r's callback. If no hook hears of it, decide also ends r,
+// in the same round of the lock.
 func (t *Throttler) decide(r *run) {
 	listening := len(r.ends) > 0 || len(t.config.observers) > 0
 	now := t.lock()
@@ -330,8 +330,8 @@ func (t *Throttler) publishLocked(r *run) {
 	}
 }
 
-// answerLocked returns the error for those who wait for the decided run r. A lost value
-// that the handler is being told of is told nobody else. It needs the Throttler's mu.
+// answerLocked returns the error for the waiters of r, which is decided. If the handler
+// gets a lost value, the waiters do not get it as well. It needs the Throttler's mu.
 func (r *run) answerLocked() error {
 	if r.unclaimed && isLost(r.outcomeErr) {
 		return nil
