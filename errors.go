@@ -69,12 +69,10 @@ func (e *detailedError) Error() string {
 	return text
 }
 
-func (e *detailedError) Unwrap() []error {
-	if e.cause == nil {
-		return []error{e.sentinel}
-	}
-	return []error{e.sentinel, e.cause}
-}
+// Is and Unwrap make it one error. With an Unwrap that returns two, whoever walks a
+// joined error would take it for a list.
+func (e *detailedError) Is(target error) bool { return target == e.sentinel }
+func (e *detailedError) Unwrap() error        { return e.cause }
 
 // prefix returns the beginning of every message of the package.
 func prefix(name string) string {
