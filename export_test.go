@@ -8,6 +8,9 @@ import "time"
 // ForeignClock is the panic of a call from the other side of a bubble's border.
 const ForeignClock = foreignClock
 
+// ChunkSize is how many keys a chunk of a Group's table has, and sometimes a few more.
+const ChunkSize = chunkSize
+
 // A Step changes a history under a policy.
 type Step func(h *history, p Policy)
 

@@ -34,8 +34,10 @@ const (
 // then hold n/4 keys, and become n/4 after n/8 removals.
 const pace = 8
 
-// chunkSize is how many keys a chunk has, not counting the rest of its last bucket.
-const chunkSize = 1000
+// chunkSize is how many keys a chunk has, not counting the rest of its last bucket. A key
+// takes up to two microseconds, and a call may wait for two chunks: for one that has begun,
+// and for another before the walk hands over the lock.
+const chunkSize = 400
 
 // buckets are the heads of the chains, in the order of their keys' hashes.
 type buckets[K comparable] struct {

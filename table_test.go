@@ -113,8 +113,8 @@ func (m *tableModel) visit(walk int) {
 		w.missing, w.seen = maps.Clone(m.held), map[int]bool{}
 	}
 	keys, next := m.table.Next(w.position)
-	require.Less(m.t, len(keys), 1020, "in a chunk")
-	require.True(m.t, next == 0 || len(keys) >= 1000, "%d keys in a chunk", len(keys))
+	require.Less(m.t, len(keys), throttle.ChunkSize+20, "in a chunk")
+	require.True(m.t, next == 0 || len(keys) >= throttle.ChunkSize, "%d keys in a chunk", len(keys))
 	for _, key := range keys {
 		if !m.held[key] || w.seen[key] { // a require for each would take seconds
 			m.t.Fatalf("key %d: in the table: %t, visited before: %t", key, m.held[key], w.seen[key])
