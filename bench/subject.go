@@ -37,6 +37,7 @@ func subjects() []subject {
 		idleInstances(),
 		keyedCalls(),
 		manyKeys(),
+		longestCalls(),
 		carriedCalls(),
 		promises(),
 		keyedPromises(),
