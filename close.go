@@ -366,7 +366,7 @@ func (g *Group[K]) watch() {
 // returns ctx.Err(), joined with the errors of the runs that are over. Inside the
 // callback, with the run's own context, it returns [ErrReentrant] and has no effect.
 func (g *Group[K]) Shutdown(ctx context.Context) error {
-	own, ended := g.runKey().own(ctx), ctx.Err()
+	own, ended := g.ownRun(ctx), ctx.Err()
 	if own != nil && own.active() {
 		return detailed(ErrReentrant, g.config.name, nil)
 	}

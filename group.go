@@ -137,7 +137,7 @@ func (g *Group[K]) Do(ctx context.Context, key K) error {
 //
 // +checklocksignore
 func (g *Group[K]) ask(ctx context.Context, key K) (*Throttler, *outcome, error) {
-	own, ended, at := g.runKey().own(ctx), ctx.Err(), g.locate(key)
+	own, ended, at := g.ownRun(ctx), ctx.Err(), g.locate(key)
 	at.mu.Lock()
 	defer at.mu.Unlock()
 	e := at.find()
@@ -177,7 +177,7 @@ func (g *Group[K]) Flush(ctx context.Context, key K) error {
 //
 // +checklocksignore
 func (g *Group[K]) flush(ctx context.Context, key K) (*Throttler, *outcome, error) {
-	own, ended, at := g.runKey().own(ctx), ctx.Err(), g.locate(key)
+	own, ended, at := g.ownRun(ctx), ctx.Err(), g.locate(key)
 	at.mu.Lock()
 	defer at.mu.Unlock()
 	e := at.find()
@@ -258,7 +258,7 @@ func (g *Group[K]) setPaused(paused bool) {
 // hooks, and joins a [*KeyError] for each that failed. It starts no run, and later
 // runs do not concern it. Otherwise it is like [Throttler.Wait].
 func (g *Group[K]) Wait(ctx context.Context) error {
-	own, ended := g.runKey().own(ctx), ctx.Err()
+	own, ended := g.ownRun(ctx), ctx.Err()
 	if own != nil && own.active() {
 		return detailed(ErrReentrant, g.config.name, nil)
 	}
@@ -377,4 +377,5 @@ func (g *Group[K]) keyStats(at location[K]) (stats Stats, held bool) {
 // before they change anything.
 func (g *Group[K]) checkClock() { _ = g.shards[0].now() }
 
-func (g *Group[K]) runKey() runKey { return runKey{g} }
+// ownRun returns the run of any key that ctx belongs to, active or not; nil if none.
+func (g *Group[K]) ownRun(ctx context.Context) *run { return g.shards[0].ownRun(ctx) }

@@ -116,12 +116,13 @@ func (t *Throttler) startLocked(due instant, cause Cause) {
 	}
 	t.history.drop()
 	t.run, t.awaited = r, nil
-	go t.execute(r) // ends by itself, soon after the callback
+	go r.execute() // ends by itself, soon after the callback
 }
 
 // execute is the goroutine of a run. The parent's methods and the tracers are foreign
 // code: each may end the goroutine, and conclude then ends the run.
-func (t *Throttler) execute(r *run) {
+func (r *run) execute() {
+	t := r.of
 	defer t.conclude(r)
 
 	parent := t.config.parent
@@ -206,14 +207,20 @@ func (t *Throttler) invoke(ctx context.Context) (v verdict, err error) {
 		err = fn.callback(ctx)
 	}
 	// The error's own Unwrap or As may panic. That counts as the callback's panic.
-	if asked := askedRetry(err); asked != nil {
-		v.again, v.retryIn = true, asked.In
-	} else {
-		v.failed = err != nil
+	if err != nil {
+		v = failure(err)
 	}
-	v.canceled = errors.Is(err, context.Canceled)
 	returned = true
 	return v, err
+}
+
+// failure returns the verdict on a run whose callback returned err.
+func failure(err error) verdict {
+	v := verdict{failed: true, canceled: errors.Is(err, context.Canceled)}
+	if asked := askedRetry(err); asked != nil {
+		v.failed, v.again, v.retryIn = false, true, asked.In
+	}
+	return v
 }
 
 // conclude ends r once its callback has returned, or the goroutine is about to end. It
@@ -387,23 +394,30 @@ func (t *Throttler) countLocked(r *run) {
 	}
 }
 
-// A runKey is the key under which a run's context holds its *run. of is the
-// Throttler, or the Group that it belongs to.
-type runKey struct{ of any }
+// A runKey is the key under which a run's context holds its *run: one for each
+// Throttler, and one for all keys of a Group. It is a pointer, because a context would
+// allocate memory for a struct at each look.
+type runKey interface{ isRunKey() }
 
-func (t *Throttler) runKey() runKey {
-	if t.config.owner != nil {
-		return runKey{t.config.owner}
+type (
+	throttlerRunKey domain
+	groupRunKey     config
+)
+
+func (*throttlerRunKey) isRunKey() {}
+func (*groupRunKey) isRunKey()     {}
+
+func (d *domain) runKey() runKey {
+	if d.config.owner != nil {
+		return (*groupRunKey)(d.config)
 	}
-	return runKey{t}
+	return (*throttlerRunKey)(d)
 }
 
-// ownRun returns the run of t that ctx belongs to, active or not; nil if none. In a
+// ownRun returns the run of d that ctx belongs to, active or not; nil if none. In a
 // Group it may be another key's run.
-func (t *Throttler) ownRun(ctx context.Context) *run { return t.runKey().own(ctx) }
-
-func (k runKey) own(ctx context.Context) *run {
-	own, _ := ctx.Value(k).(*run)
+func (d *domain) ownRun(ctx context.Context) *run {
+	own, _ := ctx.Value(d.runKey()).(*run)
 	return own
 }
 
