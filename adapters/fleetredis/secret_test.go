@@ -90,6 +90,8 @@ func newParrot(t *testing.T) string {
 			}
 			wait.Go(func() {
 				defer conn.Close()
+				// The client forgets a connection whose greeting has failed without closing it.
+				defer context.AfterFunc(t.Context(), func() { conn.Close() })()
 				r := bufio.NewReader(conn)
 				for {
 					command, err := readCommand(r)
