@@ -9,7 +9,6 @@ tool (
 	golang.org/x/perf/cmd/benchstat
 	golang.org/x/vuln/cmd/govulncheck
 	gvisor.dev/gvisor/tools/checklocks/cmd/checklocks
-	honnef.co/go/tools/cmd/staticcheck
 )
 
 require (
