@@ -52,12 +52,12 @@ type waker interface{ wake() }
 func (t *Throttler) lock() instant {
 	t.mu.Lock()
 	t.absorbLocked(t.word.Swap(wordLocked)) // may stay so: that is always right, only slower
-	now, ok := t.read()
-	if !ok {
+	now := t.reading()
+	if !t.isOwn(now) {
 		t.mu.Unlock()
 		panic(foreignClock) //nolint:forbidigo // see there
 	}
-	return now
+	return max(now, 0)
 }
 
 // beginLocked is lock for a caller that holds mu already.

@@ -178,24 +178,28 @@ func (d *domain) clock() clock { return readClock(d.base) }
 
 // now reads the clock. Readings under the lock never go back.
 func (d *domain) now() instant {
-	now, ok := d.read()
-	if !ok {
-		panic(foreignClock) //nolint:forbidigo // see there
+	now := d.reading()
+	if now < 0 || d.inTest {
+		return d.checked(now)
 	}
 	return now
 }
 
-// read reads the clock. It reports false if that is not the clock by which the
-// Throttler was built. A look at every reading would cost as much as the reading. But
-// a bubble begins in the year 2000: seen from outside, that is before the Throttler was
-// built.
-func (d *domain) read() (now instant, ok bool) {
-	now = instant(time.Since(epoch) - d.base)
-	if now < 0 || d.inTest {
-		ok = readClock(0).inTest() == d.inTest
-		return max(now, 0), ok
+func (d *domain) reading() instant { return instant(time.Since(epoch) - d.base) }
+
+// checked returns now if it is of the right clock, and panics otherwise.
+func (d *domain) checked(now instant) instant {
+	if !d.isOwn(now) {
+		panic(foreignClock) //nolint:forbidigo // see there
 	}
-	return now, true
+	return max(now, 0)
+}
+
+// isOwn reports whether now was read from the clock by which the Throttler was built. A
+// look at every reading would cost as much as the reading. But a bubble begins in the
+// year 2000: seen from outside, that is before the Throttler was built.
+func (d *domain) isOwn(now instant) bool {
+	return now >= 0 && !d.inTest || readClock(0).inTest() == d.inTest
 }
 
 // time returns i as a time.Time, zero for beginning and never. It counts from this

@@ -43,11 +43,14 @@ func (t *Throttler) coalesce() bool {
 		case wordCounted:
 			next = seen + 1
 		case wordTimed:
-			now := timeWord(wordTimed, t.now())
-			if now == wordLocked {
+			now := t.reading() // now, written out: the compiler does not inline it
+			if now < 0 || t.inTest {
+				now = t.checked(now)
+			}
+			if uint64(now) > wordValue {
 				return false
 			}
-			next = max(seen, now)
+			next = max(seen, wordTimed|uint64(now))
 		case wordDropping:
 			if seen != wordDropping|wordValue && t.now() >= instant(seen&wordValue) {
 				return false
