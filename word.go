@@ -47,10 +47,11 @@ func (t *Throttler) coalesce() bool {
 			if now < 0 || t.inTest {
 				now = t.checked(now)
 			}
-			if uint64(now) > wordValue {
+			timed := timeWord(wordTimed, now)
+			if timed == wordLocked {
 				return false
 			}
-			next = max(seen, wordTimed|uint64(now))
+			next = max(seen, timed)
 		case wordDropping:
 			if seen != wordDropping|wordValue && t.now() >= instant(seen&wordValue) {
 				return false
