@@ -149,7 +149,9 @@ func longestOfLimiters(keys int) []time.Duration {
 
 // compute takes a while and needs no lock.
 func compute() {
-	for start := time.Now(); time.Since(start) < 50*time.Millisecond; {
+	start := time.Now()
+	for took := time.Duration(0); took < 50*time.Millisecond; {
+		took = time.Since(start)
 	}
 }
 

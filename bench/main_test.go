@@ -70,7 +70,7 @@ func TestRun_Part(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, run([]string{"-time", "1ms", "-run", "^call/one core/atomic"}, &out))
 	assert.Regexp(t, `(?m)^go run . -time 1ms -run '\^call/one core/atomic'$`, out.String())
-	assert.Regexp(t, `(?m)^\| one core \| atomic load, branch \| +[\d.]+ \| +[\d.]+–[\d.]+ \| +[\d.]+ ns \| +[\d.]+ ns \| +0 / 0 \| +\d+ \|$`,
+	assert.Regexp(t, `(?m)^\| one core \| atomic load, branch \| +[\d.]+ \| +[\d.]+–[\d.]+ \| +[\d.]+ \S?s \| +[\d.]+ \S?s \| +0 / 0 \| +\d+ \|$`,
 		out.String())
 	assert.NotContains(t, out.String(), "all cores")
 }
