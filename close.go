@@ -69,16 +69,14 @@ func (t *Throttler) closeLocked(cause error) (release func()) {
 	var reported chan struct{}
 	if unclaimed != nil {
 		reported = make(chan struct{})
-		t.rareLocked().reported = reported
+		rare := t.rareLocked()
+		rare.reported = append(rare.reported, reported)
 	}
 	return func() {
-		// Deferred, because the handler may panic or end the goroutine.
 		if reported != nil {
 			defer close(reported)
 		}
-		for _, err := range slices.Backward(unclaimed) {
-			defer t.reportLost(err)
-		}
+		defer t.reportLost(unclaimed) // last, because the handler may panic or end the goroutine
 		if cancel != nil {
 			cancel(why)
 		}
@@ -93,7 +91,8 @@ func (t *Throttler) closeLocked(cause error) (release func()) {
 //
 // +checklocks:t.mu
 func (t *Throttler) dropAllLocked(why error) (unclaimed []error) {
-	if h, ok := t.fn.(valueHolder); ok {
+	if h := t.holder(); h != nil {
+		h.refuse()
 		if taken := h.dropTakenLocked(why); taken != nil {
 			o := t.run.awaited
 			if o != nil {
@@ -104,29 +103,7 @@ func (t *Throttler) dropAllLocked(why error) (unclaimed []error) {
 			}
 		}
 	}
-	if waiting := t.dropPendingLocked(why); waiting != nil {
-		unclaimed = append(unclaimed, waiting)
-	}
-	return unclaimed
-}
-
-// dropPendingLocked drops what is pending because of why, and returns the error of a
-// lost value that no waiter takes; nil if there is none.
-//
-// +checklocks:t.mu
-func (t *Throttler) dropPendingLocked(why error) (unclaimed error) {
-	var lost error
-	if h, ok := t.fn.(valueHolder); ok {
-		lost = h.dropWaitingLocked(why)
-	}
-	if lost == nil {
-		t.dropLocked(why)
-		return nil
-	}
-	if t.dropLocked(lost) {
-		return nil
-	}
-	return lost
+	return append(unclaimed, t.dropLocked(why, true)...)
 }
 
 // closedLocked returns the Throttler's ErrClosed, with the parent's cause if that
@@ -161,78 +138,117 @@ func (d *domain) closedLocked() error {
 // effect.
 func (t *Throttler) Shutdown(ctx context.Context) error {
 	own, ended := t.ownRun(ctx), ctx.Err()
-	o, err := t.drain(own, ended)
+	waits, err := t.drain(own, ended)
 	if err != nil {
 		return err
 	}
-	var failed error
-	if ended == nil {
-		failed, ended = t.awaitDrained(ctx, o)
+	var errs []error
+	for i := range waits {
+		failed, ctxErr := waits[i].await(ctx)
+		errs, ended = appendError(errs, failed), cmp.Or(ended, ctxErr)
 	}
 	t.close(nil)
-	return t.awaitReported(ctx, joinEnded(ended, failed))
-}
-
-// joinEnded joins ended, the error of a context, with failed, the error of what ran
-// or was dropped before the context ended. Both may be nil.
-func joinEnded(ended, failed error) error {
-	switch {
-	case failed == nil:
-		return ended
-	case ended == nil || errors.Is(failed, ended):
-		return failed
-	default:
-		return errors.Join(ended, failed)
+	for _, w := range waits {
+		errs = appendError(errs, w.left())
 	}
+	return t.awaitReported(ctx, joinEnded(ended, errs))
 }
 
-// drain refuses calls from now on, makes what is pending due, and returns the
-// outcome to wait for; nil if none. It does nothing if the Throttler is closed or
-// ended is not nil. If own is the active run, it returns ErrReentrant.
-func (t *Throttler) drain(own *run, ended error) (*outcome, error) {
+// appendError appends err to errs, unless it is nil.
+func appendError(errs []error, err error) []error {
+	if err == nil {
+		return errs
+	}
+	return append(errs, err)
+}
+
+// joinEnded joins ended, the error of a context, with the errors of what ran or was
+// dropped before the context ended. A single error stays as it is.
+func joinEnded(ended error, errs []error) error {
+	if ended != nil && !slices.ContainsFunc(errs, func(err error) bool { return errors.Is(err, ended) }) {
+		errs = append([]error{ended}, errs...)
+	}
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return errors.Join(errs...)
+}
+
+// drain refuses calls from now on, makes what is pending due, and returns what to wait
+// for. If ended is not nil, it changes nothing, and returns what Close will drop. If own
+// is the active run, it returns ErrReentrant.
+func (t *Throttler) drain(own *run, ended error) ([]wait, error) {
 	now := t.lock()
 	defer t.settle(now)
 	if t.isActiveLocked(own) {
 		return nil, detailed(ErrReentrant, t.config.name, nil)
 	}
-	if ended != nil {
-		return nil, nil
-	}
-	return t.drainLocked(now), nil
+	return t.drainLocked(nil, now, ended != nil), nil
 }
 
-// drainLocked refuses calls from now on, makes what is pending due, and returns the
-// outcome to wait for; nil if none. On a closed Throttler it does nothing.
+// drainLocked refuses calls from now on, makes what is pending due, and adds what to wait
+// for to waits, in the order of the runs. If late, it changes nothing, because Close
+// follows at once. On a closed Throttler it has only the active run to wait for.
 //
 // +checklocks:t.mu
-func (t *Throttler) drainLocked(now instant) *outcome {
-	if t.history.phase == closed {
-		return nil
+func (t *Throttler) drainLocked(waits []wait, now instant, late bool) []wait {
+	h := t.holder()
+	switch {
+	case t.history.phase == closed || late && h == nil:
+		return append(waits, wait{t, nil})
+	case !late:
+		t.history.phase = draining
 	}
-	t.history.phase = draining
-	o := t.flushLocked(now)
-	if t.paused {
+	if h == nil {
+		waits = append(waits, wait{t, t.flushLocked(now)})
+	} else {
+		h.refuse()
+		if !late {
+			h.flushLocked(now)
+		}
+		if t.run != nil && !(t.run.decided && t.run.verdict.kept) { // a batch that was kept waits again
+			waits = append(waits, wait{t, t.awaitActiveLocked()})
+		}
+		for _, o := range h.awaitAllLocked() {
+			waits = append(waits, wait{t, o})
+		}
+	}
+	if t.paused && !late {
 		_ = t.dropPausedLocked() // there is a waiter: the caller
 	}
-	return o
+	return waits
 }
 
 // dropPausedLocked drops what is pending because the Throttler drains while it is
-// paused. It returns the error of a lost value that no waiter takes; nil if there is
-// none.
+// paused. It returns the errors of lost values that no waiter takes.
 //
 // +checklocks:t.mu
-func (t *Throttler) dropPausedLocked() (unclaimed error) {
+func (t *Throttler) dropPausedLocked() (unclaimed []error) {
 	if t.run != nil {
 		t.run.canceled = true // so that it is not repeated either
 	}
-	return t.dropPendingLocked(detailed(ErrClosed, t.config.name, ErrPaused))
+	return t.dropLocked(detailed(ErrClosed, t.config.name, ErrPaused), true)
 }
 
-// awaitDrained waits for o, the outcome that drain returned, and until nothing runs
-// any more. failed is o's error. ended is ctx.Err() if ctx ended before.
-func (t *Throttler) awaitDrained(ctx context.Context, o *outcome) (failed, ended error) {
-	if o != nil {
+// A wait is a Throttler that drains and the outcome to wait for, nil to wait only for
+// its active run.
+type wait struct {
+	throttler *Throttler
+	outcome   *outcome
+}
+
+// await waits until the outcome of w is decided and nothing of its Throttler runs any
+// more. failed is the outcome's error. ended is ctx.Err() if ctx ended before. If a value
+// then depends on the outcome, await goes on counting as a waiter, until left.
+func (w *wait) await(ctx context.Context) (failed, ended error) {
+	t, o := w.throttler, w.outcome
+	if o != nil && t.config.hasValues {
+		if !isDone(ctx, o.done) {
+			return nil, ctx.Err()
+		}
+		failed, w.outcome = o.err, nil
+	} else if o != nil {
+		w.outcome = nil
 		if failed, ended = t.await(ctx, o); ended != nil {
 			return nil, ended
 		}
@@ -254,6 +270,41 @@ func (t *Throttler) awaitDrained(ctx context.Context, o *outcome) (failed, ended
 	}
 }
 
+// isDone waits until done is closed, and reports false if ctx ended before.
+func isDone(ctx context.Context, done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+	}
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// left returns what there is to say of the values that await left behind, once the
+// Throttler is closed: a *LostError, also if a run still has them.
+func (w *wait) left() error {
+	t, o := w.throttler, w.outcome
+	if o == nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case !o.decided:
+		o.waiters--
+		return t.holder().undecidedLocked()
+	case isLost(o.err):
+		return o.err
+	default:
+		return nil
+	}
+}
+
 // activeOutcome returns the outcome of the active run; nil if there is none.
 func (t *Throttler) activeOutcome() *outcome {
 	t.mu.Lock()
@@ -267,30 +318,26 @@ func (t *Throttler) activeOutcome() *outcome {
 // awaitReported waits until the error handler has got all values that were lost when
 // the Throttler closed, perhaps in another goroutine. It returns err; or ctx.Err()
 // if err is nil and ctx ends first.
-func (t *Throttler) awaitReported(ctx context.Context, err error) error {
-	reported := t.reported()
-	if reported == nil {
-		return err
-	}
-	select {
-	case <-reported:
-	case <-ctx.Done():
-		if err == nil {
-			err = ctx.Err()
+func (d *domain) awaitReported(ctx context.Context, err error) error {
+	for _, reported := range d.reported() {
+		select {
+		case <-reported:
+		case <-ctx.Done():
+			return cmp.Or(err, ctx.Err())
 		}
 	}
 	return err
 }
 
-// reported returns the channel that is closed once the handler has got all values that
-// were lost when the Throttler closed; nil if there are none.
-func (t *Throttler) reported() <-chan struct{} {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.rare == nil {
+// reported returns the channels that are closed once the handler has got all values that
+// were lost when the Throttler closed.
+func (d *domain) reported() []chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.rare == nil {
 		return nil
 	}
-	return t.rare.reported
+	return d.rare.reported
 }
 
 // isLost reports whether err itself is a *LostError. One that a callback's error
@@ -300,14 +347,19 @@ func isLost(err error) bool {
 	return lost
 }
 
-// reportLost gives err, about a value that was lost when the Throttler closed, to
-// the handler or the log. No lock may be held.
-func (t *Throttler) reportLost(err error) {
-	if t.config.handler != nil {
-		t.config.handler(err)
-		return
+// reportLost gives errs, about values that were lost when the Throttler closed, to the
+// handler or the log. No lock may be held. All are reported even if the handler panics
+// or ends the goroutine.
+func (t *Throttler) reportLost(errs []error) {
+	for _, err := range slices.Backward(errs) {
+		defer func() {
+			if t.config.handler != nil {
+				t.config.handler(t.keyed(err))
+				return
+			}
+			t.log("throttle: value lost", err)
+		}()
 	}
-	t.log("throttle: value lost", err)
 }
 
 // Close closes the Group at once, as [Throttler.Close] does for every key: it drops
@@ -370,37 +422,51 @@ func (g *Group[K]) Shutdown(ctx context.Context) error {
 	if own != nil && own.active() {
 		return detailed(ErrReentrant, g.config.name, nil)
 	}
-	defer g.close(nil)
-	if ended != nil {
+	if ended != nil && !g.config.hasValues {
+		g.close(nil)
 		return ended
 	}
 	var errs []error
 	var paused error // the same for all keys
-	for _, w := range g.drain() {
-		failed, ctxErr := w.throttler.awaitDrained(ctx, w.outcome)
+	waits := g.drain(ended != nil)
+	for i := range waits {
+		w := &waits[i]
+		failed, ctxErr := w.await(ctx)
 		switch {
 		case failed == nil:
-		case errors.Is(failed, ErrPaused):
+		case errors.Is(failed, ErrPaused) && !isLost(failed):
 			paused = failed
 		default:
 			errs = append(errs, w.throttler.keyed(failed))
 		}
 		ended = cmp.Or(ended, ctxErr)
 	}
-	return errors.Join(append(errs, paused, ended)...)
+	g.close(nil)
+	for _, w := range waits {
+		if lost := w.left(); lost != nil {
+			errs = append(errs, w.throttler.keyed(lost))
+		}
+	}
+	err := errors.Join(append(errs, paused, ended)...)
+	for i := range g.shards {
+		err = g.shards[i].awaitReported(ctx, err)
+	}
+	return err
 }
 
 // drain refuses calls from now on, makes what is pending due, and returns everything
-// that Shutdown waits for.
-func (g *Group[K]) drain() (waits []wait) {
+// that Shutdown waits for. If late, see drainLocked.
+func (g *Group[K]) drain(late bool) (waits []wait) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.checkClock()
-	for i := range g.shards {
-		g.shards[i].refuse(draining, nil)
+	if !late {
+		for i := range g.shards {
+			g.shards[i].refuse(draining, nil)
+		}
 	}
 	for i := range g.shards {
-		waits = append(waits, g.shards[i].drain()...)
+		waits = append(waits, g.shards[i].drain(late)...)
 	}
 	return waits
 }

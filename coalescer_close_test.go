@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/internal/testkit/reference"
 )
 
 // A stage is a Coalescer in a state in which it can lose values.
@@ -23,6 +25,7 @@ type stage struct {
 	parent    *slowContext
 	end       context.CancelCauseFunc // of the parent
 	waiters   []*waiter
+	told      error // to whoever ended the Coalescer, instead of the handler
 }
 
 // do hands over n with Do, in a goroutine that waits.
@@ -112,7 +115,7 @@ var lossStates = []lossState{
 		canceled: outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}}},
 	{name: "running to failure, and pending", policy: retries, script: []scripted{takes(200*ms, errFailed)}, enter: func(s *stage) { s.call(1); s.until(10); s.call(2) },
 		closed:   outlook{taken: []string{"0 [1]"}, handler: []string{"[2]", "[1]"}},
-		shutDown: outlook{taken: []string{"0 [1]", "200 [2]"}, handler: []string{"[1]"}},
+		shutDown: outlook{taken: []string{"0 [1]", "200 [2]"}, shutdown: "[1]"},
 		canceled: outlook{taken: []string{"0 [1]"}, handler: []string{"[1]"}, dropped: []int{2}}},
 
 	{name: "waiting for a retry", policy: retries, script: fails(1), enter: func(s *stage) { s.call(1) },
@@ -174,28 +177,40 @@ func (s *stage) handled() int {
 func (s *stage) require(t *testing.T, want outlook) {
 	t.Helper()
 	require.ElementsMatch(t, want.taken, s.taken())
-	require.ElementsMatch(t, want.handler, lostBy(s.errors()...))
-	var told []string
+	var answers []string
+	waited := make(map[*throttle.LostError]bool)
 	for _, w := range s.waiters {
-		lost := lostBy(w.result(t))
-		told = append(told, strings.Join(lost, ""))
+		answers = append(answers, strings.Join(lostBy(w.result(t)), ""))
+		for _, lost := range reference.LostErrors(w.err) {
+			waited[lost] = true
+		}
 	}
-	require.Equal(t, want.waiters, told)
-	dropped, ok := s.coalescer.Cancel()
-	require.False(t, ok, "%v is left", dropped)
+	require.Equal(t, want.waiters, answers)
+	heard := s.errors()
+	for _, lost := range reference.LostErrors(s.told) { // what nobody else waits for, the handler would have got
+		if !waited[lost] && !errors.Is(lost, throttle.ErrUndecided) {
+			heard = append(heard, lost)
+		}
+	}
+	require.ElementsMatch(t, want.handler, lostBy(heard...))
+	require.Empty(t, s.coalescer.Cancel(), "a value is left")
 	require.ErrorIs(t, s.coalescer.Call([]int{99}), throttle.ErrClosed)
 	require.False(t, s.coalescer.Stats().Pending)
 }
 
 func TestCoalescer_Close(t *testing.T) {
 	gone := errors.New("the parent is gone")
-	ends := map[string]func(s *stage){
-		"Close":  func(s *stage) { _ = s.coalescer.Close() },
-		"parent": func(s *stage) { s.end(gone); synctest.Wait() },
-		"Shutdown": func(s *stage) {
+	ends := map[string]func(s *stage) error{
+		"Close": func(s *stage) error { return s.coalescer.Close() },
+		"parent": func(s *stage) error {
+			s.end(gone)
+			synctest.Wait()
+			return nil
+		},
+		"Shutdown": func(s *stage) error { // it tells its caller what it leaves
 			ended, end := context.WithCancel(context.Background())
 			end()
-			_ = s.coalescer.Shutdown(ended)
+			return s.coalescer.Shutdown(ended)
 		},
 	}
 	for _, state := range lossStates {
@@ -203,7 +218,7 @@ func TestCoalescer_Close(t *testing.T) {
 			t.Run(state.name+"/"+name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					s := state.begin(t)
-					end(s)
+					s.told = end(s)
 					require.Equal(t, 50, s.elapsed(), "has waited")
 					heard := s.handled()
 					s.until(10_000)
@@ -240,9 +255,7 @@ func TestCoalescer_Cancel(t *testing.T) {
 		t.Run(state.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := state.begin(t)
-				dropped, ok := s.coalescer.Cancel()
-				require.Equal(t, state.canceled.dropped, dropped)
-				require.Equal(t, len(dropped) > 0, ok)
+				require.Equal(t, state.canceled.dropped, slices.Concat(s.coalescer.Cancel()...))
 				s.until(10_000)
 				_ = s.coalescer.Close()
 				s.require(t, state.canceled)
@@ -252,10 +265,10 @@ func TestCoalescer_Cancel(t *testing.T) {
 }
 
 // TestCoalescer_Shutdown_contextEnds lets Close drop a value for which Shutdown
-// waits. Then Shutdown's context ends while another run is active.
+// waits. Then Shutdown's context ends while another run is active. That run fails later.
 func TestCoalescer_Shutdown_contextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newValueRecorder(takes(time.Second, nil))
+		l := newValueRecorder(takes(time.Second, errFailed))
 		c := l.coalescer(t, throttle.Every(time.Hour))
 		require.NoError(t, c.Call([]int{1}))
 		l.until(10)
@@ -268,7 +281,14 @@ func TestCoalescer_Shutdown_contextEnds(t *testing.T) {
 		l.until(500)
 		err := shutdown.result(t)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.Equal(t, []string{"[2]"}, lostBy(append(l.errors(), err)...))
+		require.Equal(t, []string{"[2]", "[1]"}, lostBy(err))
+		lost := reference.LostErrors(err)
+		require.NotErrorIs(t, lost[0], throttle.ErrUndecided)
+		require.ErrorIs(t, lost[1], throttle.ErrUndecided)
+		require.Empty(t, l.errors())
+		l.until(2000)
+		require.Equal(t, []string{"[1]"}, lostBy(l.errors()...))
+		require.ErrorIs(t, l.errors()[0], errFailed)
 	})
 }
 

@@ -17,7 +17,12 @@ import (
 
 // A batcher is the Coalescer of most tests. In most of them, a value is the
 // millisecond at which it is handed over.
-type batcher = throttle.Coalescer[[]int]
+type batcher = throttle.Coalescer[[]int, []int]
+
+// lists merges lists.
+func lists() throttle.Merger[[]int, []int] {
+	return throttle.Merge(func(older, newer []int) []int { return append(older, newer...) })
+}
 
 // A valueRecorder is a recorder whose runs take values. It records these too.
 type valueRecorder struct {
@@ -47,18 +52,32 @@ func (l *valueRecorder) taken() []string {
 	return append([]string{}, l.takes...)
 }
 
-// coalescer returns a Coalescer of l's, which the test's end closes.
+// coalescer returns a Coalescer of l's, which the test's end closes. Its Merger has a
+// Join.
 func (l *valueRecorder) coalescer(t *testing.T, p throttle.Policy, opts ...throttle.Option) *batcher {
 	t.Helper()
+	return l.merging(t, lists(), p, opts...)
+}
+
+// apart returns one whose Merger has no Join.
+func (l *valueRecorder) apart(t *testing.T, p throttle.Policy, opts ...throttle.Option) *batcher {
+	t.Helper()
+	m := lists()
+	m.Join = nil
+	return l.merging(t, m, p, opts...)
+}
+
+func (l *valueRecorder) merging(t *testing.T, m throttle.Merger[[]int, []int], p throttle.Policy, opts ...throttle.Option) *batcher {
+	t.Helper()
 	hooks := []throttle.Option{throttle.WithErrorHandler(l.hear), throttle.WithObserver(l.observe)}
-	c, err := throttle.NewCoalescer(p, throttle.Append[int], l.take, append(hooks, opts...)...)
+	c, err := throttle.NewCoalescer(p, m, l.take, append(hooks, opts...)...)
 	require.NoError(t, err)
 	t.Cleanup(func() { finish(c) })
 	return c
 }
 
 // finish closes c and waits for its last run.
-func finish[T any](c *throttle.Coalescer[T]) {
+func finish[V, A any](c *throttle.Coalescer[V, A]) {
 	_ = c.Close()
 	_ = c.Shutdown(context.Background())
 }
@@ -93,9 +112,7 @@ func refused(at int, want error) []coalescerMoment {
 // cancels calls Cancel at that millisecond, which must return want.
 func cancels(at int, want ...int) []coalescerMoment {
 	return then(at, func(t *testing.T, c *batcher) {
-		dropped, ok := c.Cancel()
-		require.Equal(t, want, dropped)
-		require.Equal(t, len(want) > 0, ok)
+		require.Equal(t, want, slices.Concat(c.Cancel()...))
 	})
 }
 
@@ -115,6 +132,8 @@ func adopts(at int, p throttle.Policy) []coalescerMoment {
 type coalescerTimeline struct {
 	name    string
 	policy  throttle.Policy
+	apart   bool // the Merger has no Join
+	options []throttle.Option
 	script  []scripted
 	moments []coalescerMoment // in any order
 	want    []string          // what runs take
@@ -124,7 +143,11 @@ type coalescerTimeline struct {
 func (tl coalescerTimeline) play(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newValueRecorder(tl.script...)
-		c := l.coalescer(t, tl.policy)
+		build := l.coalescer
+		if tl.apart {
+			build = l.apart
+		}
+		c := build(t, tl.policy, tl.options...)
 		for _, m := range slices.SortedStableFunc(slices.Values(tl.moments), func(a, b coalescerMoment) int { return cmp.Compare(a.at, b.at) }) {
 			l.until(m.at)
 			m.do(t, c)
@@ -134,8 +157,7 @@ func (tl coalescerTimeline) play(t *testing.T) {
 		require.Equal(t, tl.lost, lostBy(l.errors()...))
 		require.LessOrEqual(t, l.most.Load(), int32(1), "runs overlap")
 		require.False(t, c.Stats().Pending)
-		_, ok := c.Cancel()
-		require.False(t, ok, "a value is left")
+		require.Empty(t, c.Cancel(), "a value is left")
 	})
 }
 
@@ -174,12 +196,12 @@ var coalescerTimelines = []coalescerTimeline{
 		policy: throttle.Policy{Quiet: 100 * ms, MaxCalls: 3}, moments: hands(0, 10, 20, 30), want: []string{"20 [0 10 20]", "130 [30]"}},
 	{name: "a full batch does not wait for the trailing edge",
 		policy: throttle.Policy{Interval: 100 * ms, Edges: throttle.Trailing, MaxCalls: 2}, moments: hands(0, 10, 20), want: []string{"10 [0 10]", "110 [20]"}},
-	{name: "a full batch keeps the interval, and then takes what came since",
+	{name: "a full batch keeps the interval, and what came since is the next one's",
 		policy:  throttle.Policy{Interval: time.Second, Quiet: 100 * ms, MaxCalls: 2},
-		moments: hands(0, 10, 20, 30, 40), want: []string{"10 [0 10]", "1010 [20 30 40]"}},
+		moments: hands(0, 10, 20, 30, 40), want: []string{"10 [0 10]", "1010 [20 30]", "2010 [40]"}},
 	{name: "a full batch follows the run that is active",
 		policy: throttle.Policy{Quiet: 100 * ms, MaxCalls: 2}, script: []scripted{takes(200*ms, nil)},
-		moments: hands(0, 10, 20, 30, 40), want: []string{"10 [0 10]", "210 [20 30 40]"}},
+		moments: hands(0, 10, 20, 30, 40), want: []string{"10 [0 10]", "210 [20 30]", "210 [40]"}},
 
 	{name: "an urgent value does not wait for quiet, nor do those before it",
 		policy: throttle.Debounce(100*ms, 0), moments: slices.Concat(hands(0), handsWithin(5*ms, 10)), want: []string{"15 [0 10]"}},
@@ -224,8 +246,8 @@ var coalescerTimelines = []coalescerTimeline{
 		policy: retrying(throttle.Debounce(time.Second, 0), 100*ms), script: fails(1), moments: hands(0, 1050), want: []string{"1000 [0]", "1100 [0 1050]"}},
 	{name: "an eager call takes it along",
 		policy: eager(throttle.Every(100*ms), time.Second), script: fails(1), moments: hands(0, 30), want: []string{"0 [0]", "100 [0 30]"}},
-	{name: "a full batch of calls since waits for the backoff",
-		policy: retrying(throttle.Policy{Quiet: 100 * ms, MaxCalls: 2}, time.Second), script: fails(1), moments: hands(0, 10, 20, 30), want: []string{"10 [0 10]", "1010 [0 10 20 30]"}},
+	{name: "a full batch of calls since waits for the one that has failed",
+		policy: retrying(throttle.Policy{Quiet: 100 * ms, MaxCalls: 2}, time.Second), script: fails(1), moments: hands(0, 10, 20, 30), want: []string{"10 [0 10]", "1010 [0 10]", "1010 [20 30]"}},
 	{name: "a flush takes it along",
 		policy: backoff(time.Second, 0), script: fails(1), moments: slices.Concat(hands(0, 10), flushes(50)), want: []string{"0 [0]", "50 [0 10]"}},
 	{name: "a flush alone takes it",
@@ -242,10 +264,12 @@ var coalescerTimelines = []coalescerTimeline{
 
 	{name: "without a retry it is lost, and what came since is not",
 		policy: throttle.Every(100 * ms), script: fails(1), moments: hands(0, 10), want: []string{"0 [0]", "100 [10]"}, lost: []string{"[0]"}},
-	{name: "once the last attempt has failed it is lost, all that was merged",
-		policy: giveUp, script: fails(3), moments: hands(0, 50, 350), want: []string{"0 [0]", "100 [0 50]", "300 [0 50]", "700 [350]"}, lost: []string{"[0 50]"}},
-	{name: "after that attempts count anew",
-		policy: giveUp, script: fails(4), moments: hands(0, 350), want: []string{"0 [0]", "100 [0]", "300 [0]", "700 [350]", "800 [350]"}, lost: []string{"[0]"}},
+	{name: "once the last attempt has failed it is lost",
+		policy: giveUp, script: fails(3), moments: hands(0, 350), want: []string{"0 [0]", "100 [0]", "300 [0]", "700 [350]"}, lost: []string{"[0]"}},
+	{name: "a value that joins has all attempts before it",
+		policy: giveUp, script: fails(4), moments: hands(0, 50, 1600), want: []string{"0 [0]", "100 [0 50]", "300 [0 50]", "700 [0 50]", "1600 [1600]"}, lost: []string{"[0 50]"}},
+	{name: "the delay grows whatever was lost",
+		policy: giveUp, script: fails(4), moments: hands(0, 350), want: []string{"0 [0]", "100 [0]", "300 [0]", "700 [350]", "1500 [350]"}, lost: []string{"[0]"}},
 	{name: "a shutdown's run that fails is not repeated, and Shutdown returns its error",
 		policy: backoff(100*ms, 0), script: []scripted{takes(100*ms, nil), takes(0, errFailed)}, moments: slices.Concat(hands(0, 10), shutsDown(50)), want: []string{"0 [0]", "100 [10]"}},
 	{name: "Cancel during the run loses it if it fails",
@@ -262,16 +286,16 @@ var coalescerTimelines = []coalescerTimeline{
 
 func TestCoalescer_New(t *testing.T) {
 	fine := func(context.Context, []int) error { return nil }
-	_, err := throttle.NewCoalescer(throttle.Policy{MaxInterval: time.Second, Burst: -1}, nil, (func(context.Context, []int) error)(nil),
+	_, err := throttle.NewCoalescer(throttle.Policy{MaxInterval: time.Second, Burst: -1}, throttle.Merger[[]int, []int]{}, nil,
 		throttle.WithName("batch"), throttle.WithMaxKeys(3), throttle.WithMaxConcurrent(2), throttle.WithErrorHandler(nil))
 	var fields []string
 	for _, problem := range policyErrors(t, err) {
 		fields = append(fields, problem.Field)
 		require.Contains(t, problem.Error(), "throttle: batch: ")
 	}
-	require.ElementsMatch(t, []string{"Burst", "MaxInterval", "WithErrorHandler", "WithMaxKeys", "WithMaxConcurrent", "merge", "callback"}, fields)
+	require.ElementsMatch(t, []string{"Burst", "MaxInterval", "WithErrorHandler", "WithMaxKeys", "WithMaxConcurrent", "Merger.First", "Merger.Add", "callback"}, fields)
 
-	c := throttle.Must(throttle.NewCoalescer(throttle.Every(time.Second), throttle.Append, fine))
+	c := throttle.Must(throttle.NewCoalescer(throttle.Every(time.Second), lists(), fine))
 	defer finish(c)
 	require.Len(t, policyErrors(t, c.SetPolicy(throttle.Policy{MaxInterval: time.Second, Quiet: -1})), 2)
 	require.Equal(t, throttle.Every(time.Second), c.Policy())
@@ -335,12 +359,14 @@ func TestCoalescer_waits(t *testing.T) {
 				w := await(func() error { return method(c) })
 				require.False(t, w.returned())
 				l.until(500)
-				require.NoError(t, w.result(t))
+				err := w.result(t)
 				if name == "Call and Shutdown" { // the first run is not repeated, so that what it carried is lost
 					require.Equal(t, []string{"0 [1]", "50 [2]"}, l.taken())
-					require.Equal(t, []string{"[1]"}, lostBy(l.errors()...))
+					require.Equal(t, []string{"[1]"}, lostBy(err))
+					require.Empty(t, l.errors())
 					return
 				}
+				require.NoError(t, err)
 				require.Equal(t, "0 [1]", l.taken()[0])
 				require.Contains(t, l.taken()[1], "[1 2]")
 				require.Equal(t, []error{errFailed}, l.errors())
@@ -378,9 +404,7 @@ func TestCoalescer_Do(t *testing.T) {
 		require.NoError(t, c.SetPolicy(throttle.Every(time.Second)))
 		do := await(func() error { return c.Do(context.Background(), []int{3}) })
 		require.False(t, do.returned())
-		dropped, ok := c.Cancel()
-		require.True(t, ok)
-		require.Equal(t, []int{3}, dropped)
+		require.Equal(t, [][]int{{3}}, c.Cancel())
 		require.ErrorIs(t, do.result(t), throttle.ErrCanceled)
 		finish(c)
 		require.ErrorIs(t, c.Do(context.Background(), []int{4}), throttle.ErrClosed)
@@ -398,11 +422,9 @@ func TestCoalescer_reentrant(t *testing.T) {
 			require.ErrorIs(t, c.Do(own, []int{2}), throttle.ErrReentrant)
 			require.ErrorIs(t, c.Flush(own), throttle.ErrReentrant)
 			require.ErrorIs(t, c.Shutdown(own), throttle.ErrReentrant)
-			_, ok := c.Cancel()
-			require.False(t, ok, "the run has taken it")
+			require.Empty(t, c.Cancel(), "the run has taken it")
 			require.NoError(t, c.Call([]int{3}))
-			dropped, _ := c.Cancel()
-			require.Equal(t, []int{3}, dropped)
+			require.Equal(t, [][]int{{3}}, c.Cancel())
 			require.True(t, c.Stats().Running)
 			require.NoError(t, c.CallWithin([]int{4}, 0))
 			return c.SetPolicy(throttle.Every(300 * ms))
@@ -419,7 +441,7 @@ func TestCoalescer_reentrant(t *testing.T) {
 func TestCoalescer_Call_synchronized(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sum := 0
-		c := throttle.Must(throttle.NewCoalescer(throttle.Debounce(10*ms, 0), throttle.Append[*int], func(_ context.Context, value []*int) error {
+		c := throttle.Must(throttle.NewCoalescer(throttle.Debounce(10*ms, 0), throttle.Batch[*int](), func(_ context.Context, value []*int) error {
 			for _, number := range value {
 				sum += *number
 			}
@@ -431,7 +453,7 @@ func TestCoalescer_Call_synchronized(t *testing.T) {
 				for range 10 {
 					number := new(int)
 					*number = 1
-					if err := c.Call([]*int{number}); err != nil {
+					if err := c.Call(number); err != nil {
 						t.Errorf("Call returned %v", err)
 					}
 					time.Sleep(ms)
@@ -449,11 +471,11 @@ func TestCoalescer_Call_synchronized(t *testing.T) {
 func pair(older, newer string) string { return "(" + older + " " + newer + ")" }
 
 // A pairStep is what happens to a Coalescer of pairs.
-type pairStep func(*testing.T, *throttle.Coalescer[string])
+type pairStep func(*testing.T, *throttle.Coalescer[string, string])
 
 // handsOver hands over values in this order.
 func handsOver(values ...string) pairStep {
-	return func(t *testing.T, c *throttle.Coalescer[string]) {
+	return func(t *testing.T, c *throttle.Coalescer[string, string]) {
 		for _, value := range values {
 			require.NoError(t, c.Call(value))
 		}
@@ -461,7 +483,7 @@ func handsOver(values ...string) pairStep {
 }
 
 func TestCoalescer_merge(t *testing.T) {
-	drop := func(_ *testing.T, c *throttle.Coalescer[string]) { c.Cancel() }
+	drop := func(_ *testing.T, c *throttle.Coalescer[string, string]) { c.Cancel() }
 	tests := []struct {
 		name   string
 		script []scripted
@@ -490,7 +512,7 @@ func TestCoalescer_merge(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRecorder(test.script...)
 				var taken []string // without a lock: runs are synchronized with each other, and the last with Shutdown
-				c := throttle.Must(throttle.NewCoalescer(retrying(throttle.Every(200*ms), 100*ms), pair, func(ctx context.Context, value string) error {
+				c := throttle.Must(throttle.NewCoalescer(retrying(throttle.Every(200*ms), 100*ms), throttle.Merge(pair), func(ctx context.Context, value string) error {
 					taken = append(taken, value)
 					return r.run(ctx)
 				}, throttle.WithErrorHandler(r.hear)))
@@ -512,10 +534,10 @@ func TestCoalescer_merge_refusedCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		merges := 0
 		r := newRecorder(fails(1)...)
-		c := throttle.Must(throttle.NewCoalescer(retrying(throttle.Policy{Edges: throttle.Leading}, time.Second), func(older, newer int) int {
+		c := throttle.Must(throttle.NewCoalescer(retrying(throttle.Policy{Edges: throttle.Leading}, time.Second), throttle.Merge(func(older, newer int) int {
 			merges++
 			return older + newer
-		}, func(ctx context.Context, _ int) error { return r.run(ctx) }, throttle.WithErrorHandler(r.hear)))
+		}), func(ctx context.Context, _ int) error { return r.run(ctx) }, throttle.WithErrorHandler(r.hear)))
 		ended, end := context.WithCancel(context.Background())
 		end()
 		require.NoError(t, c.Call(1))
@@ -529,19 +551,15 @@ func TestCoalescer_merge_refusedCall(t *testing.T) {
 	})
 }
 
-func TestCoalescer_merge_LatestAndAppend(t *testing.T) {
-	require.Equal(t, 2, throttle.Latest(1, 2))
-	require.NoError(t, throttle.Latest(errFailed, nil))
-	tests := []struct{ older, newer, want []int }{
-		{},
-		{older: []int{1}, want: []int{1}},
-		{newer: []int{1}, want: []int{1}},
-		{older: []int{1, 2}, newer: []int{3, 4}, want: []int{1, 2, 3, 4}},
-	}
-	for _, test := range tests {
-		require.Equal(t, test.want, throttle.Append(test.older, test.newer))
-	}
-	clipped := slices.Clip([]int{1, 2})
-	first, second := throttle.Append(clipped, []int{3}), throttle.Append(clipped, []int{4})
-	require.Equal(t, []int{1, 2, 3, 1, 2, 4}, slices.Concat(first, second))
+func TestLatest(t *testing.T) {
+	m := throttle.Latest[error]()
+	require.Equal(t, errFailed, m.First(errFailed))
+	require.NoError(t, m.Add(errFailed, nil))
+	require.Equal(t, errFailed, m.Join(nil, errFailed))
+}
+
+func TestBatch(t *testing.T) {
+	m := throttle.Batch[int]()
+	require.Equal(t, []int{1, 2, 3}, m.Add(m.Add(m.First(1), 2), 3))
+	require.Nil(t, m.Join)
 }

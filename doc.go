@@ -87,26 +87,40 @@
 //
 // # Values
 //
-// The calls of a [Coalescer] hand over values. The values of one run are merged, and
-// the callback gets the result. [Latest] keeps the last value, [Append] makes a batch,
-// and you can write your own merge.
+// The calls of a [Coalescer] hand over values, which wait in batches. A run takes the
+// oldest batch. A [Merger] says what a batch is: [Latest] keeps the last value, [Batch]
+// keeps all of them, [Merge] merges them two by two, and you can write your own. A
+// [KeyedCoalescer] is a Group whose calls carry values.
 //
 //	write, err := throttle.NewCoalescer(
 //		throttle.Policy{Quiet: 10 * time.Millisecond, MaxWait: 10 * time.Millisecond, MaxCalls: 100},
-//		throttle.Append[Record], func(ctx context.Context, batch []Record) error { return insert(ctx, batch) })
+//		throttle.Batch[Record](), func(ctx context.Context, batch []Record) error { return insert(ctx, batch) })
 //	…
-//	err = write.Call([]Record{r})
+//	err = write.Call(r)
+//
+// A batch has the values of at most Policy.MaxCalls calls, and [WithMaxWeight] bounds its
+// bytes, or whatever you count; the next value begins another batch. While a batch that
+// takes no more waits, a run is due as soon as the window permits. [WithMaxPending]
+// bounds what waits in all: Call then returns [ErrFull], and Send waits for room.
 //
 // If Call returns nil, the value belongs to the Coalescer, with everything that it
-// refers to. You must no longer change it; merge may. From a run's start the value
+// refers to. You must no longer change it; the Merger may. From a run's start the batch
 // belongs to the callback. If the callback fails and Policy.Retry repeats the run, the
-// value goes back, as the older side of the values handed over since. So a callback
-// that fails must leave the value fit for merge, and must not use it later. Values
-// that Cancel returns or a [*LostError] reports belong to whoever receives them.
+// batch waits again, as the oldest one. So a callback that fails must leave its batch
+// fit to be run again, and must not use it later. A callback that has delivered a part
+// returns [Unfinished] with the rest. Values that Cancel returns or a [*LostError]
+// reports belong to whoever receives them.
 //
-// No value disappears in silence. Each is in one run that succeeds, or Cancel returns
+// A failed batch is joined with the next one if the Merger has a Join and both fit in
+// one. Otherwise it is repeated by itself, and those behind it wait. Backoff.MaxAttempts
+// counts the failures of each batch, so that a value is not lost because of an older
+// value's failures. Without a Join and without MaxAttempts, a batch that always fails
+// holds up all others for ever.
+//
+// No value disappears in silence. Each is in one run that delivers it, or Cancel returns
 // it, or it is reported as lost. A value is lost if its run fails and is not repeated,
-// or through Close or the end of the parent context.
+// or through Close or the end of the parent context. If the context of a Shutdown ends,
+// Shutdown names what it leaves, and what an active run still carries ([ErrUndecided]).
 //
 // # Fleets
 //
@@ -174,8 +188,8 @@
 //     covered, or dropped by Close, and nothing runs. Once the parent context has
 //     ended, no run starts.
 //   - No foreign code under a lock. The callback, the handler, observers, tracers and
-//     the methods of contexts run with no lock held, and may call any method. A
-//     Coalescer's merge is the one exception: its Coalescer is locked meanwhile.
+//     the methods of contexts run with no lock held, and may call any method. The
+//     functions of a Merger are the one exception: their Coalescer is locked meanwhile.
 //
 // Intervals are measured on the monotonic clock, which nobody sets: an instant is the
 // time since the Throttler was built. So steps of the wall clock have no effect. Times
@@ -209,8 +223,8 @@
 // leaves it cleared. So the load comes before the callback. The callback therefore
 // sees what the caller did before under a mutex or through atomics.
 //
-// For a Group this holds key by key. A Coalescer's Call is synchronized before the
-// run that takes its value, whether or not a run was pending.
+// For a Group this holds key by key. A call that hands over a value is synchronized
+// before the run that takes the value, whether or not a run was pending.
 //
 // Plain variables are different: data that a caller writes and the callback reads
 // needs its own lock, even with a single caller.

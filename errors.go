@@ -12,8 +12,8 @@ import (
 var (
 	// ErrClosed is returned by Do, Flush, Wait and SetPolicy on a closed Throttler. Do and
 	// SetPolicy return it as soon as Shutdown has begun. Do, Flush and Shutdown
-	// return it if Close dropped what they waited for. The Call and CallWithin of a
-	// Group and a Coalescer return it when Do does.
+	// return it if Close dropped what they waited for. The Call, CallWithin and Send of
+	// a Group or Coalescer return it when Do does.
 	// If the end of the parent context closed the Throttler, the error also wraps
 	// the context's cause.
 	ErrClosed = errors.New("throttle: closed")
@@ -29,20 +29,29 @@ var (
 	// runtime.Goexit, as t.FailNow does in a test.
 	ErrGoexit = errors.New("throttle: callback called runtime.Goexit")
 
-	// ErrTooManyKeys is returned by a Group's Call, CallWithin and Do if the key is
-	// new and the Group already holds as many keys as [WithMaxKeys] allows. The call
+	// ErrTooManyKeys is returned by the calls of a Group or KeyedCoalescer if the key is
+	// new and it already holds as many keys as [WithMaxKeys] allows. The call
 	// had no effect.
 	ErrTooManyKeys = errors.New("throttle: too many keys")
 
 	// ErrReentrant is returned by Do, Flush, Wait and Shutdown if their context is the
-	// active run's own or derived from it: they would wait for themselves. The
-	// method had no effect.
+	// active run's own or derived from it: they would wait for themselves. So it is by
+	// Send, if there is no room. The method had no effect.
 	ErrReentrant = errors.New("throttle: callback would wait for itself")
 
 	// ErrPaused is returned by a Shutdown that dropped what was pending because the
 	// Throttler or Group was paused, and by whoever waited for that. errors.Is finds
 	// ErrClosed in it too.
 	ErrPaused = errors.New("throttle: paused")
+
+	// ErrFull is returned by Call and CallWithin of a [Coalescer] or [KeyedCoalescer] if
+	// as many calls wait as [WithMaxPending] allows. The call had no effect.
+	ErrFull = errors.New("throttle: too many values wait")
+
+	// ErrUndecided is the reason why the Shutdown of a [Coalescer] or [KeyedCoalescer]
+	// reports a value as lost if its ctx ended while a run still had that value. It may
+	// yet be delivered. If not, the error handler gets a [*LostError].
+	ErrUndecided = errors.New("throttle: a run still has the value")
 )
 
 // detailed returns an error with the text of sentinel, one of the variables above,
@@ -83,8 +92,8 @@ func prefix(name string) string {
 }
 
 // A ThrottledError says that a call was dropped: the policy has no trailing edge and
-// the call came inside the window. Do returns it, and so do a Coalescer's Call and
-// CallWithin. errors.Is(err, ErrThrottled) is true for it.
+// the call came inside the window. Do returns it, and so do a Coalescer's Call,
+// CallWithin and Send. errors.Is(err, ErrThrottled) is true for it.
 type ThrottledError struct {
 	Name       string        // of the Throttler, if it has one
 	RetryAfter time.Duration // after which a call would run at once; 0 if only an active run stands in its way
@@ -131,12 +140,13 @@ func (e *PolicyError) Error() string {
 	return fmt.Sprintf("%s%s %v: %s", prefix(e.name), e.Field, e.Value, e.Reason)
 }
 
-// A LostError reports a value that a [Coalescer] will not deliver any more: its run
-// failed and is not repeated, or Close or the end of the parent context dropped it.
-// Everyone who waits for the value gets the error; if nobody waits, the error
-// handler does.
+// A LostError reports a batch that a [Coalescer] or [KeyedCoalescer] will not deliver any
+// more: its run failed and is not repeated, or Close or the end of the parent context
+// dropped it. Everyone who waits for the batch gets the error; if nobody waits, the error
+// handler does. Shutdown also reports so a batch that may yet be delivered, see
+// [ErrUndecided].
 type LostError struct {
-	Value any   // of the Coalescer's type, merged from all calls that the run covered
+	Value any   // of the Coalescer's type A: a batch, or what Unfinished left of it
 	Err   error // why: the run's error, or ErrClosed
 
 	name string
@@ -149,7 +159,7 @@ func (e *LostError) Error() string {
 // Unwrap returns Err.
 func (e *LostError) Unwrap() error { return e.Err }
 
-// A KeyError says which key of a [Group] an error belongs to. The error handler and
+// A KeyError says which key of a [Group] or [KeyedCoalescer] an error belongs to. The error handler and
 // the default log get it, and Shutdown and Wait join one for each key. Do and Flush
 // return Err itself.
 type KeyError struct {
@@ -186,36 +196,62 @@ func (e *RetryError) Error() string {
 // failed, as with any other error.
 func RetryIn(d time.Duration) error { return &RetryError{In: d} }
 
-// A servedRetryError is an error with a RetryError as the waiters of its run get it. It
-// asks nobody to run again any more.
-type servedRetryError struct{ err error }
+// Unfinished returns an error for the callback of a [Coalescer] or [KeyedCoalescer] to
+// return when it has delivered a part of its batch: rest is what is left to do, and err
+// says why. The run has failed, even if err is nil. If the policy repeats it, the next
+// run takes rest and not the whole batch; otherwise rest is lost. rest counts as many
+// calls, and weighs as much, as the whole batch. err may contain a [RetryIn].
+//
+// The callback may wrap the error. Like RetryIn, it has no effect on another callback
+// that returns it from Do. A rest that is not of the Coalescer's type changes nothing:
+// the whole batch is repeated or lost, and the error contains a [*PolicyError].
+func Unfinished[A any](rest A, err error) error { return &unfinishedError{rest: &rest, err: err} }
 
-func (e *servedRetryError) Error() string { return e.err.Error() }
-func (e *servedRetryError) Unwrap() error { return e.err }
+type unfinishedError struct {
+	rest any   // a pointer: the rest may itself be an interface
+	err  error // may be nil
+}
 
-// askedRetry returns the RetryError by which err asks for another run, nil if there is
-// none. It is errors.As, except that it does not look into a servedRetryError.
-func askedRetry(err error) *RetryError {
-	var asked *RetryError
+func (e *unfinishedError) Error() string {
+	if e.err == nil {
+		return "throttle: unfinished"
+	}
+	return "throttle: unfinished: " + e.err.Error()
+}
+
+// Unwrap returns the reason.
+func (e *unfinishedError) Unwrap() error { return e.err }
+
+// A servedError is an error with a RetryIn or an Unfinished as the waiters of its run get
+// it. It asks nobody for anything any more.
+type servedError struct{ err error }
+
+func (e *servedError) Error() string { return e.err.Error() }
+func (e *servedError) Unwrap() error { return e.err }
+
+// asked returns the error of type E by which err asks for something; the zero E if there
+// is none. It is errors.As, except that it does not look into a servedError.
+func asked[E error](err error) (found E) {
 	switch e := err.(type) { //nolint:errorlint // it walks the tree itself
-	case nil, *servedRetryError:
-		return nil
-	case *RetryError:
+	case nil, *servedError:
+		return found
+	case E:
 		return e
 	case interface{ As(target any) bool }:
-		if e.As(&asked) {
-			return asked
+		if e.As(&found) {
+			return found
 		}
 	}
+	var none E
 	switch e := err.(type) { //nolint:errorlint // see above
 	case interface{ Unwrap() error }:
-		return askedRetry(e.Unwrap())
+		return asked[E](e.Unwrap())
 	case interface{ Unwrap() []error }:
 		for _, inner := range e.Unwrap() {
-			if asked = askedRetry(inner); asked != nil {
-				return asked
+			if found = asked[E](inner); any(found) != any(none) {
+				return found
 			}
 		}
 	}
-	return nil
+	return none
 }

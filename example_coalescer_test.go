@@ -4,39 +4,48 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/throttle-go/throttle"
 )
 
 func ExampleCoalescer() {
-	insert := throttle.Must(throttle.NewCoalescer(throttle.Every(time.Hour), throttle.Append,
+	insert := throttle.Must(throttle.NewCoalescer(throttle.Every(time.Hour), throttle.Batch[string](),
 		func(_ context.Context, rows []string) error {
 			fmt.Println("inserted", rows)
 			return nil
 		}))
 	ctx := context.Background()
-	fmt.Println(insert.Do(ctx, []string{"a"})) // at once
-	_ = insert.Call([]string{"b"})             // inside the window
-	_ = insert.Call([]string{"c", "d"})        // joins the pending run
+	fmt.Println(insert.Do(ctx, "a")) // at once
+	_ = insert.Call("b")             // inside the window
+	_ = insert.Call("c")             // joins the pending run
 	fmt.Println(insert.Shutdown(ctx))
 	// Output:
 	// inserted [a]
 	// <nil>
-	// inserted [b c d]
+	// inserted [b c]
 	// <nil>
 }
 
-// You can write your own merge: here the calls hand over counts, and a run gets the sums.
-func ExampleNewCoalescer() {
+// You can write your own Merger: here the calls hand over names, and a run gets how often
+// each was handed over.
+func ExampleMerger() {
 	type counts map[string]int
-	merge := func(older, newer counts) counts {
-		for name, n := range newer {
-			older[name] += n // the map belongs to the Coalescer now
-		}
-		return older
+	count := throttle.Merger[string, counts]{
+		First: func(name string) counts { return counts{name: 1} },
+		Add: func(all counts, name string) counts {
+			all[name]++
+			return all
+		},
+		Join: func(older, newer counts) counts {
+			for name, n := range newer {
+				older[name] += n
+			}
+			return older
+		},
 	}
-	report, err := throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), merge,
+	report, err := throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), count,
 		func(_ context.Context, sums counts) error {
 			fmt.Println(sums)
 			return nil
@@ -47,9 +56,9 @@ func ExampleNewCoalescer() {
 		return
 	}
 	for range 3 {
-		_ = report.Call(counts{"requests": 1})
+		_ = report.Call("requests")
 	}
-	_ = report.Call(counts{"errors": 1})
+	_ = report.Call("errors")
 	fmt.Println(report.Shutdown(context.Background()))
 	// Output:
 	// map[errors:1 requests:3]
@@ -58,7 +67,7 @@ func ExampleNewCoalescer() {
 
 func ExampleCoalescer_Call() {
 	shown := make(chan string)
-	show := throttle.Must(throttle.NewCoalescer(throttle.Every(time.Hour), throttle.Latest,
+	show := throttle.Must(throttle.NewCoalescer(throttle.Every(time.Hour), throttle.Latest[string](),
 		func(_ context.Context, status string) error {
 			shown <- status
 			return nil
@@ -74,8 +83,8 @@ func ExampleCoalescer_Call() {
 func ExampleCoalescer_CallWithin() {
 	send := newSender(nil)
 	defer send.Close()
-	_ = send.Call([]string{"soon"})                          // may wait for an hour without calls
-	_ = send.CallWithin([]string{"now"}, 0)                  // must not wait; its run also takes the value that waits
+	_ = send.Call("soon")                                    // may wait for an hour without calls
+	_ = send.CallWithin("now", 0)                            // must not wait; its run also takes the value that waits
 	if err := send.Flush(context.Background()); err != nil { // waits for that run
 		fmt.Println(err)
 	}
@@ -83,17 +92,17 @@ func ExampleCoalescer_CallWithin() {
 }
 
 func ExampleCoalescer_Do() {
-	store := throttle.Must(throttle.NewCoalescer(throttle.Every(time.Hour), throttle.Append,
+	store := throttle.Must(throttle.NewCoalescer(throttle.Every(time.Hour), throttle.Batch[string](),
 		func(context.Context, []string) error { return errors.New("disk full") }))
-	fmt.Println(store.Do(context.Background(), []string{"a"})) // no retry: the value is lost
+	fmt.Println(store.Do(context.Background(), "a")) // no retry: the value is lost
 	// Output: throttle: value lost: disk full
 }
 
 func ExampleCoalescer_Flush() {
 	send := newSender(nil)
 	defer send.Close()
-	_ = send.Call([]string{"a"})
-	_ = send.Call([]string{"b"})
+	_ = send.Call("a")
+	_ = send.Call("b")
 	fmt.Println(send.Flush(context.Background()))
 	// Output:
 	// sent [a b]
@@ -102,21 +111,19 @@ func ExampleCoalescer_Flush() {
 
 func ExampleCoalescer_Cancel() {
 	send := newSender(nil)
-	_ = send.Call([]string{"a"})
-	_ = send.Call([]string{"b"})
-	dropped, ok := send.Cancel() // the values belong to you again
-	fmt.Println(dropped, ok)
-	dropped, ok = send.Cancel()
-	fmt.Println(dropped, ok)
+	_ = send.Call("a")
+	_ = send.Call("b")
+	fmt.Println(send.Cancel()) // the batches belong to you again
+	fmt.Println(send.Cancel())
 	// Output:
-	// [a b] true
-	// [] false
+	// [[a b]]
+	// []
 }
 
 func ExampleCoalescer_SetPolicy() {
 	send := newSender(nil)
 	defer send.Close()
-	_ = send.Call([]string{"a"})                     // due in an hour
+	_ = send.Call("a")                               // due in an hour
 	err := send.SetPolicy(throttle.Every(time.Hour)) // due now: nothing has run yet
 	if err != nil {
 		fmt.Println(err)
@@ -133,8 +140,8 @@ func ExampleCoalescer_SetPolicy() {
 func ExampleCoalescer_Stats() {
 	send := newSender(nil)
 	defer send.Cancel()
-	_ = send.Call([]string{"a"})
-	_ = send.Call([]string{"b", "c"})
+	_ = send.Call("a")
+	_ = send.Call("b")
 	s := send.Stats()
 	fmt.Println(s.Calls, s.Runs, s.Pending)
 	// Output: 2 0 true
@@ -142,9 +149,8 @@ func ExampleCoalescer_Stats() {
 
 func ExampleCoalescer_Close() {
 	send := newSender(nil)
-	dropped, _ := send.Cancel() // otherwise Close would report the pending value as lost
-	fmt.Println(dropped, send.Close())
-	fmt.Println(send.Call([]string{"a"}))
+	fmt.Println(send.Cancel(), send.Close()) // Close would report a pending value as lost
+	fmt.Println(send.Call("a"))
 	// Output:
 	// [] <nil>
 	// throttle: closed
@@ -152,7 +158,7 @@ func ExampleCoalescer_Close() {
 
 func ExampleCoalescer_Shutdown() {
 	send := newSender(nil)
-	_ = send.Call([]string{"a"})
+	_ = send.Call("a")
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	fmt.Println(send.Shutdown(ctx))
@@ -162,7 +168,7 @@ func ExampleCoalescer_Shutdown() {
 }
 
 func ExampleLatest() {
-	show := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Latest,
+	show := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Latest[int](),
 		func(_ context.Context, percent int) error {
 			fmt.Println(percent, "%")
 			return nil
@@ -176,18 +182,143 @@ func ExampleLatest() {
 	// <nil>
 }
 
-// The values of a failed run are kept for the retry, in front of later ones.
-func ExampleAppend() {
+// A failed batch is repeated as it is, before later values.
+func ExampleBatch() {
 	failures := 1
 	send := newSender(&failures)
 	ctx := context.Background()
-	_ = send.Call([]string{"a", "b"})
+	_ = send.Call("a")
+	_ = send.Call("b")
 	fmt.Println(send.Flush(ctx))
-	_ = send.Call([]string{"c"})
+	_ = send.Call("c")
 	fmt.Println(send.Flush(ctx))
 	// Output:
 	// no connection
-	// sent [a b c]
+	// sent [a b]
+	// sent [c]
+	// <nil>
+}
+
+// Runs take sums. If a run fails, its sum is added to the next one.
+func ExampleMerge() {
+	failures := 1
+	report := throttle.Must(throttle.NewCoalescer(
+		throttle.Policy{Quiet: time.Hour, Retry: throttle.Backoff{Initial: time.Hour}},
+		throttle.Merge(func(older, newer int) int { return older + newer }),
+		func(_ context.Context, sum int) error {
+			if failures > 0 {
+				failures--
+				return errors.New("no connection")
+			}
+			fmt.Println("sum", sum)
+			return nil
+		}))
+	ctx := context.Background()
+	_ = report.Call(1)
+	_ = report.Call(2)
+	fmt.Println(report.Flush(ctx))
+	_ = report.Call(4)
+	fmt.Println(report.Shutdown(ctx))
+	// Output:
+	// no connection
+	// sum 7
+	// <nil>
+}
+
+// A batch of which only one row is wrong: the others are delivered.
+func ExampleUnfinished() {
+	insert := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Batch[string](),
+		func(_ context.Context, rows []string) error {
+			var wrong []string
+			for _, row := range rows {
+				if strings.HasPrefix(row, "?") {
+					wrong = append(wrong, row)
+					continue
+				}
+				fmt.Println("inserted", row)
+			}
+			if len(wrong) > 0 {
+				return throttle.Unfinished(wrong, errors.New("syntax error"))
+			}
+			return nil
+		}))
+	for _, row := range []string{"a", "?", "b"} {
+		_ = insert.Call(row)
+	}
+	var lost *throttle.LostError
+	if errors.As(insert.Shutdown(context.Background()), &lost) {
+		fmt.Println("lost", lost.Value, "because:", lost.Err)
+	}
+	// Output:
+	// inserted a
+	// inserted b
+	// lost [?] because: throttle: unfinished: syntax error
+}
+
+// A full Coalescer refuses values, or lets their callers wait.
+func ExampleWithMaxPending() {
+	ctx := context.Background()
+	insert := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Batch[string](),
+		func(_ context.Context, rows []string) error {
+			fmt.Println("inserted", rows)
+			return nil
+		}, throttle.WithMaxPending(2)))
+	fmt.Println(insert.Call("a"), insert.Call("b"))
+	fmt.Println(insert.Call("c")) // refused
+	waiting := make(chan error)
+	go func() { waiting <- insert.Send(ctx, "c") }() // waits for room
+	fmt.Println(insert.Flush(ctx))                   // makes room
+	fmt.Println(<-waiting)
+	fmt.Println(insert.Shutdown(ctx))
+	// Output:
+	// <nil> <nil>
+	// throttle: too many values wait
+	// inserted [a b]
+	// <nil>
+	// <nil>
+	// inserted [c]
+	// <nil>
+}
+
+// A run takes at most 10 bytes, unless a single value is longer.
+func ExampleWithMaxWeight() {
+	send := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Batch[string](),
+		func(_ context.Context, lines []string) error {
+			fmt.Println("sent", lines)
+			return nil
+		}, throttle.WithMaxWeight(10, func(line string) int { return len(line) }), throttle.WithPaused()))
+	for _, line := range []string{"12345", "1234", "123", "12345678901", "1"} {
+		_ = send.Call(line)
+	}
+	send.Resume()
+	fmt.Println(send.Shutdown(context.Background()))
+	// Output:
+	// sent [12345 1234]
+	// sent [123]
+	// sent [12345678901]
+	// sent [1]
+	// <nil>
+}
+
+// Each tenant has its own batches.
+func ExampleKeyedCoalescer() {
+	insert := throttle.Must(throttle.NewKeyedCoalescer(throttle.Every(time.Hour), throttle.Batch[string](),
+		func(_ context.Context, tenant string, rows []string) error {
+			fmt.Println(tenant, "inserted", rows)
+			return nil
+		}))
+	ctx := context.Background()
+	fmt.Println(insert.Do(ctx, "acme", "a")) // at once
+	_ = insert.Call("acme", "b")             // inside the window of acme
+	_ = insert.Call("acme", "c")             // joins its pending run
+	fmt.Println(insert.Do(ctx, "other", "d"))
+	fmt.Println(insert.Shutdown(ctx))
+	// Output:
+	// acme inserted [a]
+	// <nil>
+	// other inserted [d]
+	// <nil>
+	// acme inserted [b c]
 	// <nil>
 }
 
@@ -198,20 +329,20 @@ func ExampleLostError() {
 			fmt.Println("not written:", lost.Value, "because", lost.Err)
 		}
 	}
-	write := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Append,
+	write := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Batch[string](),
 		func(context.Context, []string) error { return nil },
 		throttle.WithErrorHandler(keep)))
-	_ = write.Call([]string{"a"})
-	_ = write.Call([]string{"b"})
+	_ = write.Call("a")
+	_ = write.Call("b")
 	_ = write.Close()
 	// Output: not written: [a b] because throttle: closed
 }
 
 // newSender returns a Coalescer that prints what it would send, an hour after the
 // last call. The first runs fail, as many as failures says, and are repeated.
-func newSender(failures *int) *throttle.Coalescer[[]string] {
+func newSender(failures *int) *throttle.Coalescer[string, []string] {
 	policy := throttle.Policy{Quiet: time.Hour, Retry: throttle.Backoff{Initial: time.Hour}}
-	return throttle.Must(throttle.NewCoalescer(policy, throttle.Append,
+	return throttle.Must(throttle.NewCoalescer(policy, throttle.Batch[string](),
 		func(_ context.Context, messages []string) error {
 			if failures != nil && *failures > 0 {
 				*failures--

@@ -29,6 +29,11 @@ func FuzzCoalescer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { playCoalescer(t, data) })
 }
 
+func FuzzBatches(f *testing.F) {
+	addSeeds(f)
+	f.Fuzz(func(t *testing.T, data []byte) { playBatches(t, data) })
+}
+
 func addSeeds(f *testing.F) {
 	f.Helper()
 	random := rand.NewChaCha8([32]byte([]byte("throttle: the seeds of " + f.Name() + "          ")[:32]))
@@ -76,6 +81,17 @@ func playCoalescer(t *testing.T, data []byte) map[reference.Fate]int {
 	return report.Fates
 }
 
+// playBatches plays a script on a Coalescer and on a model of its batches, and returns how
+// often it reached each of reference.BatchFeatures.
+func playBatches(t *testing.T, data []byte) map[string]int {
+	t.Helper()
+	report := reference.PlayBatches(t, data)
+	if report.Failure != "" {
+		t.Fatalf("bytes: %q\n%s", data, report.Failure)
+	}
+	return report.Reached
+}
+
 func TestThrottler_reference(t *testing.T) {
 	counts := playRandomly(t, 500, 4000, playThrottler)
 	requireCounts(t, counts, reference.Rules(), 1)
@@ -90,6 +106,11 @@ func TestGroup_reference(t *testing.T) {
 func TestCoalescer_reference(t *testing.T) {
 	counts := playRandomly(t, 240, 2000, playCoalescer)
 	requireCounts(t, counts, reference.Fates(), 10)
+}
+
+func TestCoalescer_batches_reference(t *testing.T) {
+	counts := playRandomly(t, 800, 8000, playBatches)
+	requireCounts(t, counts, reference.BatchFeatures(), 5)
 }
 
 // playRandomly plays so many scenarios under -short, and otherwise so many, and adds up

@@ -32,6 +32,9 @@ type Group[K comparable] struct {
 	config *config
 	seed   maphash.Seed
 	keys   atomic.Int64 // how many are held
+
+	holderOf func(*entry[K]) keyHolder[K] // makes the runner of a new key; nil if calls carry no values
+
 	shards [shardCount]shard[K]
 
 	mu sync.Mutex // guards the fields below; operations that change all shards take it first
@@ -68,15 +71,22 @@ func NewGroup[K comparable](p Policy, fn func(ctx context.Context, key K) error,
 	if err := joinProblems(c.name, problems); err != nil {
 		return nil, err
 	}
-	g := &Group[K]{fn: fn, config: c, seed: maphash.MakeSeed()}
+	g := newGroup[K](p, c)
+	g.fn = fn
+	g.watch()
+	return g, nil
+}
+
+// newGroup returns a Group that lacks a callback and does not watch the parent yet.
+func newGroup[K comparable](p Policy, c *config) *Group[K] {
+	g := &Group[K]{config: c, seed: maphash.MakeSeed()}
 	c.owner = g
 	g.last = lastRun{started: beginning, ended: beginning}
 	built := readClock(0)
 	for i := range g.shards {
 		g.shards[i].init(g, built, &p)
 	}
-	g.watch()
-	return g, nil
+	return g
 }
 
 // Call asks for a run for key that starts after Call began. It waits neither for the
@@ -140,16 +150,9 @@ func (g *Group[K]) ask(ctx context.Context, key K) (*Throttler, *outcome, error)
 	own, ended, at := g.ownRun(ctx), ctx.Err(), g.locate(key)
 	at.mu.Lock()
 	defer at.mu.Unlock()
-	e := at.find()
-	if e == nil || at.phase != open && !e.isActiveLocked(own) {
-		if at.phase == open && ended != nil {
-			return nil, nil, ended
-		}
-		held, err := at.findOrAddLocked()
-		if err != nil {
-			return nil, nil, err
-		}
-		e = held
+	e, err := at.admitLocked(own, ended)
+	if err != nil {
+		return nil, nil, err
 	}
 	now := e.beginLocked()
 	defer e.settleLocked(now, false)
@@ -197,18 +200,32 @@ func (g *Group[K]) flush(ctx context.Context, key K) (*Throttler, *outcome, erro
 
 // Cancel drops what is pending for key and reports whether anything was, as
 // [Throttler.Cancel] does.
-func (g *Group[K]) Cancel(key K) bool { return g.cancel(g.locate(key)) }
+func (g *Group[K]) Cancel(key K) bool {
+	_, pending := g.drop(g.locate(key), false, nil)
+	return pending
+}
 
+// drop drops what is pending for a key, and the key too if remove is true. It first calls
+// see, if that is not nil, under the lock. drop reports whether the Group held the key,
+// and whether anything was pending.
+//
 // +checklocksignore
-func (g *Group[K]) cancel(at location[K]) bool {
+func (g *Group[K]) drop(at location[K], remove bool, see func(*entry[K])) (held, pending bool) {
 	at.mu.Lock()
 	defer at.mu.Unlock()
 	e := at.find()
 	if e == nil {
-		return false
+		return false, false
 	}
 	defer e.settleLocked(e.beginLocked(), false)
-	return e.cancelLocked()
+	if see != nil {
+		see(e)
+	}
+	pending = e.cancelLocked()
+	if remove {
+		e.history.removed = true
+	}
+	return true, pending
 }
 
 // Remove drops what is pending for key, as Cancel does, and forgets the key with its
@@ -218,20 +235,9 @@ func (g *Group[K]) cancel(at location[K]) bool {
 // While the key's run is active, the Group holds the key until that run ends. A call
 // meanwhile keeps it: the key then starts afresh at the run's end, with a new window.
 // A policy without a trailing edge drops that call.
-func (g *Group[K]) Remove(key K) bool { return g.remove(g.locate(key)) }
-
-// +checklocksignore
-func (g *Group[K]) remove(at location[K]) bool {
-	at.mu.Lock()
-	defer at.mu.Unlock()
-	e := at.find()
-	if e == nil {
-		return false
-	}
-	defer e.settleLocked(e.beginLocked(), false)
-	e.cancelLocked()
-	e.history.removed = true
-	return true
+func (g *Group[K]) Remove(key K) bool {
+	held, _ := g.drop(g.locate(key), true, nil)
+	return held
 }
 
 // Pause lets no run of any key start, present or future, as [Throttler.Pause] does.
@@ -243,6 +249,14 @@ func (g *Group[K]) Pause() { g.setPaused(true) }
 func (g *Group[K]) Resume() { g.setPaused(false) }
 
 func (g *Group[K]) setPaused(paused bool) {
+	for _, report := range g.pauseShards(paused) {
+		report()
+	}
+}
+
+// pauseShards pauses every key, or ends the pause. The caller must call the reports once
+// it holds no lock.
+func (g *Group[K]) pauseShards(paused bool) (reports []func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.checkClock()
@@ -250,8 +264,9 @@ func (g *Group[K]) setPaused(paused bool) {
 		g.shards[i].pause(paused)
 	}
 	for i := range g.shards {
-		g.shards[i].pauseKeys(paused)
+		reports = append(reports, g.shards[i].pauseKeys(paused)...)
 	}
+	return reports
 }
 
 // Wait waits until the runs of all keys that are active now have ended, with their

@@ -539,11 +539,11 @@ func TestGroup_New(t *testing.T) {
 // TestGroup_options checks that the other forms refuse the options of a Group.
 func TestGroup_options(t *testing.T) {
 	for field, option := range map[string]throttle.Option{"WithMaxKeys": throttle.WithMaxKeys(3), "WithMaxConcurrent": throttle.WithMaxConcurrent(3)} {
-		want := []*throttle.PolicyError{{Field: field, Value: 3, Reason: "applies to a Group only"}}
+		want := []*throttle.PolicyError{{Field: field, Value: 3, Reason: "applies to a Group or a KeyedCoalescer only"}}
 		throttler, err := throttle.New(throttle.Policy{}, func() {}, option)
 		require.Nil(t, throttler)
 		require.Equal(t, want, policyErrors(t, err))
-		coalescer, err := throttle.NewCoalescer(throttle.Policy{}, throttle.Latest[int], func(context.Context, int) error { return nil }, option)
+		coalescer, err := throttle.NewCoalescer(throttle.Policy{}, throttle.Latest[int](), func(context.Context, int) error { return nil }, option)
 		require.Nil(t, coalescer)
 		require.Equal(t, want, policyErrors(t, err))
 		for range 2 { // an option may be used twice

@@ -397,7 +397,7 @@ func TestThrottler_tracer_nested(t *testing.T) {
 				return group.Do(context.Background(), "key")
 			},
 			"run within /outer/inner with value": func() error {
-				coalescer := throttle.Must(throttle.NewCoalescer(throttle.Policy{}, throttle.Latest, func(ctx context.Context, value string) error {
+				coalescer := throttle.Must(throttle.NewCoalescer(throttle.Policy{}, throttle.Latest[string](), func(ctx context.Context, value string) error {
 					callback(ctx)
 					diary[len(diary)-1] += " with " + value
 					return nil
@@ -521,7 +521,7 @@ func TestGroup_tracer(t *testing.T) {
 func TestCoalescer_tracer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen []any
-		coalescer := throttle.Must(throttle.NewCoalescer(throttle.Policy{}, throttle.Latest, nothing,
+		coalescer := throttle.Must(throttle.NewCoalescer(throttle.Policy{}, throttle.Latest[int](), nothing,
 			throttle.WithTracer(func(_ context.Context, run throttle.Run, callers []context.Context) (context.Context, func(throttle.Run)) {
 				require.Nil(t, run.Key)
 				seen = callerNames(callers)

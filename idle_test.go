@@ -558,7 +558,7 @@ type load [1 << 10]byte
 
 // A loader is a Coalescer of loads. It keeps all that a user can keep of its runs.
 type loader struct {
-	coalescer *throttle.Coalescer[*load]
+	coalescer *throttle.Coalescer[*load, *load]
 	taken     atomic.Int32 // by how many runs
 	fail      atomic.Int32 // how many runs are to fail
 
@@ -572,7 +572,7 @@ func newLoader(t *testing.T, p throttle.Policy, options ...throttle.Option) *loa
 	l := new(loader)
 	options = append(options, throttle.WithErrorHandler(func(error) {}),
 		throttle.WithObserver(func(run throttle.Run) { l.seen = append(l.seen, run) }))
-	l.coalescer = throttle.Must(throttle.NewCoalescer(p, throttle.Latest, l.load, options...))
+	l.coalescer = throttle.Must(throttle.NewCoalescer(p, throttle.Latest[*load](), l.load, options...))
 	t.Cleanup(func() { finish(l.coalescer) })
 	return l
 }
@@ -690,7 +690,7 @@ func TestCoalescer_idle_values(t *testing.T) {
 }
 
 // restCanceled cancels until c is idle. A run that has failed may still be in its hooks.
-func restCanceled[T any](c *throttle.Coalescer[T]) {
+func restCanceled[V, A any](c *throttle.Coalescer[V, A]) {
 	for stats := c.Stats(); stats.Pending || stats.Running; stats = c.Stats() {
 		c.Cancel()
 		runtime.Gosched()
@@ -713,26 +713,26 @@ func TestCoalescer_idle_hooks(t *testing.T) {
 
 // TestCoalescer_idle_collected tests G6: you need no Close once nothing is pending.
 func TestCoalescer_idle_collected(t *testing.T) {
-	states := map[string]func() *throttle.Coalescer[*load]{
-		"never called": func() *throttle.Coalescer[*load] { return newIdle(throttle.Policy{}) },
-		"inside the window": func() *throttle.Coalescer[*load] {
+	states := map[string]func() *throttle.Coalescer[*load, *load]{
+		"never called": func() *throttle.Coalescer[*load, *load] { return newIdle(throttle.Policy{}) },
+		"inside the window": func() *throttle.Coalescer[*load, *load] {
 			c := newIdle(throttle.Every(time.Hour))
 			_ = c.Do(context.Background(), new(load))
 			return c
 		},
-		"canceled": func() *throttle.Coalescer[*load] {
+		"canceled": func() *throttle.Coalescer[*load, *load] {
 			c := newIdle(throttle.Debounce(time.Hour, 0))
 			_ = c.Call(new(load))
 			c.Cancel()
 			return c
 		},
-		"flushed": func() *throttle.Coalescer[*load] {
+		"flushed": func() *throttle.Coalescer[*load, *load] {
 			c := newIdle(throttle.Debounce(time.Hour, 0))
 			_ = c.Call(new(load))
 			_ = c.Flush(context.Background())
 			return c
 		},
-		"to run once more": func() *throttle.Coalescer[*load] {
+		"to run once more": func() *throttle.Coalescer[*load, *load] {
 			c := newIdle(throttle.Debounce(time.Millisecond, 0))
 			_ = c.Call(new(load))
 			return c
@@ -743,6 +743,6 @@ func TestCoalescer_idle_collected(t *testing.T) {
 	}
 }
 
-func newIdle(p throttle.Policy) *throttle.Coalescer[*load] {
-	return throttle.Must(throttle.NewCoalescer(p, throttle.Latest, func(context.Context, *load) error { return nil }))
+func newIdle(p throttle.Policy) *throttle.Coalescer[*load, *load] {
+	return throttle.Must(throttle.NewCoalescer(p, throttle.Latest[*load](), func(context.Context, *load) error { return nil }))
 }

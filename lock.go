@@ -78,14 +78,6 @@ func (t *Throttler) settle(now instant) {
 	t.mu.Unlock()
 }
 
-// settleNow is settle for a transition that may have taken a while.
-//
-// +checklocksrelease:t.mu
-func (t *Throttler) settleNow() {
-	t.settleLocked(t.now(), false)
-	t.mu.Unlock()
-}
-
 // settleLocked is settle for a caller that keeps the lock. hasTurn says that the
 // Throttler has a turn already. settleLocked reports whether it started a run.
 //
@@ -200,14 +192,24 @@ func (t *Throttler) takeCallsLocked() uint64 {
 //
 // +checklocks:t.mu
 func (t *Throttler) adoptLocked(now instant, p *Policy) {
-	t.history.adopt(t.policy, p, now)
+	previous := t.policy
+	t.history.adopt(previous, p, now)
 	t.policy = p
+	if h := t.holder(); h != nil {
+		h.adoptLocked(now, previous)
+	}
 }
 
 // pendingLocked returns whether anything waits for a run.
 //
 // +checklocks:t.mu
-func (t *Throttler) pendingLocked() bool { return t.history.pending || t.history.retry }
+func (t *Throttler) pendingLocked() bool {
+	if h := t.holder(); h != nil {
+		batches, _ := h.waitingLocked()
+		return batches > 0
+	}
+	return t.history.pending || t.history.retry
+}
 
 // cancelLocked drops what is pending and the active run's retry, and reports
 // whether anything was pending.
@@ -216,35 +218,34 @@ func (t *Throttler) pendingLocked() bool { return t.history.pending || t.history
 func (t *Throttler) cancelLocked() bool {
 	pending := t.pendingLocked()
 	t.history.failures = 0
-	t.dropLocked(detailed(ErrCanceled, t.config.name, nil))
+	_ = t.dropLocked(detailed(ErrCanceled, t.config.name, nil), false)
 	if t.run != nil {
 		t.run.canceled = true
 	}
 	return pending
 }
 
-// dropLocked drops what is pending, gives err to all waiters, and reports whether
-// there were any.
+// dropLocked drops what is pending, and gives why to all waiters. If values are lost by
+// that, their waiters get a *LostError, and dropLocked returns those that nobody waits
+// for.
 //
 // +checklocks:t.mu
-func (t *Throttler) dropLocked(err error) (awaited bool) {
+func (t *Throttler) dropLocked(why error, lost bool) (unclaimed []error) {
+	if h := t.holder(); h != nil {
+		return h.dropAllLocked(why, lost)
+	}
 	t.history.drop()
 	t.takeCallsLocked()
-	o := t.awaited
-	if o == nil {
-		return false
-	}
+	t.awaited.drop(why)
 	t.awaited = nil
-	o.decide(err)
-	close(o.done)
-	return o.waiters > 0
+	return nil
 }
 
-// pauseLocked lets no run start from now on. It returns the error of a lost value that
-// no waiter takes; nil if there is none.
+// pauseLocked lets no run start from now on. It returns the errors of lost values that
+// no waiter takes.
 //
 // +checklocks:t.mu
-func (t *Throttler) pauseLocked() (unclaimed error) {
+func (t *Throttler) pauseLocked() (unclaimed []error) {
 	t.paused = true
 	if t.history.phase == draining {
 		return t.dropPausedLocked()
@@ -278,7 +279,10 @@ func (t *Throttler) isActiveLocked(r *run) bool { return r != nil && r == t.run 
 //
 // +checklocks:t.mu
 func (t *Throttler) flushLocked(now instant) *outcome {
-	if t.pendingLocked() {
+	switch h := t.holder(); {
+	case h != nil:
+		h.flushLocked(now)
+	case t.pendingLocked():
 		t.history.flushNow(now)
 	}
 	return t.awaitLocked()
@@ -290,23 +294,17 @@ func (t *Throttler) flushLocked(now instant) *outcome {
 //
 // +checklocks:t.mu
 func (t *Throttler) awaitLocked() *outcome {
-	if !t.pendingLocked() && !t.repeatsLocked() {
+	if !t.pendingLocked() {
 		return t.awaitActiveLocked()
+	}
+	if h := t.holder(); h != nil {
+		return h.awaitNewestLocked()
 	}
 	if t.awaited == nil {
 		t.awaited = newOutcome()
 	}
 	t.awaited.waiters++
 	return t.awaited
-}
-
-// repeatsLocked returns whether only the hooks of the active run are left, and it will
-// be repeated although the Throttler drains: it is a Coalescer's run that failed and
-// kept its value before Shutdown began.
-//
-// +checklocks:t.mu
-func (t *Throttler) repeatsLocked() bool {
-	return t.history.phase == draining && t.run != nil && t.run.decided && t.run.verdict.kept
 }
 
 // awaitActiveLocked adds a waiter to the outcome of the active run, and returns that;

@@ -38,9 +38,9 @@ const (
 // lets pass.
 type Run struct {
 	Name    string    // of the Throttler, Group or Coalescer
-	Key     any       // in a Group; nil otherwise
+	Key     any       // in a Group or KeyedCoalescer; nil otherwise
 	Cause   Cause     // why the run started
-	Attempt int       // 1, and one more for each failed run in a row before it
+	Attempt int       // 1, and one more for each failed run in a row before it; in a Coalescer, of the same batch
 	Asked   time.Time // when the first call that it covers was made; zero if it covers none
 	Due     time.Time // when the policy at its start wanted it to start
 	Started time.Time // when the callback was entered, or the first of its tracers
@@ -52,13 +52,17 @@ type Run struct {
 }
 
 // Stats is a snapshot of a Throttler or Coalescer at one instant, or the sum over the
-// keys of a Group.
+// keys of a Group or KeyedCoalescer.
 type Stats struct {
 	Runs     uint64 // runs whose callback was entered
 	Failures uint64 // runs that ended in an error other than RetryIn, panics included
 	Panics   uint64 // runs that ended in a panic
 	Dropped  uint64 // calls dropped because the policy has no trailing edge
 	Calls    uint64 // calls accepted or dropped; 0 unless they are counted
+	Refused  uint64 // calls of a Coalescer that WithMaxPending refused; Send and Do wait instead
+
+	Batches int // batches that wait in a Coalescer
+	Values  int // calls of a Coalescer whose values wait in these batches
 
 	LastStart    time.Time     // start of the last run, the active one included; zero before the first
 	LastDuration time.Duration // how long the last finished run took
@@ -106,6 +110,7 @@ func (d *domain) addPastLocked(s *Stats) {
 		s.Failures += d.rare.failures
 		s.Panics += d.rare.panics
 		s.Calls += d.rare.calls
+		s.Refused += d.rare.refused
 	}
 }
 
@@ -129,6 +134,11 @@ func (t *Throttler) addLocked(s *Stats, clock clock) {
 	h := t.history
 	if t.run != nil {
 		h = h.whileActive(t.policy, clock.instant, t.run.entered)
+	}
+	if h := t.holder(); h != nil {
+		batches, values := h.waitingLocked()
+		s.Batches += batches
+		s.Values += values
 	}
 	s.Pending = s.Pending || t.pendingLocked()
 	s.Running = s.Running || t.run != nil

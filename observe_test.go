@@ -335,7 +335,7 @@ func TestThrottler_Name(t *testing.T) {
 		for _, n := range []namer{
 			throttle.Must(throttle.New(throttle.Policy{}, func() {}, options...)),
 			throttle.Must(throttle.NewGroup(throttle.Policy{}, func(context.Context, int) error { return nil }, options...)),
-			throttle.Must(throttle.NewCoalescer(throttle.Policy{}, throttle.Latest, func(context.Context, int) error { return nil }, options...)),
+			throttle.Must(throttle.NewCoalescer(throttle.Policy{}, throttle.Latest[int](), func(context.Context, int) error { return nil }, options...)),
 		} {
 			require.Equal(t, want, n.Name())
 		}

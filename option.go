@@ -5,8 +5,8 @@ import (
 	"runtime/pprof"
 )
 
-// An Option changes what [New], [NewGroup] or [NewCoalescer] builds. The With
-// functions make options. If two options set the same thing, the later one wins.
+// An Option changes what [New], [NewGroup], [NewCoalescer] or [NewKeyedCoalescer] builds.
+// The With functions make options. If two options set the same thing, the later one wins.
 type Option interface {
 	apply(c *config) *PolicyError
 }
@@ -121,7 +121,36 @@ func WithPaused() Option {
 	})
 }
 
-// WithMaxConcurrent lets at most n runs of a [Group] be active at once, n at least 1.
+// WithMaxPending lets at most n calls of a [Coalescer] or [KeyedCoalescer] wait with
+// their values, over all keys, n at least 1. Then Call and CallWithin return [ErrFull],
+// and Send and Do wait for room. A run makes room when it takes its batch. A batch that
+// has failed and is repeated waits again, even if that makes more than n.
+func WithMaxPending(n int) Option {
+	return limit("WithMaxPending", n, valueKinds, func(c *config) { c.maxPending = n })
+}
+
+// WithMaxWeight bounds the batches of a [Coalescer] or [KeyedCoalescer] by the weight of
+// their values, for example by their bytes: together they weigh at most limit, at least 1.
+// A value that weighs more goes alone. weight is called once for each value, without a
+// lock, before its call counts; a negative weight counts as 0. V must be the type of the
+// calls' values.
+func WithMaxWeight[V any](limit int, weight func(V) int) Option {
+	return option(func(c *config) *PolicyError {
+		const name = "WithMaxWeight"
+		c.inapplicable = append(c.inapplicable, inapplicable{valueKinds, name, limit})
+		switch {
+		case limit < 1:
+			return &PolicyError{Field: name, Value: limit, Reason: mustBePositive}
+		case weight == nil:
+			return &PolicyError{Field: name, Value: nil, Reason: mustNotBeNil}
+		}
+		c.maxWeight, c.weight = limit, weight
+		return nil
+	})
+}
+
+// WithMaxConcurrent lets at most n runs of a [Group] or [KeyedCoalescer] be active at
+// once, n at least 1.
 // Runs that are due wait for a turn, in the order in which they became due. A run
 // that waits has not started: calls still join it, and its window counts from its
 // actual start.
@@ -129,20 +158,20 @@ func WithPaused() Option {
 // A callback that waits for other keys' runs keeps its turn meanwhile. If n of them
 // do so, they may wait until their contexts end.
 func WithMaxConcurrent(n int) Option {
-	return groupOption("WithMaxConcurrent", n, func(c *config) { c.turns = &turns{free: n} })
+	return limit("WithMaxConcurrent", n, keyedKinds, func(c *config) { c.turns = &turns{free: n} })
 }
 
-// WithMaxKeys lets a [Group] hold at most n keys, n at least 1. A call for a further
+// WithMaxKeys lets a [Group] or [KeyedCoalescer] hold at most n keys, n at least 1. A call for a further
 // new key returns [ErrTooManyKeys].
 func WithMaxKeys(n int) Option {
-	return groupOption("WithMaxKeys", n, func(c *config) { c.maxKeys = int64(n) })
+	return limit("WithMaxKeys", n, keyedKinds, func(c *config) { c.maxKeys = int64(n) })
 }
 
-// groupOption returns an option that only a Group takes. It calls set if n is
-// positive.
-func groupOption(name string, n int, set func(*config)) Option {
+// limit returns an option that sets a limit of n for types of these kinds. It calls set
+// if n is positive.
+func limit(name string, n int, kinds kind, set func(*config)) Option {
 	return option(func(c *config) *PolicyError {
-		c.groupOnly = append(c.groupOnly, &PolicyError{Field: name, Value: n, Reason: "applies to a Group only"})
+		c.inapplicable = append(c.inapplicable, inapplicable{kinds, name, n})
 		if n < 1 {
 			return &PolicyError{Field: name, Value: n, Reason: mustBePositive}
 		}
@@ -157,14 +186,33 @@ const (
 	mustBePositive = "must be at least 1"
 )
 
-// A kind is a type that options apply to.
+// A kind is a type that options apply to, or a set of them.
 type kind uint8
 
 const (
-	aThrottler kind = iota
-	aCoalescer
+	aThrottler kind = 1 << iota
 	aGroup
+	aCoalescer
+	aKeyedCoalescer
+
+	keyedKinds = aGroup | aKeyedCoalescer
+	valueKinds = aCoalescer | aKeyedCoalescer
 )
+
+// String names the types.
+func (k kind) String() string {
+	if k == keyedKinds {
+		return "a Group or a KeyedCoalescer"
+	}
+	return "a Coalescer or a KeyedCoalescer"
+}
+
+// An inapplicable is an option that would be a mistake for other kinds.
+type inapplicable struct {
+	kinds kind
+	name  string
+	value int
+}
 
 // A config is what options set. It does not change once a Throttler, Group or
 // Coalescer is built. All keys of a Group share one.
@@ -175,9 +223,15 @@ type config struct {
 	observers []func(Run)
 	tracers   []tracer
 	counting  bool
-	paused    bool           // at construction
-	maxKeys   int64          // 0: no limit
-	groupOnly []*PolicyError // problems if this is not a Group's config
+	paused    bool  // at construction
+	maxKeys   int64 // 0: no limit
+	hasValues bool  // the calls carry values
+
+	maxPending int // 0: no limit
+	maxWeight  int // 0: no limit
+	weight     any // func(V) int; nil if there is no maxWeight
+
+	inapplicable []inapplicable
 
 	// For a Group; nil otherwise.
 	owner owner
@@ -208,10 +262,13 @@ func newConfig(opts []Option, k kind) (*config, []*PolicyError) {
 			problems = append(problems, problem)
 		}
 	}
-	if k != aGroup {
-		problems = append(problems, c.groupOnly...)
+	for _, i := range c.inapplicable {
+		if i.kinds&k == 0 {
+			problems = append(problems, &PolicyError{Field: i.name, Value: i.value, Reason: "applies to " + i.kinds.String() + " only"})
+		}
 	}
-	c.counting = c.counting || k == aCoalescer
+	c.hasValues = k&valueKinds != 0
+	c.counting = c.counting || c.hasValues
 	if c.name != "" {
 		c.parent = pprof.WithLabels(c.parent, pprof.Labels("throttle", c.name))
 	}

@@ -62,7 +62,8 @@ type Policy struct {
 	// MaxCalls is the number of pending calls that ends a run's wait for Quiet or
 	// for a trailing-only edge. The run still waits for Interval. MaxCalls needs a
 	// trailing edge. Without Quiet, and with the leading edge on, a Throttler has no
-	// such wait, and MaxCalls changes nothing.
+	// such wait, and MaxCalls changes nothing. In a Coalescer it is also the number of
+	// calls whose values a run takes at most.
 	MaxCalls int
 
 	// Retry says when a failed run is repeated. The zero Backoff repeats nothing.

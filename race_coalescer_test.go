@@ -85,7 +85,7 @@ func (h *valueHammer) report(err error) {
 }
 
 // callAll has all callers hand over their values, and returns the total of these.
-func (h *valueHammer) callAll(c *throttle.Coalescer[total]) total {
+func (h *valueHammer) callAll(c *throttle.Coalescer[total, total]) total {
 	const callers = hammerCallers
 	values := uint64(rounds(5_000))
 	var working sync.WaitGroup
@@ -132,7 +132,7 @@ func TestCoalescer_race(t *testing.T) {
 	for name, policy := range valuePolicies() {
 		t.Run(name, func(t *testing.T) {
 			h := newValueHammer(t)
-			c := throttle.Must(throttle.NewCoalescer(policy, h.merge, h.run, throttle.WithErrorHandler(h.report)))
+			c := throttle.Must(throttle.NewCoalescer(policy, throttle.Merge(h.merge), h.run, throttle.WithErrorHandler(h.report)))
 			handed := h.callAll(c)
 			rest(t, c)
 			finish(c)
@@ -151,17 +151,15 @@ func TestCoalescer_race(t *testing.T) {
 // meets is not repeated, so its value may be lost.
 func TestCoalescer_Cancel_race(t *testing.T) {
 	h := newValueHammer(t)
-	c := throttle.Must(throttle.NewCoalescer(valuePolicies()["interval"], h.merge, h.run, throttle.WithErrorHandler(h.report)))
+	c := throttle.Must(throttle.NewCoalescer(valuePolicies()["interval"], throttle.Merge(h.merge), h.run, throttle.WithErrorHandler(h.report)))
 	var canceled total
 	var over atomic.Bool
 	var canceling sync.WaitGroup
 	canceling.Go(func() {
 		for !over.Load() {
-			dropped, ok := c.Cancel()
-			if ok != (dropped.values > 0) {
-				t.Errorf("Cancel returned %+v, %t", dropped, ok)
+			for _, dropped := range c.Cancel() {
+				canceled = canceled.add(dropped)
 			}
-			canceled = canceled.add(dropped)
 			time.Sleep(time.Duration(rand.IntN(200)) * time.Microsecond)
 		}
 	})
@@ -202,9 +200,17 @@ func newCoalescerLife(t *testing.T, options ...throttle.Option) *coalescerLife {
 		{Quiet: interval, MaxWait: 2 * interval, MaxCalls: 10},
 		{Interval: interval, Edges: throttle.Leading, Retry: retry},
 		{Interval: interval, From: throttle.FromEnd},
+		{MaxCalls: 3, Retry: throttle.Backoff{Initial: interval / 3, MaxAttempts: 2}},
+	}
+	if bound := rand.IntN(3); bound > 0 {
+		options = append(options, throttle.WithMaxPending(4*bound))
+	}
+	merger := lists()
+	if rand.IntN(2) == 0 {
+		merger.Join = nil
 	}
 	l := &coalescerLife{t: t, values: reference.NewValueLog(false), running: make(chan struct{})}
-	l.coalescer = throttle.Must(throttle.NewCoalescer(policies[rand.IntN(len(policies))], throttle.Append, l.run,
+	l.coalescer = throttle.Must(throttle.NewCoalescer(policies[rand.IntN(len(policies))], merger, l.run,
 		append(options, throttle.WithErrorHandler(l.values.Report))...))
 	return l
 }
@@ -216,8 +222,13 @@ func (l *coalescerLife) run(_ context.Context, value []int) error {
 	}
 	yield(3) // so that the end of the run, too, meets the end of the Coalescer
 	l.values.Taken(value)
-	if l.runs%3 == 0 {
+	var rest []int
+	switch l.runs % 6 {
+	case 0:
 		return errFailed
+	case 3:
+		rest = value[len(value)/2:]
+		value = value[:len(value)/2]
 	}
 	for _, number := range value {
 		caller := number % len(l.newest)
@@ -227,6 +238,9 @@ func (l *coalescerLife) run(_ context.Context, value []int) error {
 		l.newest[caller] = number
 	}
 	l.values.Delivered(value)
+	if rest != nil {
+		return throttle.Unfinished(rest, errFailed)
+	}
 	return nil
 }
 
@@ -240,6 +254,10 @@ func (l *coalescerLife) use() {
 				switch {
 				case caller == 0:
 					l.values.Done(number, l.coalescer.Do(context.Background(), []int{number}), false)
+				case n%8 == 4:
+					ctx, cancel := context.WithTimeout(context.Background(), time.Duration(rand.IntN(50))*time.Microsecond)
+					l.values.Called(number, l.coalescer.Send(ctx, []int{number}))
+					cancel()
 				case n%8 == 0:
 					l.values.Called(number, l.coalescer.CallWithin([]int{number}, 0))
 					runtime.Gosched()
@@ -261,7 +279,7 @@ func (l *coalescerLife) use() {
 func (l *coalescerLife) check() {
 	l.users.Wait()
 	l.values.Report(l.coalescer.Shutdown(context.Background()))
-	if dropped, ok := l.coalescer.Cancel(); ok {
+	if dropped := l.coalescer.Cancel(); len(dropped) > 0 {
 		l.t.Errorf("%v is left", dropped)
 	}
 	l.values.Finish()
@@ -293,8 +311,7 @@ func TestCoalescer_Close_race(t *testing.T) {
 			eventually(l.t, "the report", func() bool { return l.values.Settled() == lifeValues*len(l.newest) })
 		}},
 		{"Cancel, then Close", func(l *coalescerLife, _ context.CancelFunc) {
-			dropped, ok := l.coalescer.Cancel()
-			l.values.Canceled(dropped, ok)
+			l.values.Canceled(l.coalescer.Cancel())
 			_ = l.coalescer.Close()
 		}},
 	} {
@@ -319,4 +336,88 @@ func TestCoalescer_Close_race(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestKeyedCoalescer_race hands over values for a few keys, while others cancel, remove and
+// flush keys, and then ends the KeyedCoalescer in some way. Each value has one fate.
+func TestKeyedCoalescer_race(t *testing.T) {
+	const keys = 5
+	playRounds(t, rounds(40), func(t *testing.T) {
+		values := reference.NewValueLog(false)
+		var runs atomic.Int32
+		c := throttle.Must(throttle.NewKeyedCoalescer(
+			throttle.Policy{Interval: 20 * time.Microsecond, MaxCalls: 4, Retry: throttle.Backoff{Initial: 10 * time.Microsecond, MaxAttempts: 2}},
+			throttle.Batch[int](), func(_ context.Context, key int, batch []int) error {
+				for _, number := range batch {
+					if number%keys != key {
+						t.Errorf("a run of key %d gets value %d", key, number)
+					}
+				}
+				values.Taken(batch)
+				switch runs.Add(1) % 7 {
+				case 0:
+					return errFailed
+				case 3:
+					panic("scripted")
+				case 5:
+					rest := batch[len(batch)/2:]
+					values.Delivered(batch[:len(batch)/2])
+					return throttle.Unfinished(rest, errFailed)
+				}
+				values.Delivered(batch)
+				return nil
+			}, throttle.WithErrorHandler(values.Report), throttle.WithMaxPending(8), throttle.WithMaxConcurrent(3)))
+		var users sync.WaitGroup
+		for user := range 4 {
+			users.Go(func() {
+				for n := range lifeValues {
+					number := 1 + n*4 + user
+					key := number % keys
+					values.Add(number)
+					switch {
+					case user == 0:
+						values.Done(number, c.Do(context.Background(), key, number), false)
+					case n%3 == 0:
+						values.Called(number, c.Send(context.Background(), key, number))
+					default:
+						values.Called(number, c.Call(key, number))
+						runtime.Gosched()
+					}
+				}
+			})
+		}
+		users.Go(func() {
+			for n := range lifeValues / 4 {
+				switch key := n % keys; n % 4 {
+				case 0:
+					values.Canceled(c.Cancel(key))
+				case 1:
+					values.Canceled(c.Remove(key))
+				case 2:
+					values.Report(c.Flush(context.Background(), key))
+				default:
+					c.Pause()
+					c.Resume()
+				}
+				runtime.Gosched()
+			}
+		})
+		switch rand.IntN(4) {
+		case 0:
+			_ = c.Close()
+		case 1:
+			ctx, end := context.WithTimeout(context.Background(), time.Duration(rand.IntN(500))*time.Microsecond)
+			values.Report(c.Shutdown(ctx))
+			end()
+		}
+		users.Wait()
+		values.Report(c.Shutdown(context.Background()))
+		values.Finish()
+		if problem := values.Problem(); problem != "" {
+			t.Error(problem)
+		}
+		if stats := c.Stats(); stats.Values != 0 || stats.Batches != 0 || c.Len() != 0 {
+			t.Errorf("%d values in %d batches are left, with %d keys", stats.Values, stats.Batches, c.Len())
+		}
+	})
 }

@@ -41,24 +41,61 @@ type runner interface {
 	keyOf() any // the Group's key; nil for a Coalescer
 }
 
-// A valueHolder is a runner whose calls hand over values. Its methods need the
-// Throttler's lock.
+// A valueHolder is a runner whose calls hand over values, which wait in batches. Each
+// batch has an outcome of its own. Its methods need the Throttler's lock.
 type valueHolder interface {
 	runner
 
-	// takeValueLocked moves the waiting value into the run that starts.
-	takeValueLocked()
+	// waitingLocked returns how many batches wait, and how many calls handed over their
+	// values.
+	waitingLocked() (batches, values int)
 
-	// settleValueLocked records that the callback of r has returned: r's value is
-	// delivered, kept for a retry, or lost. If it is lost, settleValueLocked clears
-	// r.verdict.kept and sets r.outcomeErr to a *LostError.
-	settleValueLocked(r *run)
+	// takeLocked moves the oldest batch into the run that starts, with its waiters, its
+	// attempts and its calls.
+	takeLocked(r *run)
 
-	// dropWaitingLocked drops the waiting value, and returns a *LostError because of why;
-	// nil if there is no value. dropTakenLocked does so with the value of a run that
-	// has started but will not enter the callback.
-	dropWaitingLocked(why error) error
+	// settleRunLocked records that the callback of r has returned: r's batch is delivered,
+	// waits for a retry, or is lost. It sets r.verdict.kept accordingly, and r.outcomeErr
+	// to a *LostError if the batch is lost.
+	settleRunLocked(r *run)
+
+	// presentLocked tells the history what is pending.
+	presentLocked()
+
+	// adoptLocked adapts the batches to a policy that the Throttler has just adopted.
+	adoptLocked(now instant, previous *Policy)
+
+	// flushLocked makes all batches that wait due now, one after the other.
+	flushLocked(now instant)
+
+	// awaitNewestLocked adds a waiter to the outcome of the newest batch that waits, and
+	// returns that. awaitAllLocked does so for each that waits, the oldest first.
+	awaitNewestLocked() *outcome
+	awaitAllLocked() []*outcome
+
+	// dropAllLocked drops all batches that wait, because of why. If they are lost, their
+	// waiters get a *LostError, and it returns those that nobody waits for.
+	dropAllLocked(why error, lost bool) (unclaimed []error)
+
+	// dropTakenLocked drops the batch of a run that has started but will not enter the
+	// callback, and returns a *LostError; nil if there is no such run.
 	dropTakenLocked(why error) error
+
+	// undecidedLocked returns a *LostError about the batch of the active run, with
+	// ErrUndecided as the reason; nil if no run is active or it is decided.
+	undecidedLocked() error
+
+	// refuse lets nobody wait for room any more.
+	refuse()
+}
+
+// holder returns the valueHolder of t; nil if its calls carry no values.
+func (t *Throttler) holder() valueHolder {
+	if !t.config.hasValues {
+		return nil
+	}
+	h, _ := t.fn.(valueHolder)
+	return h
 }
 
 // A run is one execution of the callback. Its fields are written before its
@@ -74,11 +111,13 @@ type run struct {
 	previous   time.Duration // how long the run before took; 0 if there was none
 	calls      uint64        // covered, if they are counted
 	err        error
-	outcomeErr error // what waiters or else the handler get: err, or a *LostError that wraps it
-	unclaimed  bool  // no waiter takes outcomeErr, so the handler gets it
-	afterClose bool  // the Throttler was closed when the callback returned
-	returned   bool  // the callback has returned or panicked; otherwise foreign code ended the goroutine
-	over       bool  // decide has ended the run
+	unfinished *unfinishedError // what err says about the rest of the batch; nil if nothing
+	outcomeErr error            // what waiters or else the handler get: err, or a *LostError that wraps it
+	added      bool             // addError was called, so the handler gets outcomeErr even if it is a RetryIn
+	unclaimed  bool             // no waiter takes outcomeErr, so the handler gets it
+	afterClose bool             // the Throttler was closed when the callback returned
+	returned   bool             // the callback has returned or panicked; otherwise foreign code ended the goroutine
+	over       bool             // decide has ended the run
 	verdict    verdict
 	random     float64                 // drawn from [0, 1) for the jitter of the backoff
 	retry      instant                 // when the run will be repeated, for hooks; beginning if it will not
@@ -101,22 +140,30 @@ func (t *Throttler) startLocked(due instant, cause Cause) {
 	r := &run{
 		of:       t,
 		cause:    cause,
-		attempt:  int(t.history.failures) + 1,
 		asked:    beginning,
 		previous: t.history.ended.since(t.history.started),
 		due:      due,
-		calls:    t.takeCallsLocked(),
-		awaited:  t.awaited,
 	}
+	if h := t.holder(); h != nil {
+		h.takeLocked(r)
+	} else {
+		t.takePendingLocked(r)
+	}
+	t.run = r
+	go r.execute() // ends by itself, soon after the callback
+}
+
+// takePendingLocked makes r cover what is pending. A valueHolder has its own way.
+//
+// +checklocks:t.mu
+func (t *Throttler) takePendingLocked(r *run) {
+	r.attempt = int(t.history.failures) + 1
 	if t.history.pending {
 		r.asked = t.history.firstCall
 	}
-	if h, ok := t.fn.(valueHolder); ok {
-		h.takeValueLocked()
-	}
+	r.calls, r.awaited = t.takeCallsLocked(), t.awaited
+	t.awaited = nil
 	t.history.drop()
-	t.run, t.awaited = r, nil
-	go r.execute() // ends by itself, soon after the callback
 }
 
 // execute is the goroutine of a run. The parent's methods and the tracers are foreign
@@ -150,7 +197,7 @@ func (r *run) execute() {
 		ctx, end = t.startTask(ctx, r)
 		defer end()
 	}
-	r.verdict, r.err = t.invoke(ctx)
+	t.invoke(ctx, r)
 	r.returned = true
 }
 
@@ -184,8 +231,8 @@ func (t *Throttler) enter(r *run) bool {
 	return true
 }
 
-// invoke runs the callback.
-func (t *Throttler) invoke(ctx context.Context) (v verdict, err error) {
+// invoke runs the callback of r.
+func (t *Throttler) invoke(ctx context.Context, r *run) {
 	returned := false
 	defer func() {
 		if returned {
@@ -193,9 +240,11 @@ func (t *Throttler) invoke(ctx context.Context) (v verdict, err error) {
 		}
 		// Goexit comes here too, but then nobody sees the results. A nil from recover
 		// does not tell the two apart: panic(nil) may give it as well.
-		v = verdict{failed: true, panicked: true}
-		err = &PanicError{Value: recover(), Stack: debug.Stack(), name: t.config.name}
+		r.verdict, r.unfinished = verdict{failed: true, panicked: true}, nil
+		r.err = &PanicError{Value: recover(), Stack: debug.Stack(), name: t.config.name}
 	}()
+	var v verdict
+	var err error
 	switch fn := t.fn.(type) {
 	case func():
 		fn()
@@ -209,15 +258,18 @@ func (t *Throttler) invoke(ctx context.Context) (v verdict, err error) {
 	// The error's own Unwrap or As may panic. That counts as the callback's panic.
 	if err != nil {
 		v = failure(err)
+		if t.config.hasValues {
+			r.unfinished = asked[*unfinishedError](err)
+		}
 	}
 	returned = true
-	return v, err
+	r.verdict, r.err = v, err
 }
 
 // failure returns the verdict on a run whose callback returned err.
 func failure(err error) verdict {
 	v := verdict{failed: true, canceled: errors.Is(err, context.Canceled)}
-	if asked := askedRetry(err); asked != nil {
+	if asked := asked[*RetryError](err); asked != nil {
 		v.failed, v.again, v.retryIn = false, true, asked.In
 	}
 	return v
@@ -279,7 +331,7 @@ func (t *Throttler) decide(r *run) {
 	defer t.settle(now)
 	t.decideLocked(r, now, listening)
 	// A Coalescer's merge may have taken a while: end reads the clock anew.
-	if _, hasValue := t.fn.(valueHolder); !listening && !r.unclaimed && !hasValue {
+	if !listening && !r.unclaimed && !t.config.hasValues {
 		r.over = true
 		t.endLocked(r)
 	}
@@ -296,19 +348,24 @@ func (t *Throttler) decideLocked(r *run, now instant, listening bool) {
 		r.random = rand.Float64()
 	}
 	r.outcomeErr = r.err
-	if r.verdict.again {
-		r.outcomeErr = &servedRetryError{r.err}
+	if r.verdict.again || r.unfinished != nil {
+		r.outcomeErr = &servedError{r.err}
 	}
 	r.afterClose = t.history.phase == closed
 	defer t.publishLocked(r) // deferred, because a Coalescer's merge may end the goroutine
-	if h, ok := t.fn.(valueHolder); ok {
-		r.verdict.kept = t.history.retries(t.policy, r.verdict, r.canceled)
-		r.verdict.hasValue = true
-		h.settleValueLocked(r)
+	if h := t.holder(); h != nil {
+		h.settleRunLocked(r)
 	}
 	if listening {
 		r.retry = t.repeatLocked(r)
 	}
+}
+
+// addError joins err, which is not the callback's, to what waiters or the handler get. It
+// needs the Throttler's mu.
+func (r *run) addError(err error) {
+	r.outcomeErr = errors.Join(r.outcomeErr, err)
+	r.added = true
 }
 
 // repeatLocked returns when r will be repeated as things stand at its end; beginning if
@@ -330,7 +387,7 @@ func (t *Throttler) repeatLocked(r *run) instant {
 // +checklocks:t.mu
 func (t *Throttler) publishLocked(r *run) {
 	r.decided = true
-	tell := r.outcomeErr != nil && (!r.verdict.again || isLost(r.outcomeErr))
+	tell := r.outcomeErr != nil && (!r.verdict.again || r.added || isLost(r.outcomeErr))
 	r.unclaimed = tell && (r.awaited == nil || r.awaited.waiters == 0)
 	if r.awaited != nil {
 		r.awaited.decide(r.answerLocked())
@@ -365,8 +422,8 @@ func (t *Throttler) endLocked(r *run) {
 	} else {
 		t.history.finish(t.policy, r.ended, r.verdict, r.canceled, r.random)
 	}
-	if t.history.phase == draining && t.history.retry {
-		t.history.flushNow(r.ended) // Shutdown waits for this retry, but for no backoff
+	if h := t.holder(); h != nil {
+		h.presentLocked()
 	}
 	if r.awaited != nil {
 		close(r.awaited.done)
@@ -455,6 +512,17 @@ func (r *run) outcomeLocked() *outcome {
 		}
 	}
 	return r.awaited
+}
+
+// drop gives err to all waiters, as what they wait for was dropped, and reports whether
+// there were any. o may be nil. It needs the Throttler's mu.
+func (o *outcome) drop(err error) (awaited bool) {
+	if o == nil {
+		return false
+	}
+	o.decide(err)
+	close(o.done)
+	return o.waiters > 0
 }
 
 // decide sets the error that the waiters will take. It needs the Throttler's mu.

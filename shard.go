@@ -45,7 +45,8 @@ type shard[K comparable] struct {
 	alarm *alarm // for the first idle key; nil if there is none
 }
 
-// An entry is a key and its Throttler. It is also the runner of that Throttler.
+// An entry is a key and its Throttler. It is also the runner of that Throttler, unless
+// the key's calls carry values.
 type entry[K comparable] struct {
 	Throttler
 	key  K
@@ -115,9 +116,29 @@ func (l location[K]) findOrAddLocked() (*entry[K], error) {
 		return nil, detailed(ErrTooManyKeys, l.config.name, nil)
 	}
 	e := &entry[K]{key: l.key, hash: l.hash, index: notQueued}
-	e.domain, e.fn, e.policy, e.history = &l.domain, e, l.policy, newHistory(now, rand.Float32())
+	e.domain, e.policy, e.history = &l.domain, l.policy, newHistory(now, rand.Float32())
+	if e.fn = e; l.group.holderOf != nil {
+		e.fn = l.group.holderOf(e)
+	}
 	l.table.add(e)
 	return e, nil
+}
+
+// admitLocked returns the entry for a Do, a new one if need be. own is the run that its
+// context belongs to, ended that context's error. If no key may be added, but the key is
+// own's, the caller learns from the entry that it must not wait for itself.
+//
+// +checklocksignore
+func (l location[K]) admitLocked(own *run, ended error) (*entry[K], error) {
+	e := l.find()
+	switch {
+	case e != nil && (l.phase == open || e.isActiveLocked(own)):
+		return e, nil
+	case l.phase == open && ended != nil:
+		return nil, ended
+	default:
+		return l.findOrAddLocked()
+	}
 }
 
 // reserve counts a new key. It reports false if there are too many.
@@ -143,7 +164,10 @@ func (s *shard[K]) init(g *Group[K], built clock, p *Policy) {
 //
 // +checklocksignore
 func (g *Group[K]) settledLocked(t *Throttler, now instant) {
-	e := t.fn.(*entry[K]) //nolint:errcheck,forcetypeassert // its own Throttlers
+	e, ok := t.fn.(*entry[K])
+	if !ok {
+		e = t.fn.(keyHolder[K]).entryOf() //nolint:errcheck,forcetypeassert // its own Throttlers
+	}
 	g.shard(e.hash).settledLocked(e, now)
 }
 
@@ -265,19 +289,24 @@ func (s *shard[K]) pause(paused bool) {
 	s.paused = paused
 }
 
-// pauseKeys does for every key what a pause or its end requires.
+// pauseKeys does for every key what a pause or its end requires. The caller must call the
+// reports, of lost values, once it holds no lock.
 //
 // +checklocksignore
-func (s *shard[K]) pauseKeys(paused bool) {
+func (s *shard[K]) pauseKeys(paused bool) (reports []func()) {
 	w := s.walk()
 	defer w.unlock()
 	for w.next() {
 		now := w.entry.beginLocked()
 		if paused {
-			_ = w.entry.pauseLocked() // a key has no value to lose
+			if lost := w.entry.pauseLocked(); lost != nil {
+				t := &w.entry.Throttler
+				reports = append(reports, func() { t.reportLost(lost) })
+			}
 		}
 		w.entry.settleLocked(now, false)
 	}
+	return reports
 }
 
 // adopt gives every key the policy p.
@@ -323,23 +352,19 @@ func (s *shard[K]) closeKeys() (releases []func()) {
 	return releases
 }
 
-// A wait is a Throttler that drains and the outcome to wait for, nil to wait only for
-// its active run.
-type wait struct {
-	throttler *Throttler
-	outcome   *outcome
-}
-
-// drain begins to drain every key, and returns those that are not idle.
+// drain begins to drain every key, and returns what to wait for. If late, see
+// drainLocked.
 //
 // +checklocksignore
-func (s *shard[K]) drain() (waits []wait) {
+func (s *shard[K]) drain(late bool) (waits []wait) {
 	w := s.walk()
 	defer w.unlock()
 	for w.next() {
 		now := w.entry.beginLocked()
-		if o := w.entry.drainLocked(now); o != nil || w.entry.run != nil {
-			waits = append(waits, wait{&w.entry.Throttler, o})
+		before := len(waits)
+		waits = w.entry.drainLocked(waits, now, late)
+		if idle := len(waits) == before+1 && waits[before].outcome == nil && w.entry.run == nil; idle {
+			waits = waits[:before]
 		}
 		w.entry.settleLocked(now, false)
 	}

@@ -67,11 +67,12 @@ type rare struct {
 	panics    uint64 // of these, runs that panicked
 	lastError error  // of the last finished run; not used in a Group, see Group.last
 
-	calls uint64 // all but the dropped ones, if calls are counted
+	calls   uint64 // all but the dropped ones, if calls are counted
+	refused uint64 // calls with a value for which there was no room
 
-	unwatch  func() bool   // stops watching the parent context; nil if it is not watched
-	cause    error         // why the parent context ended, if that closed the Throttler
-	reported chan struct{} // closed once the handler has got the values that Close lost; nil if there are none
+	unwatch  func() bool     // stops watching the parent context; nil if it is not watched
+	cause    error           // why the parent context ended, if that closed the Throttler
+	reported []chan struct{} // each is closed once the handler has got the values that Close lost
 }
 
 // rareLocked returns the rare state, to change it.
@@ -248,9 +249,7 @@ func (t *Throttler) Pause() {
 	now := t.lock()
 	unclaimed := t.pauseLocked()
 	t.settle(now)
-	if unclaimed != nil {
-		t.reportLost(unclaimed)
-	}
+	t.reportLost(unclaimed)
 }
 
 // Resume ends a pause: what is due starts.

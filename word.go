@@ -87,6 +87,8 @@ func (t *Throttler) nextWordLocked() uint64 {
 	quiet := t.policy.Quiet > 0
 	counting := t.config.counting
 	switch {
+	case t.config.hasValues:
+		return wordLocked // a value needs the lock
 	case t.history.phase != open && t.config.owner != nil:
 		return wordLocked // a Group's Call returns why it refuses
 	case t.history.phase != open:

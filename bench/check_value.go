@@ -56,10 +56,10 @@ func ofValues(name string, wrap valueWrap) contestant {
 func withCoalescer(interval time.Duration, callback func(values []int) error) (call func(value int), stop func()) {
 	p := throttle.Every(interval)
 	p.Retry = throttle.Backoff{Initial: interval}
-	c := throttle.Must(throttle.NewCoalescer(p, throttle.Append,
+	c := throttle.Must(throttle.NewCoalescer(p, throttle.Batch[int](),
 		func(_ context.Context, values []int) error { return callback(values) },
 		throttle.WithErrorHandler(func(error) {}))) // do not log the failures made on purpose
-	return func(value int) { _ = c.Call([]int{value}) }, func() { _ = c.Close() }
+	return func(value int) { _ = c.Call(value) }, func() { _ = c.Close() }
 }
 
 func withBin(interval time.Duration, callback func(values []int) error) (call func(value int), stop func()) {

@@ -26,41 +26,40 @@ func carriedCalls() subject {
 	one, all := func() int { return 1 }, func() int { return runtime.GOMAXPROCS(0) }
 	add("Latest, "+oneCore, one, compareLatest)
 	add("Latest, "+allCores, all, compareLatest)
-	add("Append, "+oneCore, one, compareAppend)
-	add("Append, "+allCores, all, compareAppend)
+	add("Batch, "+oneCore, one, compareBatch)
+	add("Batch, "+allCores, all, compareBatch)
 	return s
 }
 
 func compareLatest(e effort, cores int) ([]result, error) {
-	return compareCarried(e, cores, throttle.Latest, func(v int) int { return v }, func(_, v int) int { return v })
+	return compareCarried(e, cores, throttle.Latest[int](), func(_, v int) int { return v })
 }
 
-func compareAppend(e effort, cores int) ([]result, error) {
-	return compareCarried(e, cores, throttle.Append, func(v int) []int { return []int{v} },
-		func(all []int, v int) []int { return append(all, v) })
+func compareBatch(e effort, cores int) ([]result, error) {
+	return compareCarried(e, cores, throttle.Batch[int](), func(all []int, v int) []int { return append(all, v) })
 }
 
-// compareCarried compares a Coalescer, called with the value that wrap makes of a
-// number, with a variable to which add adds that number. Both sides begin each turn
-// empty, or appending would build ever longer slices.
-func compareCarried[T any](
-	e effort, cores int, merge func(older, newer T) T, wrap func(int) T, add func(all T, v int) T,
+// compareCarried compares a Coalescer, called with a number, with a variable to which add
+// adds that number. Both sides begin each turn empty, or appending would build ever longer
+// slices.
+func compareCarried[A any](
+	e effort, cores int, m throttle.Merger[int, A], add func(all A, v int) A,
 ) ([]result, error) {
 	const batch = 1 << 14
-	c, err := throttle.NewCoalescer(throttle.Every(time.Hour), merge, func(context.Context, T) error { return nil })
+	c, err := throttle.NewCoalescer(throttle.Every(time.Hour), m, func(context.Context, A) error { return nil })
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
 	defer c.Cancel() // or Close would report the pending value as lost
-	if err := c.Do(context.Background(), wrap(0)); err != nil {
+	if err := c.Do(context.Background(), 0); err != nil {
 		return nil, err
 	}
-	b := newBin[T](time.Hour, func(T) {})
+	b := newBin[A](time.Hour, func(A) {})
 	defer b.stop()
 	ours := func(n int) {
 		for i := range n {
-			_ = c.Call(wrap(i))
+			_ = c.Call(i)
 		}
 	}
 	peer := func(n int) {

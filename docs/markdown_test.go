@@ -15,8 +15,8 @@ import (
 
 // packages maps the names that the pages' Go code may use to import paths.
 var packages = map[string]string{
-	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "maps": "maps", "os": "os",
-	"signal": "os/signal", "slog": "log/slog", "sync": "sync", "syscall": "syscall", "time": "time",
+	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "iter": "iter", "maps": "maps",
+	"os": "os", "signal": "os/signal", "slog": "log/slog", "sync": "sync", "syscall": "syscall", "time": "time",
 	"throttle": "github.com/throttle-go/throttle", "throttledebug": "github.com/throttle-go/throttle/throttledebug",
 }
 

@@ -92,7 +92,7 @@ func (g *stage) build() {
 	if g.coalescer != nil {
 		c, err := g.coalescer(g.policy, g.run, opts...)
 		require.NoError(g.t, err)
-		call := func(value string) { require.NoError(g.t, c.Call([]string{value})) }
+		call := func(value string) { require.NoError(g.t, c.Call(value)) }
 		g.subject = subject{call, c.Stats, c.SetPolicy, c.Close, nil}
 		return
 	}

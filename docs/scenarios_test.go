@@ -23,7 +23,7 @@ type scenario struct {
 	coalescer newCoalescer
 }
 
-type newCoalescer func(throttle.Policy, func(context.Context, []string) error, ...throttle.Option) (*throttle.Coalescer[[]string], error)
+type newCoalescer func(throttle.Policy, func(context.Context, []string) error, ...throttle.Option) (*throttle.Coalescer[string, []string], error)
 
 // An outcome says how a run ends.
 type outcome struct {

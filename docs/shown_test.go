@@ -18,6 +18,6 @@ func cancel(save *throttle.Throttler) bool {
 
 func newWriter(
 	p throttle.Policy, write func(context.Context, []string) error, opts ...throttle.Option,
-) (*throttle.Coalescer[[]string], error) {
-	return throttle.NewCoalescer(p, throttle.Append[string], write, opts...)
+) (*throttle.Coalescer[string, []string], error) {
+	return throttle.NewCoalescer(p, throttle.Batch[string](), write, opts...)
 }

@@ -75,7 +75,7 @@ func ExampleGroup() {
 
 // The page shows a Coalescer like a Throttler.
 func ExampleCoalescer() {
-	rows := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Second, time.Second), throttle.Append,
+	rows := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Second, time.Second), throttle.Batch[string](),
 		func(context.Context, []string) error { return nil }, throttle.WithName("rows")))
 	page, _ := io.ReadAll(fetch(throttledebug.Handler(throttledebug.Coalescer(rows)), "/"))
 	fmt.Println(strings.Contains(string(page), "after 1s of quiet, at the latest after 1s"))

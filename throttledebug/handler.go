@@ -29,7 +29,7 @@ func Throttler(t *throttle.Throttler) Option {
 
 // Coalescer shows c. If c is cancelled from the page, the pending value is lost. A nil c
 // shows nothing.
-func Coalescer[T any](c *throttle.Coalescer[T]) Option {
+func Coalescer[V, A any](c *throttle.Coalescer[V, A]) Option {
 	return func(h *handler) {
 		if c != nil {
 			h.parts = append(h.parts, single{c, "coalescer", func() { c.Cancel() }})

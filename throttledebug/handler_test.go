@@ -146,7 +146,7 @@ func TestHandler_Actions(t *testing.T) {
 		})
 		group := newGroup[string](t, throttle.Every(time.Hour))
 		var dropped []int
-		values := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Latest,
+		values := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Latest[int](),
 			func(_ context.Context, v int) error { dropped = append(dropped, v); return nil }))
 		t.Cleanup(func() { values.Close() })
 		handler := throttledebug.Handler(throttledebug.Throttler(reload), throttledebug.Group(group), throttledebug.Coalescer(values), throttledebug.Actions())

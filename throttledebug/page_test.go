@@ -132,7 +132,7 @@ func TestThrottler_States(t *testing.T) {
 func TestHandler_Kinds(t *testing.T) {
 	throttler := newThrottler(t, throttle.Every(time.Hour), func() {}, throttle.WithName("one"))
 	group := newGroup[int](t, throttle.Every(time.Hour), throttle.WithName("many"))
-	coalescer := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Latest,
+	coalescer := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Latest[int](),
 		func(context.Context, int) error { return nil }, throttle.WithName("values"), quietly()))
 	t.Cleanup(func() { coalescer.Close() })
 	require.NoError(t, coalescer.Call(1))
@@ -147,7 +147,7 @@ func TestHandler_Kinds(t *testing.T) {
 }
 
 func TestHandler_Nil(t *testing.T) {
-	page := look(t, "", nil, throttledebug.Throttler(nil), throttledebug.Group[int](nil), throttledebug.Coalescer[int](nil))
+	page := look(t, "", nil, throttledebug.Throttler(nil), throttledebug.Group[int](nil), throttledebug.Coalescer[int, int](nil))
 	assert.Empty(t, page.Throttles)
 	assert.Empty(t, lookAt(t, throttledebug.Throttler(newThrottler(t, throttle.Policy{}, func() {})), throttledebug.Runs(nil)).Recent)
 }

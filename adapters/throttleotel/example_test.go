@@ -118,10 +118,10 @@ func ExampleTelemetry() {
 		throttleotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(metrics)))))
 	reload := throttle.Must(throttle.New(throttle.Every(time.Second), func() {},
 		throttle.WithName("reload"), throttle.WithTracer(telemetry.Trace)))
-	batch := throttle.Must(throttle.NewCoalescer(throttle.Every(time.Second), throttle.Append[string],
+	batch := throttle.Must(throttle.NewCoalescer(throttle.Every(time.Second), throttle.Batch[string](),
 		func(context.Context, []string) error { return nil }, throttle.WithName("batch"), throttle.WithTracer(telemetry.Trace)))
 	reload.Call()
-	_ = batch.Call([]string{"a"})
+	_ = batch.Call("a")
 	_ = reload.Shutdown(context.Background())
 	_ = batch.Shutdown(context.Background())
 	printMetrics(metrics)

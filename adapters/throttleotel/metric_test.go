@@ -91,10 +91,10 @@ func TestTelemetry_GroupMetrics(t *testing.T) {
 func TestTelemetry_CoalescerMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, sdktrace.AlwaysSample())
-		batch := throttle.Must(throttle.NewCoalescer(throttle.Debounce(30*ms, 0), throttle.Append[int],
+		batch := throttle.Must(throttle.NewCoalescer(throttle.Debounce(30*ms, 0), throttle.Batch[int](),
 			func(context.Context, []int) error { return nil }, throttle.WithName("batch"), r.traced()))
 		for i := range 3 {
-			require.NoError(t, batch.Call([]int{i}))
+			require.NoError(t, batch.Call(i))
 			time.Sleep(10 * ms)
 		}
 		time.Sleep(time.Second)

@@ -23,7 +23,7 @@ func TestTelemetry_Add(t *testing.T) {
 			func() { time.Sleep(10 * ms) }, throttle.WithName("reload"), throttle.WithCallCount()))
 		tenants := throttle.Must(throttle.NewGroup(throttle.Every(100*ms),
 			func(context.Context, string) error { return nil }, throttle.WithName("tenants")))
-		batch := throttle.Must(throttle.NewCoalescer(throttle.Debounce(50*ms, 0), throttle.Latest[int],
+		batch := throttle.Must(throttle.NewCoalescer(throttle.Debounce(50*ms, 0), throttle.Latest[int](),
 			func(context.Context, int) error { return nil }, throttle.WithName("batch")))
 		for _, source := range []throttleotel.Source{reload, tenants, batch} {
 			r.Add(source)

@@ -121,7 +121,7 @@ func TestTelemetry_SpanOfCallback(t *testing.T) {
 			},
 			"coalescer": func() error {
 				callback := func(ctx context.Context, _ int) error { return work(ctx) }
-				return throttle.Must(throttle.NewCoalescer(throttle.Policy{}, throttle.Latest, callback, r.traced())).Do(t.Context(), 1)
+				return throttle.Must(throttle.NewCoalescer(throttle.Policy{}, throttle.Latest[int](), callback, r.traced())).Do(t.Context(), 1)
 			},
 		}
 		for name, do := range kinds {

@@ -94,12 +94,12 @@ func ExampleMetrics_Observe() {
 func ExampleMetrics_Add() {
 	metrics := throttle.Must(throttleprom.New())
 	session := func(rows ...string) {
-		write := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Append[string],
+		write := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Batch[string](),
 			func(context.Context, []string) error { return nil },
 			throttle.WithName("write"), throttle.WithObserver(metrics.Observe)))
 		defer metrics.Add(write)() // runs after Shutdown, so no call is missing
 		for _, row := range rows {
-			_ = write.Call([]string{row})
+			_ = write.Call(row)
 		}
 		_ = write.Shutdown(context.Background())
 	}

@@ -34,7 +34,7 @@ func play(t *testing.T, metrics *throttleprom.Metrics) {
 		refresh, err := throttle.NewGroup(throttle.Policy{Interval: time.Second, Edges: throttle.Leading}, panicForSecond,
 			observed, throttle.WithName("refresh"), throttle.WithMaxConcurrent(1), throttle.WithErrorHandler(func(error) {}))
 		require.NoError(t, err)
-		write, err := throttle.NewCoalescer(throttle.Debounce(2*time.Second, 0), throttle.Latest[int],
+		write, err := throttle.NewCoalescer(throttle.Debounce(2*time.Second, 0), throttle.Latest[int](),
 			func(context.Context, int) error { return nil }, observed, throttle.WithName("write"))
 		require.NoError(t, err)
 		for _, source := range []throttleprom.Source{reload, refresh, write} {

@@ -22,7 +22,7 @@ const lineFormat = "%d %d\n" // of a record in the file: its writer and number
 // A journal collects records, and writes them in batches.
 type journal struct {
 	disk    *disk
-	batches *throttle.Coalescer[[]record]
+	batches *throttle.Coalescer[record, []record]
 }
 
 func newJournal(d *disk, opts ...throttle.Option) (*journal, error) {
@@ -32,13 +32,13 @@ func newJournal(d *disk, opts ...throttle.Option) (*journal, error) {
 		MaxCalls: 50,                    // and not at all once it is full
 		Retry:    throttle.Backoff{Initial: 10 * time.Millisecond, Max: time.Second, Jitter: 0.2},
 	}
-	batches, err := throttle.NewCoalescer(policy, throttle.Append,
+	batches, err := throttle.NewCoalescer(policy, throttle.Batch[record](),
 		func(_ context.Context, batch []record) error { return d.write(batch) }, opts...)
 	return &journal{d, batches}, err
 }
 
 // add hands r over. It waits only for other adds.
-func (j *journal) add(r record) error { return j.batches.Call([]record{r}) }
+func (j *journal) add(r record) error { return j.batches.Call(r) }
 
 // close writes the records that are left. Shutdown alone would try only once; the
 // journal keeps the records of a failed Flush for the next one.

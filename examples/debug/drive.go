@@ -45,7 +45,7 @@ func (w *work) typeSome(ctx context.Context) {
 
 // writeLine hands over a line. Call cannot fail before Shutdown.
 func (w *work) writeLine() {
-	_ = w.journal.Call([]string{time.Now().Format(time.StampMilli) + " something happened"})
+	_ = w.journal.Call(time.Now().Format(time.StampMilli) + " something happened")
 }
 
 // ask is a request of a tenant; some tenants ask more often than others. Beyond

@@ -28,7 +28,7 @@ type work struct {
 	feed     *throttle.Throttler // the server says when to come back
 	summary  *throttle.Throttler // takes long
 	imported *throttle.Throttler // is closed
-	journal  *throttle.Coalescer[[]string]
+	journal  *throttle.Coalescer[string, []string]
 	refresh  *throttle.Group[string] // per tenant
 }
 
@@ -53,7 +53,7 @@ func newWork() *work {
 	w.imported = throttle.Must(throttle.New(throttle.Policy{}, func() {}, w.options("import")...))
 	w.journal = throttle.Must(throttle.NewCoalescer(throttle.Policy{
 		Quiet: 300 * time.Millisecond, MaxWait: 2 * time.Second, MaxCalls: 20,
-	}, throttle.Append, journal, w.options("journal")...))
+	}, throttle.Batch[string](), journal, w.options("journal")...))
 	w.refresh = throttle.Must(throttle.NewGroup(throttle.Every(3*time.Second), refresh,
 		w.options("refresh", throttle.WithMaxConcurrent(4), throttle.WithMaxKeys(10_000))...))
 	return w

@@ -58,7 +58,7 @@ func (s state) String() string {
 
 // A progress shows the state of the work.
 type progress struct {
-	drawings *throttle.Coalescer[state]
+	drawings *throttle.Coalescer[state, state]
 
 	mu sync.Mutex // guards the fields below
 
@@ -70,7 +70,7 @@ type progress struct {
 
 // newProgress returns a progress that calls draw to show itself.
 func newProgress(total int, draw func(state) error, opts ...throttle.Option) (*progress, error) {
-	drawings, err := throttle.NewCoalescer(throttle.Every(interval), throttle.Latest,
+	drawings, err := throttle.NewCoalescer(throttle.Every(interval), throttle.Latest[state](),
 		func(_ context.Context, s state) error { return draw(s) }, opts...)
 	return &progress{drawings: drawings, current: state{total: total}}, err
 }

@@ -96,7 +96,7 @@ func TestPage(t *testing.T) {
 	t.Parallel()
 	reload := throttler(t, throttle.Every(5*time.Second), succeed, throttle.WithName("reload"))
 	tenants := group(t, throttle.Debounce(time.Hour, 0), func(context.Context, string) error { return nil }, "one", "other")
-	batches, err := throttle.NewCoalescer(throttle.Every(time.Minute), throttle.Latest[int],
+	batches, err := throttle.NewCoalescer(throttle.Every(time.Minute), throttle.Latest[int](),
 		func(context.Context, int) error { return nil }, throttle.WithName("batches"))
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, batches.Close()) })

@@ -70,7 +70,7 @@ func TestSet_RealThrottles(t *testing.T) {
 	group := throttle.Must(throttle.NewGroup(throttle.Debounce(time.Hour, 0),
 		func(context.Context, int) error { return nil }, throttle.WithName("users"), throttle.WithCallCount()))
 	defer group.Close()
-	coalescer := throttle.Must(throttle.NewCoalescer(throttle.Every(time.Hour), throttle.Latest[int],
+	coalescer := throttle.Must(throttle.NewCoalescer(throttle.Every(time.Hour), throttle.Latest[int](),
 		func(context.Context, int) error { return nil }, throttle.WithName("users")))
 	require.NoError(t, group.Call(1))
 	require.NoError(t, group.Call(2))
@@ -96,7 +96,7 @@ func TestSet_AddNil(t *testing.T) {
 	var set sources.Set
 	none, err := throttle.New(throttle.Policy{Interval: -1}, func() {})
 	require.Error(t, err)
-	for _, source := range []sources.Source{nil, none, (*throttle.Group[int])(nil), (*throttle.Coalescer[int])(nil)} {
+	for _, source := range []sources.Source{nil, none, (*throttle.Group[int])(nil), (*throttle.Coalescer[int, int])(nil)} {
 		set.Add(source)()
 	}
 	require.Empty(t, set.Sums())

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,10 +52,11 @@ func PlayCoalescer(t *testing.T, s Scenario) (report CoalescerReport) {
 	return report
 }
 
-// coalescerPolicy returns a policy that both forms can have: a Coalescer has no
-// periodic runs, and each would draw its own Jitter.
+// coalescerPolicy returns a policy that means the same for both forms. A Coalescer has no
+// periodic runs, bounded batches, and attempts for each of these; and each form would draw
+// its own Jitter.
 func coalescerPolicy(p throttle.Policy) throttle.Policy {
-	p.MaxInterval, p.Retry.Jitter = 0, 0
+	p.MaxInterval, p.Retry.Jitter, p.MaxCalls, p.Retry.MaxAttempts = 0, 0, 0, 0
 	return mend(p)
 }
 
@@ -96,7 +98,7 @@ func (f throttlerForm) do(ctx context.Context) error { return f.Do(ctx) }
 func (f throttlerForm) cancel() bool                 { return f.Cancel() }
 
 type coalescerForm struct {
-	*throttle.Coalescer[[]int]
+	*throttle.Coalescer[[]int, []int]
 
 	values *ValueLog
 }
@@ -114,9 +116,9 @@ func (f coalescerForm) do(ctx context.Context) error {
 }
 
 func (f coalescerForm) cancel() bool {
-	dropped, ok := f.Cancel()
-	f.values.Canceled(dropped, ok)
-	return ok
+	dropped := f.Cancel()
+	f.values.Canceled(dropped)
+	return len(dropped) > 0
 }
 
 func (f coalescerForm) Flush(ctx context.Context) error {
@@ -134,10 +136,12 @@ func (f coalescerForm) Wait(ctx context.Context) error {
 func (f coalescerForm) Shutdown(ctx context.Context) error {
 	err := f.Coalescer.Shutdown(ctx)
 	f.values.Report(err)
-	if ended := ctx.Err(); ended != nil && errors.Is(err, ended) {
-		return ended // a LostError may be joined to it, which a Throttler does not have
-	}
 	return err
+}
+
+// lists merges lists.
+func lists() throttle.Merger[[]int, []int] {
+	return throttle.Merge(func(older, newer []int) []int { return append(older, newer...) })
 }
 
 // A side is one of the two forms, its callback, and what is seen of it.
@@ -149,6 +153,7 @@ type side struct {
 	parent    context.Context
 	endParent context.CancelCauseFunc
 	options   []throttle.Option
+	drained   atomic.Bool // Shutdown has been called
 
 	mu sync.Mutex // guards the fields below
 	// +checklocks:mu
@@ -176,7 +181,7 @@ func (c *comparison) build() {
 	c.throttler, c.coalescer = c.newSide(), c.newSide()
 	c.throttler.form = throttlerForm{throttle.Must(throttle.New(c.scenario.Policy, c.throttler.callback,
 		append(c.throttler.options, throttle.WithErrorHandler(c.throttler.handle))...))}
-	c.coalescer.form = coalescerForm{throttle.Must(throttle.NewCoalescer(c.scenario.Policy, throttle.Append[int], c.deliver,
+	c.coalescer.form = coalescerForm{throttle.Must(throttle.NewCoalescer(c.scenario.Policy, lists(), c.deliver,
 		append(c.coalescer.options, throttle.WithErrorHandler(func(err error) {
 			c.values.Report(err)
 			c.coalescer.handle(err)
@@ -260,16 +265,20 @@ func (s *side) act(ctx context.Context, act Act) {
 // observe logs a run, with all that the observer gets.
 func (s *side) observe(run throttle.Run) {
 	since := func(at time.Time) time.Duration { return at.Sub(s.made) }
-	s.write("run seen: %s, attempt %d, asked for at %v, due at %v, from %v to %v, for %d calls: %s",
-		run.Cause, run.Attempt, since(run.Asked), since(run.Due), since(run.Started), since(run.Ended), run.Calls, verdictOf(run.Err))
+	s.write("run seen: %s, asked for at %v, due at %v, from %v to %v, for %d calls: %s",
+		run.Cause, since(run.Asked), since(run.Due), since(run.Started), since(run.Ended), run.Calls, verdictOf(run.Err))
 	if s.parent.Err() == nil { // else the run may have ended before or after the close
 		s.write("it will be repeated at %v", since(run.Retry))
 	}
 }
 
 // handle logs an error, except for a value that was lost without a failed run: only a
-// Coalescer has that.
+// Coalescer has that. A Coalescer's Shutdown takes the errors of all runs that it waits for,
+// a Throttler's only the last one.
 func (s *side) handle(err error) {
+	if s.drained.Load() {
+		return
+	}
 	if verdict := verdictOf(err); verdict != verdictRetryIn && !errors.Is(err, throttle.ErrClosed) {
 		s.write("the error handler gets %s", verdict)
 	}
@@ -304,6 +313,7 @@ func (c *comparison) do(step Step) {
 		case OpFlush:
 			c.await(step, s, s.Flush)
 		case OpShutdown:
+			s.drained.Store(true)
 			c.await(step, s, s.Shutdown)
 		case OpWait:
 			c.await(step, s, s.Wait)
@@ -344,6 +354,9 @@ func (c *comparison) await(step Step, s *side, ask func(context.Context) error) 
 			defer cancel()
 		}
 		verdict := verdictOf(ask(ctx))
+		if step.Op == OpShutdown {
+			verdict = "what handle does not log"
+		}
 		s.write("%s returns %s", name, verdict)
 	})
 }
@@ -379,7 +392,7 @@ type look struct {
 }
 
 type state struct {
-	stats     throttle.Stats // without the error
+	stats     throttle.Stats // without the error and the values
 	lastError string
 	policy    throttle.Policy
 }
@@ -387,7 +400,7 @@ type state struct {
 func (s *side) look() look {
 	stats := s.Stats()
 	lastError := verdictOf(stats.LastError)
-	stats.LastError = nil
+	stats.LastError, stats.Batches, stats.Values = nil, 0, 0 // a Throttler has no values
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	log := slices.Sorted(slices.Values(s.log))

@@ -4,6 +4,7 @@
 //     and compares the two after each step.
 //   - [PlayCoalescer] plays a Scenario on a Coalescer and on a Throttler, and follows
 //     each value.
+//   - [PlayBatches] plays a script on a Coalescer and on a model of its batches.
 //   - [PlayGroup] plays a script on a Group and on one Throttler for each key.
 //
 // A [Decoder] turns any bytes into a scenario, for fuzz targets.

@@ -1,6 +1,7 @@
 package reference
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -87,17 +88,25 @@ func (l *ValueLog) recordLocked(fate Fate, values ...int) {
 	}
 }
 
-// Called records what Call returned for value.
+// Called records what Call or Send returned for value.
 func (l *ValueLog) Called(value int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case err == nil:
-	case errors.Is(err, throttle.ErrClosed), errors.Is(err, throttle.ErrThrottled):
+	case errors.Is(err, throttle.ErrClosed), errors.Is(err, throttle.ErrThrottled), errors.Is(err, throttle.ErrFull),
+		errors.Is(err, context.DeadlineExceeded):
 		l.recordLocked(FateRefused, value)
 	default:
 		l.failLocked("Call returns %v", err)
 	}
+}
+
+// Refuse records that the call for value was refused.
+func (l *ValueLog) Refuse(value int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.recordLocked(FateRefused, value)
 }
 
 // Done records what Do returned for value. ended says that Do's context had ended
@@ -111,7 +120,10 @@ func (l *ValueLog) Done(value int, err error, ended bool) {
 	case err == nil:
 		l.expected[value] = FateDelivered
 	case errors.As(err, &lost):
-		l.expected[value] = FateLost
+		// All who wait for a batch hear of what is left of it.
+		if values, ok := lost.Value.([]int); ok && slices.Contains(values, value) {
+			l.expected[value] = FateLost
+		}
 	case ended, errors.Is(err, throttle.ErrClosed), errors.Is(err, throttle.ErrThrottled), errors.Is(err, throttle.ErrReentrant):
 		l.recordLocked(FateRefused, value)
 	case errors.Is(err, throttle.ErrCanceled):
@@ -119,24 +131,37 @@ func (l *ValueLog) Done(value int, err error, ended bool) {
 	}
 }
 
-// Report records the values of a LostError, if err is one. Several waiters may get the
-// same LostError: it counts once.
-func (l *ValueLog) Report(err error) {
-	var lost *throttle.LostError
-	if !errors.As(err, &lost) {
-		return
+// LostErrors returns the LostErrors in err, which may be joined and belong to keys.
+func LostErrors(err error) (all []*throttle.LostError) {
+	switch e := err.(type) { //nolint:errorlint // it walks the tree itself
+	case *throttle.LostError:
+		return []*throttle.LostError{e}
+	case interface{ Unwrap() error }:
+		return LostErrors(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			all = append(all, LostErrors(inner)...)
+		}
 	}
+	return all
+}
+
+// Report records the values of the LostErrors in err. Several waiters may get the same
+// LostError: it counts once. One that is undecided is no fate yet.
+func (l *ValueLog) Report(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.reports[lost] {
-		return
+	for _, lost := range LostErrors(err) {
+		if l.reports[lost] || errors.Is(lost, throttle.ErrUndecided) {
+			continue
+		}
+		l.reports[lost] = true
+		values, ok := lost.Value.([]int)
+		if !ok || len(values) == 0 || lost.Err == nil {
+			l.failLocked("a LostError has the value %#v and the cause %v", lost.Value, lost.Err)
+		}
+		l.recordLocked(FateLost, values...)
 	}
-	l.reports[lost] = true
-	values, ok := lost.Value.([]int)
-	if !ok || len(values) == 0 || lost.Err == nil {
-		l.failLocked("a LostError has the value %#v and the cause %v", lost.Value, lost.Err)
-	}
-	l.recordLocked(FateLost, values...)
 }
 
 // Taken records that a run has taken values.
@@ -165,13 +190,10 @@ func (l *ValueLog) Delivered(values []int) {
 }
 
 // Canceled records what Cancel returned.
-func (l *ValueLog) Canceled(values []int, ok bool) {
+func (l *ValueLog) Canceled(batches [][]int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.recordLocked(FateCanceled, values...)
-	if ok != (len(values) > 0) {
-		l.failLocked("Cancel returns %v, %t", values, ok)
-	}
+	l.recordLocked(FateCanceled, slices.Concat(batches...)...)
 }
 
 // Settled returns how many values have a fate.
