@@ -17,7 +17,8 @@
 // relative, so you can mount it anywhere. Its parameters are
 //
 //	format     json: a Page; events: a stream of changes, for the page itself
-//	q0, q1, …  for the Group at that position on the page: only keys that contain this text
+//	q0, q1, …  for the Group or KeyedCoalescer at that position on the page: only keys that
+//	           contain this text
 //
 // GET and HEAD are allowed, and POST with [Actions]. The page loads nothing from other
 // places. It also works without JavaScript; it then reloads every five seconds.
@@ -33,6 +34,6 @@
 // Without an open page nothing runs and no timer is set. An open page is one request. It
 // reads the throttles once a second, or less often if that takes long, so that it uses at
 // most a twentieth of one processor. Without JavaScript, it reads them every five seconds.
-// Reading a Group takes time in proportion to its keys, and holds no lock for all of that
-// time. An open page does not delay http.Server.Shutdown.
+// Reading a Group or KeyedCoalescer takes time in proportion to its keys, and holds no lock
+// for all of that time. An open page does not delay http.Server.Shutdown.
 package throttledebug

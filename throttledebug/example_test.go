@@ -82,6 +82,25 @@ func ExampleCoalescer() {
 	// Output: true
 }
 
+// The page shows how many values of each key wait.
+func ExampleKeyed() {
+	rows := throttle.Must(throttle.NewKeyedCoalescer(throttle.Debounce(time.Hour, 0), throttle.Batch[string](),
+		func(context.Context, string, []string) error { return nil }))
+	for _, row := range []string{"one", "two", "three"} {
+		_ = rows.Call("acme", row)
+	}
+
+	var page throttledebug.Page
+	if err := json.NewDecoder(fetch(throttledebug.Handler(throttledebug.Keyed(rows)), "/?format=json")).Decode(&page); err != nil {
+		fmt.Println(err)
+	}
+	for _, key := range page.Throttles[0].Keys.First {
+		fmt.Println(key.Key, key.Values)
+	}
+	_ = rows.Shutdown(context.Background())
+	// Output: acme 3
+}
+
 // A password restricts who can cancel and flush.
 func ExampleActions() {
 	reload := throttle.Must(throttle.New(throttle.Debounce(time.Hour, 0), func() { fmt.Println("reloaded") }))

@@ -22,17 +22,17 @@ type Option func(*handler)
 func Throttler(t *throttle.Throttler) Option {
 	return func(h *handler) {
 		if t != nil {
-			h.parts = append(h.parts, single{t, "throttler", func() { t.Cancel() }})
+			h.parts = append(h.parts, single{t, throttlerKind, func() { t.Cancel() }})
 		}
 	}
 }
 
-// Coalescer shows c. If c is cancelled from the page, the pending value is lost. A nil c
-// shows nothing.
+// Coalescer shows c, with how many values wait in it. If c is cancelled from the page, these
+// values are lost. A nil c shows nothing.
 func Coalescer[V, A any](c *throttle.Coalescer[V, A]) Option {
 	return func(h *handler) {
 		if c != nil {
-			h.parts = append(h.parts, single{c, "coalescer", func() { c.Cancel() }})
+			h.parts = append(h.parts, single{c, coalescerKind, func() { c.Cancel() }})
 		}
 	}
 }
@@ -43,7 +43,17 @@ func Coalescer[V, A any](c *throttle.Coalescer[V, A]) Option {
 func Group[K comparable](g *throttle.Group[K]) Option {
 	return func(h *handler) {
 		if g != nil {
-			h.parts = append(h.parts, group[K]{g})
+			h.parts = append(h.parts, group[K]{g, groupKind, func(key K) { g.Cancel(key) }})
+		}
+	}
+}
+
+// Keyed shows c and its keys, as [Group] does, with how many values wait. If a key is
+// cancelled from the page, its values are lost. A nil c shows nothing.
+func Keyed[K comparable, V, A any](c *throttle.KeyedCoalescer[K, V, A]) Option {
+	return func(h *handler) {
+		if c != nil {
+			h.parts = append(h.parts, group[K]{c, keyedKind, func(key K) { c.Cancel(key) }})
 		}
 	}
 }
@@ -60,13 +70,13 @@ func Runs(r *Recorder) Option {
 }
 
 // Actions lets everyone who can reach the page flush pending calls, and cancel them, which
-// drops the calls. In a Group it does so for one key. Other sites cannot do this through
-// the browser of a user of the page, because of [http.CrossOriginProtection]. The POST
-// request has the form values
+// drops the calls. In a Group or KeyedCoalescer it does so for one key. Other sites cannot
+// do this through the browser of a user of the page, because of
+// [http.CrossOriginProtection]. The POST request has the form values
 //
 //	action  flush or cancel
 //	part    position of the throttle on the page, from 0
-//	key     for a Group: the key, as the page shows it
+//	key     for a Group or KeyedCoalescer: the key, as the page shows it
 //
 // The response comes when the action is done; for a flush, when its run has ended. It
 // redirects to the page. If there is no such part or key, the status is 404. If several

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -132,6 +133,71 @@ func TestGroup_ManyKeys(t *testing.T) {
 	assert.Equal(t, "149", keys.First[49].Key)
 	assert.Contains(t, get(t, throttledebug.Handler(show), "?q0=1").Body.String(), `<p data-field="matching">102 found, the first 50 are shown</p>`)
 	assert.Contains(t, html(t, show), `<p data-field="matching">the first 50 are shown</p>`)
+}
+
+func TestKeyed_Keys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rows := newKeyed(t, throttle.Policy{Quiet: time.Hour, MaxCalls: 2, MaxWait: time.Hour},
+			func(context.Context, string, []int) error { return nil }, throttle.WithMaxPending(4))
+		rows.Pause()
+		for i, key := range []string{"acme", "acme", "acme", "globex", "initech"} {
+			err := rows.Call(key, i)
+			assert.Equal(t, key == "initech", errors.Is(err, throttle.ErrFull), err)
+		}
+		got := lookAt(t, throttledebug.Keyed(rows))
+		assert.Equal(t, "keyed coalescer", got.Kind)
+		assert.Equal(t, 3, got.Batches)
+		assert.Equal(t, 4, got.Values)
+		assert.EqualValues(t, 1, got.Refused)
+		paused := throttledebug.Status{State: throttledebug.Paused}
+		acme, globex := paused, paused
+		acme.Batches, acme.Values = 2, 3
+		globex.Batches, globex.Values = 1, 1
+		first := []throttledebug.Key{{Key: "acme", Status: acme}, {Key: "globex", Status: globex}}
+		require.GreaterOrEqual(t, len(got.Keys.First), 2)
+		assert.Equal(t, first, got.Keys.First[:2])
+		found := look(t, "&q0=EX", throttledebug.Keyed(rows)).Throttles[0].Keys
+		assert.Equal(t, first[1:], found.First)
+
+		page := html(t, throttledebug.Keyed(rows))
+		assert.Contains(t, page, `data-kind="keyed coalescer">`)
+		assert.Contains(t, page, `<dd data-field="values">4, batches: 3</dd>`)
+		assert.Contains(t, page, `<dd data-field="refused">1</dd>`)
+		assert.Contains(t, page, `<span data-field="waiting">values: 3, batches: 2</span>`)
+		rows.Cancel("acme")
+		assert.Contains(t, html(t, throttledebug.Keyed(rows)), `<span data-field="waiting"></span>`)
+	})
+}
+
+func TestKeyed_Actions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		delivered := make(map[string][]int)
+		rows := newKeyed(t, throttle.Debounce(time.Hour, 0), func(_ context.Context, key string, all []int) error {
+			delivered[key] = append(delivered[key], all...)
+			if key == "fragile" {
+				return errFailed
+			}
+			return nil
+		})
+		for i, key := range []string{"a", "b", "a", "fragile", "c"} {
+			require.NoError(t, rows.Call(key, i))
+		}
+		handler := throttledebug.Handler(throttledebug.Keyed(rows), throttledebug.Actions())
+		act := func(action, key string) int {
+			return post(handler, url.Values{"part": {"0"}, "action": {action}, "key": {key}}, nil).Code
+		}
+		assert.Equal(t, http.StatusSeeOther, act("flush", "a"))
+		assert.Equal(t, http.StatusSeeOther, act("cancel", "b"))
+		assert.Equal(t, http.StatusInternalServerError, act("flush", "fragile"))
+		assert.Equal(t, http.StatusNotFound, act("flush", "other"))
+		assert.Equal(t, map[string][]int{"a": {0, 2}, "fragile": {3}}, delivered)
+		assert.Equal(t, 1, rows.Stats().Values, "c still waits")
+
+		const buttons = `<button name="action" value="flush">flush</button> <button name="action" value="cancel">cancel</button></form>`
+		assert.Contains(t, get(t, handler, "").Body.String(),
+			`<form method="post"><input type="hidden" name="part" value="0"><input type="hidden" name="key" value="c">`+buttons)
+		assert.Len(t, rows.Cancel("c"), 1)
+	})
 }
 
 func TestHandler_Actions(t *testing.T) {

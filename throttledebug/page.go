@@ -10,9 +10,9 @@ type Page struct {
 	Throttles []Throttle `json:"throttles"` // in the order of the Handler's options
 }
 
-// A Throttle is a Throttler, a Group or a Coalescer.
+// A Throttle is a Throttler, a Group, a Coalescer or a KeyedCoalescer.
 type Throttle struct {
-	Kind   string `json:"kind"`           // throttler, group or coalescer
+	Kind   string `json:"kind"`           // throttler, group, coalescer or keyed coalescer
 	Name   string `json:"name,omitempty"` // as given with throttle.WithName
 	Policy string `json:"policy"`         // in words
 	Status
@@ -21,24 +21,27 @@ type Throttle struct {
 	Failures uint64   `json:"failures"` // panics included
 	Panics   uint64   `json:"panics"`
 	Dropped  uint64   `json:"dropped"`           // calls dropped because there is no trailing edge
+	Refused  uint64   `json:"refused,omitempty"` // calls refused because of throttle.WithMaxPending
 	Calls    uint64   `json:"calls"`             // 0 unless calls are counted
 	Duration float64  `json:"duration"`          // of the last finished run
 	Failure  *Failure `json:"failure,omitempty"` // the last known failure
 
 	Recent []Run `json:"recent,omitempty"` // from a Recorder, the latest last
-	Keys   *Keys `json:"keys,omitempty"`   // of a Group
+	Keys   *Keys `json:"keys,omitempty"`   // of a Group or KeyedCoalescer
 
 	strip time.Duration // how much of the past to draw
 }
 
-// A Status is the current state of a throttle, or of a key of a Group.
+// A Status is the current state of a throttle, or of a key.
 type Status struct {
 	State     State     `json:"state"`
 	Next      time.Time `json:"next,omitzero"`       // when the next run is due; while a run is active, the earliest possible time; zero while paused
 	LastStart time.Time `json:"last_start,omitzero"` // start of the last run, or of the active one
+	Batches   int       `json:"batches,omitempty"`   // batches that wait; 0 without values
+	Values    int       `json:"values,omitempty"`    // calls whose values wait in these batches
 }
 
-// A State says what a throttle is doing. The State of a Group is that of its busiest key.
+// A State says what a throttle is doing. With keys, it is that of the busiest key.
 type State string
 
 // The states. If several apply, the first one wins.
@@ -50,15 +53,15 @@ const (
 	Idle    State = "idle"
 )
 
-// Keys describes the keys of a Group.
+// Keys describes the keys of a Group or KeyedCoalescer.
 type Keys struct {
-	Held     int    `json:"held"`     // number of keys in the Group
+	Held     int    `json:"held"`     // number of keys
 	Query    string `json:"query"`    // search text; upper and lower case are the same
 	Matching int    `json:"matching"` // number of keys that contain the search text
 	First    []Key  `json:"first"`    // the first 50 matching keys, in the order of their text
 }
 
-// A Key is a key of a Group.
+// A Key is a key of a Group or KeyedCoalescer.
 type Key struct {
 	Key string `json:"key"` // as fmt.Sprint prints it; an address for a pointer without a String method
 	Status
@@ -66,7 +69,7 @@ type Key struct {
 
 // A Run is a finished run. Its fields have the same meaning as in [throttle.Run].
 type Run struct {
-	Key      string    `json:"key,omitempty"` // in a Group
+	Key      string    `json:"key,omitempty"` // of the run, if there are keys
 	Cause    string    `json:"cause"`
 	Attempt  int       `json:"attempt"`
 	Asked    time.Time `json:"asked,omitzero"`
@@ -86,7 +89,7 @@ type Failure struct {
 	Causes    []Cause   `json:"causes,omitempty"` // wrapped errors, the outer ones first: at most 16
 	Stack     string    `json:"stack,omitempty"`  // of a panic
 	At        time.Time `json:"at,omitzero"`      // when the run ended, if a Recorder saw it
-	Key       string    `json:"key,omitempty"`    // in a Group, if a Recorder saw the run
+	Key       string    `json:"key,omitempty"`    // of the run, if there are keys and a Recorder saw the run
 	Recovered bool      `json:"recovered"`        // the last run did not fail
 }
 

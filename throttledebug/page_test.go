@@ -2,6 +2,7 @@ package throttledebug_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -136,18 +137,23 @@ func TestHandler_Kinds(t *testing.T) {
 		func(context.Context, int) error { return nil }, throttle.WithName("values"), quietly()))
 	t.Cleanup(func() { coalescer.Close() })
 	require.NoError(t, coalescer.Call(1))
+	keyed := newKeyed(t, throttle.Debounce(time.Hour, 0), func(context.Context, string, []int) error { return nil }, throttle.WithName("rows"))
 
-	page := look(t, "", throttledebug.Coalescer(coalescer), throttledebug.Group(group), throttledebug.Throttler(throttler), throttledebug.Throttler(throttler))
+	page := look(t, "", throttledebug.Coalescer(coalescer), throttledebug.Group(group), throttledebug.Keyed(keyed),
+		throttledebug.Throttler(throttler), throttledebug.Throttler(throttler))
 	var got []string
 	for _, throttle := range page.Throttles {
 		got = append(got, throttle.Kind+" "+throttle.Name+" "+string(throttle.State))
-		assert.Equal(t, throttle.Kind == "group", throttle.Keys != nil)
+		assert.Equal(t, throttle.Kind == "group" || throttle.Kind == "keyed coalescer", throttle.Keys != nil)
 	}
-	assert.Equal(t, []string{"coalescer values waiting", "group many idle", "throttler one idle", "throttler one idle"}, got)
+	assert.Equal(t, []string{
+		"coalescer values waiting", "group many idle", "keyed coalescer rows idle", "throttler one idle", "throttler one idle",
+	}, got)
 }
 
 func TestHandler_Nil(t *testing.T) {
-	page := look(t, "", nil, throttledebug.Throttler(nil), throttledebug.Group[int](nil), throttledebug.Coalescer[int, int](nil))
+	page := look(t, "", nil, throttledebug.Throttler(nil), throttledebug.Group[int](nil),
+		throttledebug.Coalescer[int, int](nil), throttledebug.Keyed[int, int, int](nil))
 	assert.Empty(t, page.Throttles)
 	assert.Empty(t, lookAt(t, throttledebug.Throttler(newThrottler(t, throttle.Policy{}, func() {})), throttledebug.Runs(nil)).Recent)
 }
@@ -240,6 +246,45 @@ func TestThrottler_HTML(t *testing.T) {
 		}
 		assert.NotContains(t, page, "next run")
 	})
+}
+
+func TestCoalescer_Values(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rows := throttle.Must(throttle.NewCoalescer(throttle.Policy{Quiet: time.Hour, MaxCalls: 2}, throttle.Batch[int](),
+			func(context.Context, []int) error { return nil }, throttle.WithMaxPending(3)))
+		defer rows.Close()
+		rows.Pause()
+		defer rows.Cancel()
+		show := throttledebug.Coalescer(rows)
+		page := html(t, show)
+		assert.Contains(t, page, `<div><dt>values waiting</dt><dd data-field="values">0</dd></div>`)
+		assert.Contains(t, page, `<div hidden><dt>calls refused</dt>`)
+
+		for i := range 5 {
+			err := rows.Call(i)
+			assert.Equal(t, i >= 3, errors.Is(err, throttle.ErrFull), err)
+		}
+		got := lookAt(t, show)
+		assert.Equal(t, 2, got.Batches)
+		assert.Equal(t, 3, got.Values)
+		assert.EqualValues(t, 2, got.Refused)
+		page = html(t, show)
+		assert.Contains(t, page, `<div><dt>values waiting</dt><dd data-field="values">3, batches: 2</dd></div>`)
+		assert.Contains(t, page, `<div><dt>calls refused</dt><dd data-field="refused">2</dd></div>`)
+	})
+}
+
+func TestThrottler_NoValues(t *testing.T) {
+	reload := newThrottler(t, throttle.Debounce(time.Hour, 0), func() {})
+	reload.Call()
+	show := throttledebug.Throttler(reload)
+	page := html(t, show)
+	assert.Contains(t, page, `<div hidden><dt>values waiting</dt>`)
+	assert.Contains(t, page, `<div hidden><dt>calls refused</dt>`)
+	answer := get(t, throttledebug.Handler(show), "?format=json").Body.String()
+	for _, field := range []string{`"refused"`, `"batches"`, `"values"`} {
+		assert.NotContains(t, answer, field)
+	}
 }
 
 func TestThrottler_NextRun(t *testing.T) {

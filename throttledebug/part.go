@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -13,10 +14,10 @@ import (
 
 // A part is a throttle on the page.
 type part interface {
-	// look returns the current state. Of a Group's keys it includes those that contain query.
+	// look returns the current state. Of the keys it includes those that contain query.
 	look(query string) Throttle
 
-	// act cancels or flushes. In a Group, it does so for the key with that text.
+	// act cancels or flushes. If the part has keys, it does so for the key with that text.
 	act(ctx context.Context, action action, key string) error
 }
 
@@ -28,23 +29,47 @@ const (
 	flush  action = "flush"
 )
 
-// A source is a Throttler or a Coalescer.
+// The kinds of throttles. The template relies on their names.
+const (
+	throttlerKind = "throttler"
+	groupKind     = "group"
+	coalescerKind = "coalescer"
+	keyedKind     = "keyed coalescer"
+)
+
+// A source is a throttle of any kind.
 type source interface {
 	Name() string
 	Policy() throttle.Policy
 	Stats() throttle.Stats
+}
+
+// An unkeyed is a Throttler or a Coalescer.
+type unkeyed interface {
+	source
+
 	Flush(ctx context.Context) error
+}
+
+// A keyed is a Group or a KeyedCoalescer.
+type keyed[K comparable] interface {
+	source
+
+	Len() int
+	Keys() iter.Seq[K]
+	KeyStats(key K) (stats throttle.Stats, held bool)
+	Flush(ctx context.Context, key K) error
 }
 
 // A single is a part without keys.
 type single struct {
-	source
+	unkeyed
 
 	kind   string
 	cancel func()
 }
 
-func (s single) look(string) Throttle { return newThrottle(s.kind, s.Name(), s.Policy(), s.Stats()) }
+func (s single) look(string) Throttle { return newThrottle(s.kind, s) }
 
 func (s single) act(ctx context.Context, action action, _ string) error {
 	if action == cancel {
@@ -55,13 +80,18 @@ func (s single) act(ctx context.Context, action action, _ string) error {
 }
 
 // A group is a part with keys.
-type group[K comparable] struct{ *throttle.Group[K] }
+type group[K comparable] struct {
+	keyed[K]
 
-// shownKeys is the greatest number of keys shown of a Group.
+	kind   string
+	cancel func(key K)
+}
+
+// shownKeys is the greatest number of keys that a part shows.
 const shownKeys = 50
 
 func (g group[K]) look(query string) Throttle {
-	t := newThrottle("group", g.Name(), g.Policy(), g.Stats())
+	t := newThrottle(g.kind, g)
 	t.Keys = g.keys(query)
 	return t
 }
@@ -111,7 +141,7 @@ func (g group[K]) act(ctx context.Context, action action, text string) error {
 	case err != nil:
 		return err
 	case action == cancel:
-		g.Cancel(key)
+		g.cancel(key)
 		return nil
 	default:
 		return g.Flush(ctx, key)
@@ -134,16 +164,18 @@ func (g group[K]) find(text string) (found K, err error) {
 }
 
 // newThrottle returns the fields that all kinds of throttles have in common.
-func newThrottle(kind, name string, policy throttle.Policy, stats throttle.Stats) Throttle {
+func newThrottle(kind string, s source) Throttle {
+	policy, stats := s.Policy(), s.Stats()
 	t := Throttle{
 		Kind:     kind,
-		Name:     name,
+		Name:     s.Name(),
 		Policy:   policy.String(),
 		Status:   status(stats),
 		Runs:     stats.Runs,
 		Failures: stats.Failures,
 		Panics:   stats.Panics,
 		Dropped:  stats.Dropped,
+		Refused:  stats.Refused,
 		Calls:    stats.Calls,
 		Duration: stats.LastDuration.Seconds(),
 		strip:    stripOf(policy),
@@ -155,7 +187,13 @@ func newThrottle(kind, name string, policy throttle.Policy, stats throttle.Stats
 }
 
 func status(stats throttle.Stats) Status {
-	s := Status{State: Idle, Next: rounded(stats.Next), LastStart: rounded(stats.LastStart)}
+	s := Status{
+		State:     Idle,
+		Next:      rounded(stats.Next),
+		LastStart: rounded(stats.LastStart),
+		Batches:   stats.Batches,
+		Values:    stats.Values,
+	}
 	if stats.Paused {
 		s.Next = time.Time{} // only Resume decides
 	}

@@ -15,7 +15,7 @@ const (
 )
 
 // A Recorder keeps recent runs for [Runs]: for each name, the last 64 runs and the last
-// failure. It keeps the 128 names with the latest runs. All keys of a Group share its name.
+// failure. It keeps the 128 names with the latest runs. All keys of a throttle share its name.
 // Throttles with the same name, or without one, share their runs.
 //
 // A Recorder keeps errors and keys as text, which it makes in the goroutine of the run, so

@@ -98,6 +98,16 @@ func newGroup[K comparable](t *testing.T, p throttle.Policy, options ...throttle
 	return group
 }
 
+// newKeyed returns a KeyedCoalescer that keeps all values. It is closed at the end of the
+// test. It discards the errors of its runs.
+func newKeyed[V any](t *testing.T, p throttle.Policy, fn func(ctx context.Context, key string, all []V) error, options ...throttle.Option) *throttle.KeyedCoalescer[string, V, []V] {
+	t.Helper()
+	keyed, err := throttle.NewKeyedCoalescer(p, throttle.Batch[V](), fn, append(options, quietly())...)
+	require.NoError(t, err)
+	t.Cleanup(func() { keyed.Close() })
+	return keyed
+}
+
 // body reads the body of response and closes it.
 func body(t *testing.T, response *http.Response) string {
 	t.Helper()

@@ -53,9 +53,9 @@ func draw(t Throttle, now time.Time) template.HTML {
 	past := known(t.strip, t.Recent, now)
 	at := func(when time.Time) time.Duration { return when.Sub(now) + past }
 	events := timeline.Events{End: past + past/5}
-	// The keys of a Group wait and run side by side. So there is no single active run, and the
-	// lines of waits would overlap.
-	group := t.Keys != nil
+	// Keys wait and run side by side. So there is no single active run, and the lines of waits
+	// would overlap.
+	keyed := t.Keys != nil
 	for _, run := range t.Recent {
 		if at(run.Ended) < 0 {
 			continue
@@ -65,11 +65,11 @@ func draw(t Throttle, now time.Time) template.HTML {
 			Label:  run.summary(),
 			Failed: run.Error != "" && run.Result != string(throttle.ResultRetryIn),
 		})
-		if !run.Asked.IsZero() && !group {
+		if !run.Asked.IsZero() && !keyed {
 			events.Waits = append(events.Waits, timeline.Wait{Span: timeline.Span{Start: at(run.Asked), End: at(run.Started)}})
 		}
 	}
-	if t.State == Running && !group {
+	if t.State == Running && !keyed {
 		events.Runs = append(events.Runs, timeline.Run{
 			Span: timeline.Span{Start: at(t.LastStart), End: past}, Label: "running", Active: true,
 		})

@@ -136,6 +136,26 @@ func TestPage_UpdatesWithoutReload(t *testing.T) {
 	assert.True(t, still())
 }
 
+func TestPage_Values(t *testing.T) {
+	t.Parallel()
+	rows, err := throttle.NewKeyedCoalescer(throttle.Debounce(time.Hour, 0), throttle.Batch[int](),
+		func(context.Context, string, []int) error { return nil }, throttle.WithName("rows"))
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, rows.Close()) })
+	shown, _ := visiting(t, throttledebug.Keyed(rows), throttledebug.Actions())
+	values, ofKey := "[data-field=values]", "[data-key=acme] [data-field=waiting]"
+
+	shown.shows(t, 0, values, "0")
+	require.NoError(t, rows.Call("acme", 1))
+	require.NoError(t, rows.Call("acme", 2))
+	shown.shows(t, 0, values, "2, batches: 1")
+	assert.Equal(t, "values: 2, batches: 1", field(t, shown, 0, ofKey))
+	require.NoError(t, chromedp.Do(shown.ctx, chromedp.Click(chromedp.CSS(`[data-key=acme] button[value=flush]`))))
+	shown.shows(t, 0, values, "0")
+	shown.shows(t, 0, runs, "1")
+	assert.Empty(t, field(t, shown, 0, ofKey))
+}
+
 func TestPage_States(t *testing.T) {
 	t.Parallel()
 	finish := make(chan struct{})
