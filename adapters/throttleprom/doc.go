@@ -10,7 +10,7 @@
 //		throttle.WithName("reload"), throttle.WithObserver(metrics.Observe)))
 //	metrics.Add(reload)
 //
-// One [Metrics] is enough for all Throttlers, Groups and Coalescers of a program.
+// One [Metrics] is enough for all throttles of a program, whatever their kind.
 // [Metrics.Observe] records runs. [Metrics.Add] exports the current state of a throttle at
 // each scrape. You can use either without the other.
 //
@@ -23,7 +23,7 @@
 //   - throttle_run_duration_seconds: from a run's start to its end, by result.
 //   - throttle_run_lateness_seconds: from when a run was due to its start. Usually this is
 //     the lateness of timers and of the scheduler. It is more if the next run is due before
-//     the last one ends, or if a Group has more runs due than throttle.WithMaxConcurrent
+//     the last one ends, or if more keys have runs due than throttle.WithMaxConcurrent
 //     allows. Lateness follows the policy at the run's start: if SetPolicy makes a run due
 //     in the past, the run is late.
 //   - throttle_run_wait_seconds: from the first call that a run covers to the run's start,
@@ -34,17 +34,25 @@
 // one name are added up:
 //
 //   - throttle_calls_total: calls accepted or dropped. It appears with the first call, and
-//     only if calls are counted: by throttle.WithCallCount, or in a Coalescer.
+//     only if calls are counted: by throttle.WithCallCount, or in a Coalescer or
+//     KeyedCoalescer.
 //   - throttle_calls_dropped_total: calls dropped because the policy has no trailing edge.
+//   - throttle_calls_refused_total: calls refused because of throttle.WithMaxPending. They
+//     are not in throttle_calls_total.
 //   - throttle_pending: throttles in which a call or a retry waits for its run.
 //   - throttle_running: throttles in which a run is active.
 //   - throttle_next_run_timestamp_seconds: when the next run is due, if one is.
-//   - throttle_keys: how many keys Groups hold.
+//   - throttle_keys: how many keys Groups and KeyedCoalescers hold.
+//   - throttle_values: calls whose values wait for a run.
+//   - throttle_batches: batches in which these values wait.
 //
-// A Group counts as one throttle. All metrics have the label "throttle": the name given
-// with throttle.WithName, or an empty one. Keep the number of names small, because the
-// series of each name stay for as long as the program runs. A Group's key never becomes a
-// label unless you map it to one with [WithKeyLabel]. In names, bytes that are not UTF-8
+// throttle_calls_refused_total, throttle_values and throttle_batches appear together with
+// throttle_calls_total. They are zero for throttles whose calls carry no values.
+//
+// A Group or KeyedCoalescer counts as one throttle. All metrics have the label "throttle":
+// the name given with throttle.WithName, or an empty one. Keep the number of names small,
+// because the series of each name stay for as long as the program runs. A key never becomes
+// a label unless you map it to one with [WithKeyLabel]. In names, bytes that are not UTF-8
 // become U+FFFD.
 //
 // # Histograms

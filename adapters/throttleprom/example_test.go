@@ -117,7 +117,7 @@ func ExampleMetrics_Describe() {
 	ch := make(chan *prometheus.Desc, 100)
 	metrics.Describe(ch)
 	fmt.Println(len(ch))
-	// Output: 10
+	// Output: 13
 }
 
 func ExampleMetrics_Collect() {
@@ -129,7 +129,7 @@ func ExampleMetrics_Collect() {
 	// Output: 4
 }
 
-// Throttlers, Groups and Coalescers in one list.
+// Throttles of all kinds in one list.
 func ExampleSource() {
 	metrics := throttle.Must(throttleprom.New())
 	for _, source := range []throttleprom.Source{

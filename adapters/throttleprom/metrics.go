@@ -85,8 +85,8 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	m.readings.describe(ch)
 }
 
-// Collect implements [prometheus.Collector]. It calls Stats on every source added. For a
-// Group, that takes time in proportion to the number of keys held.
+// Collect implements [prometheus.Collector]. It calls Stats on every source added. With
+// keys, that takes time in proportion to their number.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, observed := range m.observed() {
 		observed.Collect(ch)

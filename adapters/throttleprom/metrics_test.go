@@ -36,7 +36,7 @@ func play(t *testing.T, metrics *throttleprom.Metrics) {
 			observed, throttle.WithName("refresh"), throttle.WithMaxConcurrent(1), throttle.WithErrorHandler(func(error) {}))
 		require.NoError(t, err)
 		write, err := throttle.NewCoalescer(throttle.Debounce(2*time.Second, 0), throttle.Latest[int](),
-			func(context.Context, int) error { return nil }, observed, throttle.WithName("write"))
+			func(context.Context, int) error { return nil }, observed, throttle.WithName("write"), throttle.WithMaxPending(2))
 		require.NoError(t, err)
 		for _, source := range []throttleprom.Source{reload, refresh, write} {
 			metrics.Add(source)
@@ -48,6 +48,7 @@ func play(t *testing.T, metrics *throttleprom.Metrics) {
 		require.NoError(t, refresh.Call("secret-1")) // dropped
 		require.NoError(t, write.Call(1))
 		require.NoError(t, write.Call(2))
+		require.ErrorIs(t, write.Call(3), throttle.ErrFull)
 		require.NoError(t, write.Flush(ctx))
 		require.NoError(t, write.Call(3)) // its run is due at 2 s
 		require.NoError(t, reload.Do(ctx))
@@ -83,9 +84,13 @@ func TestMetrics_Scrape(t *testing.T) {
 	metrics, target := newMetrics(t)
 	play(t, metrics)
 	require.Equal(t, []string{
+		`throttle_batches{throttle="reload"} 0`,
+		`throttle_batches{throttle="write"} 1`,
 		`throttle_calls_dropped_total{throttle="refresh"} 1`,
 		`throttle_calls_dropped_total{throttle="reload"} 0`,
 		`throttle_calls_dropped_total{throttle="write"} 0`,
+		`throttle_calls_refused_total{throttle="reload"} 0`, // it has no values
+		`throttle_calls_refused_total{throttle="write"} 1`,
 		`throttle_calls_total{throttle="reload"} 3`,
 		`throttle_calls_total{throttle="write"} 3`, // refresh counts no calls
 		`throttle_keys{throttle="refresh"} 1`,      // the window of secret-1 is over
@@ -123,6 +128,8 @@ func TestMetrics_Scrape(t *testing.T) {
 		`throttle_runs_total{cause="call",result="success",throttle="refresh"} 1`,
 		`throttle_runs_total{cause="call",result="success",throttle="reload"} 1`,
 		`throttle_runs_total{cause="flush",result="success",throttle="write"} 1`,
+		`throttle_values{throttle="reload"} 0`,
+		`throttle_values{throttle="write"} 1`,
 	}, without(inMilliseconds(t, target.lines(t)), func(line string) bool {
 		return isOfNoRun(line) || strings.Contains(line, `le="+Inf"`) // repeats the histogram's count
 	}))

@@ -8,9 +8,9 @@ import (
 )
 
 // A Source is an argument of [Metrics.Add]: a [*throttle.Throttler], a
-// [*throttle.Coalescer] or a [*throttle.Group]. A Source with a Len() int method counts as
-// a Group; Len is its number of keys. The methods of a Source are called concurrently, and
-// with no lock held.
+// [*throttle.Coalescer], a [*throttle.Group] or a [*throttle.KeyedCoalescer]. A Source with
+// a Len() int method counts as a Group; Len is its number of keys. The methods of a Source
+// are called concurrently, and with no lock held.
 type Source interface {
 	Name() string
 	Stats() throttle.Stats
@@ -24,8 +24,9 @@ type Source interface {
 //
 // Add does not see runs: pass [Metrics.Observe] to source as its observer. But Add starts
 // the run counters of that name at zero, for every cause and result, so that the first
-// failure shows as an increase. Without the observer they stay at zero. For a Group under
-// [WithKeyLabel] they start with the first run, because the label is unknown before.
+// failure shows as an increase. Without the observer they stay at zero. Under
+// [WithKeyLabel] those of a source with keys start with the first run, because the label is
+// unknown before.
 //
 // Until it is removed, source cannot be garbage collected. remove may be called several
 // times, and concurrently.
@@ -55,7 +56,7 @@ func (m *Metrics) showRuns(source Source) {
 
 // readings describes the metrics that are read from sources.
 type readings struct {
-	calls, dropped, pending, running, next, keys *prometheus.Desc
+	calls, dropped, refused, pending, running, next, keys, values, batches *prometheus.Desc
 }
 
 func newReadings() readings {
@@ -65,16 +66,21 @@ func newReadings() readings {
 	return readings{
 		calls:   desc("throttle_calls_total", "Calls accepted or dropped, if they are counted."),
 		dropped: desc("throttle_calls_dropped_total", "Calls dropped because the policy has no trailing edge."),
+		refused: desc("throttle_calls_refused_total", "Calls refused because too many values wait."),
 		pending: desc("throttle_pending", "Throttles in which a call waits for its run, or a failed run for its retry."),
 		running: desc("throttle_running", "Throttles in which a run is active."),
 		next:    desc("throttle_next_run_timestamp_seconds", "Unix time at which the next run is due, at the earliest while one is active."),
-		keys:    desc("throttle_keys", "Keys that groups hold."),
+		keys:    desc("throttle_keys", "Keys that groups and keyed coalescers hold."),
+		values:  desc("throttle_values", "Calls whose values wait for a run."),
+		batches: desc("throttle_batches", "Batches of values that wait for a run."),
 	}
 }
 
 // describe sends the descriptions.
 func (r readings) describe(ch chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{r.calls, r.dropped, r.pending, r.running, r.next, r.keys} {
+	for _, desc := range []*prometheus.Desc{
+		r.calls, r.dropped, r.refused, r.pending, r.running, r.next, r.keys, r.values, r.batches,
+	} {
 		ch <- desc
 	}
 }
@@ -84,8 +90,10 @@ func (r readings) collect(ch chan<- prometheus.Metric, sum sources.Sum) {
 	show := func(desc *prometheus.Desc, kind prometheus.ValueType, value float64) {
 		ch <- prometheus.MustNewConstMetric(desc, kind, value, sum.Name)
 	}
-	if sum.Calls > 0 { // 0 may mean that calls are not counted
+	counted := sum.Calls > 0 // 0 may mean that calls are not counted, which Coalescers always do
+	if counted {
 		show(r.calls, prometheus.CounterValue, float64(sum.Calls))
+		show(r.refused, prometheus.CounterValue, float64(sum.Refused))
 	}
 	show(r.dropped, prometheus.CounterValue, float64(sum.Dropped))
 	if sum.Sources == 0 {
@@ -98,5 +106,9 @@ func (r readings) collect(ch chan<- prometheus.Metric, sum sources.Sum) {
 	}
 	if sum.Groups > 0 {
 		show(r.keys, prometheus.GaugeValue, float64(sum.Keys))
+	}
+	if counted {
+		show(r.values, prometheus.GaugeValue, float64(sum.Values))
+		show(r.batches, prometheus.GaugeValue, float64(sum.Batches))
 	}
 }

@@ -18,9 +18,9 @@ func TestMetrics_AddSameName(t *testing.T) {
 	metrics, target := newMetrics(t)
 	next := time.Unix(1000, 0)
 	for _, stats := range []throttle.Stats{
-		{Calls: 1, Dropped: 10, Pending: true, Next: next.Add(time.Second)},
+		{Calls: 1, Dropped: 10, Refused: 5, Batches: 1, Values: 4, Pending: true, Next: next.Add(time.Second)},
 		{Calls: 2, Dropped: 20, Pending: true, Running: true, Next: next},
-		{Calls: 3, Dropped: 30},
+		{Calls: 3, Dropped: 30, Refused: 6, Batches: 2, Values: 7},
 	} {
 		metrics.Add(fake{"users", stats})
 	}
@@ -28,12 +28,15 @@ func TestMetrics_AddSameName(t *testing.T) {
 		metrics.Add(fakeGroup{fake{name: "users"}})
 	}
 	require.Equal(t, []string{
+		`throttle_batches{throttle="users"} 3`,
 		`throttle_calls_dropped_total{throttle="users"} 60`,
+		`throttle_calls_refused_total{throttle="users"} 11`,
 		`throttle_calls_total{throttle="users"} 6`,
 		`throttle_keys{throttle="users"} 6`,
 		`throttle_next_run_timestamp_seconds{throttle="users"} 1000`,
 		`throttle_pending{throttle="users"} 2`,
 		`throttle_running{throttle="users"} 1`,
+		`throttle_values{throttle="users"} 11`,
 	}, without(target.lines(t), isOfRuns))
 }
 
@@ -48,7 +51,7 @@ func TestMetrics_Remove(t *testing.T) {
 		throttle.WithName("leaves"), throttle.WithCallCount(), throttle.WithObserver(metrics.Observe))
 	require.NoError(t, err)
 	remove := metrics.Add(leaves)
-	removeGroup := metrics.Add(fakeGroup{fake{name: "leaves", stats: throttle.Stats{Calls: 10, Next: time.Unix(1, 0)}}})
+	removeGroup := metrics.Add(fakeGroup{fake{name: "leaves", stats: throttle.Stats{Calls: 10, Refused: 20, Values: 30, Next: time.Unix(1, 0)}}})
 	require.NoError(t, leaves.Do(t.Context()))
 	leaves.Call() // dropped
 	require.NoError(t, leaves.Shutdown(t.Context()))
@@ -57,6 +60,7 @@ func TestMetrics_Remove(t *testing.T) {
 	removeGroup()
 	require.Equal(t, []string{
 		`throttle_calls_dropped_total{throttle="leaves"} 1`,
+		`throttle_calls_refused_total{throttle="leaves"} 20`,
 		`throttle_calls_total{throttle="leaves"} 12`,
 	}, without(target.lines(t), isOfRuns))
 	require.Contains(t, target.lines(t), `throttle_runs_total{cause="call",result="success",throttle="leaves"} 1`)
@@ -96,6 +100,42 @@ func TestWithKeyLabel_AddStartsAtZero(t *testing.T) {
 	require.Contains(t, lines, `throttle_runs_total{cause="call",key="",result="failure",throttle="reload"} 0`)
 }
 
+func TestMetrics_KeyedCoalescer(t *testing.T) {
+	metrics, target := newMetrics(t, throttleprom.WithKeyLabel(evenOrOdd))
+	rows, err := throttle.NewKeyedCoalescer(throttle.Policy{Quiet: time.Hour, MaxCalls: 2}, throttle.Batch[string](),
+		func(context.Context, int, []string) error { return nil },
+		throttle.WithName("rows"), throttle.WithObserver(metrics.Observe), throttle.WithMaxPending(4), throttle.WithPaused())
+	require.NoError(t, err)
+	metrics.Add(rows)
+	require.Equal(t, []string{
+		`throttle_calls_dropped_total{throttle="rows"} 0`,
+		`throttle_keys{throttle="rows"} 0`,
+		`throttle_pending{throttle="rows"} 0`,
+		`throttle_running{throttle="rows"} 0`,
+	}, target.lines(t))
+	for range 3 {
+		require.NoError(t, rows.Call(1, "a"))
+	}
+	require.NoError(t, rows.Call(2, "b"))
+	require.ErrorIs(t, rows.Call(2, "c"), throttle.ErrFull)
+	lines := target.lines(t)
+	for _, line := range []string{
+		`throttle_batches{throttle="rows"} 3`,
+		`throttle_calls_refused_total{throttle="rows"} 1`,
+		`throttle_calls_total{throttle="rows"} 4`,
+		`throttle_keys{throttle="rows"} 2`,
+		`throttle_pending{throttle="rows"} 1`,
+		`throttle_values{throttle="rows"} 4`,
+	} {
+		require.Contains(t, lines, line)
+	}
+	rows.Resume()
+	require.NoError(t, rows.Shutdown(t.Context()))
+	lines = target.lines(t)
+	require.Contains(t, lines, `throttle_run_duration_seconds_count{key="odd",result="success",throttle="rows"} 2`)
+	require.Contains(t, lines, `throttle_values{throttle="rows"} 0`)
+}
+
 func TestMetrics_NoName(t *testing.T) {
 	metrics, target := newMetrics(t)
 	for range 2 {
@@ -106,11 +146,14 @@ func TestMetrics_NoName(t *testing.T) {
 		require.NoError(t, nameless.Shutdown(t.Context()))
 	}
 	require.Equal(t, []string{
+		`throttle_batches{throttle=""} 0`,
 		`throttle_calls_dropped_total{throttle=""} 0`,
+		`throttle_calls_refused_total{throttle=""} 0`,
 		`throttle_calls_total{throttle=""} 2`,
 		`throttle_pending{throttle=""} 0`,
 		`throttle_running{throttle=""} 0`,
 		`throttle_runs_total{cause="call",result="success",throttle=""} 2`,
+		`throttle_values{throttle=""} 0`,
 	}, without(target.lines(t), func(line string) bool {
 		return strings.HasPrefix(line, "throttle_run_") || isOfNoRun(line)
 	}))

@@ -11,13 +11,14 @@ import (
 	"github.com/throttle-go/throttle"
 )
 
-// A Source is a [*throttle.Throttler], a [*throttle.Group] or a [*throttle.Coalescer].
+// A Source is a [*throttle.Throttler], a [*throttle.Group], a [*throttle.Coalescer] or a
+// [*throttle.KeyedCoalescer].
 type Source interface {
 	Name() string
 	Stats() throttle.Stats
 }
 
-// A Keyed is a Source that holds keys, as a Group does.
+// A Keyed is a Source that holds keys, as a Group or KeyedCoalescer does.
 type Keyed interface {
 	Source
 
@@ -41,12 +42,15 @@ type Sum struct {
 	Name    string // as Valid returns it
 	Calls   uint64
 	Dropped uint64
+	Refused uint64
 
 	Sources int       // number of sources; if 0, the fields below are zero
 	Pending int       // sources in which a call or a retry waits
 	Running int       // sources with an active run
 	Groups  int       // sources that hold keys
-	Keys    int       // keys held by all Groups together
+	Keys    int       // keys that they hold together
+	Batches int       // batches that wait in Coalescers
+	Values  int       // calls whose values wait in these batches
 	Next    time.Time // due time of the earliest next run; zero if none is due
 }
 
@@ -79,7 +83,7 @@ type member struct {
 }
 
 // counts are the values that only grow.
-type counts struct{ calls, dropped uint64 }
+type counts struct{ calls, dropped, refused uint64 }
 
 // Add adds source under its current name, until remove is called. It ignores a source
 // that IsNil. remove may be called several times, and concurrently.
@@ -126,6 +130,7 @@ func (s *Set) remove(m *member) {
 func (m *member) count(stats throttle.Stats) {
 	advance(&m.counts.calls, &m.family.counts.calls, stats.Calls)
 	advance(&m.counts.dropped, &m.family.counts.dropped, stats.Dropped)
+	advance(&m.counts.refused, &m.family.counts.refused, stats.Refused)
 }
 
 // advance raises seen to now, and total by the same amount. It never lowers them.
@@ -151,8 +156,8 @@ func (s *Set) Sums() []Sum {
 	for i := range readings {
 		r := &readings[i]
 		r.stats = r.source.Stats()
-		if group, ok := r.source.(Keyed); ok {
-			r.keys, r.keyed = group.Len(), true
+		if keyed, ok := r.source.(Keyed); ok {
+			r.keys, r.keyed = keyed.Len(), true
 		}
 	}
 	return s.sum(readings)
@@ -185,7 +190,7 @@ func (s *Set) sum(readings []reading) []Sum {
 	sums := make([]Sum, 0, len(s.families))
 	for name, f := range s.families {
 		sum := present[f]
-		sum.Name, sum.Calls, sum.Dropped = name, f.counts.calls, f.counts.dropped
+		sum.Name, sum.Calls, sum.Dropped, sum.Refused = name, f.counts.calls, f.counts.dropped, f.counts.refused
 		sums = append(sums, sum)
 	}
 	return sums
@@ -204,6 +209,8 @@ func (s Sum) with(r reading) Sum {
 		s.Groups++
 		s.Keys += r.keys
 	}
+	s.Batches += r.stats.Batches
+	s.Values += r.stats.Values
 	if next := r.stats.Next; s.Next.IsZero() || !next.IsZero() && next.Before(s.Next) {
 		s.Next = next
 	}

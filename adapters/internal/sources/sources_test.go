@@ -40,9 +40,9 @@ type fakeGroup struct{ fake }
 
 func (*fakeGroup) Len() int { return 3 }
 
-// counted returns a source that dropped a third of its calls.
+// counted returns a source that dropped a third of its calls, and refused twice as many.
 func counted(calls uint64) *fake {
-	return &fake{name: "reload", stats: throttle.Stats{Calls: calls, Dropped: calls / 3}}
+	return &fake{name: "reload", stats: throttle.Stats{Calls: calls, Dropped: calls / 3, Refused: 2 * calls}}
 }
 
 // sums returns the sums of set, sorted by name.
@@ -57,12 +57,15 @@ func TestSet_Sums(t *testing.T) {
 	set.Add(&fake{name: "reload", stats: throttle.Stats{Calls: 1, Dropped: 10, Pending: true, Next: now.Add(2)}})
 	set.Add(&fake{name: "reload", stats: throttle.Stats{Calls: 2, Dropped: 20, Pending: true, Running: true}})
 	set.Add(&fake{name: "reload", stats: throttle.Stats{Calls: 3, Dropped: 30, Next: now.Add(1)}})
-	set.Add(&fakeGroup{fake{name: "reload"}})
-	set.Add(&fakeGroup{fake{name: "reload", stats: throttle.Stats{Next: now.Add(3)}}})
+	set.Add(&fakeGroup{fake{name: "reload", stats: throttle.Stats{Refused: 1, Batches: 2, Values: 3}}})
+	set.Add(&fakeGroup{fake{name: "reload", stats: throttle.Stats{Refused: 10, Batches: 20, Values: 30, Next: now.Add(3)}}})
 	set.Add(&fake{stats: throttle.Stats{Calls: 5}})
 	require.Equal(t, []sources.Sum{
 		{Name: "", Calls: 5, Sources: 1},
-		{Name: "reload", Calls: 6, Dropped: 60, Sources: 5, Pending: 2, Running: 1, Groups: 2, Keys: 6, Next: now.Add(1)},
+		{
+			Name: "reload", Calls: 6, Dropped: 60, Refused: 11, Sources: 5, Pending: 2, Running: 1,
+			Groups: 2, Keys: 6, Batches: 22, Values: 33, Next: now.Add(1),
+		},
 	}, sums(&set))
 }
 
@@ -72,18 +75,27 @@ func TestSet_RealThrottles(t *testing.T) {
 	defer group.Close()
 	coalescer := throttle.Must(throttle.NewCoalescer(throttle.Every(time.Hour), throttle.Latest[int](),
 		func(context.Context, int) error { return nil }, throttle.WithName("users")))
+	keyed := throttle.Must(throttle.NewKeyedCoalescer(throttle.Debounce(time.Hour, 0), throttle.Batch[int](),
+		func(context.Context, int, []int) error { return nil }, throttle.WithName("users"), throttle.WithMaxPending(2)))
+	defer func() { assert.NoError(t, keyed.Shutdown(t.Context())) }()
 	require.NoError(t, group.Call(1))
 	require.NoError(t, group.Call(2))
+	require.NoError(t, keyed.Call(3, 1))
+	require.NoError(t, keyed.Call(3, 2))
+	require.ErrorIs(t, keyed.Call(3, 3), throttle.ErrFull)
 
 	var set sources.Set
 	set.Add(group)
 	set.Add(coalescer)
+	set.Add(keyed)
 	set.Add(throttle.Must(throttle.New(throttle.Every(time.Hour), func() {}, throttle.WithName("users"))))
 	got := set.Sums()
 	require.Len(t, got, 1)
 	assert.False(t, got[0].Next.IsZero())
 	got[0].Next = time.Time{}
-	require.Equal(t, sources.Sum{Name: "users", Calls: 2, Sources: 3, Pending: 1, Groups: 1, Keys: 2}, got[0])
+	require.Equal(t, sources.Sum{
+		Name: "users", Calls: 4, Refused: 1, Sources: 4, Pending: 2, Groups: 2, Keys: 3, Batches: 1, Values: 2,
+	}, got[0])
 }
 
 func TestSum_NextUnix(t *testing.T) {
@@ -96,7 +108,7 @@ func TestSet_AddNil(t *testing.T) {
 	var set sources.Set
 	none, err := throttle.New(throttle.Policy{Interval: -1}, func() {})
 	require.Error(t, err)
-	for _, source := range []sources.Source{nil, none, (*throttle.Group[int])(nil), (*throttle.Coalescer[int, int])(nil)} {
+	for _, source := range []sources.Source{nil, none, (*throttle.Group[int])(nil), (*throttle.Coalescer[int, int])(nil), (*throttle.KeyedCoalescer[int, int, int])(nil)} {
 		set.Add(source)()
 	}
 	require.Empty(t, set.Sums())
@@ -123,13 +135,13 @@ func TestSet_Remove(t *testing.T) {
 	last.stats.Pending, last.stats.Running, last.stats.Next = true, true, time.Now()
 	remove, removeLast := set.Add(counted(6)), set.Add(last)
 	remove()
-	require.Equal(t, sources.Sum{Name: "reload", Calls: 9, Dropped: 3, Sources: 1, Pending: 1, Running: 1, Next: last.stats.Next}, set.Sums()[0])
+	require.Equal(t, sources.Sum{Name: "reload", Calls: 9, Dropped: 3, Refused: 18, Sources: 1, Pending: 1, Running: 1, Next: last.stats.Next}, set.Sums()[0])
 	removeLast()
 	removeLast()
 	remove()
-	require.Equal(t, []sources.Sum{{Name: "reload", Calls: 9, Dropped: 3}}, set.Sums())
+	require.Equal(t, []sources.Sum{{Name: "reload", Calls: 9, Dropped: 3, Refused: 18}}, set.Sums())
 	set.Add(counted(12))
-	require.Equal(t, []sources.Sum{{Name: "reload", Calls: 21, Dropped: 7, Sources: 1}}, set.Sums())
+	require.Equal(t, []sources.Sum{{Name: "reload", Calls: 21, Dropped: 7, Refused: 42, Sources: 1}}, set.Sums())
 }
 
 // A source that counts on while it is removed may be read again after remove has read it.
@@ -160,7 +172,7 @@ func TestSet_RemoveDuringSums(t *testing.T) {
 		source.stats.Calls = 6
 		remove()
 	}
-	require.Equal(t, []sources.Sum{{Name: "reload", Calls: 6, Dropped: 1}}, set.Sums())
+	require.Equal(t, []sources.Sum{{Name: "reload", Calls: 6, Dropped: 1, Refused: 6}}, set.Sums())
 }
 
 func TestSet_CountsFall(t *testing.T) {
@@ -169,7 +181,7 @@ func TestSet_CountsFall(t *testing.T) {
 	set.Add(source)
 	require.EqualValues(t, 6, set.Sums()[0].Calls)
 	source.stats = throttle.Stats{Calls: 3}
-	require.Equal(t, []sources.Sum{{Name: "reload", Calls: 6, Dropped: 2, Sources: 1}}, set.Sums())
+	require.Equal(t, []sources.Sum{{Name: "reload", Calls: 6, Dropped: 2, Refused: 12, Sources: 1}}, set.Sums())
 }
 
 func TestSet_NoLockHeld(t *testing.T) {
@@ -196,7 +208,7 @@ func TestSet_NoLockHeld(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		require.Fail(t, "the source waits for itself")
 	}
-	require.Equal(t, []sources.Sum{{Name: "reload", Calls: 3}}, set.Sums())
+	require.Equal(t, []sources.Sum{{Name: "reload", Calls: 3, Refused: 6}}, set.Sums())
 }
 
 func TestSet_RemovedSourceIsCollected(t *testing.T) {
