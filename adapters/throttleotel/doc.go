@@ -7,7 +7,7 @@
 //		throttle.WithName("reload"), throttle.WithTracer(telemetry.Trace)))
 //	telemetry.Add(reload)
 //
-// One [Telemetry] is enough for all Throttlers, Groups and Coalescers of a program.
+// One [Telemetry] is enough for all throttles of a program, whatever their kind.
 // [Telemetry.Trace] records runs. [Telemetry.Add] exports the current state of a throttle
 // at each collection. You can use either without the other. To get only metrics or only
 // spans, pass a no-op provider for the other: see [WithTracerProvider] and
@@ -28,7 +28,7 @@
 //	throttle.attempt  1, and one more for each failed run in a row before it
 //	throttle.calls    how many calls it covers, if they are counted
 //	throttle.wait     seconds from the first of them to the start, if it covers one
-//	throttle.key      of a Group, with WithKeys
+//	throttle.key      of a Group or KeyedCoalescer, with WithKeys
 //
 // The end of the run adds
 //
@@ -52,17 +52,24 @@
 //
 //	throttle.calls         counter          {call}      calls accepted or dropped
 //	throttle.call.dropped  counter          {call}      calls dropped because the policy has no trailing edge
+//	throttle.call.refused  counter          {call}      calls refused because of throttle.WithMaxPending
 //	throttle.pending       up-down counter  {throttle}  throttles in which a call or a retry waits
 //	throttle.running       up-down counter  {throttle}  throttles in which a run is active
 //	throttle.run.due       gauge            s           Unix time at which the next run is due, if one is
-//	throttle.key.count     up-down counter  {key}       keys that Groups hold
+//	throttle.key.count     up-down counter  {key}       keys that Groups and KeyedCoalescers hold
+//	throttle.value.count   up-down counter  {call}      calls whose values wait for a run
+//	throttle.batch.count   up-down counter  {batch}     batches in which these values wait
 //
-// There is no throttle.calls unless calls are counted: see [throttle.WithCallCount].
-// Throttles of one name are added up. A Group counts as one throttle and has no more series
-// than any other, because a key is never an attribute of a metric. Runs are measured in the
-// context of their span, for exemplars. The boundaries of the histograms range from 100 µs
-// to 5 min; a view can set others. Lateness follows the policy at the run's start: if
-// SetPolicy makes a run due in the past, the run is late.
+// There is no throttle.calls unless calls are counted: see [throttle.WithCallCount]. It does
+// not include refused calls. throttle.call.refused, throttle.value.count and
+// throttle.batch.count appear together with it. They are zero for throttles whose calls
+// carry no values.
+//
+// Throttles of one name are added up. A Group or KeyedCoalescer counts as one throttle and
+// has no more series than any other, because a key is never an attribute of a metric. Runs
+// are measured in the context of their span, for exemplars. The boundaries of the histograms
+// range from 100 µs to 5 min; a view can set others. Lateness follows the policy at the
+// run's start: if SetPolicy makes a run due in the past, the run is late.
 //
 // In all exported text, bytes that are not UTF-8 become U+FFFD. Otherwise a receiver would
 // refuse the whole batch.

@@ -159,12 +159,15 @@ func ExampleTelemetry_Add() {
 	// Output:
 	// throttle.calls 3 throttle.name=tenants
 	// throttle.call.dropped 0 throttle.name=tenants
+	// throttle.call.refused 0 throttle.name=tenants
 	// throttle.pending 1 throttle.name=tenants
 	// throttle.running 0 throttle.name=tenants
 	// throttle.key.count 2 throttle.name=tenants
+	// throttle.value.count 0 throttle.name=tenants
+	// throttle.batch.count 0 throttle.name=tenants
 }
 
-// Throttlers, Groups and Coalescers in one list.
+// Throttles of all kinds in one list.
 func ExampleSource() {
 	sources := []throttleotel.Source{
 		throttle.Must(throttle.New(throttle.Every(time.Second), func() {}, throttle.WithName("reload"))),

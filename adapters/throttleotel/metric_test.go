@@ -120,7 +120,7 @@ func TestTelemetry_MetricNames(t *testing.T) {
 	require.NoError(t, group.Call(1))
 
 	all := r.metrics(t).Metrics
-	require.Len(t, all, 10)
+	require.Len(t, all, 13)
 	for _, namespace := range all {
 		for _, metric := range all {
 			require.False(t, strings.HasPrefix(metric.Name, namespace.Name+"."), "%s, %s", namespace.Name, metric.Name)

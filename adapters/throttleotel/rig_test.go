@@ -174,6 +174,10 @@ func droppedMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
 	return counter("throttle.call.dropped", "{call}", "Calls dropped because the policy has no trailing edge.", false, points...)
 }
 
+func refusedMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
+	return counter("throttle.call.refused", "{call}", "Calls refused because too many values wait.", false, points...)
+}
+
 func pendingMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
 	return counter("throttle.pending", "{throttle}", "Throttles in which a call or a retry waits for its run.", true, points...)
 }
@@ -183,7 +187,15 @@ func runningMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
 }
 
 func keysMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
-	return counter("throttle.key.count", "{key}", "Keys that Groups hold.", true, points...)
+	return counter("throttle.key.count", "{key}", "Keys that Groups and KeyedCoalescers hold.", true, points...)
+}
+
+func valuesMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
+	return counter("throttle.value.count", "{call}", "Calls whose values wait for a run.", true, points...)
+}
+
+func batchesMetric(points ...metricdata.DataPoint[int64]) metricdata.Metrics {
+	return counter("throttle.batch.count", "{batch}", "Batches of values that wait for a run.", true, points...)
 }
 
 // dueMetric returns the metric with one data point: the throttle's next run is due at that time.

@@ -9,9 +9,9 @@ import (
 )
 
 // A Source is an argument of [Telemetry.Add]: a [*throttle.Throttler], a
-// [*throttle.Coalescer] or a [*throttle.Group]. A Source with a Len() int method counts as
-// a Group; Len is its number of keys. The methods of a Source are called concurrently, and
-// with no lock held.
+// [*throttle.Coalescer], a [*throttle.Group] or a [*throttle.KeyedCoalescer]. A Source with
+// a Len() int method counts as a Group; Len is its number of keys. The methods of a Source
+// are called concurrently, and with no lock held.
 type Source interface {
 	Name() string
 	Stats() throttle.Stats
@@ -31,8 +31,10 @@ func (t *Telemetry) Add(source Source) (remove func()) { return t.sources.Add(so
 func (t *Telemetry) observe(_ context.Context, o metric.Observer) error {
 	for _, sum := range t.sources.Sums() {
 		of := named(sum.Name)
-		if sum.Calls > 0 { // 0 may mean that calls are not counted
+		counted := sum.Calls > 0 // 0 may mean that calls are not counted, which Coalescers always do
+		if counted {
 			o.ObserveInt64(t.calls, number(sum.Calls), of)
+			o.ObserveInt64(t.refused, number(sum.Refused), of)
 		}
 		o.ObserveInt64(t.dropped, number(sum.Dropped), of)
 		if sum.Sources == 0 {
@@ -45,6 +47,10 @@ func (t *Telemetry) observe(_ context.Context, o metric.Observer) error {
 		}
 		if sum.Groups > 0 {
 			o.ObserveInt64(t.keys, int64(sum.Keys), of)
+		}
+		if counted {
+			o.ObserveInt64(t.values, int64(sum.Values), of)
+			o.ObserveInt64(t.batches, int64(sum.Batches), of)
 		}
 	}
 	return nil

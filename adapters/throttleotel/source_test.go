@@ -24,20 +24,23 @@ func TestTelemetry_Add(t *testing.T) {
 		tenants := throttle.Must(throttle.NewGroup(throttle.Every(100*ms),
 			func(context.Context, string) error { return nil }, throttle.WithName("tenants")))
 		batch := throttle.Must(throttle.NewCoalescer(throttle.Debounce(50*ms, 0), throttle.Latest[int](),
-			func(context.Context, int) error { return nil }, throttle.WithName("batch")))
+			func(context.Context, int) error { return nil }, throttle.WithName("batch"), throttle.WithMaxPending(2)))
 		for _, source := range []throttleotel.Source{reload, tenants, batch} {
 			r.Add(source)
 		}
 		// The counts are the same each time.
-		requireNow := func(tenantsPending, batchPending, reloadRunning, keys int64, due ...metricdata.Metrics) {
+		requireNow := func(tenantsPending, batchPending, values, reloadRunning, keys int64, due ...metricdata.Metrics) {
 			t.Helper()
 			synctest.Wait()
 			r.requireMetrics(t, append(due,
 				callsMetric(point(3, "reload"), point(2, "batch")), // the group's are not counted
 				droppedMetric(point(2, "reload"), point(0, "tenants"), point(0, "batch")),
+				refusedMetric(point(0, "reload"), point(1, "batch")),
 				pendingMetric(point(0, "reload"), point(tenantsPending, "tenants"), point(batchPending, "batch")),
 				runningMetric(point(reloadRunning, "reload"), point(0, "tenants"), point(0, "batch")),
-				keysMetric(point(keys, "tenants")))...)
+				keysMetric(point(keys, "tenants")),
+				valuesMetric(point(0, "reload"), point(values, "batch")),
+				batchesMetric(point(0, "reload"), point(batchPending, "batch")))...)
 		}
 		begun := time.Now()
 		for range 3 {
@@ -47,12 +50,13 @@ func TestTelemetry_Add(t *testing.T) {
 		require.NoError(t, tenants.Call("b"))
 		require.NoError(t, batch.Call(1))
 		require.NoError(t, batch.Call(2))
-		requireNow(0, 1, 1, 2, dueMetric(begun.Add(50*ms), "batch"))
+		require.ErrorIs(t, batch.Call(3), throttle.ErrFull)
+		requireNow(0, 1, 2, 1, 2, dueMetric(begun.Add(50*ms), "batch"))
 		require.NoError(t, tenants.Call("a"))
 		time.Sleep(60 * ms)
-		requireNow(1, 0, 0, 2, dueMetric(begun.Add(100*ms), "tenants"))
+		requireNow(1, 0, 0, 0, 2, dueMetric(begun.Add(100*ms), "tenants"))
 		time.Sleep(time.Second)
-		requireNow(0, 0, 0, 0)
+		requireNow(0, 0, 0, 0, 0)
 	})
 }
 
@@ -72,7 +76,9 @@ func TestTelemetry_AddSameName(t *testing.T) {
 		}
 		r.requireMetrics(t,
 			callsMetric(point(3, "tenants")), droppedMetric(point(0, "tenants")), pendingMetric(point(2, "tenants")),
-			runningMetric(point(0, "tenants")), keysMetric(point(3, "tenants")), dueMetric(time.Now().Add(time.Hour), "tenants"))
+			runningMetric(point(0, "tenants")), keysMetric(point(3, "tenants")),
+			refusedMetric(point(0, "tenants")), valuesMetric(point(0, "tenants")), batchesMetric(point(0, "tenants")),
+			dueMetric(time.Now().Add(time.Hour), "tenants"))
 	})
 }
 
@@ -101,9 +107,31 @@ func TestTelemetry_Remove(t *testing.T) {
 				want = []int64{0, 2, 0, 2, 0, 2}
 			}
 			require.Equal(t, want, got)
-			require.Len(t, r.metrics(t).Metrics, 2, "only the counts are left")
+			require.Len(t, r.metrics(t).Metrics, 3, "only the counts are left")
 		})
 	}
+}
+
+// A KeyedCoalescer counts as a Group.
+func TestTelemetry_AddKeyedCoalescer(t *testing.T) {
+	r := newRig(t, sdktrace.AlwaysSample())
+	rows := throttle.Must(throttle.NewKeyedCoalescer(throttle.Policy{Quiet: time.Hour, MaxCalls: 2}, throttle.Batch[string](),
+		func(context.Context, int, []string) error { return nil },
+		throttle.WithName("rows"), throttle.WithMaxPending(4), throttle.WithPaused()))
+	r.Add(rows)
+	for range 3 {
+		require.NoError(t, rows.Call(1, "a"))
+	}
+	require.NoError(t, rows.Call(2, "b"))
+	require.ErrorIs(t, rows.Call(2, "c"), throttle.ErrFull)
+	for name, want := range map[string]int64{
+		"throttle.calls": 4, "throttle.call.refused": 1, "throttle.key.count": 2, "throttle.value.count": 4, "throttle.batch.count": 3,
+	} {
+		require.Equal(t, want, r.count(t, name), name)
+	}
+	rows.Resume()
+	require.NoError(t, rows.Shutdown(t.Context()))
+	require.Zero(t, r.count(t, "throttle.value.count"))
 }
 
 func TestTelemetry_AddNil(t *testing.T) {
@@ -121,6 +149,7 @@ func TestTelemetry_AddCountsOverflow(t *testing.T) {
 	r.Add(boundless{})
 	require.EqualValues(t, math.MaxInt64-1023, r.count(t, "throttle.calls"))
 	require.EqualValues(t, math.MaxInt64-1023, r.count(t, "throttle.call.dropped"))
+	require.EqualValues(t, math.MaxInt64-1023, r.count(t, "throttle.call.refused"))
 }
 
 // A boundless source has counts above the range of int64.
@@ -129,7 +158,7 @@ type boundless struct{}
 func (boundless) Name() string { return "boundless" }
 
 func (boundless) Stats() throttle.Stats {
-	return throttle.Stats{Calls: math.MaxUint64, Dropped: math.MaxInt64 + 1}
+	return throttle.Stats{Calls: math.MaxUint64, Dropped: math.MaxInt64 + 1, Refused: math.MaxUint64}
 }
 
 // A Stats method that blocks must not stop others from adding sources.

@@ -47,10 +47,13 @@ type Telemetry struct {
 	// Metrics of sources.
 	calls   metric.Int64ObservableCounter
 	dropped metric.Int64ObservableCounter
+	refused metric.Int64ObservableCounter
 	pending metric.Int64ObservableUpDownCounter
 	running metric.Int64ObservableUpDownCounter
 	due     metric.Float64ObservableGauge
 	keys    metric.Int64ObservableUpDownCounter
+	values  metric.Int64ObservableUpDownCounter
+	batches metric.Int64ObservableUpDownCounter
 
 	sources sources.Set
 }
@@ -80,13 +83,17 @@ func (t *Telemetry) instrument(meter metric.Meter) error {
 	t.wait = i.histogram("throttle.run.wait", "Time from the first call that a run covers to its start.")
 	t.calls = i.total("throttle.calls", "{call}", "Calls accepted or dropped, if they are counted.")
 	t.dropped = i.total("throttle.call.dropped", "{call}", "Calls dropped because the policy has no trailing edge.")
+	t.refused = i.total("throttle.call.refused", "{call}", "Calls refused because too many values wait.")
 	t.pending = i.level("throttle.pending", "{throttle}", "Throttles in which a call or a retry waits for its run.")
 	t.running = i.level("throttle.running", "{throttle}", "Throttles in which a run is active.")
 	t.due = i.gauge("throttle.run.due", "s", "Unix time at which the next run is due, at the earliest while one is active.")
-	t.keys = i.level("throttle.key.count", "{key}", "Keys that Groups hold.")
+	t.keys = i.level("throttle.key.count", "{key}", "Keys that Groups and KeyedCoalescers hold.")
+	t.values = i.level("throttle.value.count", "{call}", "Calls whose values wait for a run.")
+	t.batches = i.level("throttle.batch.count", "{batch}", "Batches of values that wait for a run.")
 	if err := errors.Join(i.problems...); err != nil {
 		return err
 	}
-	_, err := meter.RegisterCallback(t.observe, t.calls, t.dropped, t.pending, t.running, t.due, t.keys)
+	_, err := meter.RegisterCallback(t.observe,
+		t.calls, t.dropped, t.refused, t.pending, t.running, t.due, t.keys, t.values, t.batches)
 	return err
 }
