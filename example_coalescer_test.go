@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/throttle-go/throttle"
@@ -167,18 +168,37 @@ func ExampleCoalescer_Shutdown() {
 	// <nil>
 }
 
+// Several workers report their progress. Each holds the lock across both the change of
+// state and the Call. Otherwise another worker could hand over its later state first, and
+// the older one would be shown last.
 func ExampleLatest() {
-	show := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Latest[int](),
-		func(_ context.Context, percent int) error {
-			fmt.Println(percent, "%")
+	type progress struct{ items, bytes int }
+	show := throttle.Must(throttle.NewCoalescer(throttle.Debounce(time.Hour, 0), throttle.Latest[progress](),
+		func(_ context.Context, p progress) error {
+			fmt.Println(p.items, "items,", p.bytes, "bytes")
 			return nil
 		}))
-	for percent := range 101 {
-		_ = show.Call(percent)
+	var mu sync.Mutex // guards done
+	var done progress
+	finish := func(bytes int) {
+		mu.Lock()
+		defer mu.Unlock()
+		done.items++
+		done.bytes += bytes
+		_ = show.Call(done) // does not wait for a run
 	}
-	fmt.Println(show.Shutdown(context.Background()))
+	var workers sync.WaitGroup
+	for range 8 {
+		workers.Go(func() {
+			for range 100 {
+				finish(10)
+			}
+		})
+	}
+	workers.Wait()
+	fmt.Println(show.Shutdown(context.Background())) // shows the last state
 	// Output:
-	// 100 %
+	// 800 items, 8000 bytes
 	// <nil>
 }
 

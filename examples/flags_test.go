@@ -11,9 +11,8 @@ import (
 // example fleet, a module of its own, has the same test.
 func TestFlags(t *testing.T) {
 	programs := map[string][]string{ // the wrong command lines
-		"batch":    {"-records many", "-records 0", "-records -1", "-records"},
-		"debug":    {"-duration long", "-duration -1s", "-tenants 0", "-addr nowhere", "-addr 127.0.0.1:99999"},
-		"progress": {"-items many", "-items 0", "-items -1"},
+		"batch": {"-records many", "-records 0", "-records -1", "-records"},
+		"debug": {"-duration long", "-duration -1s", "-tenants 0", "-addr nowhere", "-addr 127.0.0.1:99999"},
 		"reload": {
 			"-interval 1s", "-file f -interval 0", "-file f -poll -1s", "-file f -addr nowhere", "-file f -poll soon",
 		},
