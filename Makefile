@@ -53,7 +53,7 @@ compiler:
 
 servers:
 	@tools/installed.sh redis-server 'adapters/fleetredis, bench and examples/fleet' redis-server
-	@tools/installed.sh PostgreSQL 'adapters/fleetpg, bench and examples/fleet' initdb /usr/lib/postgresql/*/bin/initdb
+	@tools/installed.sh PostgreSQL 'adapters/fleetpg, bench, examples/batch and examples/fleet' initdb /usr/lib/postgresql/*/bin/initdb
 	@tools/installed.sh Chromium verify/browser chromium chromium-browser google-chrome google-chrome-stable chrome
 
 lint: ## format, vet, fix, golangci-lint, lock use, tidy modules, vulnerabilities

@@ -7,11 +7,10 @@ import (
 	"github.com/throttle-go/throttle/internal/testkit/flagstest"
 )
 
-// Every example of this module refuses a wrong command line in the same way. The
-// example fleet, a module of its own, has the same test.
+// Every example of this module refuses a wrong command line in the same way. The examples
+// batch and fleet, modules of their own, have the same test.
 func TestFlags(t *testing.T) {
 	programs := map[string][]string{ // the wrong command lines
-		"batch": {"-records many", "-records 0", "-records -1", "-records"},
 		"debug": {"-duration long", "-duration -1s", "-tenants 0", "-addr nowhere", "-addr 127.0.0.1:99999"},
 		"reload": {
 			"-interval 1s", "-file f -interval 0", "-file f -poll -1s", "-file f -addr nowhere", "-file f -poll soon",

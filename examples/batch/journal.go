@@ -1,105 +1,147 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"time"
 
 	"github.com/throttle-go/throttle"
 )
 
-// A record is one line that a writer hands over.
-type record struct {
-	writer, number int
-	made           time.Time
+// A row is what a writer hands over.
+type row struct {
+	Writer, Number int
+	Text           string
+
+	made time.Time
 }
 
-const lineFormat = "%d %d\n" // of a record in the file: its writer and number
+// A store keeps rows.
+type store interface {
+	// insert stores all rows or none. Its error wraps errRefused if a row is wrong.
+	insert(ctx context.Context, rows []row) error
 
-// A journal collects records, and writes them in batches.
+	// rows returns what is stored, in the order of the inserts.
+	rows(ctx context.Context) ([]row, error)
+
+	close(ctx context.Context) error
+}
+
+// errRefused says that a row is wrong, so that it makes no sense to insert it again.
+var errRefused = errors.New("refused")
+
+// A journal collects rows, and stores them in batches.
 type journal struct {
-	disk    *disk
-	batches *throttle.Coalescer[record, []record]
+	store   store
+	dead    *deadLetters
+	batches *throttle.Coalescer[row, []row]
+
+	longestWait time.Duration // of a row until it was stored; runs, which never overlap, write it
 }
 
-func newJournal(d *disk, opts ...throttle.Option) (*journal, error) {
+func newJournal(s store, dead *deadLetters, opts ...throttle.Option) (*journal, error) {
+	j := &journal{store: s, dead: dead}
 	policy := throttle.Policy{
-		Quiet:    30 * time.Millisecond, // a batch waits this long for another record,
+		Quiet:    30 * time.Millisecond, // a batch waits this long for another row,
 		MaxWait:  60 * time.Millisecond, // and at most this long in all,
 		MaxCalls: 50,                    // and not at all once it is full
-		Retry:    throttle.Backoff{Initial: 10 * time.Millisecond, Max: time.Second, Jitter: 0.2},
+		Retry: throttle.Backoff{
+			Initial: 5 * time.Millisecond, Max: 50 * time.Millisecond, Jitter: 0.2,
+			MaxAttempts: 4, // then the batch is lost, and lets those behind it pass
+		},
 	}
-	batches, err := throttle.NewCoalescer(policy, throttle.Batch[record](),
-		func(_ context.Context, batch []record) error { return d.write(batch) }, opts...)
-	return &journal{d, batches}, err
+	opts = append([]throttle.Option{
+		throttle.WithMaxPending(200), // then add waits
+		throttle.WithErrorHandler(j.failed),
+	}, opts...)
+	var err error
+	j.batches, err = throttle.NewCoalescer(policy, throttle.Batch[row](), j.write, opts...)
+	return j, err
 }
 
-// add hands r over. It waits only for other adds.
-func (j *journal) add(r record) error { return j.batches.Call(r) }
+// add hands r over. It waits only while too many rows wait.
+func (j *journal) add(ctx context.Context, r row) error { return j.batches.Send(ctx, r) }
 
-// close writes the records that are left. Shutdown alone would try only once; the
-// journal keeps the records of a failed Flush for the next one.
-func (j *journal) close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	for range 5 {
-		if j.batches.Flush(ctx) == nil {
-			break
+// write stores one batch. If the store refuses it, write inserts its rows one by one, and
+// only the wrong ones are left.
+func (j *journal) write(ctx context.Context, batch []row) error {
+	err := j.insert(ctx, batch)
+	if !errors.Is(err, errRefused) {
+		return err
+	}
+	var rest []row
+	for i, r := range batch {
+		switch failed := j.insert(ctx, batch[i:i+1]); {
+		case failed == nil:
+		case errors.Is(failed, errRefused):
+			rest, err = append(rest, r), failed
+		default: // stop here, so that later rows do not overtake this one
+			return throttle.Unfinished(append(rest, batch[i:]...), failed)
 		}
 	}
-	return errors.Join(j.batches.Shutdown(ctx), j.disk.close())
+	return throttle.Unfinished(rest, err)
 }
 
-const oneIn = 3 // one write in so many fails
-
-// A disk appends records to a file. Its fields need no lock: runs never overlap, and
-// everyone else reads them after the last run.
-type disk struct {
-	file *os.File
-	size int64 // of all successful writes
-
-	writes, failures, records, largest int
-	longestWait                        time.Duration
-}
-
-func newDisk(name string) (*disk, error) {
-	file, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	return &disk{file: file}, err
-}
-
-// write appends the whole batch or nothing. It writes after the last successful batch,
-// over the remains of a failed write.
-func (d *disk) write(batch []record) error {
-	var lines bytes.Buffer
-	for _, r := range batch {
-		fmt.Fprintf(&lines, lineFormat, r.writer, r.number)
+func (j *journal) insert(ctx context.Context, rows []row) error {
+	if err := j.store.insert(ctx, rows); err != nil {
+		return err
 	}
-	d.writes++
-	if err := d.writeAt(lines.Bytes()); err != nil {
-		d.failures++
-		return errors.Join(err, d.file.Truncate(d.size))
-	}
-	d.size += int64(lines.Len())
-	d.records += len(batch)
-	d.largest = max(d.largest, len(batch))
-	for _, r := range batch {
-		d.longestWait = max(d.longestWait, time.Since(r.made))
+	for _, r := range rows {
+		j.longestWait = max(j.longestWait, time.Since(r.made))
 	}
 	return nil
 }
 
-// writeAt writes data after the last successful batch. The second write and every third
-// one after it fail half-way.
-func (d *disk) writeAt(data []byte) error {
-	if d.writes%oneIn == 2 {
-		_, err := d.file.WriteAt(data[:len(data)/2], d.size)
-		return errors.Join(errors.New("disk full"), err)
+// failed is the error handler. It gets the errors that nobody waits for. A run that is
+// repeated has lost nothing.
+func (j *journal) failed(err error) {
+	for _, lost := range lostIn(err) {
+		j.dead.add(lost)
 	}
-	_, err := d.file.WriteAt(data, d.size)
-	return errors.Join(err, d.file.Sync())
 }
 
-func (d *disk) close() error { return d.file.Close() }
+// close stores what is left. What it cannot store before ctx ends becomes dead letters.
+func (j *journal) close(ctx context.Context) error {
+	// Shutdown tries each batch once. Until ctx ends, Flush tries more often.
+	for ctx.Err() == nil {
+		err := j.batches.Flush(ctx)
+		if err == nil {
+			break
+		}
+		j.failed(err) // Flush gets what is lost while it waits, and the handler does not
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	err := j.batches.Shutdown(ctx)
+
+	// If ctx has ended, a run may still be active, and may yet store its batch: Shutdown
+	// reports it with ErrUndecided. A second Shutdown waits for that run. If the run fails,
+	// the handler gets the batch.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	undecided := j.batches.Shutdown(ctx)
+	for _, lost := range lostIn(err) {
+		if undecided != nil || !errors.Is(lost, throttle.ErrUndecided) {
+			j.dead.add(lost)
+		}
+	}
+	return undecided
+}
+
+// lostIn returns each LostError in err. errors.As would find only the first of them.
+func lostIn(err error) []*throttle.LostError {
+	switch e := err.(type) { //nolint:errorlint // it walks the tree itself
+	case *throttle.LostError:
+		return []*throttle.LostError{e}
+	case interface{ Unwrap() []error }:
+		var all []*throttle.LostError
+		for _, inner := range e.Unwrap() {
+			all = append(all, lostIn(inner)...)
+		}
+		return all
+	default:
+		return nil
+	}
+}

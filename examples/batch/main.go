@@ -1,31 +1,39 @@
-// Command batch writes records to a file in batches. Writers hand over one record at
-// a time and do not wait. A batch is written when it is full, when no record has come
-// for a while, or when its first record has waited long enough. A third of the writes
-// fail half-way, as on a full disk. They are repeated with backoff, and the records
-// keep their order.
+// Command batch stores rows in batches, on a file or on PostgreSQL, and proves that none is
+// missing. Writers hand over one row at a time, and wait only while too many rows wait. A
+// batch is stored when it is full, when no row has come for a while, or when its first row
+// has waited long enough.
 //
-//	go run ./examples/batch
+//	cd examples/batch && go run .                                # on a file
+//	go run . -postgres postgres://user@localhost/database        # on PostgreSQL
 //
-// fails if the file does not end up with every record exactly once, in order for each
-// writer:
+// A third of the writes break off half-way, as on a full disk or a broken connection. They
+// are repeated with backoff, and the rows keep their order. A few rows are poisoned: the
+// store refuses each batch that has one. The other rows of such a batch are stored; after
+// four attempts the poisoned ones end in a file of dead letters. At the end the program
+// counts. It fails unless each row is either stored once, in order for each writer, or is
+// one dead letter:
 //
-//	4 writers hand over 300 records each, one write in 3 fails
+//	4 writers store 300 rows each on a file, one write in 3 breaks off
 //
-//	records           1200   all in the file once, in order per writer
-//	writes              34   11 of them failed, 61 records in one at most
-//	longest wait    68.5ms   of a record, until it was on disk
+//	rows              1200   none is missing, and none is there twice
+//	stored            1188   in order for each writer
+//	dead letters        12   12 of them poisoned
+//	batches             52   runs, 33 of them failed, 50 rows in one at most
+//	longest wait  637.43ms   of a row, until it was stored
 //
-//	calls   ▇▆▆▇▆▆▆▆▅▆▅▆▆▇▆▅▆▅▅▅▆▇▆▆▅██▇█▅▆█▆▅▆▆▅▇█▅▆▅█▅▄▆▇▅▅▅▅▅▆▆▆▇▆▇▆█▅▆▆▆▇▅▇▅▄▃▂▃
-//	runs      █  ✗█  █  █  ✗  █  █ ✗█  █ █  ✗█ █  █ ✗█ █   █  ✗  █  █  ✗  █ █  ✗█  █
-//	        ┬──────────┬───────────┬──────────┬───────────┬───────────┬──────────┬──
-//	        0ms        200ms       400ms      600ms       800ms       1000ms  1200ms
-//	        a full block is 25 calls
+//	calls   █▇▅█▇█▇▇█▇▆▅ ▁▁▁▁ ▁▁▆▆▇▆▆█▄▅▅▁▃▅▆▅            ▁ ▄▇▅▇▇▇▅▅█▇▁▄▂▁
+//	runs     █✗██✗▒✗✗✗▒▒ ✗✗ ✗ ✗█✗ █✗▒▒▒▒▒✗✗ ✗▒▒▒▒▒▒▒ ✗✗  ✗✗ ✗✗█✗█✗▒▒▒✗✗ ✗▒▒▒▒▒▒✗ ✗ ✗
+//	        ┬─────────────────┬─────────────────┬─────────────────┬─────────────────
+//	        0ms               500ms             1000ms            1500ms
+//	        a full block is 45 calls
+//
+// With -patience 0 the shutdown stores nothing any more: all rows that wait at the end
+// become dead letters, and still none is missing.
 //
 // What to copy is in journal.go.
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -35,15 +43,19 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/throttle-go/throttle"
 	"github.com/throttle-go/throttle/internal/flags"
-	"github.com/throttle-go/throttle/internal/timeline"
 )
 
-const writers = 4
+const (
+	writers    = 4
+	poisonedIn = 100 // one row of a writer in so many is poisoned
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -52,149 +64,117 @@ func main() {
 	flags.Exit("batch", err)
 }
 
+// A config holds the flags.
+type config struct {
+	rows     int
+	patience time.Duration
+	postgres string
+}
+
 // run is the whole program.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
+	var c config
 	set := flag.NewFlagSet("batch", flag.ContinueOnError)
-	records := set.Int("records", 300, "number of records that each writer hands over")
-	err := flags.Parse(set, args, stdout, func() error {
-		if *records < 1 {
-			return fmt.Errorf("-records is %d, must be at least 1", *records)
-		}
-		return nil
-	})
-	if err != nil {
+	set.IntVar(&c.rows, "rows", 300, "number of rows that each writer hands over")
+	set.DurationVar(&c.patience, "patience", 10*time.Second, "how long the shutdown may take")
+	set.StringVar(&c.postgres, "postgres", "", "`URL` of a PostgreSQL database (default: store in a file)")
+	if err := flags.Parse(set, args, stdout, c.check); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "batch")
 	if err != nil {
 		return err
 	}
-	err = demonstrate(ctx, filepath.Join(dir, "records.txt"), *records, stdout)
-	return errors.Join(err, os.RemoveAll(dir))
+	return errors.Join(c.run(ctx, dir, stdout), os.RemoveAll(dir))
 }
 
-// demonstrate lets the writers work, and checks the file.
-func demonstrate(ctx context.Context, file string, records int, stdout io.Writer) error {
-	disk, err := newDisk(file)
+// check returns what is wrong with the values of the flags.
+func (c *config) check() error {
+	if c.rows < 1 {
+		return fmt.Errorf("-rows is %d, must be at least 1", c.rows)
+	}
+	if c.patience < 0 {
+		return fmt.Errorf("-patience is %v, must not be negative", c.patience)
+	}
+	if c.postgres == "" {
+		return nil
+	}
+	_, err := pgxpool.ParseConfig(c.postgres)
+	return err
+}
+
+// run opens the store, with its files in dir, and demonstrates the journal.
+func (c *config) run(ctx context.Context, dir string, stdout io.Writer) error {
+	var s store
+	var err error
+	name := "a file"
+	if c.postgres == "" {
+		s, err = newFile(filepath.Join(dir, "rows.txt"))
+	} else {
+		name = "PostgreSQL"
+		s, err = newTable(ctx, c.postgres)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "%d writers store %d rows each on %s, one write in %d breaks off\n\n",
+		writers, c.rows, name, oneIn)
+	if err == nil {
+		err = c.demonstrate(ctx, s, filepath.Join(dir, "dead.json"), stdout)
+	}
+	return errors.Join(err, s.close(context.WithoutCancel(ctx)))
+}
+
+// demonstrate lets the writers work, closes the journal, and counts the rows.
+func (c *config) demonstrate(ctx context.Context, s store, deadFile string, stdout io.Writer) error {
+	dead, err := newDeadLetters(deadFile)
 	if err != nil {
 		return err
 	}
 	seen := &recorder{begun: time.Now()}
-	j, err := newJournal(disk, throttle.WithObserver(seen.run), throttle.WithErrorHandler(seen.failed))
+	j, err := newJournal(s, dead, throttle.WithObserver(seen.run))
 	if err != nil {
-		return errors.Join(err, disk.close())
+		return errors.Join(err, dead.close())
 	}
-	_, err = fmt.Fprintf(stdout, "%d writers hand over %d records each, one write in %d fails\n\n", writers, records, oneIn)
-	if err != nil {
-		return errors.Join(err, j.close(ctx))
+	var handed [writers]int // number of rows of each writer
+	var group errgroup.Group
+	for writer := range writers {
+		group.Go(func() error { return write(ctx, j, seen, writer, c.rows, &handed[writer]) })
 	}
-	var all sync.WaitGroup
-	results := make(chan error, writers)
-	for id := range writers {
-		all.Go(func() { results <- write(ctx, j, seen, id, records) })
-	}
-	all.Wait()
-	close(results)
-	for result := range results {
-		err = errors.Join(err, result)
-	}
-	if err := errors.Join(err, j.close(ctx)); err != nil {
+	err = group.Wait()
+
+	// An interrupt ends the writers. What they have handed over counts all the same.
+	ctx = context.WithoutCancel(ctx)
+	closing, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	err = errors.Join(err, j.close(closing), dead.close())
+	found, wrong := verify(ctx, s, deadFile, handed)
+	if err := errors.Join(err, wrong); err != nil {
 		return err
 	}
-	if err := verify(file, records); err != nil {
-		return err
-	}
-	return seen.report(stdout, disk)
+	return seen.report(stdout, j, found)
 }
 
-// write is one writer.
-func write(ctx context.Context, j *journal, seen *recorder, id, records int) error {
-	for number := range records {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+// write is one writer. It sets handed to the number of rows that it has handed over.
+func write(ctx context.Context, j *journal, seen *recorder, writer, rows int, handed *int) error {
+	for number := range rows {
+		r := newRow(writer, number)
+		r.made = time.Now()
 		seen.call()
-		if err := j.add(record{id, number, time.Now()}); err != nil {
+		if err := j.add(ctx, r); err != nil {
 			return err
 		}
-		time.Sleep(time.Duration(rand.IntN(8)) * time.Millisecond)
+		*handed = number + 1
+		time.Sleep(rand.N(4 * time.Millisecond))
 	}
 	return nil
 }
 
-// verify reads the file and returns what is wrong with it.
-func verify(file string, records int) error {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return err
+// newRow returns a row without the time when it was made.
+func newRow(writer, number int) row {
+	r := row{Writer: writer, Number: number, Text: fmt.Sprintf("text%d", number)}
+	if number%poisonedIn == poisonedIn/2 {
+		r.Text += "\x00" // neither a line nor a PostgreSQL text may have such a character
 	}
-	var next [writers]int // number of each writer's next record
-	for line := range bytes.Lines(data) {
-		var id, number int
-		if _, err := fmt.Sscanf(string(line), lineFormat, &id, &number); err != nil || id < 0 || id >= writers {
-			return fmt.Errorf("the file has the line %q", line)
-		}
-		if number != next[id] {
-			return fmt.Errorf("record %d of writer %d is in the place of record %d", number, id, next[id])
-		}
-		next[id]++
-	}
-	for id, n := range next {
-		if n != records {
-			return fmt.Errorf("the file has %d records of writer %d, not %d", n, id, records)
-		}
-	}
-	return nil
-}
-
-// A recorder watches a journal.
-type recorder struct {
-	begun time.Time
-
-	mu sync.Mutex // guards the fields below
-
-	// +checklocks:mu
-	events timeline.Events
-	// +checklocks:mu
-	lost error
-}
-
-// call is called before each call.
-func (r *recorder) call() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.events.Calls = append(r.events.Calls, time.Since(r.begun))
-}
-
-// run is an observer.
-func (r *recorder) run(run throttle.Run) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	span := timeline.Span{Start: run.Started.Sub(r.begun), End: run.Ended.Sub(r.begun)}
-	r.events.Runs = append(r.events.Runs, timeline.Run{Span: span, Failed: run.Err != nil})
-}
-
-// failed is an error handler. It keeps lost records; a run that will be repeated has
-// lost nothing.
-func (r *recorder) failed(err error) {
-	var lost *throttle.LostError
-	if errors.As(err, &lost) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.lost = errors.Join(r.lost, lost)
-	}
-}
-
-// report prints what happened, and returns an error if records were lost. The journal
-// must be closed.
-func (r *recorder) report(stdout io.Writer, disk *disk) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	_, err := fmt.Fprintf(stdout, `records       %8d   all in the file once, in order per writer
-writes        %8d   %d of them failed, %d records in one at most
-longest wait  %8v   of a record, until it was on disk
-
-%s`, disk.records, disk.writes, disk.failures, disk.largest, disk.longestWait.Round(10*time.Microsecond),
-		timeline.Text(r.events, 80))
-	return errors.Join(r.lost, err)
+	return r
 }
