@@ -256,16 +256,18 @@ func TestUnfinished(t *testing.T) {
 		})
 	})
 	t.Run("from another Coalescer's Do", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			inner := newValueRecorder(leaves(0, throttle.RetryIn(time.Hour), 7))
-			innermost := inner.apart(t, throttle.Policy{})
-			l := newValueRecorder(func(ctx context.Context) error { return innermost.Do(ctx, []int{1}) })
-			c := l.apart(t, backoff(100*ms, 0))
-			require.Error(t, c.Do(context.Background(), []int{2}))
-			require.Equal(t, uint64(1), c.Stats().Failures)
-			l.until(1000)
-			require.Equal(t, []string{"0 [2]", "100 [2]"}, l.taken())
-		})
+		for _, reason := range []error{errFailed, throttle.RetryIn(time.Hour)} {
+			synctest.Test(t, func(t *testing.T) {
+				inner := newValueRecorder(leaves(0, reason, 7)).apart(t, backoff(time.Hour, 0))
+				l := newValueRecorder(func(ctx context.Context) error { return inner.Do(ctx, []int{1}) })
+				c := l.apart(t, backoff(100*ms, 0))
+				require.ErrorIs(t, c.Do(context.Background(), []int{2}), reason)
+				require.Equal(t, uint64(1), c.Stats().Failures)
+				l.until(1000)
+				require.Equal(t, []string{"0 [2]", "100 [2]"}, l.taken())
+				inner.Cancel()
+			})
+		}
 	})
 	t.Run("in a plain Throttler it is an error", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {

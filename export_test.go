@@ -1,9 +1,24 @@
 package throttle
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // This file lets tests see what the package hides: the arithmetic of due.go, the room of a
-// heap and of a Group's table, stale timers, the locks, and the queue for turns.
+// heap and of a Group's table, stale timers, the locks, the queue for turns, and the one
+// for room.
+
+// A Room bounds how many values wait.
+type Room struct{ room *room }
+
+// NewRoom returns one for size values.
+func NewRoom(size int) Room { return Room{&room{size: size}} }
+
+func (r Room) TryEnter() bool                          { return r.room.tryEnter() }
+func (r Room) Enter(ctx context.Context) (bool, error) { return r.room.enter(ctx) }
+func (r Room) Entered()                                { r.room.entered(false) }
+func (r Room) Leave(n int)                             { r.room.leave(n) }
 
 // ForeignClock is the panic of a call from the other side of a bubble's border.
 const ForeignClock = foreignClock

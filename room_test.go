@@ -221,3 +221,63 @@ func TestCoalescer_Send_throttled(t *testing.T) {
 		require.Equal(t, []string{"0 [1]", "200 [3]"}, slices.Clip(l.taken()))
 	})
 }
+
+// TestCoalescer_Send_refused refuses a value that has waited for room. The room is free
+// again.
+func TestCoalescer_Send_refused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newValueRecorder()
+		c := full(t, l, throttle.Every(time.Hour))
+		send := awaitSend(c, 3)
+		require.NoError(t, c.SetPolicy(throttle.Policy{Interval: time.Hour, Edges: throttle.Leading}))
+		require.Equal(t, [][]int{{1, 2}}, c.Cancel())
+		require.ErrorIs(t, send.result(t), throttle.ErrThrottled)
+		require.NoError(t, c.SetPolicy(throttle.Every(time.Hour)))
+		require.NoError(t, c.Call([]int{4}))
+		require.NoError(t, c.Call([]int{5}))
+		require.ErrorIs(t, c.Call([]int{6}), throttle.ErrFull)
+		c.Cancel()
+	})
+}
+
+// TestRoom_order checks that nobody overtakes those who wait, even while there is room for
+// several and the first of them has not handed over its value.
+func TestRoom_order(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := throttle.NewRoom(3)
+		for range 3 {
+			require.True(t, r.TryEnter())
+		}
+		var waiters []*waiter
+		for range 2 {
+			waiters = append(waiters, await(func() error { _, err := r.Enter(context.Background()); return err }))
+			synctest.Wait()
+		}
+		r.Leave(3)
+		require.NoError(t, waiters[0].result(t))
+		require.False(t, waiters[1].returned())
+		require.False(t, r.TryEnter())
+		r.Entered()
+		require.NoError(t, waiters[1].result(t))
+		require.False(t, r.TryEnter())
+		r.Entered()
+		require.True(t, r.TryEnter())
+		require.False(t, r.TryEnter())
+	})
+}
+
+// TestRoom_leave lets somebody leave who has just been let in: the room is free again.
+func TestRoom_leave(t *testing.T) {
+	ended, end := context.WithCancel(context.Background())
+	end()
+	r := throttle.NewRoom(1)
+	for range 50 { // it may also enter
+		if hasRoom, err := r.Enter(ended); err == nil {
+			require.True(t, hasRoom)
+			r.Entered()
+			r.Leave(1)
+		}
+		require.True(t, r.TryEnter())
+		r.Leave(1)
+	}
+}
