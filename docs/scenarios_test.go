@@ -142,8 +142,12 @@ var scenarios = []scenario{
 	},
 	{
 		name: "coalescer", title: "Calls that carry values, in batches",
-		policy: throttle.Policy{Quiet: 90 * time.Millisecond, MaxWait: 90 * time.Millisecond, MaxCalls: 4},
-		calls:  []int{0, 40, 160, 175, 190, 205, 330}, coalescer: newWriter, until: 500,
-		measures: []measure{{"MaxWait", call(0), start(0)}, {"full after", call(2), start(1)}, {"MaxWait", call(6), start(2)}},
+		policy: throttle.Policy{
+			Quiet: 90 * time.Millisecond, MaxWait: 90 * time.Millisecond, MaxCalls: 3,
+			Retry: throttle.Backoff{Initial: 60 * time.Millisecond},
+		},
+		calls: []int{0, 40, 160, 175, 190, 205, 220}, coalescer: newWriter, until: 500,
+		runs:     []outcome{{took: usual}, {usual, errFailed}},
+		measures: []measure{{"MaxWait", call(0), start(0)}, {"full after", call(2), start(1)}, {"Initial", end(1), start(2)}},
 	},
 }
