@@ -64,9 +64,10 @@ func (b *batches[V, A]) runningValue() A {
 	return b.running.value
 }
 
-// delivery returns v with its weight. It calls foreign code, so no lock may be held.
-func (b *merging[V, A]) delivery(v V) delivery[V] {
-	d := delivery[V]{value: v}
+// delivery returns v with its weight; waits says whether its call waits for room. It calls
+// foreign code, so no lock may be held.
+func (b *merging[V, A]) delivery(v V, waits bool) delivery[V] {
+	d := delivery[V]{value: v, waits: waits}
 	if b.weigh != nil {
 		d.weight = max(b.weigh(v), 0)
 	}
@@ -88,28 +89,18 @@ func (b *merging[V, A]) full(p *Policy, into *batch[A]) bool {
 type delivery[V any] struct {
 	value   V
 	weight  int
+	waits   bool // for room, if there is none
 	hasRoom bool // room is reserved for it
-}
-
-// callLocked is handOverLocked for a call that does not wait for room.
-//
-// +checklocks:b.throttler.mu
-func (b *batches[V, A]) callLocked(d delivery[V], within time.Duration) error {
-	err := b.handOverLocked(d, within)
-	if err != nil && errors.Is(err, ErrFull) {
-		b.throttler.rareLocked().refused++
-	}
-	return err
 }
 
 // handOverLocked makes a call that must not wait longer than within.
 //
-// A call that joins the newest batch is the usual one. It neither reads the clock nor
-// settles anything unless that changes when the batch is due.
-//
 // +checklocks:b.throttler.mu
 func (b *batches[V, A]) handOverLocked(d delivery[V], within time.Duration) error {
-	t, p, into := b.throttler, b.throttler.policy, b.newest
+	if b.joinsQuietlyLocked(d.weight, within) {
+		b.addLocked(d)
+		return nil
+	}
 	accepted := false
 	if b.room != nil && !d.hasRoom {
 		defer func() {
@@ -118,37 +109,64 @@ func (b *batches[V, A]) handOverLocked(d delivery[V], within time.Duration) erro
 			}
 		}()
 	}
+	t, into := b.throttler, b.newest
 	if t.history.phase != open {
 		return t.closedLocked()
 	}
-	if into == nil || into.calls == 0 || !b.fits(p, into, 1, d.weight) {
-		err := b.beginBatchLocked(&d, within)
-		accepted = err == nil
-		return err
+	var err error
+	if into != nil && into.calls > 0 && b.fits(t.policy, into, 1, d.weight) {
+		err = b.joinBatchLocked(&d, within)
+	} else {
+		err = b.beginBatchLocked(&d, within)
 	}
+	accepted = err == nil
+	return err
+}
 
-	fills := p.MaxCalls > 0 && into.size+1 >= p.MaxCalls || b.maxWeight > 0 && into.weight+d.weight >= b.maxWeight
-	hastens := fills || within != noLimit
-	var now instant
-	if hastens || p.Quiet > 0 {
-		now = t.now()
-	}
-	if err := b.enterRoom(&d); err != nil {
-		return err
-	}
+// joinsQuietlyLocked reports whether a call joins the newest batch and changes nothing
+// else. That is the usual call: it neither reads the clock nor settles anything.
+//
+// +checklocks:b.throttler.mu
+func (b *batches[V, A]) joinsQuietlyLocked(weight int, within time.Duration) bool {
+	t, into := b.throttler, b.newest
+	return into != nil && into.calls > 0 && t.history.phase == open && within == noLimit && b.room == nil &&
+		t.policy.Quiet == 0 && !b.fills(t.policy, into, weight)
+}
+
+// fills reports whether a batch takes no more once it has one more call's value.
+func (b *merging[V, A]) fills(p *Policy, into *batch[A], weight int) bool {
+	return p.MaxCalls > 0 && into.size+1 >= p.MaxCalls || b.maxWeight > 0 && into.weight+weight >= b.maxWeight
+}
+
+// addLocked adds a value to the newest batch.
+//
+// +checklocks:b.throttler.mu
+func (b *batches[V, A]) addLocked(d delivery[V]) {
+	into := b.newest
 	into.value = b.merger.Add(into.value, d.value)
-	accepted = true
 	into.size++
 	into.weight += d.weight
 	into.calls++
 	b.countLocked()
-	if p.Quiet > 0 {
-		t.history.lastCall = now
-	}
-	if fills {
+}
+
+// joinBatchLocked makes a call that joins the newest batch.
+//
+// +checklocks:b.throttler.mu
+func (b *batches[V, A]) joinBatchLocked(d *delivery[V], within time.Duration) error {
+	t, into := b.throttler, b.newest
+	if b.fills(t.policy, into, d.weight) {
 		within = 0
 	}
-	if hastens {
+	now := t.now()
+	if err := b.enterRoomLocked(d); err != nil {
+		return err
+	}
+	b.addLocked(*d)
+	if t.policy.Quiet > 0 {
+		t.history.lastCall = now
+	}
+	if within != noLimit {
 		into.hasten(now.add(max(within, 0)))
 		b.presentLocked()
 		t.settleLocked(now, false)
@@ -197,7 +215,7 @@ func (b *batches[V, A]) beginBatchLocked(d *delivery[V], within time.Duration) e
 		t.dropped.Add(1)
 		return t.refusalLocked(now)
 	}
-	if err := b.enterRoom(d); err != nil {
+	if err := b.enterRoomLocked(d); err != nil {
 		return err
 	}
 	begun := &batch[A]{request: request, value: b.merger.First(d.value), size: 1, weight: d.weight}
@@ -228,20 +246,23 @@ func (b *batches[V, A]) beginBatchLocked(d *delivery[V], within time.Duration) e
 // +checklocks:b.throttler.mu
 func (b *batches[V, A]) countLocked() {
 	b.values++
-	b.throttler.pendingCalls++
 	b.throttler.rareLocked().calls++
 }
 
-// enterRoom takes room for d, unless d has it.
-func (b *batches[V, A]) enterRoom(d *delivery[V]) error {
-	if b.room == nil || d.hasRoom {
+// enterRoomLocked takes room for d, unless d has it.
+//
+// +checklocks:b.throttler.mu
+func (b *batches[V, A]) enterRoomLocked(d *delivery[V]) error {
+	switch {
+	case b.room == nil || d.hasRoom:
 		return nil
+	case b.room.tryEnter():
+		d.hasRoom = true
+		return nil
+	case !d.waits:
+		b.throttler.rareLocked().refused++
 	}
-	if !b.room.tryEnter() {
-		return detailed(ErrFull, b.throttler.config.name, nil)
-	}
-	d.hasRoom = true
-	return nil
+	return detailed(ErrFull, b.throttler.config.name, nil)
 }
 
 // presentLocked tells the history what is pending.
@@ -296,7 +317,6 @@ func (b *batches[V, A]) takeLocked(r *run) {
 	if taken.calls > 0 {
 		r.asked = taken.firstCall
 	}
-	b.throttler.pendingCalls -= taken.calls
 	taken.request, taken.awaited, taken.next = request{}, nil, nil
 	b.running = taken
 	b.presentLocked()
@@ -393,6 +413,16 @@ func (r *run) recoverJoin(joined *bool) {
 	}
 }
 
+// pendingCallsLocked implements valueHolder.
+//
+// +checklocks:b.throttler.mu
+func (b *batches[V, A]) pendingCallsLocked() (calls uint64) {
+	for waiting := b.oldest; waiting != nil; waiting = waiting.next {
+		calls += waiting.calls
+	}
+	return calls
+}
+
 // valuesLocked returns the values of all batches that wait, the oldest first.
 //
 // +checklocks:b.throttler.mu
@@ -468,7 +498,6 @@ func (b *batch[A]) hasten(at instant) { b.deadline = min(b.deadline, at) }
 //
 // +checklocks:b.throttler.mu
 func (b *batches[V, A]) dropAllLocked(why error, lost bool) (unclaimed []error) {
-	t := b.throttler
 	for dropped := b.oldest; dropped != nil; dropped = dropped.next {
 		err := why
 		if lost {
@@ -481,7 +510,6 @@ func (b *batches[V, A]) dropAllLocked(why error, lost bool) (unclaimed []error) 
 		b.room.leave(dropped.size)
 	}
 	b.oldest, b.newest, b.waiting, b.values = nil, nil, 0, 0
-	t.pendingCalls = 0
 	b.presentLocked()
 	return unclaimed
 }

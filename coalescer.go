@@ -144,10 +144,10 @@ func (c *Coalescer[V, A]) Call(v V) error { return c.CallWithin(v, noLimit) }
 // CallWithin is a Call whose run neither Quiet nor a trailing edge may postpone
 // beyond d from now, as [Throttler.CallWithin] is.
 func (c *Coalescer[V, A]) CallWithin(v V, d time.Duration) error {
-	delivery := c.delivery(v)
+	delivery := c.delivery(v, false)
 	c.throttler.mu.Lock()
 	defer c.throttler.mu.Unlock()
-	return c.callLocked(delivery, d)
+	return c.handOverLocked(delivery, d)
 }
 
 // Send is a Call that waits for room if there is none, in the order in which Send and Do
@@ -177,7 +177,7 @@ func (c *Coalescer[V, A]) Do(ctx context.Context, v V) error {
 // send hands over v for Send or, if it waits for the run, for Do. It returns the outcome
 // to wait for.
 func (c *Coalescer[V, A]) send(ctx context.Context, v V, waits bool) (*outcome, error) {
-	d, own := c.delivery(v), c.throttler.ownRun(ctx)
+	d, own := c.delivery(v, true), c.throttler.ownRun(ctx)
 	return c.room.send(ctx, &d.hasRoom, func(ended error) (*outcome, error) {
 		t := c.throttler
 		t.mu.Lock()

@@ -384,6 +384,9 @@ func (g *Group[K]) keyStats(at location[K]) (stats Stats, held bool) {
 	e.absorbLocked(e.word.Load())
 	stats.LastStart = clock.time(e.history.lastStart())
 	stats.Calls = e.pendingCalls
+	if h := e.holder(); h != nil {
+		stats.Calls = h.pendingCallsLocked()
+	}
 	e.addLocked(&stats, clock)
 	return stats, true
 }

@@ -88,14 +88,14 @@ func (c *KeyedCoalescer[K, V, A]) Call(key K, v V) error { return c.CallWithin(k
 //
 // +checklocksignore
 func (c *KeyedCoalescer[K, V, A]) CallWithin(key K, v V, d time.Duration) error {
-	delivery, at := c.shared.delivery(v), c.group.locate(key)
+	delivery, at := c.shared.delivery(v, false), c.group.locate(key)
 	at.mu.Lock()
 	defer at.mu.Unlock()
 	e, err := at.findOrAddLocked()
 	if err != nil {
 		return err
 	}
-	return c.batchesOf(e).callLocked(delivery, d)
+	return c.batchesOf(e).handOverLocked(delivery, d)
 }
 
 // Send is a Call that waits for room if there is none, in the order in which Send and Do
@@ -118,7 +118,7 @@ func (c *KeyedCoalescer[K, V, A]) Do(ctx context.Context, key K, v V) error {
 // send hands over v for Send or, if it waits for the run, for Do. It returns the
 // Throttler and the outcome to wait for.
 func (c *KeyedCoalescer[K, V, A]) send(ctx context.Context, key K, v V, waits bool) (t *Throttler, o *outcome, err error) {
-	d, own, at := c.shared.delivery(v), c.group.ownRun(ctx), c.group.locate(key)
+	d, own, at := c.shared.delivery(v, true), c.group.ownRun(ctx), c.group.locate(key)
 	o, err = c.shared.room.send(ctx, &d.hasRoom, func(ended error) (o *outcome, err error) {
 		t, o, err = c.sendAt(ctx, at, d, own, ended, waits)
 		return o, err

@@ -84,6 +84,7 @@ func TestKeyedCoalescer(t *testing.T) {
 		require.ElementsMatch(t, []string{"a", "b"}, slices.Collect(c.Keys()))
 		stats, held := c.KeyStats("a")
 		require.True(t, held && stats.Pending)
+		require.Equal(t, uint64(3), stats.Calls)
 		require.Equal(t, uint64(8), c.Stats().Calls)
 		require.Equal(t, "rows", c.Name())
 		require.Equal(t, atMost(2, throttle.Every(100*ms)), c.Policy())

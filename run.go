@@ -50,6 +50,9 @@ type valueHolder interface {
 	// values.
 	waitingLocked() (batches, values int)
 
+	// pendingCallsLocked returns how many calls no run has covered.
+	pendingCallsLocked() uint64
+
 	// takeLocked moves the oldest batch into the run that starts, with its waiters, its
 	// attempts and its calls.
 	takeLocked(r *run)
