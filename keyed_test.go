@@ -25,14 +25,18 @@ type keyedRecorder struct {
 
 	takesMu sync.Mutex // guards the fields below
 	takes   []string   // of each run: its start, its key and its batch
-	heard   []string   // by the error handler
+	took    map[string][][]int
+	heard   []string // by the error handler
 }
 
-func newKeyedRecorder() *keyedRecorder { return &keyedRecorder{groupRecorder: newGroupRecorder()} }
+func newKeyedRecorder() *keyedRecorder {
+	return &keyedRecorder{groupRecorder: newGroupRecorder(), took: make(map[string][][]int)}
+}
 
 func (l *keyedRecorder) take(ctx context.Context, key string, batch []int) error {
 	l.takesMu.Lock()
 	l.takes = append(l.takes, fmt.Sprint(l.elapsed(), " ", key, batch))
+	l.took[key] = append(l.took[key], batch)
 	l.takesMu.Unlock()
 	return l.run(ctx, key)
 }
@@ -49,6 +53,13 @@ func (l *keyedRecorder) taken() []string {
 	l.takesMu.Lock()
 	defer l.takesMu.Unlock()
 	return slices.Sorted(slices.Values(l.takes))
+}
+
+// batches returns what the runs of key have taken.
+func (l *keyedRecorder) batches(key string) [][]int {
+	l.takesMu.Lock()
+	defer l.takesMu.Unlock()
+	return l.took[key]
 }
 
 func (l *keyedRecorder) errors() []string {
@@ -213,9 +224,14 @@ func TestKeyedCoalescer_WithMaxPending(t *testing.T) {
 		for _, w := range waiters {
 			require.NoError(t, w.result(t))
 		}
-		require.Equal(t, []string{"0 a[0 2]", "0 c[10]", "0 d[12]"}, l.taken())
-		l.until(1000)
-		require.Equal(t, "1000 a[11 13]", l.taken()[3])
+		l.until(5000)
+		var delivered []int // of key a; its first run may start before 11 comes, or not
+		for _, taken := range l.batches("a") {
+			delivered = append(delivered, taken...)
+		}
+		require.Equal(t, []int{0, 2, 11, 13}, delivered)
+		require.Equal(t, [][]int{{10}}, l.batches("c"))
+		require.Equal(t, [][]int{{12}}, l.batches("d"))
 	})
 }
 

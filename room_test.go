@@ -17,10 +17,15 @@ import (
 func full(t *testing.T, l *valueRecorder, p throttle.Policy) *batcher {
 	t.Helper()
 	c := l.apart(t, p, throttle.WithMaxPending(2), throttle.WithName("batch"))
+	fill(t, c)
+	return c
+}
+
+func fill(t *testing.T, c *batcher) {
+	t.Helper()
 	require.NoError(t, c.Do(context.Background(), []int{0}))
 	require.NoError(t, c.Call([]int{1}))
 	require.NoError(t, c.Call([]int{2}))
-	return c
 }
 
 // awaitSend sends n with a context that does not end.
@@ -199,7 +204,8 @@ func TestCoalescer_Send_reentrant(t *testing.T) {
 			require.ErrorIs(t, c.Do(own, []int{5}), throttle.ErrReentrant)
 			return nil
 		})
-		c = full(t, l, throttle.Every(time.Second))
+		c = l.apart(t, throttle.Every(time.Second), throttle.WithMaxPending(2))
+		fill(t, c) // after the callback has its c
 		l.until(5000)
 		require.Equal(t, []string{"0 [0]", "1000 [1 2]", "2000 [3 4]"}, l.taken())
 	})
