@@ -6,7 +6,7 @@ GO       ?= go
 OLDEST   ?= go1.25.5
 FUZZTIME ?= 1m
 LONG     ?= . ./fleet/... ./internal/testkit/...
-MUTATED  ?= due.go policy.go word.go lock.go run.go close.go throttle.go group.go shard.go table.go turn.go heap.go coalescer.go internal/backoff/backoff.go
+MUTATED  ?= due.go policy.go word.go lock.go run.go close.go throttle.go group.go shard.go table.go turn.go heap.go outcome.go coalescer.go batch.go deliver.go room.go keyed.go internal/backoff/backoff.go
 MUTANT   ?= -count=1 -short -failfast -vet=off -skip=Readme
 EXAMPLE  ?= -duration 2s
 BENCH    ?= -json bench.json

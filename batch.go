@@ -3,14 +3,47 @@ package throttle
 import (
 	"context"
 	"errors"
-	"reflect"
-	"runtime/debug"
 	"time"
 )
 
 // This file holds the values of a Coalescer, or of one key of a KeyedCoalescer, and
-// decides in which batch each of them goes. When a batch's run is due is not decided
-// here: the history judges the request of the oldest batch.
+// decides in which batch each of them goes. What becomes of the batches is in deliver.go.
+// When a batch's run is due is not decided in either: the history judges the request of
+// the oldest batch.
+
+// A request is what the history knows of a Coalescer's batch.
+type request struct {
+	calls     uint64  // that no run has covered
+	retry     bool    // a run of it has failed, and it is due again when the hold ends
+	flush     bool    // it is due at deadline, whatever the policy says
+	firstCall instant // of calls
+	deadline  instant // as in history
+}
+
+// present makes r what is pending; nothing if r is nil. r is the request of the oldest
+// batch: those behind it do not matter until a run has taken it.
+func (h *history) present(r *request) {
+	h.drop()
+	if r != nil {
+		h.pending, h.retry, h.flush = r.calls > 0, r.retry, r.flush
+		h.firstCall, h.deadline = r.firstCall, r.deadline
+	}
+}
+
+// request returns the request of a call at now that begins a batch. It reports false if
+// the call is dropped. behind says that another batch has calls already.
+func (h *history) request(p *Policy, now instant, within time.Duration, active, behind bool) (r request, covered bool) {
+	alone := *h
+	alone.drop()
+	alone.callCount = 0
+	if behind {
+		// The batch before it is due as soon as permitted, and this one is covered next.
+		alone.pending, alone.firstCall = true, now
+	}
+	covered = alone.call(p, now, max(within, 0), active)
+	h.lastCall = alone.lastCall
+	return request{calls: 1, firstCall: now, deadline: alone.deadline}, covered
+}
 
 // A merging is what all batches of a Coalescer or KeyedCoalescer share. It does not
 // change.
@@ -29,6 +62,7 @@ type batch[A any] struct {
 	size     int      // number of calls that handed over the values
 	weight   int      // of the values
 	failures int32    // its own failed runs
+	flushes  int      // which Flush it is due for, or was in its last run; see batches
 	awaited  *outcome // nil if nobody waits for its run
 	next     *batch[A]
 }
@@ -53,6 +87,8 @@ type batches[V, A any] struct {
 	waiting int // number of batches
 	// +checklocks:throttler.mu
 	values int // number of calls whose values wait in them
+	// +checklocks:throttler.mu
+	flushes int // calls of Flush and Shutdown
 	// +checklocks:throttler.mu
 	running *batch[A] // of the active run; nil once that is decided
 }
@@ -294,252 +330,9 @@ func (b *batch[A]) join(next *batch[A]) {
 	b.size += next.size
 	b.weight += next.weight
 	b.failures = 0
+	b.flushes = max(b.flushes, next.flushes)
 	if next.awaited != nil {
 		b.awaited = next.awaited
 	}
 	b.next = next.next
-}
-
-// takeLocked implements valueHolder.
-//
-// +checklocks:b.throttler.mu
-func (b *batches[V, A]) takeLocked(r *run) {
-	taken := b.oldest
-	b.oldest = taken.next
-	if b.oldest == nil {
-		b.newest = nil
-	}
-	b.waiting--
-	b.values -= taken.size
-	b.room.leave(taken.size)
-	r.attempt = int(taken.failures) + 1
-	r.calls, r.awaited = taken.calls, taken.awaited
-	if taken.calls > 0 {
-		r.asked = taken.firstCall
-	}
-	taken.request, taken.awaited, taken.next = request{}, nil, nil
-	b.running = taken
-	b.presentLocked()
-}
-
-// settleRunLocked implements valueHolder.
-//
-// +checklocks:b.throttler.mu
-func (b *batches[V, A]) settleRunLocked(r *run) {
-	t, failed := b.throttler, b.running
-	b.running = nil
-	asIf := t.history
-	asIf.failures = failed.failures // attempts are the batch's own
-	r.verdict.kept = asIf.retries(t.policy, r.verdict, r.canceled)
-	r.verdict.hasValue = true
-	if r.err == nil {
-		return
-	}
-	if r.unfinished != nil {
-		if rest, ok := r.unfinished.rest.(*A); ok {
-			failed.value = *rest
-		} else {
-			r.addError(b.wrongRest(r.unfinished.rest))
-		}
-	}
-	if !r.verdict.kept {
-		r.outcomeErr = b.lost(failed.value, r.outcomeErr)
-		return
-	}
-	if r.verdict.failed {
-		increment(&failed.failures)
-	}
-	b.returnLocked(r, failed)
-}
-
-// wrongRest is the error about a rest of another type than A.
-func (b *batches[V, A]) wrongRest(rest any) error {
-	return &PolicyError{
-		Field: "Unfinished", Value: reflect.TypeOf(rest).Elem(), Reason: "must be a " + reflect.TypeFor[A]().String(), name: b.throttler.config.name,
-	}
-}
-
-// returnLocked makes failed, the batch of r, the oldest again, and joins it with the
-// next one if the Merger can.
-//
-// +checklocks:b.throttler.mu
-func (b *batches[V, A]) returnLocked(r *run, failed *batch[A]) {
-	next := b.oldest
-	failed.request = request{retry: true, firstCall: beginning, deadline: never}
-	failed.next = next
-	b.oldest = failed
-	if next == nil {
-		b.newest = failed
-	}
-	b.waiting++
-	b.values += failed.size
-	b.room.reenter(failed.size)
-	b.presentLocked()
-	if next != nil && b.joins(b.throttler.policy, failed, next) {
-		b.joinLocked(r, failed, next)
-	}
-}
-
-// joinLocked joins failed, the batch of r, with the next one. If Join panics or ends the
-// goroutine, both stay as they are, and r's error says so.
-//
-// +checklocks:b.throttler.mu
-func (b *batches[V, A]) joinLocked(r *run, failed, next *batch[A]) {
-	joined := false
-	defer r.recoverJoin(&joined)
-	value := b.merger.Join(failed.value, next.value)
-	joined = true
-	next.value = value
-	if r.cause == CauseFlush && next.deadline <= r.due {
-		next.flush = false // that flush has passed a delay for them already
-	}
-	failed.join(next)
-	if b.newest == next {
-		b.newest = failed
-	}
-	b.waiting--
-	b.presentLocked()
-}
-
-// recoverJoin recovers a panic of Join, after r has failed. It needs the Throttler's mu.
-func (r *run) recoverJoin(joined *bool) {
-	name := r.of.config.name
-	switch cause := recover(); {
-	case *joined:
-	case cause != nil:
-		r.addError(&PanicError{Value: cause, Stack: debug.Stack(), name: name})
-	default:
-		r.addError(detailed(ErrGoexit, name, nil))
-	}
-}
-
-// pendingCallsLocked implements valueHolder.
-//
-// +checklocks:b.throttler.mu
-func (b *batches[V, A]) pendingCallsLocked() (calls uint64) {
-	for waiting := b.oldest; waiting != nil; waiting = waiting.next {
-		calls += waiting.calls
-	}
-	return calls
-}
-
-// valuesLocked returns the values of all batches that wait, the oldest first.
-//
-// +checklocks:b.throttler.mu
-func (b *batches[V, A]) valuesLocked() (values []A) {
-	for waiting := b.oldest; waiting != nil; waiting = waiting.next {
-		values = append(values, waiting.value)
-	}
-	return values
-}
-
-// waitingLocked implements valueHolder.
-//
-// +checklocks:b.throttler.mu
-func (b *batches[V, A]) waitingLocked() (batches, values int) { return b.waiting, b.values }
-
-// flushLocked implements valueHolder.
-//
-// +checklocks:b.throttler.mu
-func (b *batches[V, A]) flushLocked(now instant) {
-	for waiting := b.oldest; waiting != nil; waiting = waiting.next {
-		if !waiting.flush {
-			waiting.flush, waiting.deadline = true, now
-		}
-	}
-	b.presentLocked()
-}
-
-// adoptLocked implements valueHolder.
-//
-// +checklocks:b.throttler.mu
-func (b *batches[V, A]) adoptLocked(now instant, previous *Policy) {
-	t := b.throttler
-	if b.newest == nil || b.newest.calls == 0 {
-		return
-	}
-	if previous.Quiet == 0 {
-		t.history.lastCall = b.newest.firstCall
-	}
-	if b.full(t.policy, b.newest) {
-		b.newest.hasten(now)
-	}
-	b.presentLocked()
-}
-
-// awaitNewestLocked implements valueHolder.
-//
-// +checklocks:b.throttler.mu
-func (b *batches[V, A]) awaitNewestLocked() *outcome { return b.newest.awaitLocked() }
-
-// awaitAllLocked implements valueHolder.
-//
-// +checklocks:b.throttler.mu
-func (b *batches[V, A]) awaitAllLocked() (outcomes []*outcome) {
-	for waiting := b.oldest; waiting != nil; waiting = waiting.next {
-		outcomes = append(outcomes, waiting.awaitLocked())
-	}
-	return outcomes
-}
-
-// awaitLocked adds a waiter to the outcome of b's run, and returns that.
-func (b *batch[A]) awaitLocked() *outcome {
-	if b.awaited == nil {
-		b.awaited = newOutcome()
-	}
-	b.awaited.waiters++
-	return b.awaited
-}
-
-// hasten moves the deadline of b to at, if that is earlier.
-func (b *batch[A]) hasten(at instant) { b.deadline = min(b.deadline, at) }
-
-// dropAllLocked implements valueHolder.
-//
-// +checklocks:b.throttler.mu
-func (b *batches[V, A]) dropAllLocked(why error, lost bool) (unclaimed []error) {
-	for dropped := b.oldest; dropped != nil; dropped = dropped.next {
-		err := why
-		if lost {
-			err = b.lost(dropped.value, why)
-		}
-		claimed := dropped.awaited.drop(err)
-		if lost && !claimed {
-			unclaimed = append(unclaimed, err)
-		}
-		b.room.leave(dropped.size)
-	}
-	b.oldest, b.newest, b.waiting, b.values = nil, nil, 0, 0
-	b.presentLocked()
-	return unclaimed
-}
-
-// dropTakenLocked implements valueHolder.
-//
-// +checklocks:b.throttler.mu
-func (b *batches[V, A]) dropTakenLocked(why error) error {
-	if r := b.throttler.run; r == nil || r.entered {
-		return nil
-	}
-	taken := b.running
-	b.running = nil
-	return b.lost(taken.value, why)
-}
-
-// undecidedLocked implements valueHolder.
-//
-// +checklocks:b.throttler.mu
-func (b *batches[V, A]) undecidedLocked() error {
-	if b.running == nil {
-		return nil
-	}
-	return b.lost(b.running.value, detailed(ErrClosed, b.throttler.config.name, ErrUndecided))
-}
-
-// refuse implements valueHolder.
-func (b *merging[V, A]) refuse() { b.room.close() }
-
-// lost returns the error that reports value as lost.
-func (b *batches[V, A]) lost(value A, why error) error {
-	return &LostError{Value: value, Err: why, name: b.throttler.config.name}
 }

@@ -255,3 +255,63 @@ func (c *Coalescer[V, A]) callback(ctx context.Context) error { return c.fn(ctx,
 
 // keyOf implements runner.
 func (c *Coalescer[V, A]) keyOf() any { return nil }
+
+// A valueHolder is a runner whose calls hand over values, which wait in batches. Each
+// batch has an outcome of its own. Its methods need the Throttler's lock.
+type valueHolder interface {
+	runner
+
+	// waitingLocked returns how many batches wait, and how many calls handed over their
+	// values.
+	waitingLocked() (batches, values int)
+
+	// pendingCallsLocked returns how many calls no run has covered.
+	pendingCallsLocked() uint64
+
+	// takeLocked moves the oldest batch into the run that starts, with its waiters, its
+	// attempts and its calls.
+	takeLocked(r *run)
+
+	// settleRunLocked records that the callback of r has returned: r's batch is delivered,
+	// waits for a retry, or is lost. It sets r.verdict.kept accordingly, and r.outcomeErr
+	// to a *LostError if the batch is lost.
+	settleRunLocked(r *run)
+
+	// presentLocked tells the history what is pending.
+	presentLocked()
+
+	// adoptLocked adapts the batches to a policy that the Throttler has just adopted.
+	adoptLocked(now instant, previous *Policy)
+
+	// flushLocked makes all batches that wait due now, one after the other.
+	flushLocked(now instant)
+
+	// awaitNewestLocked adds a waiter to the outcome of the newest batch that waits, and
+	// returns that. awaitAllLocked does so for each that waits, the oldest first.
+	awaitNewestLocked() *outcome
+	awaitAllLocked() []*outcome
+
+	// dropAllLocked drops all batches that wait, because of why. If they are lost, their
+	// waiters get a *LostError, and it returns those that nobody waits for.
+	dropAllLocked(why error, lost bool) (unclaimed []error)
+
+	// dropTakenLocked drops the batch of a run that has started but will not enter the
+	// callback, and returns a *LostError; nil if there is no such run.
+	dropTakenLocked(why error) error
+
+	// undecidedLocked returns a *LostError about the batch of the active run, with
+	// ErrUndecided as the reason; nil if no run is active or it is decided.
+	undecidedLocked() error
+
+	// refuse lets nobody wait for room any more.
+	refuse()
+}
+
+// holder returns the valueHolder of t; nil if its calls carry no values.
+func (t *Throttler) holder() valueHolder {
+	if !t.config.hasValues {
+		return nil
+	}
+	h, _ := t.fn.(valueHolder)
+	return h
+}

@@ -305,40 +305,6 @@ func (h *history) drop() {
 	h.deadline = never
 }
 
-// A request is what the history knows of a Coalescer's batch.
-type request struct {
-	calls     uint64  // that no run has covered
-	retry     bool    // a run of it has failed, and it is due again when the hold ends
-	flush     bool    // it is due at deadline, whatever the policy says
-	firstCall instant // of calls
-	deadline  instant // as in history
-}
-
-// present makes r what is pending; nothing if r is nil. r is the request of the oldest
-// batch: those behind it do not matter until a run has taken it.
-func (h *history) present(r *request) {
-	h.drop()
-	if r != nil {
-		h.pending, h.retry, h.flush = r.calls > 0, r.retry, r.flush
-		h.firstCall, h.deadline = r.firstCall, r.deadline
-	}
-}
-
-// request returns the request of a call at now that begins a batch. It reports false if
-// the call is dropped. behind says that another batch has calls already.
-func (h *history) request(p *Policy, now instant, within time.Duration, active, behind bool) (r request, covered bool) {
-	alone := *h
-	alone.drop()
-	alone.callCount = 0
-	if behind {
-		// The batch before it is due as soon as permitted, and this one is covered next.
-		alone.pending, alone.firstCall = true, now
-	}
-	covered = alone.call(p, now, max(within, 0), active)
-	h.lastCall = alone.lastCall
-	return request{calls: 1, firstCall: now, deadline: alone.deadline}, covered
-}
-
 // restart makes the history of a removed key, at the end of its run, that of a new key
 // with the calls since then.
 func (h *history) restart() {

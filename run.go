@@ -41,66 +41,6 @@ type runner interface {
 	keyOf() any // the Group's key; nil for a Coalescer
 }
 
-// A valueHolder is a runner whose calls hand over values, which wait in batches. Each
-// batch has an outcome of its own. Its methods need the Throttler's lock.
-type valueHolder interface {
-	runner
-
-	// waitingLocked returns how many batches wait, and how many calls handed over their
-	// values.
-	waitingLocked() (batches, values int)
-
-	// pendingCallsLocked returns how many calls no run has covered.
-	pendingCallsLocked() uint64
-
-	// takeLocked moves the oldest batch into the run that starts, with its waiters, its
-	// attempts and its calls.
-	takeLocked(r *run)
-
-	// settleRunLocked records that the callback of r has returned: r's batch is delivered,
-	// waits for a retry, or is lost. It sets r.verdict.kept accordingly, and r.outcomeErr
-	// to a *LostError if the batch is lost.
-	settleRunLocked(r *run)
-
-	// presentLocked tells the history what is pending.
-	presentLocked()
-
-	// adoptLocked adapts the batches to a policy that the Throttler has just adopted.
-	adoptLocked(now instant, previous *Policy)
-
-	// flushLocked makes all batches that wait due now, one after the other.
-	flushLocked(now instant)
-
-	// awaitNewestLocked adds a waiter to the outcome of the newest batch that waits, and
-	// returns that. awaitAllLocked does so for each that waits, the oldest first.
-	awaitNewestLocked() *outcome
-	awaitAllLocked() []*outcome
-
-	// dropAllLocked drops all batches that wait, because of why. If they are lost, their
-	// waiters get a *LostError, and it returns those that nobody waits for.
-	dropAllLocked(why error, lost bool) (unclaimed []error)
-
-	// dropTakenLocked drops the batch of a run that has started but will not enter the
-	// callback, and returns a *LostError; nil if there is no such run.
-	dropTakenLocked(why error) error
-
-	// undecidedLocked returns a *LostError about the batch of the active run, with
-	// ErrUndecided as the reason; nil if no run is active or it is decided.
-	undecidedLocked() error
-
-	// refuse lets nobody wait for room any more.
-	refuse()
-}
-
-// holder returns the valueHolder of t; nil if its calls carry no values.
-func (t *Throttler) holder() valueHolder {
-	if !t.config.hasValues {
-		return nil
-	}
-	h, _ := t.fn.(valueHolder)
-	return h
-}
-
 // A run is one execution of the callback. Its fields are written before its
 // goroutine starts or by that goroutine, except for those that mu guards.
 type run struct {
@@ -488,23 +428,6 @@ func (r *run) active() bool {
 	return r.of.isActiveLocked(r)
 }
 
-// An outcome is shared by all waiters for one run. The Throttler's mu guards its
-// fields. You may read err without mu once done is closed, or after you saw decided
-// set: err does not change any more.
-type outcome struct {
-	done    chan struct{} // closed when the run is over or was dropped
-	waiters int           // how many will take err
-	decided bool          // err is set
-	err     error
-	callers *[]context.Context // of the Do calls, for tracers; nil if there are none. A pointer needs less memory than a slice
-}
-
-// maxCallers is how many callers an outcome keeps. They become links in a trace,
-// and tracing systems keep few.
-const maxCallers = 16
-
-func newOutcome() *outcome { return &outcome{done: make(chan struct{})} }
-
 // outcomeLocked returns the outcome that the waiters for r share. It needs the
 // Throttler's mu.
 func (r *run) outcomeLocked() *outcome {
@@ -516,17 +439,3 @@ func (r *run) outcomeLocked() *outcome {
 	}
 	return r.awaited
 }
-
-// drop gives err to all waiters, as what they wait for was dropped, and reports whether
-// there were any. o may be nil. It needs the Throttler's mu.
-func (o *outcome) drop(err error) (awaited bool) {
-	if o == nil {
-		return false
-	}
-	o.decide(err)
-	close(o.done)
-	return o.waiters > 0
-}
-
-// decide sets the error that the waiters will take. It needs the Throttler's mu.
-func (o *outcome) decide(err error) { o.decided, o.err = true, err }
