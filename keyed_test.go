@@ -343,6 +343,22 @@ func TestKeyedCoalescer_Close(t *testing.T) {
 	})
 }
 
+// TestKeyedCoalescer_log is not parallel: it replaces slog's default for its time.
+func TestKeyedCoalescer_log(t *testing.T) {
+	output := captureLog(t)
+	synctest.Test(t, func(t *testing.T) {
+		c := throttle.Must(throttle.NewKeyedCoalescer(throttle.Every(time.Hour), throttle.Batch[int](),
+			func(context.Context, string, []int) error { return errFailed }, throttle.WithName("rows")))
+		require.NoError(t, c.Call("a", 1))
+		synctest.Wait()
+		require.NoError(t, c.Call("a", 2))
+		require.NoError(t, c.Close())
+		requireRecords(t, output,
+			`msg="throttle: run failed" name=rows error="throttle: rows: key a: value lost: scripted failure" cause=call attempt=1 key=a`,
+			`msg="throttle: value lost" name=rows error="throttle: rows: key a: value lost: throttle: rows: closed" key=a`)
+	})
+}
+
 // TestKeyedCoalescer_Pause_shutdown checks that a paused KeyedCoalescer reports each value
 // that it drops, and not just once.
 func TestKeyedCoalescer_Pause_shutdown(t *testing.T) {

@@ -350,18 +350,18 @@ func (t *Throttler) logFailed(r *run) {
 	if r.verdict.panicked {
 		attrs = append(attrs, slog.String("stack", string(r.err.(*PanicError).Stack))) //nolint:errcheck,errorlint,forcetypeassert // see invoke
 	}
-	if key, ok := t.key(); ok {
-		attrs = append(attrs, slog.Any("key", key))
-	}
-	t.log("throttle: run failed", t.keyed(r.outcomeErr), attrs...)
+	t.log("throttle: run failed", r.outcomeErr, attrs...)
 }
 
-// log writes to the default log.
+// log writes err to the default log, with the name and the key, if there are any.
 func (t *Throttler) log(message string, err error, attrs ...slog.Attr) {
 	all := make([]slog.Attr, 0, 6)
 	if t.config.name != "" {
 		all = append(all, slog.String("name", t.config.name))
 	}
-	all = append(all, slog.Any("error", err))
-	slog.Default().LogAttrs(t.config.parent, slog.LevelError, message, append(all, attrs...)...)
+	all = append(append(all, slog.Any("error", t.keyed(err))), attrs...)
+	if key, ok := t.key(); ok {
+		all = append(all, slog.Any("key", key))
+	}
+	slog.Default().LogAttrs(t.config.parent, slog.LevelError, message, all...)
 }
