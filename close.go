@@ -202,8 +202,8 @@ func (t *Throttler) drainLocked(waits []wait, now instant, late bool) []wait {
 	if h == nil {
 		waits = append(waits, wait{t, t.flushLocked(now)})
 	} else {
-		h.refuse()
-		if !late {
+		if !late { // otherwise those who wait for room would find the Throttler open
+			h.refuse()
 			h.flushLocked(now)
 		}
 		if t.run != nil && !(t.run.decided && t.run.verdict.kept) { // a batch that was kept waits again

@@ -174,6 +174,11 @@ func TestCoalescer_Send_closed(t *testing.T) {
 	for name, end := range map[string]func(c *batcher){
 		"Close":    func(c *batcher) { _ = c.Close() },
 		"Shutdown": func(c *batcher) { _ = c.Shutdown(context.Background()) },
+		"Shutdown whose context has ended": func(c *batcher) {
+			ended, end := context.WithCancel(context.Background())
+			end()
+			_ = c.Shutdown(ended)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
