@@ -198,7 +198,10 @@ func TestThrottler_Close_race(t *testing.T) {
 				test.end(l, stop)
 				entered, stats := l.entered.Load(), l.throttler.Stats()
 				l.users.Wait()
-				if err := l.throttler.Shutdown(context.Background()); err != nil {
+				// The parent has ended, but nothing may have closed the throttler yet. Shutdown
+				// then still waits for what is pending, which is dropped.
+				err := l.throttler.Shutdown(context.Background())
+				if droppedNow := l.cause != nil && errors.Is(err, l.cause); err != nil && !droppedNow {
 					t.Errorf("Shutdown after the end returned %v", err)
 				}
 				// A run that had started may still have been on its way into
