@@ -67,10 +67,10 @@ type batch[A any] struct {
 	next     *batch[A]
 }
 
-// A batches holds the values of a Throttler's calls. They wait
-// in batches, and each run takes the oldest batch. The newest one takes further values
-// while there is room in it. A failed batch that is repeated is the oldest one again;
-// then its request has no calls, unless it was joined with other batches.
+// A batches holds the values of a Throttler's calls. They wait in batches, and each run
+// takes the oldest batch. The newest one takes further values while there is room in it. A
+// failed batch that is repeated is the oldest one again; then its request has no calls,
+// unless it was joined with other batches.
 type batches[V, A any] struct {
 	*merging[V, A]
 
@@ -116,9 +116,9 @@ func (b *merging[V, A]) fits(p *Policy, into *batch[A], calls, weight int) bool 
 		(b.maxWeight == 0 || weight <= b.maxWeight-into.weight)
 }
 
-// full reports whether no further value fits into a batch.
-func (b *merging[V, A]) full(p *Policy, into *batch[A]) bool {
-	return p.MaxCalls > 0 && into.size >= p.MaxCalls || b.maxWeight > 0 && into.weight >= b.maxWeight
+// full reports whether a batch of so many calls, with values of this weight, takes no more.
+func (b *merging[V, A]) full(p *Policy, calls, weight int) bool {
+	return p.MaxCalls > 0 && calls >= p.MaxCalls || b.maxWeight > 0 && weight >= b.maxWeight
 }
 
 // A delivery is a value to hand over.
@@ -171,7 +171,7 @@ func (b *batches[V, A]) joinsQuietlyLocked(weight int, within time.Duration) boo
 
 // fills reports whether a batch takes no more once it has one more call's value.
 func (b *merging[V, A]) fills(p *Policy, into *batch[A], weight int) bool {
-	return p.MaxCalls > 0 && into.size+1 >= p.MaxCalls || b.maxWeight > 0 && into.weight+weight >= b.maxWeight
+	return b.full(p, into.size+1, into.weight+weight)
 }
 
 // addLocked adds a value to the newest batch.
@@ -255,7 +255,7 @@ func (b *batches[V, A]) beginBatchLocked(d *delivery[V], within time.Duration) e
 		return err
 	}
 	begun := &batch[A]{request: request, value: b.merger.First(d.value), size: 1, weight: d.weight}
-	if b.full(t.policy, begun) {
+	if b.full(t.policy, begun.size, begun.weight) {
 		begun.hasten(now)
 	}
 	switch {

@@ -170,7 +170,7 @@ func (b *batches[V, A]) adoptLocked(now instant, previous *Policy) {
 	if previous.Quiet == 0 {
 		t.history.lastCall = b.newest.firstCall
 	}
-	if b.full(t.policy, b.newest) {
+	if b.full(t.policy, b.newest.size, b.newest.weight) {
 		b.newest.hasten(now)
 	}
 	b.presentLocked()
