@@ -30,10 +30,11 @@ func BatchFeatures() []string {
 	}
 }
 
-// PlayBatches plays what data says on a Coalescer, in a bubble of fake time, and follows
-// its batches in a model: a list of lists. The model is told when runs start and end; it
-// says which batch a run takes, whether a call finds room, what happens to a batch whose
-// run has failed, and what Cancel returns. It fails t only if goroutines are left.
+// PlayBatches plays what data says on a Coalescer, or on a KeyedCoalescer of some keys, in a
+// bubble of fake time, and follows its batches in a model: a list of lists for each key. The
+// model is told when runs start and end; it says which batch a run takes, whether a call
+// finds room, what happens to a batch whose run has failed, and what Cancel returns. It
+// fails t only if goroutines are left.
 func PlayBatches(t *testing.T, data []byte) (report BatchReport) {
 	t.Helper()
 	synctest.Test(t, func(*testing.T) {
@@ -57,11 +58,49 @@ type list struct {
 	repeated bool // its run has failed, and no call has joined it since
 }
 
+// A keyOfLists is a key in the model.
+type keyOfLists struct {
+	waiting  []*list
+	running  *list // nil if no run is active
+	canceled bool  // the active run will not be repeated
+}
+
+// A batchForm is a KeyedCoalescer, or a Coalescer, which ignores the key.
+type batchForm interface {
+	CallWithin(key, value int, d time.Duration) error
+	Send(ctx context.Context, key, value int) error
+	Do(ctx context.Context, key, value int) error
+	Flush(ctx context.Context, key int) error
+	Cancel(key int) (dropped [][]int)
+	Remove(key int) (dropped [][]int)
+	Pause()
+	Resume()
+	SetPolicy(p throttle.Policy) error
+	Stats() throttle.Stats
+	Close() error
+	Shutdown(ctx context.Context) error
+}
+
+// An unkeyed is a Coalescer as a batchForm.
+type unkeyed struct {
+	*throttle.Coalescer[int, []int]
+}
+
+func (c unkeyed) CallWithin(_, value int, d time.Duration) error {
+	return c.Coalescer.CallWithin(value, d)
+}
+
+func (c unkeyed) Send(ctx context.Context, _, value int) error { return c.Coalescer.Send(ctx, value) }
+func (c unkeyed) Do(ctx context.Context, _, value int) error   { return c.Coalescer.Do(ctx, value) }
+func (c unkeyed) Flush(ctx context.Context, _ int) error       { return c.Coalescer.Flush(ctx) }
+func (c unkeyed) Cancel(int) [][]int                           { return c.Coalescer.Cancel() }
+func (c unkeyed) Remove(int) [][]int                           { return c.Coalescer.Cancel() }
+
 // A batchPlayer plays one script.
 type batchPlayer struct {
 	script *Decoder
 	begin  time.Time
-	real   *throttle.Coalescer[int, []int]
+	real   batchForm
 	values *ValueLog
 	users  sync.WaitGroup
 
@@ -70,10 +109,8 @@ type batchPlayer struct {
 	maxWeight  int // 0: none
 	maxPending int // 0: none
 
-	mu       sync.Mutex // guards the fields below
-	waiting  []*list
-	running  *list // nil if no run is active
-	canceled bool  // the active run will not be repeated
+	mu       sync.Mutex    // guards the fields below
+	keys     []*keyOfLists // one for a Coalescer
 	paused   bool
 	ending   bool  // Shutdown or Close was called
 	closed   bool  // Close was called, or Shutdown has returned
@@ -93,6 +130,12 @@ func (d *Decoder) pick(milliseconds ...int) time.Duration {
 
 // weightOf returns the weight of a value.
 func weightOf(value int) int { return value % 4 }
+
+// keyOf returns the key that a value is handed over for.
+func (p *batchPlayer) keyOf(value int) int { return value % len(p.keys) }
+
+// listsOf returns the lists that a value belongs to.
+func (p *batchPlayer) listsOf(value int) *keyOfLists { return p.keys[p.keyOf(value)] }
 
 func newBatchPlayer(script *Decoder) *batchPlayer {
 	p := &batchPlayer{
@@ -122,7 +165,17 @@ func newBatchPlayer(script *Decoder) *batchPlayer {
 	if p.maxPending > 0 {
 		opts = append(opts, throttle.WithMaxPending(p.maxPending))
 	}
-	p.real = throttle.Must(throttle.NewCoalescer(p.policy, merger, p.callback, opts...))
+	p.keys = make([]*keyOfLists, 1+2*script.Pick(2))
+	for key := range p.keys {
+		p.keys[key] = new(keyOfLists)
+	}
+	if len(p.keys) > 1 {
+		p.real = throttle.Must(throttle.NewKeyedCoalescer(p.policy, merger, p.callback, opts...))
+		return p
+	}
+	p.real = unkeyed{throttle.Must(throttle.NewCoalescer(p.policy, merger, func(ctx context.Context, values []int) error {
+		return p.callback(ctx, 0, values)
+	}, opts...))}
 	return p
 }
 
@@ -140,8 +193,8 @@ func (p *batchPlayer) sayLocked(format string, args ...any) {
 func (p *batchPlayer) failLocked(format string, args ...any) {
 	p.sayLocked(format, args...)
 	if p.failure == "" {
-		p.failure = fmt.Sprintf("%v, join %t, max weight %d, max pending %d\n%s",
-			p.policy, p.join, p.maxWeight, p.maxPending, strings.Join(p.log, "\n"))
+		p.failure = fmt.Sprintf("%v, join %t, max weight %d, max pending %d, keys %d\n%s",
+			p.policy, p.join, p.maxWeight, p.maxPending, len(p.keys), strings.Join(p.log, "\n"))
 	}
 }
 
@@ -163,9 +216,12 @@ func (p *batchPlayer) act(what int) {
 	case what < 21:
 		p.send("Do", p.real.Do)
 	case what < 23:
-		p.users.Go(func() { p.values.Report(p.real.Flush(context.Background())) })
+		key := p.pickKey()
+		p.users.Go(func() { p.values.Report(p.real.Flush(context.Background(), key)) })
+	case what < 24:
+		p.cancel("Cancel", p.real.Cancel)
 	case what < 25:
-		p.cancel()
+		p.cancel("Remove", p.real.Remove)
 	case what < 27:
 		p.setPolicy()
 	case what < 28:
@@ -179,12 +235,23 @@ func (p *batchPlayer) act(what int) {
 	}
 }
 
-// pendingLocked returns how many calls' values wait.
-func (p *batchPlayer) pendingLocked() (calls int) {
-	for _, l := range p.waiting {
-		calls += l.calls
+func (p *batchPlayer) pickKey() int { return p.script.Pick(len(p.keys)) }
+
+// pendingLocked returns how many batches wait, and how many calls' values.
+func (p *batchPlayer) pendingLocked() (batches, calls int) {
+	for _, k := range p.keys {
+		batches += len(k.waiting)
+		for _, l := range k.waiting {
+			calls += l.calls
+		}
 	}
-	return calls
+	return batches, calls
+}
+
+// isFullLocked reports whether one more value would exceed what may wait.
+func (p *batchPlayer) isFullLocked() bool {
+	_, calls := p.pendingLocked()
+	return p.maxPending > 0 && calls >= p.maxPending
 }
 
 func (p *batchPlayer) fitsLocked(into *list, calls, weight int) bool {
@@ -194,18 +261,19 @@ func (p *batchPlayer) fitsLocked(into *list, calls, weight int) bool {
 
 // hasRoomLocked reports whether a call finds room.
 func (p *batchPlayer) hasRoomLocked() bool {
-	return p.maxPending == 0 || len(p.queue) == 0 && p.pendingLocked() < p.maxPending
+	return len(p.queue) == 0 && !p.isFullLocked()
 }
 
-// acceptLocked adds a value to the last batch, or to a new one.
+// acceptLocked adds a value to the last batch of its key, or to a new one.
 func (p *batchPlayer) acceptLocked(value int) {
+	k := p.listsOf(value)
 	p.accepted[value] = true
 	weight := weightOf(value)
 	if p.maxWeight > 0 && weight > p.maxWeight {
 		p.reached["value too heavy"]++
 	}
-	if n := len(p.waiting); n > 0 {
-		last := p.waiting[n-1]
+	if n := len(k.waiting); n > 0 {
+		last := k.waiting[n-1]
 		switch fits := p.fitsLocked(last, 1, weight); {
 		case !fits:
 			p.reached["batch too full"]++
@@ -218,13 +286,13 @@ func (p *batchPlayer) acceptLocked(value int) {
 			return
 		}
 	}
-	p.waiting = append(p.waiting, &list{values: []int{value}, calls: 1, weight: weight})
+	k.waiting = append(k.waiting, &list{values: []int{value}, calls: 1, weight: weight})
 }
 
 // admitLocked lets those in who wait for room, the first first. At the end they are
 // refused.
 func (p *batchPlayer) admitLocked() {
-	for !p.ending && len(p.queue) > 0 && p.pendingLocked() < p.maxPending {
+	for !p.ending && len(p.queue) > 0 && !p.isFullLocked() {
 		p.acceptLocked(p.queue[0])
 		p.queue = p.queue[1:]
 		p.reached["waited for room"]++
@@ -247,7 +315,7 @@ func (p *batchPlayer) call() {
 	if p.script.seldom(4) {
 		within = p.script.Short()
 	}
-	err := p.real.CallWithin(value, within)
+	err := p.real.CallWithin(p.keyOf(value), value, within)
 	if !errors.Is(err, want) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -258,12 +326,19 @@ func (p *batchPlayer) call() {
 	}
 }
 
-// send calls Send or Do in a goroutine.
-func (p *batchPlayer) send(name string, method func(context.Context, int) error) {
-	value := p.values.Next()
+// send calls Send or Do in a goroutine. Of several keys, whoever comes in when one key's run
+// starts can make another key's run start at once, and the model cannot tell which of the
+// two callbacks it hears first. So nobody waits for room then.
+func (p *batchPlayer) send(name string, method func(ctx context.Context, key, value int) error) {
 	p.mu.Lock()
+	hasRoom := p.hasRoomLocked()
+	if !hasRoom && len(p.keys) > 1 {
+		p.mu.Unlock()
+		return
+	}
+	value := p.values.Next()
 	p.sayLocked("%s(%d)", name, value)
-	if p.hasRoomLocked() {
+	if hasRoom {
 		p.acceptLocked(value)
 	} else {
 		p.queue = append(p.queue, value)
@@ -276,7 +351,7 @@ func (p *batchPlayer) send(name string, method func(context.Context, int) error)
 	p.users.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		defer cancel()
-		err := method(ctx, value)
+		err := method(ctx, p.keyOf(value), value)
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.sayLocked("%s(%d) returns %v", name, value, err)
@@ -300,34 +375,36 @@ func (p *batchPlayer) send(name string, method func(context.Context, int) error)
 	})
 }
 
-// cancel cancels, unless the model could not tell which of those who then find room are
-// still in time for the run that starts at once.
-func (p *batchPlayer) cancel() {
+// cancel cancels or removes a key, unless the model could not tell which of those who then
+// find room are still in time for the run that starts at once.
+func (p *batchPlayer) cancel(name string, method func(key int) (dropped [][]int)) {
+	key := p.pickKey()
+	k := p.keys[key]
 	p.mu.Lock()
-	if p.running == nil && len(p.queue) > 0 {
+	if k.running == nil && len(p.queue) > 0 {
 		p.mu.Unlock()
 		return
 	}
 	var want [][]int
-	for _, l := range p.waiting {
+	for _, l := range k.waiting {
 		want = append(want, l.values)
 	}
 	if len(want) > 1 {
 		p.reached["batches canceled"]++
 	}
-	if p.running != nil {
-		p.canceled = true
+	if k.running != nil {
+		k.canceled = true
 	}
-	p.waiting = nil
-	p.sayLocked("Cancel")
+	k.waiting = nil
+	p.sayLocked("%s(%d)", name, key)
 	p.admitLocked()
 	p.mu.Unlock()
-	got := p.real.Cancel()
+	got := method(key)
 	p.values.Canceled(got)
 	if !slices.EqualFunc(want, got, slices.Equal) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.failLocked("Cancel returns %v, want %v", got, want)
+		p.failLocked("it returns %v, want %v", got, want)
 	}
 }
 
@@ -371,7 +448,9 @@ func (p *batchPlayer) finish() {
 	p.sayLocked("the end, within %v", limit)
 	if p.paused {
 		p.dropLocked("dropped while paused")
-		p.canceled = true
+		for _, k := range p.keys {
+			k.canceled = true
+		}
 	}
 	p.mu.Unlock()
 	p.users.Go(func() {
@@ -390,9 +469,13 @@ func (p *batchPlayer) finish() {
 			}
 		}
 		var want []int
-		if p.running != nil {
-			want = p.running.values
+		for _, k := range p.keys {
+			if k.running != nil {
+				want = append(want, k.running.values...)
+			}
 		}
+		slices.Sort(undecided)
+		slices.Sort(want)
 		if !slices.Equal(undecided, want) {
 			p.failLocked("undecided are %v, want %v", undecided, want)
 		}
@@ -403,26 +486,29 @@ func (p *batchPlayer) finish() {
 
 // dropLocked drops what waits.
 func (p *batchPlayer) dropLocked(feature string) {
-	if len(p.waiting) > 0 {
-		p.reached[feature]++
+	for _, k := range p.keys {
+		if len(k.waiting) > 0 {
+			p.reached[feature]++
+		}
+		k.waiting = nil
 	}
-	p.waiting = nil
 }
 
 // callback is the real one.
-func (p *batchPlayer) callback(_ context.Context, values []int) error {
+func (p *batchPlayer) callback(_ context.Context, key int, values []int) error {
+	k := p.keys[key]
 	p.values.Taken(values)
 	p.mu.Lock()
 	p.runs++
-	p.sayLocked("a run takes %v", values)
+	p.sayLocked("a run of key %d takes %v", key, values)
 	switch {
-	case p.running != nil:
+	case k.running != nil:
 		p.failLocked("another run is active")
-	case len(p.waiting) == 0 || !slices.Equal(p.waiting[0].values, values):
+	case len(k.waiting) == 0 || !slices.Equal(k.waiting[0].values, values):
 		p.failLocked("that is not the oldest batch")
 	default:
-		p.running, p.canceled = p.waiting[0], false
-		p.waiting = p.waiting[1:]
+		k.running, k.canceled = k.waiting[0], false
+		k.waiting = k.waiting[1:]
 		if p.closed {
 			p.failLocked("after the end")
 		}
@@ -462,13 +548,15 @@ func (p *batchPlayer) unfinished(values, rest []int, err error) error {
 func (p *batchPlayer) observe(run throttle.Run) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	l := p.running
+	key, _ := run.Key.(int) // 0 for a Coalescer
+	k := p.keys[key]
+	l := k.running
 	if l == nil {
 		p.failLocked("a run ends that has not begun")
 		return
 	}
-	p.sayLocked("the run ends: %v", run.Err)
-	p.running = nil
+	p.sayLocked("the run of key %d ends: %v", key, run.Err)
+	k.running = nil
 	if run.Attempt != l.failures+1 {
 		p.failLocked("it was attempt %d, want %d", run.Attempt, l.failures+1)
 	}
@@ -488,31 +576,31 @@ func (p *batchPlayer) observe(run throttle.Run) {
 	}
 	retry := p.policy.Retry
 	switch {
-	case p.canceled:
+	case k.canceled:
 		p.reached["canceled during the run"]++
 	case p.ending:
 	case again:
-		p.keepLocked(l)
+		p.keepLocked(k, l)
 	case retry.Initial == 0:
 	case retry.MaxAttempts > 0 && l.failures+1 >= retry.MaxAttempts:
 		p.reached["given up"]++
 	default:
 		l.failures++
-		p.keepLocked(l)
+		p.keepLocked(k, l)
 	}
 }
 
-// keepLocked makes l the first batch again.
-func (p *batchPlayer) keepLocked(l *list) {
-	l.repeated = true
-	p.waiting = slices.Insert(p.waiting, 0, l)
-	if p.maxPending > 0 && p.pendingLocked() > p.maxPending {
+// keepLocked makes l the first batch of k again.
+func (p *batchPlayer) keepLocked(k *keyOfLists, l *list) {
+	if p.isFullLocked() {
 		p.reached["came back without room"]++
 	}
-	if len(p.waiting) == 1 {
+	l.repeated = true
+	k.waiting = slices.Insert(k.waiting, 0, l)
+	if len(k.waiting) == 1 {
 		return
 	}
-	next := p.waiting[1]
+	next := k.waiting[1]
 	switch {
 	case !p.join:
 	case !p.fitsLocked(l, next.calls, next.weight):
@@ -524,7 +612,7 @@ func (p *batchPlayer) keepLocked(l *list) {
 			p.reached["fresh attempts"]++
 		}
 		l.failures, l.repeated = 0, false
-		p.waiting = slices.Delete(p.waiting, 1, 2)
+		k.waiting = slices.Delete(k.waiting, 1, 2)
 	}
 }
 
@@ -533,8 +621,8 @@ func (p *batchPlayer) compare() {
 	stats, problem := p.real.Stats(), p.values.Problem()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if stats.Batches != len(p.waiting) || stats.Values != p.pendingLocked() {
-		p.failLocked("%d batches with %d calls wait, want %d with %d", stats.Batches, stats.Values, len(p.waiting), p.pendingLocked())
+	if batches, calls := p.pendingLocked(); stats.Batches != batches || stats.Values != calls {
+		p.failLocked("%d batches with %d calls wait, want %d with %d", stats.Batches, stats.Values, batches, calls)
 	}
 	for _, value := range p.early {
 		if !p.accepted[value] {
