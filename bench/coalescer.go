@@ -16,6 +16,10 @@ func carriedCalls() subject {
 		notes: []string{
 			"mutex, ticker: a variable or a slice under a mutex, which a goroutine with a ticker takes; written for this" +
 				" comparison.",
+			"batches of 512: spans, until all are exported; at most 2048 wait. The peer is the batch processor of" +
+				" OpenTelemetry's SDK.",
+			"batches of 100: requests, until all are answered over a channel of their own. The peer is" +
+				" graph-gophers/dataloader, without its cache.",
 		},
 	}
 	add := func(setting string, cores func() int, compare func(e effort, cores int) ([]result, error)) {
@@ -28,6 +32,9 @@ func carriedCalls() subject {
 	add("Latest, "+allCores, all, compareLatest)
 	add("Batch, "+oneCore, one, compareBatch)
 	add("Batch, "+allCores, all, compareBatch)
+	s.experiments = append(s.experiments,
+		experiment{"batches of 512", processorName, compareExport},
+		experiment{"batches of 100", dataloaderName, compareLoad})
 	return s
 }
 

@@ -33,6 +33,9 @@ const (
 
 	coalescerName = "throttle.Coalescer"
 	binName       = "mutex, ticker"
+
+	processorName  = "otel BatchSpanProcessor"
+	dataloaderName = "dataloader"
 )
 
 // A contestant wraps a callback.
