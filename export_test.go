@@ -204,6 +204,19 @@ func (g *Group[K]) CancelAfter(key K, do func()) {
 // Together reports whether the two keys have one lock.
 func (g *Group[K]) Together(a, b K) bool { return g.locate(a).shard == g.locate(b).shard }
 
+// ForgetIdle lets d pass with the lock of key's shard held, and then does what the shard does
+// when it wakes. It returns how many keys the shard forgets before it frees the lock.
+//
+// +checklocksignore
+func (g *Group[K]) ForgetIdle(key K, d time.Duration) int {
+	s, before := g.locate(key).shard, g.Len()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	time.Sleep(d)
+	s.forgetIdleLocked(s.now())
+	return before - g.Len()
+}
+
 // Queued returns how many runs wait for their turn.
 func (g *Group[K]) Queued() int {
 	turns := g.config.turns

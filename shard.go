@@ -251,12 +251,18 @@ func (s *shard[K]) setAlarmLocked(now instant) {
 	s.alarm = s.alarm.set(s, now, first)
 }
 
-// wake is called by the alarm. It forgets the keys whose time has come, but only a chunk
-// of them. If there are more, the alarm goes off again at once.
+// wake is called by the alarm.
 func (s *shard[K]) wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.now()
+	s.forgetIdleLocked(s.now())
+}
+
+// forgetIdleLocked forgets the keys whose time has come, but only a chunk of them, so that no
+// call waits for long. If there are more, the alarm goes off again at once.
+//
+// +checklocks:s.mu
+func (s *shard[K]) forgetIdleLocked(now instant) {
 	for n := 0; n < chunkSize && len(s.idle) > 0 && s.idle[0].until <= now; n++ {
 		s.forgetLocked(s.idle[0].entry)
 	}
