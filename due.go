@@ -421,11 +421,16 @@ func (h *history) adopt(previous, next *Policy, now instant) {
 		// the last one, although there is no bucket any more to allow that.
 		h.tokens, h.accrual = left, h.lastStart()
 	}
+	// Without Quiet and MaxCalls, only some calls left their time and their count here.
+	switch {
+	case previous.Quiet > 0:
+	case h.pending:
+		h.lastCall = h.firstCall
+	default:
+		h.lastCall = beginning
+	}
 	if !h.pending {
 		return
-	}
-	if previous.Quiet == 0 {
-		h.lastCall = h.firstCall
 	}
 	if previous.MaxCalls == 0 {
 		h.callCount = 1

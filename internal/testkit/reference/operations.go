@@ -241,9 +241,7 @@ func (m *model) setPolicy(p throttle.Policy) string {
 		return m.closedVerdict()
 	}
 	before, _ := m.due()
-	if m.batch != nil {
-		m.forgetUnrecorded(p)
-	}
+	m.forgetUnrecorded(p)
 	m.period = m.period.under(m.policy, p)
 	m.policy = p
 	if m.runs > 0 && m.tokens > m.burst()-1 {
@@ -268,9 +266,15 @@ func (m *model) setPolicy(p throttle.Policy) string {
 	return verdictNil
 }
 
-// forgetUnrecorded: if the old policy had no Quiet, a new Quiet knows only the call that
-// made the run pending. The same applies to MaxCalls.
+// forgetUnrecorded: if the old policy had no Quiet, a new Quiet knows no earlier call but the
+// one that made the run pending. The same applies to MaxCalls.
 func (m *model) forgetUnrecorded(p throttle.Policy) {
+	if m.policy.Quiet == 0 && p.Quiet > 0 {
+		m.called = m.batch != nil
+	}
+	if m.batch == nil {
+		return
+	}
 	if m.policy.Quiet == 0 && p.Quiet > 0 {
 		m.lastCall = m.batch.first
 	}
