@@ -3,6 +3,7 @@ package throttle
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 )
 
@@ -84,6 +85,8 @@ type batches[V, A any] struct {
 	// +checklocks:throttler.mu
 	newest *batch[A] // nil if none waits
 	// +checklocks:throttler.mu
+	joinable int // how many further calls join the newest batch and change nothing else
+	// +checklocks:throttler.mu
 	waiting int // number of batches
 	// +checklocks:throttler.mu
 	values int // number of calls whose values wait in them
@@ -133,10 +136,33 @@ type delivery[V any] struct {
 //
 // +checklocks:b.throttler.mu
 func (b *batches[V, A]) handOverLocked(d delivery[V], within time.Duration) error {
-	if b.joinsQuietlyLocked(d.weight, within) {
+	if b.joinable > 0 && within == noLimit {
 		b.addLocked(d)
 		return nil
 	}
+	return b.chooseBatchLocked(d, within)
+}
+
+// openLocked lets calls join the newest batch, as many as change nothing else: these
+// neither read the clock nor settle anything. It implements valueHolder.
+//
+// +checklocks:b.throttler.mu
+func (b *batches[V, A]) openLocked() {
+	t, into := b.throttler, b.newest
+	switch {
+	case into == nil, into.calls == 0, t.history.phase != open, t.policy.Quiet > 0, b.room != nil, b.weigh != nil:
+		b.joinable = 0
+	case t.policy.MaxCalls > 0:
+		b.joinable = max(t.policy.MaxCalls-into.size-1, 0) // the last one fills it
+	default:
+		b.joinable = math.MaxInt
+	}
+}
+
+// chooseBatchLocked makes a call that may change more than the newest batch.
+//
+// +checklocks:b.throttler.mu
+func (b *batches[V, A]) chooseBatchLocked(d delivery[V], within time.Duration) error {
 	accepted := false
 	if b.room != nil && !d.hasRoom {
 		defer func() {
@@ -159,16 +185,6 @@ func (b *batches[V, A]) handOverLocked(d delivery[V], within time.Duration) erro
 	return err
 }
 
-// joinsQuietlyLocked reports whether a call joins the newest batch and changes nothing
-// else. That is the usual call: it neither reads the clock nor settles anything.
-//
-// +checklocks:b.throttler.mu
-func (b *batches[V, A]) joinsQuietlyLocked(weight int, within time.Duration) bool {
-	t, into := b.throttler, b.newest
-	return into != nil && into.calls > 0 && t.history.phase == open && within == noLimit && b.room == nil &&
-		t.policy.Quiet == 0 && !b.fills(t.policy, into, weight)
-}
-
 // fills reports whether a batch takes no more once it has one more call's value.
 func (b *merging[V, A]) fills(p *Policy, into *batch[A], weight int) bool {
 	return b.full(p, into.size+1, into.weight+weight)
@@ -178,11 +194,19 @@ func (b *merging[V, A]) fills(p *Policy, into *batch[A], weight int) bool {
 //
 // +checklocks:b.throttler.mu
 func (b *batches[V, A]) addLocked(d delivery[V]) {
+	b.addWeightlessLocked(d.value)
+	b.newest.weight += d.weight
+}
+
+// addWeightlessLocked is addLocked for a value that weighs nothing.
+//
+// +checklocks:b.throttler.mu
+func (b *batches[V, A]) addWeightlessLocked(v V) {
 	into := b.newest
-	into.value = b.merger.Add(into.value, d.value)
+	into.value = b.merger.Add(into.value, v)
 	into.size++
-	into.weight += d.weight
 	into.calls++
+	b.joinable--
 	b.countLocked()
 }
 
@@ -194,7 +218,10 @@ func (b *batches[V, A]) joinBatchLocked(d *delivery[V], within time.Duration) er
 	if b.fills(t.policy, into, d.weight) {
 		within = 0
 	}
-	now := t.now()
+	var now instant
+	if t.policy.Quiet > 0 || within != noLimit {
+		now = t.now()
+	}
 	if err := b.enterRoomLocked(d); err != nil {
 		return err
 	}
@@ -202,11 +229,13 @@ func (b *batches[V, A]) joinBatchLocked(d *delivery[V], within time.Duration) er
 	if t.policy.Quiet > 0 {
 		t.history.lastCall = now
 	}
-	if within != noLimit {
-		into.hasten(now.add(max(within, 0)))
-		b.presentLocked()
-		t.settleLocked(now, false)
+	if within == noLimit {
+		b.openLocked()
+		return nil
 	}
+	into.hasten(now.add(max(within, 0)))
+	b.presentLocked()
+	t.settleLocked(now, false)
 	return nil
 }
 

@@ -139,7 +139,19 @@ func valueProblems(p Policy) []*PolicyError {
 // Call returns [ErrClosed] once the Coalescer is closed or Shutdown has begun, [ErrFull]
 // if there is no room, and a [*ThrottledError] if the policy has no trailing edge and the
 // call came inside the window. Then v still belongs to you.
-func (c *Coalescer[V, A]) Call(v V) error { return c.CallWithin(v, noLimit) }
+func (c *Coalescer[V, A]) Call(v V) error {
+	if c.weigh != nil {
+		return c.CallWithin(v, noLimit)
+	}
+	// The usual call, with few calls of functions that the compiler does not inline.
+	c.throttler.mu.Lock()
+	defer c.throttler.mu.Unlock()
+	if c.joinable > 0 {
+		c.addWeightlessLocked(v)
+		return nil
+	}
+	return c.chooseBatchLocked(delivery[V]{value: v}, noLimit)
+}
 
 // CallWithin is a Call whose run neither Quiet nor a trailing edge may postpone
 // beyond d from now, as [Throttler.CallWithin] is.
@@ -279,6 +291,9 @@ type valueHolder interface {
 
 	// presentLocked tells the history what is pending.
 	presentLocked()
+
+	// openLocked opens the fast path of calls, at the end of each transition.
+	openLocked()
 
 	// adoptLocked adapts the batches to a policy that the Throttler has just adopted.
 	adoptLocked(now instant, previous *Policy)

@@ -94,6 +94,9 @@ func (t *Throttler) settleLocked(now instant, hasTurn bool) (started bool) {
 	}
 	t.setAlarmLocked(now, due)
 	t.word.Store(t.nextWordLocked())
+	if h := t.holder(); h != nil {
+		h.openLocked()
+	}
 	switch {
 	case t.config.owner != nil:
 		t.config.owner.settledLocked(t, now)
