@@ -138,6 +138,7 @@ type delivery[V any] struct {
 func (b *batches[V, A]) handOverLocked(d delivery[V], within time.Duration) error {
 	if b.joinable > 0 && within == noLimit {
 		b.addLocked(d)
+		b.joinable--
 		return nil
 	}
 	return b.chooseBatchLocked(d, within)
@@ -206,7 +207,6 @@ func (b *batches[V, A]) addWeightlessLocked(v V) {
 	into.value = b.merger.Add(into.value, v)
 	into.size++
 	into.calls++
-	b.joinable--
 	b.countLocked()
 }
 
@@ -230,7 +230,6 @@ func (b *batches[V, A]) joinBatchLocked(d *delivery[V], within time.Duration) er
 		t.history.lastCall = now
 	}
 	if within == noLimit {
-		b.openLocked()
 		return nil
 	}
 	into.hasten(now.add(max(within, 0)))

@@ -148,6 +148,7 @@ func (c *Coalescer[V, A]) Call(v V) error {
 	defer c.throttler.mu.Unlock()
 	if c.joinable > 0 {
 		c.addWeightlessLocked(v)
+		c.joinable--
 		return nil
 	}
 	return c.chooseBatchLocked(delivery[V]{value: v}, noLimit)

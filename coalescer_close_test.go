@@ -250,6 +250,34 @@ func TestCoalescer_Shutdown(t *testing.T) {
 	}
 }
 
+// TestCoalescer_Shutdown_refuses makes calls while Shutdown drains, and a batch that would
+// take their values still waits.
+func TestCoalescer_Shutdown_refuses(t *testing.T) {
+	ctx := context.Background()
+	for name, call := range map[string]func(*batcher) error{
+		"Call":       func(c *batcher) error { return c.Call([]int{3}) },
+		"CallWithin": func(c *batcher) error { return c.CallWithin([]int{3}, time.Hour) },
+		"Send":       func(c *batcher) error { return c.Send(ctx, []int{3}) },
+		"Do":         func(c *batcher) error { return c.Do(ctx, []int{3}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newValueRecorder(takes(time.Second, nil))
+				c := l.coalescer(t, throttle.Policy{})
+				require.NoError(t, c.Call([]int{1}))
+				l.until(10)
+				require.NoError(t, c.Call([]int{2}))
+				shutdown := await(func() error { return c.Shutdown(ctx) })
+				l.until(20)
+				require.ErrorIs(t, call(c), throttle.ErrClosed)
+				l.until(3000)
+				require.NoError(t, shutdown.result(t))
+				require.Equal(t, []string{"0 [1]", "1000 [2]"}, l.taken())
+			})
+		})
+	}
+}
+
 func TestCoalescer_Cancel(t *testing.T) {
 	for _, state := range lossStates {
 		t.Run(state.name, func(t *testing.T) {
