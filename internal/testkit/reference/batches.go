@@ -67,6 +67,7 @@ type keyOfLists struct {
 
 // A batchForm is a KeyedCoalescer, or a Coalescer, which ignores the key.
 type batchForm interface {
+	Call(key, value int) error
 	CallWithin(key, value int, d time.Duration) error
 	Send(ctx context.Context, key, value int) error
 	Do(ctx context.Context, key, value int) error
@@ -86,6 +87,7 @@ type unkeyed struct {
 	*throttle.Coalescer[int, []int]
 }
 
+func (c unkeyed) Call(_, value int) error { return c.Coalescer.Call(value) }
 func (c unkeyed) CallWithin(_, value int, d time.Duration) error {
 	return c.Coalescer.CallWithin(value, d)
 }
@@ -311,11 +313,12 @@ func (p *batchPlayer) call() {
 	}
 	p.sayLocked("Call(%d)", value)
 	p.mu.Unlock()
-	within := never
+	var err error
 	if p.script.seldom(4) {
-		within = p.script.Short()
+		err = p.real.CallWithin(p.keyOf(value), value, p.script.Short())
+	} else {
+		err = p.real.Call(p.keyOf(value), value)
 	}
-	err := p.real.CallWithin(p.keyOf(value), value, within)
 	if !errors.Is(err, want) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
