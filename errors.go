@@ -221,37 +221,3 @@ func (e *unfinishedError) Error() string {
 
 // Unwrap returns the reason.
 func (e *unfinishedError) Unwrap() error { return e.err }
-
-// A servedError is an error with a RetryIn or an Unfinished as the waiters of its run get
-// it. It asks nobody for anything any more.
-type servedError struct{ err error }
-
-func (e *servedError) Error() string { return e.err.Error() }
-func (e *servedError) Unwrap() error { return e.err }
-
-// asked returns the error of type E by which err asks for something; the zero E if there
-// is none. It is errors.As, except that it does not look into a servedError.
-func asked[E error](err error) (found E) {
-	switch e := err.(type) { //nolint:errorlint // it walks the tree itself
-	case nil, *servedError:
-		return found
-	case E:
-		return e
-	case interface{ As(target any) bool }:
-		if e.As(&found) {
-			return found
-		}
-	}
-	var none E
-	switch e := err.(type) { //nolint:errorlint // see above
-	case interface{ Unwrap() error }:
-		return asked[E](e.Unwrap())
-	case interface{ Unwrap() []error }:
-		for _, inner := range e.Unwrap() {
-			if found = asked[E](inner); any(found) != any(none) {
-				return found
-			}
-		}
-	}
-	return none
-}

@@ -9,6 +9,8 @@ import (
 	"runtime/pprof"
 	"runtime/trace"
 	"time"
+
+	"github.com/throttle-go/throttle/internal/asked"
 )
 
 // A Callback is what a [Throttler] runs. The context of the third form belongs to
@@ -202,7 +204,7 @@ func (t *Throttler) invoke(ctx context.Context, r *run) {
 	if err != nil {
 		v = failure(err)
 		if t.config.hasValues {
-			r.unfinished = asked[*unfinishedError](err)
+			r.unfinished = asked.For[*unfinishedError](err)
 		}
 	}
 	returned = true
@@ -212,8 +214,8 @@ func (t *Throttler) invoke(ctx context.Context, r *run) {
 // failure returns the verdict on a run whose callback returned err.
 func failure(err error) verdict {
 	v := verdict{failed: true, canceled: errors.Is(err, context.Canceled)}
-	if asked := asked[*RetryError](err); asked != nil {
-		v.failed, v.again, v.retryIn = false, true, asked.In
+	if again := asked.For[*RetryError](err); again != nil {
+		v.failed, v.again, v.retryIn = false, true, again.In
 	}
 	return v
 }
@@ -292,7 +294,7 @@ func (t *Throttler) decideLocked(r *run, now instant, listening bool) {
 	}
 	r.outcomeErr = r.err
 	if r.verdict.again || r.unfinished != nil {
-		r.outcomeErr = &servedError{r.err}
+		r.outcomeErr = asked.Served(r.err)
 	}
 	r.afterClose = t.history.phase == closed
 	defer t.publishLocked(r) // deferred, because a Coalescer's merge may end the goroutine
