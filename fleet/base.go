@@ -12,14 +12,24 @@ import (
 )
 
 // A Base is embedded in every [Engine]. The throttlers of one process on that engine share
-// it. It runs their poller, which looks for due keys and listens for the ends of runs, and
-// it remembers the store's time. Its zero value is ready for use. Do not copy it.
+// it. It sends their messages, a few at a time. It runs their poller, which looks for due
+// keys and listens for the ends of runs. It remembers the store's time, and which parts of
+// the store cannot be reached. Its zero value is ready for use. Do not copy it.
 type Base struct {
+	queue queue
+	reach reach
+
 	mu sync.Mutex // guards the fields below
 
 	// By key.
 	// +checklocks:mu
-	throttlers map[string][]*Throttler
+	keys map[string]*heldKey
+	// The same keys, in any order.
+	// +checklocks:mu
+	order []string
+	// How many keys of order the last looks have asked for.
+	// +checklocks:mu
+	asked int
 	// Stops the poller; nil if none is running.
 	// +checklocks:mu
 	stop context.CancelFunc
@@ -29,18 +39,67 @@ type Base struct {
 	// The store's clock in the last reply.
 	// +checklocks:mu
 	last reading
+	// The answer of the last look.
+	// +checklocks:mu
+	due machine.Due
+}
+
+// A heldKey is a key with throttlers in this process.
+type heldKey struct {
+	throttlers []*Throttler
+	index      int // in Base.order
 }
 
 func (b *Base) base() *Base { return b }
+
+// LimitInFlight lets at most n messages to the store be in flight, for all throttlers of the
+// process together; n must be at least 1. Others wait in the process, which makes no grant
+// late. The default is [DefaultInFlight]. The messages of the poller do not count. Engines
+// call it as they are built.
+func (b *Base) LimitInFlight(n int) { b.queue.setLimit(n) }
+
+// A Health describes what one process sees of an engine.
+type Health struct {
+	Throttlers int // of the process, that are not closed
+	InFlight   int // messages on their way
+	Waiting    int // messages that wait for others to be answered
+
+	// Unreachable is why messages do not reach the store, or a part of it; nil if they do.
+	Unreachable error
+
+	// DueKeys is how many keys were due, whether or not this process holds them, when it
+	// last looked, and OldestDue how long the first of them had been due. While runs are
+	// made, keys are due for less than a second or two.
+	DueKeys   int
+	OldestDue time.Duration
+}
+
+// Health returns what this process sees of the engine. It does not ask the store.
+func (b *Base) Health() Health {
+	h := Health{Unreachable: b.reach.failure()}
+	h.Waiting, h.InFlight = b.queue.counts()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, k := range b.keys {
+		h.Throttlers += len(k.throttlers)
+	}
+	h.DueKeys, h.OldestDue = b.due.Count, b.due.Oldest
+	return h
+}
 
 // join adds t, which uses engine. It starts the poller if t is the first throttler.
 func (b *Base) join(engine Engine, t *Throttler) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.throttlers == nil {
-		b.throttlers = map[string][]*Throttler{}
+	if b.keys == nil {
+		b.keys = map[string]*heldKey{}
 	}
-	b.throttlers[t.key] = append(b.throttlers[t.key], t)
+	k := b.keys[t.key]
+	if k == nil {
+		k = &heldKey{index: len(b.order)}
+		b.keys[t.key], b.order = k, append(b.order, t.key)
+	}
+	k.throttlers = append(k.throttlers, t)
 	if b.stop == nil {
 		ctx, stop := context.WithCancel(context.Background())
 		before, stopped := b.stopped, make(chan struct{})
@@ -53,15 +112,21 @@ func (b *Base) join(engine Engine, t *Throttler) {
 func (b *Base) leave(t *Throttler) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	rest := slices.DeleteFunc(b.throttlers[t.key], func(other *Throttler) bool { return other == t })
-	if len(rest) > 0 {
-		b.throttlers[t.key] = rest
+	k := b.keys[t.key]
+	if k == nil {
 		return
 	}
-	delete(b.throttlers, t.key)
-	if len(b.throttlers) == 0 && b.stop != nil {
+	k.throttlers = slices.DeleteFunc(k.throttlers, func(other *Throttler) bool { return other == t })
+	if len(k.throttlers) > 0 {
+		return
+	}
+	last := b.order[len(b.order)-1]
+	b.order[k.index], b.keys[last].index = last, k.index
+	b.order = b.order[:len(b.order)-1]
+	delete(b.keys, t.key)
+	if len(b.keys) == 0 && b.stop != nil {
 		b.stop()
-		b.stop = nil
+		b.stop, b.due = nil, machine.Due{}
 	}
 }
 
@@ -82,7 +147,10 @@ func (b *Base) pollerEnded() <-chan struct{} {
 func (b *Base) throttlersOf(key string) []*Throttler {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Clone(b.throttlers[key])
+	if k := b.keys[key]; k != nil {
+		return slices.Clone(k.throttlers)
+	}
+	return nil
 }
 
 // observe records the store's time from a reply that has just come.
@@ -99,11 +167,12 @@ func (b *Base) clock() reading {
 	return b.last
 }
 
-// The times of the poller.
+// The poller's limits.
 const (
 	lookEvery   = time.Second            // the longest time between two looks at the index
 	lookDelay   = 250 * time.Millisecond // how long after a key is due it looks at most: replicas with calls poll first
 	lookTimeout = 5 * time.Second        // how long a look may take
+	lookKeys    = 250                    // how many of the keys held here a look asks for
 )
 
 // poll is the poller. It waits until the previous poller has ended, and returns when ctx
@@ -121,8 +190,9 @@ func (b *Base) poll(ctx context.Context, engine Engine, before <-chan struct{}, 
 	var looks reading
 	for ctx.Err() == nil {
 		wait, err := b.look(ctx, engine, &looks)
-		if err == nil && !reached {
-			b.each((*Throttler).retrySoon) // the store can be reached again
+		if err == nil && !reached { // the store can be reached again, or a part of it
+			b.reach.retrySoon()
+			b.each((*Throttler).retrySoon)
 		}
 		reached = err == nil
 		sleep(ctx, wait)
@@ -144,36 +214,57 @@ func (r *reading) steppedBack(store machine.Time) bool {
 }
 
 // look looks at the index, notifies the throttlers whose keys are due, and returns how long
-// to wait before the next look. looks is the reading of the previous look.
+// to wait before the next look. looks is the reading of the previous look. Of many due keys
+// it sees a part, and then asks for some of the keys held here: all of them in turn.
 func (b *Base) look(ctx context.Context, engine Engine, looks *reading) (wait time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	for skip := 0; ; {
-		due, err := engine.Due(ctx, skip)
-		if err != nil {
-			return lookEvery/2 + rand.N(lookEvery), err
-		}
-		b.observe(due.Now)
-		if looks.steppedBack(due.Now) {
-			// The index was written by the clock before the step. Without a claim, a key
-			// whose replica is gone would be due late by the length of the step.
-			b.each((*Throttler).noticeDue)
-		}
-		for _, key := range due.Keys {
-			for _, t := range b.throttlersOf(key) {
-				t.noticeDue()
-			}
-		}
-		if due.More && len(due.Keys) > 0 {
-			skip += len(due.Keys)
-			continue
-		}
-		wait = lookEvery
-		if due.Next >= 0 {
-			wait = min(wait, due.Next)
-		}
-		return wait + lookDelay/5 + rand.N(lookDelay), nil
+	due, err := engine.Due(ctx, b.someKeys())
+	if err != nil {
+		return lookEvery/2 + rand.N(lookEvery), err
 	}
+	b.saw(due)
+	if looks.steppedBack(due.Now) {
+		// The index was written by the clock before the step. Without a claim, a key
+		// whose replica is gone would be due late by the length of the step.
+		b.each((*Throttler).noticeStep)
+	}
+	for _, key := range due.Keys {
+		for _, t := range b.throttlersOf(key) {
+			t.noticeDue(due.Now)
+		}
+	}
+	wait = lookEvery
+	if due.Next >= 0 {
+		wait = min(wait, due.Next)
+	}
+	return wait + lookDelay/5 + rand.N(lookDelay), nil
+}
+
+// saw records the answer of a look.
+func (b *Base) saw(due machine.Due) {
+	b.observe(due.Now)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stop != nil {
+		b.due = due
+		b.due.Keys = nil
+	}
+}
+
+// someKeys returns the next lookKeys of the keys held here.
+func (b *Base) someKeys() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := min(lookKeys, len(b.order))
+	some := make([]string, n)
+	for i := range some {
+		some[i] = b.order[(b.asked+i)%len(b.order)]
+	}
+	if n > 0 {
+		b.asked = (b.asked + n) % len(b.order)
+	}
+	return some
 }
 
 // listen notifies the throttlers of the ends of runs, until ctx ends.
@@ -195,13 +286,22 @@ func (b *Base) listen(ctx context.Context, engine Engine) {
 func (b *Base) each(do func(*Throttler)) {
 	b.mu.Lock()
 	var all []*Throttler
-	for _, some := range b.throttlers {
-		all = append(all, some...)
+	for _, k := range b.keys {
+		all = append(all, k.throttlers...)
 	}
 	b.mu.Unlock()
 	for _, t := range all {
 		do(t)
 	}
+}
+
+// eachIn calls do for every throttler whose key is in the part.
+func (b *Base) eachIn(part int, do func(*Throttler)) {
+	b.each(func(t *Throttler) {
+		if t.part == part {
+			do(t)
+		}
+	})
 }
 
 // sleep returns after d, or when ctx ends.

@@ -40,17 +40,34 @@
 // state. Engines check whether the store's configuration makes it durable. If it loses state
 // all the same, at most one run per key starts too early.
 //
+// # The way of a call
+//
+//  1. Call takes the replica's lock and notes the call. If a run that is pending in the store
+//     covers it, that is all.
+//  2. Otherwise the throttler waits for its turn to send: of the messages of all throttlers on
+//     an engine, at most [DefaultInFlight] are in flight. Only then it reads the clock and
+//     makes a claim, so that the wait does not count against the guard.
+//  3. The store registers the call. It grants a run, or says when the next one may be granted,
+//     and the throttler sends another claim then.
+//  4. A granted run starts in a goroutine of its own. It checks that it is in time, and calls
+//     the callback. It renews its lease while the callback works.
+//  5. Its end is another message, which goes before the claims of other throttlers. The store
+//     tells the other replicas, and whoever waits in Do hears the outcome.
+//
 // # When the store cannot be reached
 //
-// The replica keeps its calls and tries the store again, at growing intervals, until it is
-// back. It reports the outage to the error handler once. With [RunLocal], a replica
-// meanwhile runs on its own, at most once per interval.
+// The replicas keep their calls. One message at a time, at growing intervals, finds out
+// whether the store is back. Errors that the store has answered are another matter: then each
+// replica tries again on its own. The error handler receives the first error in a row. With
+// [RunLocal], replicas that cannot reach the store meanwhile run on their own, each at most
+// once per interval; after an answer, whatever it says, they do not. [Base.Health] tells what
+// the process sees of the engine.
 //
 // # Cost
 //
-// A call that must reach the store sends its message in a separate goroutine, and a replica
-// sends one message at a time. A call that joins a pending run sends none. A run costs one
-// claim and one finish, and one more claim if it had to wait. All throttlers of a process on
-// one engine share one poller. It looks for keys whose replica is gone once a second, and
-// when a key becomes due.
+// A call that joins a pending run sends no message. A run costs one claim and one finish, and
+// one more claim if it had to wait. All throttlers of a process on one engine share one
+// poller. It looks for keys whose replica is gone once a second, and when a key becomes due.
+// What a look costs does not depend on how many keys are due: if there are many, it sees a
+// part of them.
 package fleet

@@ -8,7 +8,8 @@ import (
 
 var (
 	// ErrEngineUnavailable matches, through errors.Is, an [*EngineError] whose store could
-	// not be reached or did not answer in time.
+	// not be reached or did not answer in time. It does not match if the store has answered
+	// with an error, such as one that it is out of memory.
 	ErrEngineUnavailable = errors.New("throttle: engine unavailable")
 
 	// ErrNotDurable matches, through errors.Is, an [*EngineError] whose store may lose its
@@ -65,15 +66,21 @@ func (e *EngineError) Error() string {
 // Unwrap returns Err.
 func (e *EngineError) Unwrap() error { return e.Err }
 
-// Is reports whether target is [ErrEngineUnavailable] and the store could not be
-// reached.
-func (e *EngineError) Is(target error) bool {
-	if target != ErrEngineUnavailable || errors.Is(e.Err, ErrNotDurable) {
-		return false
+// Unreachable returns err as an error that matches [ErrEngineUnavailable]. An [Engine] returns
+// it if the store could not be reached, or has not answered in time. It is nil if err is.
+func Unreachable(err error) error {
+	if err == nil {
+		return nil
 	}
-	var reached *StateError
-	return !errors.As(e.Err, &reached)
+	return &unreachableError{err}
 }
+
+// An unreachableError is what Unreachable returns.
+type unreachableError struct{ err error }
+
+func (e *unreachableError) Error() string        { return e.err.Error() }
+func (e *unreachableError) Unwrap() error        { return e.err }
+func (e *unreachableError) Is(target error) bool { return target == ErrEngineUnavailable }
 
 // A StateError reports that the state that the store has for a key was not written by an
 // engine, or was written by a version that this one does not know. The engine changes

@@ -75,7 +75,7 @@ func TestThrottler_LostReply_SameClaim(t *testing.T) {
 		m.Call()
 		r.sleep(100 * time.Millisecond)
 		assert.Len(r, r.runs(), 1)
-		assert.Equal(r, int64(1), r.store.State(key).Acknowledged)
+		assert.Equal(r, int64(1), r.state().Acknowledged)
 		_ = r.errors()
 	})
 }
@@ -161,7 +161,7 @@ func TestThrottler_Timeout_Later(t *testing.T) {
 		m.link.on(slow(2*time.Second), nil)
 		m.Call()
 		r.sleep(5 * time.Second)
-		assert.Equal(r, int64(1), r.store.State(key).Requested)
+		assert.Equal(r, int64(1), r.state().Requested)
 		_ = r.errors()
 	})
 }
@@ -423,5 +423,20 @@ func TestThrottler_Mismatch(t *testing.T) {
 		assert.Contains(r, mismatch.Own+mismatch.Other, "interval 1s")
 		assert.Contains(r, mismatch.Own+mismatch.Other, "interval 2s")
 		assert.LessOrEqual(r, len(reported), len(times))
+	})
+}
+
+// A key that is forgotten while a call is pending still runs, with a higher token.
+func TestEngine_Forget(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		replicas := r.members(2, throttle.Every(interval), nil)
+		require.NoError(r, replicas[0].Do(r.Context()))
+		replicas[0].Call()
+		r.sleep(interval / 2)
+		require.NoError(r, r.store.Forget(r.Context(), key))
+		r.sleep(3 * interval)
+		runs := r.runs()
+		require.Len(r, runs, 2)
+		assert.Greater(r, runs[1].token, runs[0].token)
 	})
 }

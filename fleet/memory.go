@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -79,42 +78,28 @@ func (m *Memory) Renew(ctx context.Context, key string, token int64) (held bool,
 	return m.stateLocked(key).Renew(m.nowLocked(), token), nil
 }
 
-// page is how many keys Due returns at most.
-const page = 1000
-
 // Due implements [Engine].
-func (m *Memory) Due(ctx context.Context, skip int) (machine.Due, error) {
+func (m *Memory) Due(ctx context.Context, held []string) (machine.Due, error) {
 	if err := ctx.Err(); err != nil {
 		return machine.Due{}, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	type entry struct {
-		key string
-		due machine.Time
-	}
 	answer := machine.Due{Next: machine.None, Now: m.nowLocked()}
-	var entries []entry
-	for key, state := range m.keys {
+	for key, state := range m.keys { // in random order
 		switch due, pending := state.Due(); {
 		case !pending:
-		case due <= answer.Now:
-			entries = append(entries, entry{key, due})
-		default:
+		case due > answer.Now:
 			if next := due.Sub(answer.Now); answer.Next == machine.None || next < answer.Next {
 				answer.Next = next
 			}
+		default:
+			answer.Oldest = max(answer.Oldest, answer.Now.Sub(due))
+			answer.Count++
+			if len(answer.Keys) < machine.MaxDue || slices.Contains(held, key) {
+				answer.Keys = append(answer.Keys, key)
+			}
 		}
-	}
-	slices.SortFunc(entries, func(a, b entry) int {
-		return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.key, b.key))
-	})
-	for _, e := range entries[min(max(skip, 0), len(entries)):] {
-		if len(answer.Keys) == page {
-			answer.More, answer.Next = true, machine.None
-			break
-		}
-		answer.Keys = append(answer.Keys, e.key)
 	}
 	return answer, nil
 }
@@ -131,6 +116,35 @@ func (m *Memory) Listen(ctx context.Context, wake func(machine.Wake)) error {
 	return ctx.Err()
 }
 
+// Inspect implements [Engine].
+func (m *Memory) Inspect(ctx context.Context, key string) (machine.State, error) {
+	if err := ctx.Err(); err != nil {
+		return machine.State{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var s machine.State
+	if stored := m.keys[key]; stored != nil {
+		s = *stored
+		s.IDs = slices.Clone(s.IDs)
+	}
+	return s, nil
+}
+
+// Forget implements [Engine].
+func (m *Memory) Forget(ctx context.Context, key string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.keys, key)
+	return nil
+}
+
+// Part implements [Engine].
+func (m *Memory) Part(string) int { return 0 }
+
 // Step moves the engine's clock by d, as if somebody had set the clock of a store. It is for
 // tests.
 func (m *Memory) Step(d time.Duration) {
@@ -144,15 +158,6 @@ func (m *Memory) Wipe() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	clear(m.keys)
-}
-
-// State returns a copy of the state of key. It is for tests.
-func (m *Memory) State(key string) machine.State {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := *m.stateLocked(key)
-	s.IDs = slices.Clone(s.IDs)
-	return s
 }
 
 // stateLocked returns the state of key.

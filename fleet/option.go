@@ -22,8 +22,11 @@ type config struct {
 	lease     time.Duration
 	local     bool // RunLocal
 	observers []func(throttle.Run)
-	tracers   []throttle.Option
+	tracers   []tracer
 }
+
+// A tracer is the argument of WithTracer.
+type tracer = func(context.Context, throttle.Run, []context.Context) (context.Context, func(throttle.Run))
 
 // Defaults and limits of the options.
 const (
@@ -73,8 +76,8 @@ func WithErrorHandler(fn func(error)) Option {
 
 // WithObserver makes fn receive a description of every run of this replica, as
 // [throttle.WithObserver] does. The run's Asked and Due are the time of its grant. Its
-// Attempt also counts failures in a row of other replicas. You may give WithObserver
-// several times.
+// Attempt also counts failures in a row of other replicas, and its Retry is the earliest
+// time at which some replica will repeat it. You may give WithObserver several times.
 func WithObserver(fn func(throttle.Run)) Option {
 	return func(c *config) *throttle.PolicyError {
 		if fn == nil {
@@ -95,7 +98,7 @@ func WithTracer(
 		if start == nil {
 			return &throttle.PolicyError{Field: "WithTracer", Value: nil, Reason: mustNotBeNil}
 		}
-		c.tracers = append(c.tracers, throttle.WithTracer(start))
+		c.tracers = append(c.tracers, start)
 		return nil
 	}
 }
@@ -130,6 +133,9 @@ func WithGuard(d time.Duration) Option {
 // RunLocal lets this replica run on its own while the store cannot be reached, at most once
 // per interval. Every replica with this option does so, independently of the others. Such a
 // run has no token.
+//
+// A store that answers with an error can be reached, and so can one that is slow to answer
+// one message while it answers others: then nobody runs on its own.
 func RunLocal() Option {
 	return func(c *config) *throttle.PolicyError {
 		c.local = true

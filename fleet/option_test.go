@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -99,7 +100,7 @@ func TestWithGuard_Rounding(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		m := r.member(throttle.Every(1500*time.Nanosecond), nil, fleet.WithGuard(10*time.Millisecond))
 		require.NoError(r, m.Do(r.Context()))
-		assert.Equal(r, 10*time.Millisecond+2*time.Microsecond, r.store.State(key).Span)
+		assert.Equal(r, 10*time.Millisecond+2*time.Microsecond, r.state().Span)
 	})
 }
 
@@ -296,5 +297,91 @@ func TestWithContext(t *testing.T) {
 		require.ErrorIs(r, err, throttle.ErrClosed)
 		require.ErrorIs(r, err, errBroken)
 		assert.True(r, m.Stats().Closed)
+	})
+}
+
+// A tracer that ends its goroutine ends the run before it begins. The grant goes back, so that
+// another run does the work at once.
+func TestWithTracer_Goexit(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		broken := true
+		var ended []error
+		m := r.member(throttle.Every(interval), nil,
+			fleet.WithTracer(func(context.Context, throttle.Run, []context.Context) (context.Context, func(throttle.Run)) {
+				return nil, func(run throttle.Run) { ended = append(ended, run.Err) }
+			}),
+			fleet.WithTracer(func(context.Context, throttle.Run, []context.Context) (context.Context, func(throttle.Run)) {
+				if broken {
+					broken = false
+					runtime.Goexit()
+				}
+				return nil, nil
+			}))
+		require.NoError(r, m.Do(r.Context()))
+		assert.Len(r, r.runs(), 1)
+		reported := r.errors()
+		require.Len(r, reported, 1)
+		require.ErrorIs(r, reported[0], throttle.ErrGoexit)
+		require.Len(r, ended, 2)
+		require.ErrorIs(r, ended[0], throttle.ErrGoexit)
+		require.NoError(r, ended[1])
+		assert.Zero(r, m.Counts().Late)
+	})
+}
+
+// No run begins once the parent context has ended, even if nobody has noticed the end yet.
+func TestWithContext_EndedUnnoticed(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		ctx, cancel := context.WithCancelCause(r.Context())
+		m := r.member(throttle.Every(interval), nil, fleet.WithContext(ctx))
+		m.link.on(nil, func(_ context.Context, op string) error {
+			if op == "claim" {
+				cancel(errBroken)
+			}
+			return nil
+		})
+		err := m.Do(r.Context())
+		require.ErrorIs(r, err, throttle.ErrClosed)
+		require.ErrorIs(r, err, errBroken)
+		assert.Empty(r, r.runs())
+		r.sleep(time.Second)
+		assert.Empty(r, r.state().Owner, "the grant went back")
+	})
+}
+
+func TestThrottler_Counts(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		replicas := r.members(2, throttle.Every(interval), nil, fleet.RunLocal())
+		for range 10 {
+			for _, m := range replicas {
+				m.Call()
+			}
+			r.sleep(interval)
+		}
+		replicas[0].link.cut()
+		replicas[0].Call()
+		r.sleep(interval)
+		replicas[0].link.heal()
+		r.sleep(20 * interval)
+		var sum fleet.Counts
+		var runs uint64
+		for _, m := range replicas {
+			c := m.Counts()
+			assert.EqualValues(r, m.link.claims.Load(), c.Served+c.Granted+c.Deferred+c.Failed, "every claim is answered, or fails")
+			sum.Served += c.Served
+			sum.Granted += c.Granted
+			sum.Deferred += c.Deferred
+			sum.LocalRuns += c.LocalRuns
+			sum.Failed += c.Failed
+			sum.Late += c.Late + c.LostLeases
+			runs += m.Stats().Runs
+		}
+		assert.Equal(r, runs, sum.Granted+sum.LocalRuns)
+		assert.EqualValues(r, 1, sum.LocalRuns)
+		assert.Positive(r, sum.Served)
+		assert.Positive(r, sum.Deferred)
+		assert.Positive(r, sum.Failed)
+		assert.Zero(r, sum.Late)
+		_ = r.errors()
 	})
 }

@@ -89,7 +89,7 @@ func TestThrottler_RandomFaults(t *testing.T) {
 				assert.GreaterOrEqual(r, times[i]-times[i-1], interval, "seed %d", seed)
 			}
 			assert.GreaterOrEqual(r, times[len(times)-1], last, "seed %d", seed)
-			state := r.store.State(key)
+			state := r.state()
 			assert.Equal(r, state.Requested, state.Acknowledged, "seed %d", seed)
 			for _, m := range replicas {
 				assert.False(r, m.Stats().Pending, "seed %d", seed)

@@ -139,7 +139,7 @@ func TestThrottler_RetryIn_Long(t *testing.T) {
 		m := r.member(throttle.Every(interval), func(context.Context) error { return throttle.RetryIn(1<<63 - 1) })
 		require.Error(r, m.Do(r.Context()))
 		r.sleep(interval)
-		assert.Empty(r, r.store.State(key).Owner)
+		assert.Empty(r, r.state().Owner)
 		assert.Empty(r, r.errors())
 	})
 }
@@ -168,5 +168,21 @@ func TestThrottler_Retry_None(t *testing.T) {
 		r.sleep(20 * time.Second)
 		assert.Len(r, r.runs(), 1)
 		assert.Equal(r, []error{errBroken}, r.errors())
+	})
+}
+
+// A RetryIn asks only for the run whose callback returned it. What Do returns of it asks for
+// nothing.
+func TestThrottler_RetryIn_Inherited(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		inner := r.member(throttle.Every(interval), func(context.Context) error { return throttle.RetryIn(time.Hour) })
+		var outer throttle.Run
+		th := throttle.Must(throttle.New(throttle.Policy{}, inner.Do,
+			throttle.WithObserver(func(run throttle.Run) { outer = run })))
+		defer th.Close()
+		err := th.Do(r.Context())
+		var retry *throttle.RetryError
+		require.ErrorAs(r, err, &retry)
+		assert.Equal(r, throttle.ResultFailure, outer.Result)
 	})
 }

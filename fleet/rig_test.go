@@ -33,7 +33,7 @@ type link struct {
 	before, after func(ctx context.Context, op string) error
 }
 
-var errCut = errors.New("link is cut")
+var errCut = fleet.Unreachable(errors.New("link is cut"))
 
 // on replaces what is called before and after operations.
 func (l *link) on(before, after func(ctx context.Context, op string) error) {
@@ -97,13 +97,20 @@ func (l *link) Renew(ctx context.Context, key string, token int64) (held bool, e
 	return held, err
 }
 
-func (l *link) Due(ctx context.Context, skip int) (d machine.Due, err error) {
+func (l *link) Due(ctx context.Context, held []string) (d machine.Due, err error) {
 	err = l.pass(ctx, "due", func() (err error) {
-		d, err = l.store.Due(ctx, skip)
+		d, err = l.store.Due(ctx, held)
 		return err
 	})
 	return d, err
 }
+
+func (l *link) Inspect(ctx context.Context, key string) (machine.State, error) {
+	return l.store.Inspect(ctx, key)
+}
+
+func (l *link) Forget(ctx context.Context, key string) error { return l.store.Forget(ctx, key) }
+func (l *link) Part(key string) int                          { return l.store.Part(key) }
 
 func (l *link) Listen(ctx context.Context, wake func(machine.Wake)) error {
 	err := l.store.Listen(ctx, func(w machine.Wake) {
@@ -153,6 +160,14 @@ func inFleet(t *testing.T, f func(r *rig)) {
 		}
 		r.sleep(time.Minute) // messages that are out end
 	})
+}
+
+// state returns the stored state of the key.
+func (r *rig) state() machine.State {
+	r.Helper()
+	state, err := r.store.Inspect(r.Context(), key)
+	require.NoError(r, err)
+	return state
 }
 
 func (r *rig) now() time.Duration { return time.Since(r.begin) }

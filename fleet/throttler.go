@@ -23,9 +23,9 @@ type Throttler struct {
 	key     string
 	fn      func(context.Context) error
 	config  *config
-	runner  *throttle.Throttler // runs the callback
-	origin  time.Time           // instants count from here
-	session string              // prefix of the claims' identifiers
+	part    int       // of the store, where the key is
+	origin  time.Time // instants count from here
+	session string    // prefix of the claims' identifiers
 
 	mu sync.Mutex // guards the fields below
 
@@ -44,6 +44,9 @@ type Throttler struct {
 	// The Do calls whose run has not begun, in the order of the calls.
 	// +checklocks:mu
 	waits []*wait
+	// What the throttler waits for in the queue to send.
+	// +checklocks:mu
+	turn turnKind
 	// The active run, from the callback's entry on; nil if no run is active.
 	// +checklocks:mu
 	run *run
@@ -64,7 +67,8 @@ type Throttler struct {
 	// The error of the last run that ended after Shutdown had begun.
 	// +checklocks:mu
 	drainedErr error
-	// How many goroutines are sending a message.
+	// How many runs have started that are not over, hooks included, and how many messages
+	// are on their way.
 	// +checklocks:mu
 	active int
 	// How many claims have been made.
@@ -73,9 +77,11 @@ type Throttler struct {
 	// The last policy of another replica that was reported to the error handler.
 	// +checklocks:mu
 	mismatch string
-	// How many runs of the runner did not enter the callback. Stats does not count them.
+	// What Stats shows of past runs.
 	// +checklocks:mu
-	late uint64
+	past throttle.Stats
+	// +checklocks:mu
+	counts Counts
 }
 
 // A phase is how far a Throttler is on its way to its end.
@@ -106,6 +112,7 @@ func New(engine Engine, key string, p throttle.Policy, fn func(ctx context.Conte
 	t := &Throttler{
 		engine:  engine,
 		key:     key,
+		part:    engine.Part(key),
 		fn:      fn,
 		config:  c,
 		origin:  time.Now(),
@@ -113,16 +120,6 @@ func New(engine Engine, key string, p throttle.Policy, fn func(ctx context.Conte
 		policy:  p,
 		replica: replica.Replica{Rules: c.rules(p)},
 	}
-	runner, err := throttle.New(throttle.Policy{}, t.execute, append(c.tracers,
-		throttle.WithName(c.name),
-		throttle.WithContext(c.parent),
-		throttle.WithErrorHandler(func(error) {}), // conclude reports errors
-		throttle.WithObserver(t.conclude),
-	)...)
-	if err != nil {
-		return nil, err
-	}
-	t.runner = runner
 	t.engine.base().join(engine, t)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -168,24 +165,6 @@ func (t *Throttler) Do(ctx context.Context) error {
 	case <-ctx.Done():
 		return t.stopWaiting(ctx, w)
 	}
-}
-
-// ask makes the call of a Do, and returns the wait for its run.
-func (t *Throttler) ask(ctx context.Context) (*wait, error) {
-	ended := ctx.Err()
-	now := t.lock()
-	defer t.settle(now)
-	switch {
-	case t.isOwnLocked(ctx):
-		return nil, t.named(throttle.ErrReentrant)
-	case t.phase != open:
-		return nil, t.named(throttle.ErrClosed)
-	case ended != nil:
-		return nil, ended
-	}
-	w := &wait{call: t.replica.Call(now), done: make(chan struct{})}
-	t.waits = append(t.waits, w)
-	return w, nil
 }
 
 // Cancel drops this replica's calls, and reports whether any was pending. Their Do returns
@@ -234,107 +213,37 @@ func (t *Throttler) SetPolicy(p throttle.Policy) error {
 // Pending is set while a call is not known to be covered. Next is when the replica will ask
 // the store next.
 func (t *Throttler) Stats() throttle.Stats {
-	s := t.runner.Stats()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.Runs -= min(t.late, s.Runs)
-	s.Failures -= min(t.late, s.Failures)
+	s := t.past
 	s.Calls = t.replica.Calls()
 	s.Pending = t.replica.Pending()
 	s.Running = t.run != nil
 	s.Closed = t.phase != open
-	s.Next = time.Time{}
 	if at, polling := t.replica.Due(); polling {
 		s.Next = time.Now().Add(at - t.now())
 	}
 	return s
 }
 
-// Close closes the Throttler at once. It drops this replica's calls as Cancel does, and
-// cancels the active run's context, but does not wait for that run. If the callback then
-// returns an error, other replicas run for the calls that it covers. Close may be called
-// several times, and always returns nil.
-//
-// Messages to the store that are still out end on their own, within seconds.
-func (t *Throttler) Close() error {
-	t.close(nil)
-	return nil
+// Counts are how often something has happened to a replica since it was made.
+type Counts struct {
+	// Claims, by what the store answered.
+	Served   uint64 // no call was pending any more
+	Granted  uint64 // the replica might run
+	Deferred uint64 // no run was due, or another replica had the grant
+
+	Failed     uint64 // attempts to send a claim or a finish that failed
+	Late       uint64 // grants that came too late to be used
+	LocalRuns  uint64 // runs without a grant, see RunLocal
+	LostLeases uint64 // runs that have lost their lease
 }
 
-// Shutdown closes the Throttler gracefully. As soon as it begins, new calls are refused. It
-// waits until the store has received the calls that it did not know of, for another replica
-// to run, and until the active run and its finish are done. It does not wait for a run that
-// is not due: a Do that waits for one returns [throttle.ErrClosed]. Shutdown then returns the
-// error of the active run, or nil.
-//
-// If ctx ends first, or ended before, Shutdown closes the Throttler as Close does. It returns
-// ctx.Err(), joined with an [*EngineError] if the store cannot be used. On a closed
-// Throttler, Shutdown waits for what is still active and returns nil. Inside the callback,
-// with the run's own context, it returns [throttle.ErrReentrant] and has no effect.
-func (t *Throttler) Shutdown(ctx context.Context) error {
-	ended := ctx.Err()
-	drained, err := t.drain(ctx)
-	if err != nil {
-		return err
-	}
-	if ended == nil {
-		select {
-		case <-drained:
-			err = t.drainedError()
-		case <-ctx.Done():
-			ended = ctx.Err()
-		}
-	}
-	if ended != nil {
-		err = t.interrupted(ctx)
-	}
-	t.close(nil)
-	// Here no run is active, or ctx has ended. What follows waits for goroutines to end.
-	if late := t.runner.Shutdown(ctx); err == nil {
-		err = late
-	}
-	select {
-	case <-t.engine.base().pollerEnded():
-	case <-ctx.Done():
-		if err == nil {
-			err = ctx.Err()
-		}
-	}
-	return err
-}
-
-// drain refuses calls from now on. It returns a channel that is closed once the store knows
-// everything that this replica knows, and nothing of this replica is active.
-func (t *Throttler) drain(ctx context.Context) (<-chan struct{}, error) {
-	now := t.lock()
-	defer t.settle(now)
-	if t.isOwnLocked(ctx) {
-		return nil, t.named(throttle.ErrReentrant)
-	}
-	t.phase = max(t.phase, draining)
-	if t.drained == nil {
-		t.drained = make(chan struct{})
-	}
-	return t.drained, nil
-}
-
-func (t *Throttler) isClosed() bool {
+// Counts returns how often something has happened to this replica.
+func (t *Throttler) Counts() Counts {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.phase == closed
-}
-
-func (t *Throttler) drainedError() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.drainedErr
-}
-
-// interrupted returns the error of a wait whose ctx has ended.
-func (t *Throttler) interrupted(ctx context.Context) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.interruptedLocked(ctx)
+	return t.counts
 }
 
 // named returns err with the Throttler's name in its text.

@@ -21,8 +21,8 @@ func benchPool(b *testing.B) *pgxpool.Pool {
 	b.Helper()
 	pool := newDatabase(b).pool(b, "pool_max_conns=16")
 	mustExec(b, pool, `INSERT INTO throttle.state
-			(namespace, key, requested, taken, token, granted, next, span, until, lease, owner, policy)
-		SELECT 'default', 'key-' || i, 2, 1, 1, 1, 9e15, 3e15, 9e15, 3e15, 'claim-of-a-replica-1', 'Interval=1m'
+			(namespace, key, requested, taken, token, granted, next, span, until, lease, due, owner, policy)
+		SELECT 'default', 'key-' || i, 2, 1, 1, 1, 9e15, 3e15, 9e15, 3e15, 9e15, 'claim-of-a-replica-1', 'Interval=1m'
 		FROM generate_series(0, $1::int) i`, benchKeys-1)
 	mustExec(b, pool, `CREATE TABLE public.bare (namespace text, key text, a bigint, b bigint, PRIMARY KEY (namespace, key))`)
 	mustExec(b, pool, `INSERT INTO public.bare SELECT namespace, key, 0, 0 FROM throttle.state`)

@@ -29,7 +29,7 @@ func TestEngine_CallTx(t *testing.T) {
 		return reply
 	}
 	due := func() []string {
-		d, err := engine.Due(t.Context(), 0)
+		d, err := engine.Due(t.Context(), nil)
 		require.NoError(t, err)
 		return d.Keys
 	}
@@ -58,7 +58,10 @@ func TestEngine_CallTx(t *testing.T) {
 
 	// After the commit the key is due, and the transaction's writes are visible.
 	require.NoError(t, tx.Commit(t.Context()))
-	require.Equal(t, []string{"key", "another key"}, due(), "in the order in which the calls were made")
+	require.ElementsMatch(t, []string{"key", "another key"}, due())
+	state, err := engine.Inspect(t.Context(), "key")
+	require.NoError(t, err)
+	require.EqualValues(t, 1, state.Requested)
 	grant := poll("c")
 	require.Equal(t, machine.Granted, grant.Verdict)
 	var orders int
@@ -79,6 +82,13 @@ func TestEngine_CallTx(t *testing.T) {
 	_, err = engine.Finish(t.Context(), "key", machine.Finish{Token: again.Token, Ran: true})
 	require.NoError(t, err)
 	require.Equal(t, machine.Served, poll("e").Verdict)
+
+	// Who forgets a key forgets its calls, too.
+	require.NoError(t, engine.Forget(t.Context(), "another key"))
+	require.Empty(t, due())
+	state, err = engine.Inspect(t.Context(), "another key")
+	require.NoError(t, err)
+	require.Zero(t, state)
 }
 
 // TestEngine_CallTx_Run checks that throttlers run a key that only a transaction has called.
@@ -129,29 +139,7 @@ func TestEngine_CallTx_InvalidKeys(t *testing.T) {
 		}
 		return engine.CallTx(t.Context(), tx, "key") // tx is still good
 	}))
-	d, err := engine.Due(t.Context(), 0)
+	d, err := engine.Due(t.Context(), nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{"key"}, d.Keys)
-}
-
-// TestEngine_Due_Pages makes more keys due than Due returns at once: by their state, by calls, and by
-// both.
-func TestEngine_Due_Pages(t *testing.T) {
-	pool := newDatabase(t).pool(t)
-	engine := newEngine(t, pool)
-	mustExec(t, pool, `INSERT INTO throttle.state (namespace, key, requested, next)
-		SELECT 'default', 'key ' || i, 1, i FROM generate_series(1, 2000) i`)
-	mustExec(t, pool, `INSERT INTO throttle.calls (namespace, key, at)
-		SELECT 'default', 'key ' || i, i - 500 FROM generate_series(1001, 3000) i, generate_series(1, 2)`)
-	seen := map[string]bool{}
-	for more := true; more; {
-		d, err := engine.Due(t.Context(), len(seen))
-		require.NoError(t, err)
-		for _, key := range d.Keys {
-			require.False(t, seen[key], "%q is on two pages", key)
-			seen[key] = true
-		}
-		more = d.More
-	}
-	require.Len(t, seen, 3000)
 }

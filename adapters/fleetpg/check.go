@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/throttle-go/throttle/fleet"
 )
@@ -15,7 +16,7 @@ import (
 //
 //   - an error if it cannot reach the server, if the server is a standby, which accepts no
 //     writes, or if the database's encoding is not UTF8;
-//   - a [*VersionError] if the schema has another version than this program: see [Migrate];
+//   - a [*VersionError] if this program cannot use the schema: see [Migrate];
 //   - an error that wraps [fleet.ErrNotDurable] if fsync or full_page_writes is off, if
 //     synchronous_commit is off in the pool's sessions, or if a table is unlogged; not with
 //     [WithVolatile].
@@ -23,30 +24,38 @@ import (
 // The engine calls Check before each operation until it has succeeded once. Each later operation
 // checks synchronous_commit again in its own session.
 func (e *Engine) Check(ctx context.Context) error {
+	err := e.with(ctx, func(conn *pgxpool.Conn) error { return e.checkServer(ctx, conn) })
+	unusable := &VersionError{}
+	if err == nil || errors.As(err, &unusable) || errors.Is(err, fleet.ErrNotDurable) {
+		return err
+	}
+	return fmt.Errorf("throttle: check: %w", failure("", err))
+}
+
+func (e *Engine) checkServer(ctx context.Context, conn *pgxpool.Conn) error {
 	var fsync, pages, commit, encoding string
 	var standby bool
 	const settings = `SELECT current_setting('fsync'), current_setting('full_page_writes'),
 		current_setting('synchronous_commit'), current_setting('server_encoding'), pg_is_in_recovery()`
-	err := e.pool.QueryRow(ctx, settings).Scan(&fsync, &pages, &commit, &encoding, &standby)
+	err := conn.QueryRow(ctx, settings).Scan(&fsync, &pages, &commit, &encoding, &standby)
 	switch {
 	case err != nil:
-		return fmt.Errorf("throttle: check: %w", err)
+		return err
 	case standby:
-		return errors.New("throttle: check: the server is a standby")
+		return errors.New("the server is a standby")
 	case encoding != "UTF8":
-		return fmt.Errorf("throttle: check: the encoding of the database is %s, not UTF8", encoding)
+		return fmt.Errorf("the encoding of the database is %s, not UTF8", encoding)
 	}
-	found, err := version(ctx, e.pool, e.schema)
+	found, err := versionOf(ctx, conn, e.schema)
 	if err != nil {
-		return fmt.Errorf("throttle: check: %w", err)
+		return err
 	}
-	if known := len(versions()); found != known {
-		return &VersionError{Schema: e.schema, Found: found, Known: known}
-	}
-	if e.volatile {
-		return nil
+	if err := found.check(e.schema, len(steps())); err != nil {
+		return err
 	}
 	switch {
+	case e.volatile:
+		return nil
 	case fsync == "off":
 		return notDurable("fsync is off")
 	case pages == "off":
@@ -54,22 +63,20 @@ func (e *Engine) Check(ctx context.Context) error {
 	case commit == "off":
 		return notDurable("synchronous_commit is off")
 	}
-	return e.checkTables(ctx)
+	return e.checkTables(ctx, conn)
 }
 
-func (e *Engine) checkTables(ctx context.Context) error {
+func (e *Engine) checkTables(ctx context.Context, conn *pgxpool.Conn) error {
 	state := pgx.Identifier{e.schema, "state"}.Sanitize()
 	calls := pgx.Identifier{e.schema, "calls"}.Sanitize()
 	var logged bool
 	const query = `SELECT coalesce(bool_and(relpersistence = 'p'), false) FROM pg_class
 		WHERE oid IN (to_regclass($1), to_regclass($2))`
-	if err := e.pool.QueryRow(ctx, query, state, calls).Scan(&logged); err != nil {
-		return fmt.Errorf("throttle: check: %w", err)
-	}
-	if !logged {
+	err := conn.QueryRow(ctx, query, state, calls).Scan(&logged)
+	if err == nil && !logged {
 		return notDurable("a table is unlogged")
 	}
-	return nil
+	return err
 }
 
 func notDurable(reason string) error { return fmt.Errorf("%w: %s", fleet.ErrNotDurable, reason) }

@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/throttle-go/throttle"
@@ -34,11 +34,17 @@ type Engine struct {
 	calls     calls
 
 	checked atomic.Bool // Check has succeeded
+
+	mu sync.Mutex // guards the field below
+
+	// Where the next look goes on if there are many due keys.
+	// +checklocks:mu
+	place place
 }
 
 // calls are the statements that call the functions of the schema.
 type calls struct {
-	claim, finish, renew, due, call string
+	claim, finish, renew, due, inspect, called, forget, call string
 }
 
 // New returns an engine that uses pool's database, where [Migrate] has set up the schema. New does
@@ -55,7 +61,7 @@ func New(pool *pgxpool.Pool, opts ...Option) (*Engine, error) {
 	}
 	sum := sha256.Sum256([]byte(o.schema + "\x00" + o.namespace))
 	prefix := pgx.Identifier{o.schema}.Sanitize()
-	return &Engine{
+	e := &Engine{
 		pool:      pool,
 		schema:    o.schema,
 		namespace: o.namespace,
@@ -67,10 +73,18 @@ func New(pool *pgxpool.Pool, opts ...Option) (*Engine, error) {
 			finish: "SELECT * FROM " + prefix + ".finish($1::text, $2::text, $3::boolean, $4::bigint, $5::boolean, " +
 				"$6::boolean, $7::text, $8::boolean, $9::bigint, $10::bigint)",
 			renew: "SELECT * FROM " + prefix + ".renew($1::text, $2::text, $3::boolean, $4::bigint)",
-			due:   "SELECT * FROM " + prefix + ".due($1::text, $2::int, $3::int)",
-			call:  "SELECT " + prefix + ".call($1::text, $2::text, $3::text, $4::text)",
+			due:   "SELECT * FROM " + prefix + ".due($1::text, $2::text[], $3::bigint, $4::text, $5::text)",
+			inspect: "SELECT requested, acknowledged, taken, token, granted, next, span, owner, until, lease, policy, failures, " +
+				"last_from, last_through, last_token, last_failed, last_message, ids, ids_at " +
+				"FROM " + prefix + ".inspect($1::text, $2::text)",
+			called: "SELECT EXISTS (SELECT FROM " + prefix + ".calls WHERE namespace = $1::text AND key = $2::text)",
+			forget: "SELECT " + prefix + ".forget($1::text, $2::text, $3::boolean)",
+			call:   "SELECT " + prefix + ".call($1::text, $2::text, $3::text, $4::text)",
 		},
-	}, nil
+		place: beginning(),
+	}
+	e.LimitInFlight(o.limit(int(pool.Stat().MaxConns())))
+	return e, nil
 }
 
 // Claim implements [fleet.Engine].
@@ -85,13 +99,15 @@ func (e *Engine) Claim(ctx context.Context, key string, c machine.Claim) (machin
 	if c.Age >= 0 {
 		age = c.Age.Microseconds()
 	}
-	row := e.pool.QueryRow(ctx, e.calls.claim, e.namespace, key, !e.volatile, c.ID, c.New,
-		age, int64(c.By), c.Seen, c.Spacing.Microseconds(), c.Lease.Microseconds(), c.Policy)
 	var r machine.Reply
 	var failures, hold, poll int64
-	err := row.Scan(&r.Verdict, &r.Token, &failures, &hold, &poll, &r.Generation, &r.Acknowledged,
-		&r.Last.From, &r.Last.Through, &r.Last.Token, &r.Last.Outcome.Failed, &r.Last.Outcome.Message,
-		&r.Policy, &r.Now)
+	err := e.with(ctx, func(conn *pgxpool.Conn) error {
+		return conn.QueryRow(ctx, e.calls.claim, e.namespace, key, !e.volatile, c.ID, c.New,
+			age, int64(c.By), c.Seen, c.Spacing.Microseconds(), c.Lease.Microseconds(), c.Policy,
+		).Scan(&r.Verdict, &r.Token, &failures, &hold, &poll, &r.Generation, &r.Acknowledged,
+			&r.Last.From, &r.Last.Through, &r.Last.Token, &r.Last.Outcome.Failed, &r.Last.Outcome.Message,
+			&r.Policy, &r.Now)
+	})
 	if err != nil {
 		return machine.Reply{}, failure(key, err)
 	}
@@ -109,16 +125,20 @@ func (e *Engine) Finish(ctx context.Context, key string, f machine.Finish) (mach
 	if err := e.ready(ctx, key); err != nil {
 		return machine.Finished{}, err
 	}
-	row := e.pool.QueryRow(ctx, e.calls.finish, e.namespace, key, !e.volatile, f.Token, f.Ran,
-		f.Outcome.Failed, f.Outcome.Message, f.Again, f.Delay.Microseconds(), int64(f.Failures))
 	var r machine.Finished
 	var poll int64
-	if err := row.Scan(&r.Stale, &r.Pending, &poll, &r.Now); err != nil {
+	err := e.with(ctx, func(conn *pgxpool.Conn) error {
+		err := conn.QueryRow(ctx, e.calls.finish, e.namespace, key, !e.volatile, f.Token, f.Ran,
+			f.Outcome.Failed, f.Outcome.Message, f.Again, f.Delay.Microseconds(), int64(f.Failures),
+		).Scan(&r.Stale, &r.Pending, &poll, &r.Now)
+		r.Poll = span(poll)
+		if err == nil && !r.Stale {
+			e.notify(ctx, conn, r.Wake(key))
+		}
+		return err
+	})
+	if err != nil {
 		return machine.Finished{}, failure(key, err)
-	}
-	r.Poll = span(poll)
-	if !r.Stale {
-		e.notify(ctx, r.Wake(key))
 	}
 	return r, nil
 }
@@ -128,33 +148,17 @@ func (e *Engine) Renew(ctx context.Context, key string, token int64) (held bool,
 	if err := e.ready(ctx, key); err != nil {
 		return false, err
 	}
-	row := e.pool.QueryRow(ctx, e.calls.renew, e.namespace, key, !e.volatile, token)
-	if err := row.Scan(&held); err != nil {
+	err = e.with(ctx, func(conn *pgxpool.Conn) error {
+		return conn.QueryRow(ctx, e.calls.renew, e.namespace, key, !e.volatile, token).Scan(&held)
+	})
+	if err != nil {
 		return false, failure(key, err)
 	}
 	return held, nil
 }
 
-// page is the highest number of keys that Due returns.
-const page = 1000
-
-// Due implements [fleet.Engine].
-func (e *Engine) Due(ctx context.Context, skip int) (machine.Due, error) {
-	if err := e.check(ctx); err != nil {
-		return machine.Due{}, err
-	}
-	row := e.pool.QueryRow(ctx, e.calls.due, e.namespace, int32(min(max(skip, 0), math.MaxInt32)), int32(page))
-	var d machine.Due
-	var next int64
-	if err := row.Scan(&d.Keys, &d.More, &next, &d.Now); err != nil {
-		return machine.Due{}, failure("", err)
-	}
-	d.Next = machine.None
-	if next >= 0 {
-		d.Next = span(next)
-	}
-	return d, nil
-}
+// Part implements [fleet.Engine]. All keys are in one part.
+func (e *Engine) Part(string) int { return 0 }
 
 // checkKey returns what is wrong with key. Package fleet has the same rule.
 func checkKey(key string) error {
@@ -169,19 +173,4 @@ func checkKey(key string) error {
 // have changed the row by hand.
 func span(microseconds int64) time.Duration {
 	return time.Duration(min(max(microseconds, 0), machine.MaxSpan.Microseconds())) * time.Microsecond
-}
-
-// failure returns the error of an operation on key, given pgx's.
-func failure(key string, err error) error {
-	var answer *pgconn.PgError
-	if errors.As(err, &answer) {
-		switch {
-		case answer.Code == "THR01":
-			return notDurable(answer.Message)
-		case answer.Code == "THR02",
-			strings.HasPrefix(answer.Code, "22"): // such as a number out of range
-			return &fleet.StateError{Key: key, Reason: answer.Message}
-		}
-	}
-	return err
 }

@@ -108,7 +108,7 @@ func ExampleEngine_Check() {
 		return
 	}
 	fmt.Println(engine.Check(ctx))
-	// throttle: schema "fleet" has version 0, and this program needs 1
+	// throttle: there is no schema "fleet", and this program needs version 1 of it
 }
 
 func TestExamples(t *testing.T) {
@@ -117,7 +117,7 @@ func TestExamples(t *testing.T) {
 	t.Setenv("DATABASE_URL", d.url())
 	require.Equal(t, "rebuilt\n<nil>\n", printed(t, Example))
 	require.Equal(t, "committed: <nil>\nrebuilt with articles: 1\n", printed(t, ExampleEngine_CallTx))
-	require.Equal(t, "throttle: schema \"fleet\" has version 0, and this program needs 1\n", printed(t, ExampleEngine_Check))
+	require.Equal(t, "throttle: there is no schema \"fleet\", and this program needs version 1 of it\n", printed(t, ExampleEngine_Check))
 }
 
 // printed returns the output of f.

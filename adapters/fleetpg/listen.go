@@ -8,16 +8,17 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
 // Listen implements [fleet.Engine]. It takes a connection out of the pool for good; the pool may open
-// another one in its place.
+// another one in its place. So it does not count towards the pool's MaxConns.
 func (e *Engine) Listen(ctx context.Context, wake func(machine.Wake)) error {
-	pooled, err := e.pool.Acquire(ctx)
+	pooled, err := e.acquire(ctx)
 	if err != nil {
-		return fmt.Errorf("throttle: listen: %w", err)
+		return fmt.Errorf("throttle: listen: %w", failure("", err))
 	}
 	conn := pooled.Hijack()
 	defer func() {
@@ -27,12 +28,15 @@ func (e *Engine) Listen(ctx context.Context, wake func(machine.Wake)) error {
 		_ = conn.Close(ctx)
 	}()
 	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{e.channel}.Sanitize()); err != nil {
-		return fmt.Errorf("throttle: listen: %w", err)
+		return fmt.Errorf("throttle: listen: %w", failure("", err))
 	}
 	for {
 		n, err := conn.WaitForNotification(ctx)
-		if err != nil {
-			return fmt.Errorf("throttle: listen: %w", err)
+		switch {
+		case ctx.Err() != nil: // silence until then says nothing of the server
+			return ctx.Err()
+		case err != nil:
+			return fmt.Errorf("throttle: listen: %w", failure("", err))
 		}
 		if w, ok := parse(n.Payload); ok {
 			wake(w)
@@ -67,8 +71,8 @@ func parse(text string) (machine.Wake, bool) {
 // notify notifies the engines that listen, in a transaction that writes nothing. The server commits
 // only one notifying transaction at a time, and such a transaction does not wait for the disk.
 // Only promptness depends on it, so there is no error.
-func (e *Engine) notify(ctx context.Context, w machine.Wake) {
+func (e *Engine) notify(ctx context.Context, conn *pgxpool.Conn, w machine.Wake) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	_, _ = e.pool.Exec(ctx, "SELECT pg_notify($1::text, $2::text)", e.channel, payload(w))
+	_, _ = conn.Exec(ctx, "SELECT pg_notify($1::text, $2::text)", e.channel, payload(w))
 }

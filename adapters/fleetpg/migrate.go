@@ -14,20 +14,26 @@ import (
 //go:embed schema.sql
 var schemaSQL string
 
-// versions returns the statements that take the schema from each version to the next. The first
-// ones create it.
-func versions() []string { return []string{schemaSQL} }
+// A step takes the schema from one version to the next.
+type step struct {
+	statements string
 
-// A VersionError says that the schema has not the version that this program needs. An older schema
-// needs [Migrate]; a newer one needs a newer program.
-type VersionError struct {
-	Schema string
-	Found  int // its version; 0 if there is no schema
-	Known  int // the version that this program needs
+	// The lowest version of programs that can use the schema after the step. Such a program calls
+	// the functions, reads the version, and knows nothing of what later steps have added.
+	oldest int
 }
 
-func (e *VersionError) Error() string {
-	return fmt.Sprintf("throttle: schema %q has version %d, and this program needs %d", e.Schema, e.Found, e.Known)
+// steps returns the steps to each version. The first one creates the schema. A step keeps oldest as
+// it was if it leaves alone what programs since then use: the table version, the names, arguments and
+// results of functions, and the meaning of what they return. It may add columns that have a default,
+// and functions.
+//
+// A session may still be in the old version of a function when a step commits, so a row that a new
+// function has written says which functions can read it: see the columns format and oldest.
+func steps() []step {
+	return []step{
+		{schemaSQL, 1},
+	}
 }
 
 // A Database is a [*pgx.Conn], a [*pgxpool.Conn] or a [*pgxpool.Pool].
@@ -40,8 +46,8 @@ type Database interface {
 
 // Migrate brings the schema to the version that this program needs, in one transaction. It creates
 // the schema if there is none; for that, the role needs CREATE on the database. If the schema has
-// the version already, Migrate changes nothing. Any number of processes may call it at the same
-// time. It returns a [*VersionError] if the schema is newer.
+// the version already, or a later one that this program can use, Migrate changes nothing. Any number
+// of processes may call it at the same time. It returns a [*VersionError] if the schema is too new.
 //
 // If the program's role does not own the schema, grant it USAGE on the schema, and SELECT, INSERT,
 // UPDATE and DELETE on its tables.
@@ -66,25 +72,27 @@ func migrate(ctx context.Context, tx pgx.Tx, schema string) error {
 	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", lock); err != nil {
 		return err
 	}
-	quoted := pgx.Identifier{schema}.Sanitize()
-	found, err := version(ctx, tx, schema)
+	found, err := versionOf(ctx, tx, schema)
 	if err != nil {
 		return err
 	}
-	if found == 0 {
+	all := steps()
+	if found.latest >= len(all) {
+		return found.check(schema, len(all))
+	}
+	if found.latest == 0 {
 		if err := create(ctx, tx, schema); err != nil {
 			return err
 		}
 	}
-	steps := versions()
-	if found > len(steps) {
-		return &VersionError{Schema: schema, Found: found, Known: len(steps)}
-	}
-	for i := found; i < len(steps); i++ {
-		if _, err := tx.Exec(ctx, strings.ReplaceAll(steps[i], "{schema}", quoted)); err != nil {
-			return fmt.Errorf("version %d: %w", i+1, err)
+	quoted := pgx.Identifier{schema}.Sanitize()
+	for i, s := range all[found.latest:] {
+		to := found.latest + i + 1
+		if _, err := tx.Exec(ctx, strings.ReplaceAll(s.statements, "{schema}", quoted)); err != nil {
+			return fmt.Errorf("version %d: %w", to, err)
 		}
-		if _, err := tx.Exec(ctx, "INSERT INTO "+quoted+".version (version) VALUES ($1)", i+1); err != nil {
+		_, err := tx.Exec(ctx, "INSERT INTO "+quoted+".version (version, oldest) VALUES ($1, $2)", to, s.oldest)
+		if err != nil {
 			return err
 		}
 	}
@@ -105,23 +113,6 @@ func create(ctx context.Context, tx pgx.Tx, schema string) error {
 		}
 	}
 	_, err := tx.Exec(ctx, "CREATE TABLE IF NOT EXISTS "+quoted+
-		".version (version int PRIMARY KEY, applied timestamptz NOT NULL DEFAULT now())")
+		".version (version int PRIMARY KEY, oldest int NOT NULL, applied timestamptz NOT NULL DEFAULT now())")
 	return err
-}
-
-// A querier is a transaction or a pool.
-type querier interface {
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
-// version returns the version of the schema, 0 if there is no schema.
-func version(ctx context.Context, db querier, schema string) (int, error) {
-	table := pgx.Identifier{schema, "version"}.Sanitize()
-	var exists bool
-	if err := db.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", table).Scan(&exists); err != nil || !exists {
-		return 0, err
-	}
-	var found int
-	err := db.QueryRow(ctx, "SELECT coalesce(max(version), 0) FROM "+table).Scan(&found)
-	return found, err
 }

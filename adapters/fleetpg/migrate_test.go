@@ -14,6 +14,7 @@ import (
 
 	"github.com/throttle-go/throttle"
 	"github.com/throttle-go/throttle/adapters/fleetpg"
+	"github.com/throttle-go/throttle/fleet"
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
@@ -96,25 +97,49 @@ func TestMigrate_Permissions(t *testing.T) {
 	mustExec(t, pool, "DROP OWNED BY program; DROP ROLE program")
 }
 
+// TestMigrate_NewerSchema makes the schema newer than the program, as a newer program does during a
+// rolling deployment or before a rollback.
 func TestMigrate_NewerSchema(t *testing.T) {
 	pool := newDatabase(t).pool(t)
-	mustExec(t, pool, "INSERT INTO throttle.version (version) VALUES (7)")
+	mustExec(t, pool, "INSERT INTO throttle.version (version, oldest) VALUES (7, 1)")
+	require.NoError(t, fleetpg.Migrate(t.Context(), pool))
+	requireWorks(t, newEngine(t, pool))
+
+	// The latest version counts, not the ones before it.
+	mustExec(t, pool, "INSERT INTO throttle.version (version, oldest) VALUES (8, 2)")
 	err := fleetpg.Migrate(t.Context(), pool)
 	newer := &fleetpg.VersionError{}
 	require.ErrorAs(t, err, &newer)
-	require.Equal(t, fleetpg.VersionError{Schema: "throttle", Found: 7, Known: 1}, *newer)
-	require.ErrorContains(t, err, `throttle: schema "throttle" has version 7, and this program needs 1`)
-
+	require.Equal(t, fleetpg.VersionError{Schema: "throttle", Found: 8, Oldest: 2, Known: 1}, *newer)
+	require.ErrorContains(t, err, `throttle: schema "throttle" has version 8, which needs a program of version 2 to 8, and this one has 1`)
 	_, err = newEngine(t, pool).Claim(t.Context(), "key", claimOf("a"))
 	require.ErrorAs(t, err, &newer)
+	require.NotErrorIs(t, err, fleet.ErrEngineUnavailable)
+	var versions int
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT count(*) FROM throttle.version").Scan(&versions))
+	require.Equal(t, 3, versions, "Migrate has changed a schema that is newer")
+}
+
+// TestEngine_NewerFormat works on a row that newer functions have written, but that these can use.
+func TestEngine_NewerFormat(t *testing.T) {
+	pool := newDatabase(t).pool(t)
+	engine := newEngine(t, pool)
+	requireWorks(t, engine)
+	mustExec(t, pool, "UPDATE throttle.state SET format = 7")
+	requireWorks(t, engine)
+	var format int
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT format FROM throttle.state").Scan(&format))
+	require.Equal(t, 7, format)
 }
 
 func TestEngine_MissingSchema(t *testing.T) {
 	pool := makeDatabase(t, "").pool(t)
-	_, err := newEngine(t, pool).Due(t.Context(), 0)
+	_, err := newEngine(t, pool).Due(t.Context(), nil)
 	missing := &fleetpg.VersionError{}
 	require.ErrorAs(t, err, &missing)
 	require.Equal(t, fleetpg.VersionError{Schema: "throttle", Found: 0, Known: 1}, *missing)
+	require.EqualError(t, missing, `throttle: there is no schema "throttle", and this program needs version 1 of it`)
+	require.NotErrorIs(t, err, fleet.ErrEngineUnavailable)
 }
 
 func TestMigrate_Failure(t *testing.T) {
@@ -165,10 +190,10 @@ func TestWithNamespace(t *testing.T) {
 	reply, err := newEngine(t, pool).Claim(t.Context(), "key", c)
 	require.NoError(t, err)
 	require.Equal(t, machine.Served, reply.Verdict)
-	due, err := newEngine(t, pool).Due(t.Context(), 0)
+	due, err := newEngine(t, pool).Due(t.Context(), nil)
 	require.NoError(t, err)
 	require.Empty(t, due.Keys)
-	due, err = engine.Due(t.Context(), 0)
+	due, err = engine.Due(t.Context(), nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{"key"}, due.Keys)
 }
@@ -191,6 +216,8 @@ func TestNew_InvalidOptions(t *testing.T) {
 		{"WithNamespace", fleetpg.WithNamespace(long)},
 		{"WithNamespace", fleetpg.WithNamespace("a\n")},
 		{"WithNamespace", fleetpg.WithNamespace("é")},
+		{"WithMaxInFlight", fleetpg.WithMaxInFlight(0)},
+		{"WithMaxInFlight", fleetpg.WithMaxInFlight(1025)},
 	} {
 		for _, err := range []error{
 			fleetpg.Migrate(t.Context(), unused, fleetpg.WithVolatile(), c.opt),

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/fleet"
 )
 
 // An Option changes what [New] returns and [Migrate] sets up. The With functions return options. If
@@ -16,6 +17,7 @@ type options struct {
 	schema    string
 	namespace string
 	volatile  bool
+	inFlight  int // 0: as the pool allows
 }
 
 // newOptions returns the settings of opts, or everything that is wrong with opts.
@@ -68,4 +70,26 @@ func WithVolatile() Option {
 		o.volatile = true
 		return nil
 	}
+}
+
+// WithMaxInFlight lets at most n messages of the engine be in flight, from 1 to 1024. Each takes a
+// connection of the pool. The default is [fleet.DefaultInFlight], or one less than the pool's
+// MaxConns if that is lower, but at least 1: the poller needs one, too. If your program uses the pool
+// for other things, leave some for them. [Migrate] ignores it.
+func WithMaxInFlight(n int) Option {
+	return func(o *options) *throttle.PolicyError {
+		if n < 1 || n > 1024 {
+			return &throttle.PolicyError{Field: "WithMaxInFlight", Value: n, Reason: "must be from 1 to 1024"}
+		}
+		o.inFlight = n
+		return nil
+	}
+}
+
+// limit returns how many messages may be in flight, given the pool's MaxConns.
+func (o *options) limit(connections int) int {
+	if o.inFlight > 0 {
+		return o.inFlight
+	}
+	return max(1, min(fleet.DefaultInFlight, connections-1))
 }

@@ -4,6 +4,9 @@
 --
 -- The functions do what the methods of machine.State do; the reasons are there. Times are
 -- microseconds since the Unix epoch, durations are microseconds.
+--
+-- Functions that read tables turn sequential scans off. A session keeps its plans, and one that it has
+-- made while a table was small would read all of a table that has grown since.
 
 CREATE TABLE {schema}.state (
     requested    bigint NOT NULL DEFAULT 0,
@@ -19,15 +22,10 @@ CREATE TABLE {schema}.state (
     last_from    bigint NOT NULL DEFAULT 0,
     last_through bigint NOT NULL DEFAULT 0,
     last_token   bigint NOT NULL DEFAULT 0,
-    due          bigint GENERATED ALWAYS AS (
-        CASE
-            WHEN requested <= acknowledged THEN NULL
-            WHEN owner = '' THEN next
-            ELSE greatest(next, until)
-        END
-    ) STORED,
+    due          bigint, -- see due_of; if it were generated, each update would parse its expression
     last_failed  boolean NOT NULL DEFAULT false,
-    format       smallint NOT NULL DEFAULT 1,
+    format       smallint NOT NULL DEFAULT 1, -- the version of the functions that wrote the row
+    oldest       smallint NOT NULL DEFAULT 1, -- the lowest version of functions that can use it
     namespace    text COLLATE "C" NOT NULL,
     key          text COLLATE "C" NOT NULL,
     owner        text COLLATE "C" NOT NULL DEFAULT '',
@@ -59,8 +57,53 @@ LANGUAGE sql VOLATILE AS $throttle$
     SELECT (date_part('epoch', clock_timestamp()) * 1000000)::bigint
 $throttle$;
 
+-- is_valid reports whether these functions can have left s. Like some others below it is one
+-- expression, so that the planner replaces a call by it.
+CREATE FUNCTION {schema}.is_valid(s {schema}.state) RETURNS boolean
+LANGUAGE sql STABLE AS $throttle$
+    SELECT s.format >= 1 AND s.oldest <= 1
+        AND s.acknowledged <= s.taken AND s.taken <= s.requested
+        AND least(s.acknowledged, s.token, s.granted, s.next, s.span, s.until, s.lease, s.failures,
+            s.last_from, s.last_through, s.last_token) >= 0
+        AND greatest(s.requested, s.token, s.granted, s.next, s.until, s.failures,
+            s.last_from, s.last_through, s.last_token) <= 9007199254740991 -- machine.MaxNumber
+        AND greatest(s.span, s.lease) <= 3153600000000000 -- machine.MaxSpan
+        AND octet_length(s.owner) <= 64 AND octet_length(s.policy) <= 256 AND octet_length(s.last_message) <= 256
+        AND cardinality(s.ids) <= 32 -- machine.MaxIDs
+        AND coalesce(array_dims(s.ids) = '[1:' || cardinality(s.ids) || ']', cardinality(s.ids) = 0)
+        AND array_dims(s.ids) IS NOT DISTINCT FROM array_dims(s.ids_at)
+        AND array_position(s.ids, NULL) IS NULL AND array_position(s.ids_at, NULL) IS NULL
+$throttle$;
+
+-- problem names what is wrong with s, which is not valid.
+CREATE FUNCTION {schema}.problem(s {schema}.state) RETURNS text
+LANGUAGE sql STABLE AS $throttle$
+    SELECT CASE
+        WHEN s.format < 1 OR s.oldest > 1
+            THEN 'format ' || s.format || ', which needs functions of version ' || s.oldest || ' to ' || s.format || ', in version 1'
+        WHEN s.acknowledged < 0 OR s.acknowledged > s.taken OR s.taken > s.requested OR s.requested > 9007199254740991
+            THEN 'acknowledged, taken, requested'
+        WHEN s.token NOT BETWEEN 0 AND 9007199254740991 THEN 'token'
+        WHEN s.granted NOT BETWEEN 0 AND 9007199254740991 THEN 'granted'
+        WHEN s.next NOT BETWEEN 0 AND 9007199254740991 THEN 'next'
+        WHEN s.span NOT BETWEEN 0 AND 3153600000000000 THEN 'span'
+        WHEN s.until NOT BETWEEN 0 AND 9007199254740991 THEN 'until'
+        WHEN s.lease NOT BETWEEN 0 AND 3153600000000000 THEN 'lease'
+        WHEN s.failures NOT BETWEEN 0 AND 9007199254740991 THEN 'failures'
+        WHEN s.last_from NOT BETWEEN 0 AND 9007199254740991 THEN 'last_from'
+        WHEN s.last_through NOT BETWEEN 0 AND 9007199254740991 THEN 'last_through'
+        WHEN s.last_token NOT BETWEEN 0 AND 9007199254740991 THEN 'last_token'
+        WHEN octet_length(s.owner) > 64 THEN 'owner'
+        WHEN octet_length(s.policy) > 256 THEN 'policy'
+        WHEN octet_length(s.last_message) > 256 THEN 'last_message'
+        WHEN array_dims(s.ids) IS NOT DISTINCT FROM array_dims(s.ids_at) THEN 'ids or ids_at'
+        ELSE 'ids and ids_at'
+    END
+$throttle$;
+
 -- lock locks the row of a key and returns it, or NULL if there is none. It fails if the session's
--- commits may be lost, or if the session may see an older version of the row than the locked one.
+-- commits may be lost, if the session may see an older version of the row than the locked one, or if
+-- the row is not valid.
 CREATE FUNCTION {schema}.lock(namespace text, key text, durable boolean)
 RETURNS {schema}.state
 LANGUAGE plpgsql AS $throttle$
@@ -69,114 +112,92 @@ DECLARE
 BEGIN
     IF durable AND current_setting('synchronous_commit') = 'off' THEN
         RAISE EXCEPTION 'synchronous_commit is off' USING ERRCODE = 'THR01';
-    END IF;
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
+    ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'default_transaction_isolation is not read committed' USING ERRCODE = 'THR03';
     END IF;
     SELECT * INTO s FROM {schema}.state t
         WHERE t.namespace = lock.namespace AND t.key = lock.key FOR UPDATE;
+    IF NOT {schema}.is_valid(s) THEN
+        RAISE EXCEPTION '% is not valid', {schema}.problem(s) USING ERRCODE = 'THR02';
+    END IF;
     RETURN s;
 END
 $throttle$;
 
--- enter returns s as it is at now. It fails if these functions cannot have left s.
-CREATE FUNCTION {schema}.enter(s {schema}.state, now bigint)
-RETURNS {schema}.state
+-- is_ahead reports whether an instant of s is farther ahead than when it was set: the clock has stepped
+-- back since.
+CREATE FUNCTION {schema}.is_ahead(s {schema}.state, now bigint) RETURNS boolean
+LANGUAGE sql STABLE AS $throttle$
+    SELECT greatest(s.granted, s.next - s.span, s.until - s.lease, s.ids_at[cardinality(s.ids_at)]) > now
+$throttle$;
+
+-- expired returns how many identifiers of s are too old. They are in the order of their instants.
+CREATE FUNCTION {schema}.expired(s {schema}.state, now bigint) RETURNS int
+LANGUAGE sql STABLE AS $throttle$
+    SELECT width_bucket(now - 10000000 - 1, s.ids_at) -- machine.KeepIDs
+$throttle$;
+
+-- due_of is machine.State.Due. It returns NULL if nothing is pending.
+CREATE FUNCTION {schema}.due_of(s {schema}.state) RETURNS bigint
+LANGUAGE sql STABLE AS $throttle$
+    SELECT CASE
+        WHEN s.requested <= s.acknowledged THEN NULL
+        WHEN s.owner = '' THEN s.next
+        ELSE greatest(s.next, s.until)
+    END
+$throttle$;
+
+-- enter moves the locked row s to now, and returns it. It changes nothing unless s is ahead, or
+-- identifiers have expired.
+CREATE FUNCTION {schema}.enter(s {schema}.state, now bigint) RETURNS {schema}.state
 LANGUAGE plpgsql AS $throttle$
 DECLARE
-    highest CONSTANT bigint := 9007199254740991;    -- machine.MaxNumber
-    longest CONSTANT bigint := 3153600000000000;    -- machine.MaxSpan
-    keep    CONSTANT bigint := 10000000;            -- machine.KeepIDs
-    problem text;
-    n       int;
-    old     int := 0;
+    expired CONSTANT int := {schema}.expired(s, now);
 BEGIN
-    problem := CASE
-        WHEN s.format <> 1 THEN 'format ' || s.format
-        WHEN s.acknowledged < 0 OR s.acknowledged > s.taken OR s.taken > s.requested OR s.requested > highest
-            THEN 'acknowledged, taken, requested'
-        WHEN s.token NOT BETWEEN 0 AND highest THEN 'token'
-        WHEN s.granted NOT BETWEEN 0 AND highest THEN 'granted'
-        WHEN s.next NOT BETWEEN 0 AND highest THEN 'next'
-        WHEN s.span NOT BETWEEN 0 AND longest THEN 'span'
-        WHEN s.until NOT BETWEEN 0 AND highest THEN 'until'
-        WHEN s.lease NOT BETWEEN 0 AND longest THEN 'lease'
-        WHEN s.failures NOT BETWEEN 0 AND highest THEN 'failures'
-        WHEN s.last_from NOT BETWEEN 0 AND highest THEN 'last_from'
-        WHEN s.last_through NOT BETWEEN 0 AND highest THEN 'last_through'
-        WHEN s.last_token NOT BETWEEN 0 AND highest THEN 'last_token'
-        WHEN octet_length(s.owner) > 64 THEN 'owner'
-        WHEN octet_length(s.policy) > 256 THEN 'policy'
-        WHEN octet_length(s.last_message) > 256 THEN 'last_message'
-        WHEN cardinality(s.ids) > 32 OR array_dims(s.ids) <> '[1:' || cardinality(s.ids) || ']' THEN 'ids'
-        WHEN array_dims(s.ids_at) IS DISTINCT FROM array_dims(s.ids) THEN 'ids_at'
-        WHEN array_position(s.ids, NULL) IS NOT NULL THEN 'ids'
-        WHEN array_position(s.ids_at, NULL) IS NOT NULL THEN 'ids_at'
-    END;
-    IF problem IS NOT NULL THEN
-        RAISE EXCEPTION '% is not valid', problem USING ERRCODE = 'THR02';
-    END IF;
-
     IF s.granted > now THEN
         s.granted := 0;
     END IF;
     s.next := least(s.next, now + s.span);
     s.until := least(s.until, now + s.lease);
-    n := cardinality(s.ids_at); -- in ascending order
-    IF s.ids_at[n] > now THEN
-        s.ids_at := ARRAY(SELECT least(a.at, now) FROM unnest(s.ids_at) WITH ORDINALITY a (at, i) ORDER BY a.i);
-    END IF;
-    WHILE s.ids_at[old + 1] < now - keep LOOP
-        old := old + 1;
-    END LOOP;
-    IF old > 0 THEN
-        s.ids := s.ids[old + 1 :];
-        s.ids_at := s.ids_at[old + 1 :];
-    END IF;
+    s.due := {schema}.due_of(s);
+    s.ids := s.ids[expired + 1 :];
+    s.ids_at := ARRAY(
+        SELECT least(a.at, now) FROM unnest(s.ids_at[expired + 1 :]) WITH ORDINALITY a (at, i) ORDER BY a.i);
+    UPDATE {schema}.state t SET
+        granted = s.granted, next = s.next, until = s.until, due = s.due, ids = s.ids, ids_at = s.ids_at
+    WHERE t.namespace = s.namespace AND t.key = s.key;
     RETURN s;
 END
 $throttle$;
 
--- leave stores s and returns when its key is due. Its first argument is the row before. If nothing
--- has changed, leave writes nothing, to spare the log.
-CREATE FUNCTION {schema}.leave(was {schema}.state, s {schema}.state) RETURNS bigint
-LANGUAGE plpgsql AS $throttle$
-DECLARE
-    due bigint := s.due;
-BEGIN
-    IF s IS DISTINCT FROM was THEN
-        UPDATE {schema}.state t SET
-            requested = s.requested, acknowledged = s.acknowledged, taken = s.taken,
-            token = s.token, granted = s.granted, next = s.next, span = s.span,
-            owner = s.owner, until = s.until, lease = s.lease,
-            policy = s.policy, failures = s.failures,
-            last_from = s.last_from, last_through = s.last_through, last_token = s.last_token,
-            last_failed = s.last_failed, last_message = s.last_message,
-            ids = s.ids, ids_at = s.ids_at
-        WHERE t.namespace = s.namespace AND t.key = s.key
-        RETURNING t.due INTO due;
-    END IF;
-    RETURN due;
-END
-$throttle$;
+-- A reply is machine.Reply.
+CREATE TYPE {schema}.reply AS (
+    verdict smallint, token bigint, failures bigint, hold bigint, poll bigint,
+    generation bigint, acknowledged bigint,
+    last_from bigint, last_through bigint, last_token bigint, last_failed boolean, last_message text,
+    policy text, now bigint);
 
 -- claim is machine.State.Claim. It first counts the calls made in transactions.
+--
+-- Most claims join calls that are pending already: they only add their identifier to the row. These do
+-- not wait for the disk. If a crash undoes one, the store is as if its claim had never arrived, and
+-- whatever else the row says comes from commits that did wait.
 CREATE FUNCTION {schema}.claim(
     namespace text, key text, durable boolean,
     id text, is_new boolean, age bigint, not_after bigint, seen bigint,
-    spacing bigint, lease bigint, policy text,
-    OUT verdict smallint, OUT token bigint, OUT failures bigint, OUT hold bigint, OUT poll bigint,
-    OUT generation bigint, OUT acknowledged bigint,
-    OUT last_from bigint, OUT last_through bigint, OUT last_token bigint,
-    OUT last_failed boolean, OUT last_message text, OUT policy_before text, OUT now bigint)
-LANGUAGE plpgsql AS $throttle$
+    spacing bigint, lease bigint, policy text) RETURNS {schema}.reply
+LANGUAGE plpgsql SET enable_seqscan = off AS $throttle$
 DECLARE
     highest CONSTANT bigint := 9007199254740991; -- machine.MaxNumber
     hash    CONSTANT bigint := hashtextextended(id, 0);
     s       {schema}.state;
-    was     {schema}.state;
-    again   boolean;
-    due     bigint;
+    now     bigint;
+    resent  boolean; -- the claim has the grant: its reply was lost
+    known   boolean; -- the row has the identifier
+    surplus int;     -- how many identifiers to drop
+    changed boolean := false; -- something but the identifiers
+    granted boolean;
+    setting text;
 BEGIN
     LOOP
         s := {schema}.lock(namespace, key, durable);
@@ -185,72 +206,59 @@ BEGIN
             VALUES (claim.namespace, claim.key) ON CONFLICT DO NOTHING;
     END LOOP;
     now := {schema}.clock();
-    was := s;
-    s := {schema}.enter(s, now);
-    IF greatest(s.token, now) >= highest OR s.requested >= highest THEN
+    IF greatest(s.token, s.requested, now) >= highest THEN
         RAISE EXCEPTION 'no higher number is left' USING ERRCODE = 'THR02';
+    ELSIF {schema}.is_ahead(s, now) THEN
+        s := {schema}.enter(s, now);
+        changed := true;
     END IF;
-    policy_before := s.policy;
+    resent := s.owner = id AND now < s.until;
+    surplus := {schema}.expired(s, now);
+    known := resent OR array_position(s.ids, hash, surplus + 1) IS NOT NULL;
 
     DELETE FROM {schema}.calls c WHERE c.namespace = claim.namespace AND c.key = claim.key;
-    IF FOUND THEN
+    IF FOUND OR NOT known AND (is_new OR age >= 0 AND (s.granted = 0 OR now - age >= s.granted)) THEN
+        changed := changed OR FOUND OR s.requested <= s.taken;
         s.requested := greatest(s.requested, s.taken + 1);
     END IF;
+    IF NOT known THEN
+        surplus := greatest(surplus, cardinality(s.ids) - 31); -- with the new one there are machine.MaxIDs
+    END IF;
 
-    IF s.owner = id AND now < s.until THEN
-        verdict := 2; -- the client sends the claim again, as the reply was lost
+    granted := NOT known AND s.requested > s.acknowledged
+        AND now <= not_after AND now >= s.next AND (s.owner = '' OR now >= s.until);
+    IF granted THEN
+        UPDATE {schema}.state t SET
+            requested = s.requested, taken = s.requested, token = greatest(s.token + 1, now, seen + 1),
+            owner = id, granted = now, lease = claim.lease, until = now + claim.lease,
+            span = spacing, next = now + spacing, due = now + greatest(spacing, claim.lease), policy = claim.policy,
+            ids = s.ids[surplus + 1 :] || hash, ids_at = s.ids_at[surplus + 1 :] || now
+        WHERE t.namespace = s.namespace AND t.key = s.key
+        RETURNING t.token INTO s.token;
     ELSE
-        again := hash = ANY (s.ids);
-        IF NOT again THEN
-            IF cardinality(s.ids) = 32 THEN -- machine.MaxIDs
-                s.ids := s.ids[2:];
-                s.ids_at := s.ids_at[2:];
-            END IF;
-            s.ids := s.ids || hash;
-            s.ids_at := s.ids_at || now;
-            IF is_new OR age >= 0 AND (s.granted = 0 OR now - age >= s.granted) THEN
-                s.requested := greatest(s.requested, s.taken + 1);
-            END IF;
+        IF NOT changed THEN
+            setting := set_config('synchronous_commit', 'off', true); -- for this transaction
         END IF;
-        IF s.requested <= s.acknowledged THEN
-            verdict := 1;
-        ELSIF NOT again AND now <= not_after AND now >= s.next AND (s.owner = '' OR now >= s.until) THEN
-            verdict := 2;
-            s.token := greatest(s.token + 1, now, seen + 1);
-            s.taken := s.requested;
-            s.owner := id;
-            s.granted := now;
-            s.lease := lease;
-            s.until := now + lease;
-            s.span := spacing;
-            s.next := now + spacing;
-            s.policy := policy;
-        ELSE
-            verdict := 3;
-        END IF;
+        s.due := {schema}.due_of(s);
+        UPDATE {schema}.state t SET
+            requested = s.requested, due = s.due,
+            ids = CASE WHEN known THEN s.ids[surplus + 1 :] ELSE s.ids[surplus + 1 :] || hash END,
+            ids_at = CASE WHEN known THEN s.ids_at[surplus + 1 :] ELSE s.ids_at[surplus + 1 :] || now END
+        WHERE t.namespace = s.namespace AND t.key = s.key;
     END IF;
-    due := {schema}.leave(was, s);
 
-    token := 0;
-    failures := 0;
-    hold := 0;
-    poll := 0;
-    IF verdict = 2 THEN
-        token := s.token;
-        failures := s.failures;
-    ELSIF verdict = 3 THEN
-        IF s.requested > s.taken THEN
-            hold := greatest(0, s.next - now);
-        END IF;
-        poll := greatest(0, due - now);
+    IF granted OR resent THEN
+        RETURN (2, s.token, s.failures, 0, 0, s.requested, s.acknowledged,
+            s.last_from, s.last_through, s.last_token, s.last_failed, s.last_message,
+            s.policy, now)::{schema}.reply;
     END IF;
-    generation := s.requested;
-    acknowledged := s.acknowledged;
-    last_from := s.last_from;
-    last_through := s.last_through;
-    last_token := s.last_token;
-    last_failed := s.last_failed;
-    last_message := s.last_message;
+    RETURN (
+        CASE WHEN s.due IS NULL THEN 1 ELSE 3 END, 0, 0,
+        CASE WHEN s.requested > s.taken THEN greatest(0, s.next - now) ELSE 0 END,
+        coalesce(greatest(0, s.due - now), 0),
+        s.requested, s.acknowledged,
+        s.last_from, s.last_through, s.last_token, s.last_failed, s.last_message,
+        s.policy, now)::{schema}.reply;
 END
 $throttle$;
 
@@ -260,24 +268,19 @@ CREATE FUNCTION {schema}.finish(
     namespace text, key text, durable boolean,
     token bigint, ran boolean, failed boolean, message text, again boolean, delay bigint, failures bigint,
     OUT stale boolean, OUT pending boolean, OUT poll bigint, OUT now bigint)
-LANGUAGE plpgsql AS $throttle$
+LANGUAGE plpgsql SET enable_seqscan = off AS $throttle$
 DECLARE
-    s   {schema}.state;
-    was {schema}.state;
-    due bigint;
+    s {schema}.state;
 BEGIN
     stale := true;
     pending := false;
     poll := 0;
     s := {schema}.lock(namespace, key, durable);
     now := {schema}.clock();
-    IF s.namespace IS NULL THEN
-        RETURN;
+    IF {schema}.is_ahead(s, now) OR {schema}.expired(s, now) > 0 THEN
+        s := {schema}.enter(s, now);
     END IF;
-    was := s;
-    s := {schema}.enter(s, now);
-    IF s.owner = '' OR token <> s.token THEN
-        PERFORM {schema}.leave(was, s);
+    IF s.namespace IS NULL OR s.owner = '' OR token <> s.token THEN
         RETURN;
     END IF;
 
@@ -299,72 +302,202 @@ BEGIN
         s.span := delay;
         s.next := now + delay;
     END IF;
-    due := {schema}.leave(was, s);
-    pending := due IS NOT NULL;
+    s.due := {schema}.due_of(s);
+    UPDATE {schema}.state t SET
+        requested = s.requested, acknowledged = s.acknowledged, owner = s.owner, failures = s.failures,
+        last_from = s.last_from, last_through = s.last_through, last_token = s.last_token,
+        last_failed = s.last_failed, last_message = s.last_message, span = s.span, next = s.next, due = s.due
+    WHERE t.namespace = s.namespace AND t.key = s.key;
+    pending := s.due IS NOT NULL;
     IF pending THEN
-        poll := greatest(0, due - now);
+        poll := greatest(0, s.due - now);
     END IF;
 END
 $throttle$;
 
 -- renew is machine.State.Renew.
 CREATE FUNCTION {schema}.renew(namespace text, key text, durable boolean, token bigint) RETURNS boolean
-LANGUAGE plpgsql AS $throttle$
+LANGUAGE plpgsql SET enable_seqscan = off AS $throttle$
 DECLARE
-    s    {schema}.state;
-    was  {schema}.state;
-    now  bigint;
-    held boolean;
+    s   {schema}.state;
+    now bigint;
 BEGIN
     s := {schema}.lock(namespace, key, durable);
-    IF s.namespace IS NULL THEN
+    now := {schema}.clock();
+    IF {schema}.is_ahead(s, now) OR {schema}.expired(s, now) > 0 THEN
+        s := {schema}.enter(s, now);
+    END IF;
+    IF s.namespace IS NULL OR s.owner = '' OR token <> s.token THEN
         RETURN false;
     END IF;
-    now := {schema}.clock();
-    was := s;
-    s := {schema}.enter(s, now);
-    held := s.owner <> '' AND token = s.token;
-    IF held THEN
-        s.until := now + s.lease;
-    END IF;
-    PERFORM {schema}.leave(was, s);
-    RETURN held;
+    s.until := now + s.lease;
+    s.due := {schema}.due_of(s);
+    UPDATE {schema}.state t SET until = s.until, due = s.due WHERE t.namespace = s.namespace AND t.key = s.key;
+    RETURN true;
 END
 $throttle$;
 
--- due returns the due keys after the first skip of them, at most page. Keys with calls made in
--- transactions are always due, because only a claim can find out when they may run.
+-- called returns keys with calls made in transactions, in their order: after the key after, without
+-- the first skip, at most most. It finds each key in the index from the one before, so it does not
+-- matter how many calls a key has.
+CREATE FUNCTION {schema}.called(namespace text, after text, skip int, most int)
+RETURNS TABLE (key text, since bigint)
+LANGUAGE sql STABLE AS $throttle$
+    WITH RECURSIVE found AS (
+        (SELECT 1 AS number, c.key, c.at FROM {schema}.calls c
+         WHERE c.namespace = called.namespace AND c.key > after
+         ORDER BY c.key, c.number LIMIT 1)
+        UNION ALL
+        SELECT f.number + 1, following.key, following.at
+        FROM found f, LATERAL (
+            SELECT c.key, c.at FROM {schema}.calls c
+            WHERE c.namespace = called.namespace AND c.key > f.key
+            ORDER BY c.key, c.number LIMIT 1) following
+        WHERE f.number < skip + most
+    )
+    SELECT f.key, f.at FROM found f WHERE f.number > skip ORDER BY f.number
+$throttle$;
+
+-- pending returns keys that are due at now by their state, in the order of the index: after a place,
+-- without the first skip, at most most. It leaves out other keys.
+CREATE FUNCTION {schema}.pending(
+    namespace text, now bigint, place_due bigint, place_key text, skip int, most int, other text[])
+RETURNS TABLE (key text, due bigint)
+LANGUAGE sql STABLE AS $throttle$
+    SELECT f.key, f.due FROM (
+        SELECT t.key, t.due FROM {schema}.state t
+        WHERE t.namespace = pending.namespace AND t.due <= now AND (t.due, t.key) > (place_due, place_key)
+        ORDER BY t.due, t.key OFFSET skip LIMIT most + cardinality(other)) f
+    WHERE f.key <> ALL (other)
+    ORDER BY f.due, f.key LIMIT most
+$throttle$;
+
+-- due returns keys that are due: all of them, or as many as machine.MaxDue and those of held. Keys
+-- with calls made in transactions are always due, because only a claim can find out when they may
+-- run. What it reads does not grow with the number of keys, beyond the limits below: its settings and
+-- the form of its queries rule out plans that read whole tables or indexes, whatever the planner
+-- believes.
+--
+-- Of many keys it skips a random number after the place of the last look, returns the following ones,
+-- and moves the place there. If most of the keys that are due are so both by their state and by calls,
+-- it may return fewer than machine.MaxDue.
 CREATE FUNCTION {schema}.due(
-    namespace text, skip int, page int,
-    OUT keys text[], OUT more boolean, OUT next bigint, OUT now bigint)
-LANGUAGE plpgsql AS $throttle$
+    namespace text, held text[],
+    INOUT place_due bigint, INOUT place_key text, INOUT place_called text,
+    OUT keys text[], OUT number bigint, OUT oldest bigint, OUT next bigint, OUT now bigint)
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $throttle$
 DECLARE
-    reach CONSTANT bigint := skip::bigint + page + 1;
+    most      CONSTANT int := 100;  -- machine.MaxDue
+    countable CONSTANT int := 2000; -- how far to count
+    first     CONSTANT bigint := -9223372036854775808; -- the place before all keys
+    called text[];
+    since  bigint;
+    also   bigint;
+    rest   int; -- keys that are due by their state, after the place, at most countable
+    n      int; -- and wherever they are, at most countable
+    skip   int;
+    share  int; -- how many of these to return
+    more   text[];
+    plan   json;
 BEGIN
     now := {schema}.clock();
-    SELECT coalesce(array_agg(k.key ORDER BY k.since, k.key), '{}') INTO keys
-    FROM (
-        SELECT u.key, min(u.since) AS since
-        FROM (
-            (SELECT t.key, t.due AS since FROM {schema}.state t
-             WHERE t.namespace = due.namespace AND t.due <= due.now
-             ORDER BY t.due, t.key LIMIT reach)
-            UNION ALL
-            (SELECT c.key, min(c.at) AS since FROM {schema}.calls c
-             WHERE c.namespace = due.namespace
-             GROUP BY c.key ORDER BY since, c.key LIMIT reach)
-        ) u
-        GROUP BY u.key
-        ORDER BY since, u.key OFFSET skip LIMIT page + 1
-    ) k;
-    more := cardinality(keys) > page;
-    next := -1;
-    IF more THEN
-        keys := keys[: page];
+    SELECT t.due - now INTO next FROM {schema}.state t
+        WHERE t.namespace = due.namespace AND t.due > now ORDER BY t.due LIMIT 1;
+    next := coalesce(next, -1);
+    SELECT coalesce(array_agg(p.key), '{}'), min(p.due) INTO keys, since
+        FROM {schema}.pending(namespace, now, first, '', 0, most + 1, '{}') p;
+    SELECT coalesce(array_agg(c.key), '{}'), min(c.since) INTO called, also
+        FROM {schema}.called(namespace, '', 0, most + 1) c;
+    oldest := greatest(0, now - greatest(0, coalesce(least(since, also), now)));
+    IF cardinality(keys) <= most AND cardinality(called) <= most THEN -- these are all
+        keys := ARRAY(SELECT unnest(keys) UNION SELECT unnest(called));
+        number := cardinality(keys);
+        IF number <= most THEN
+            RETURN;
+        END IF;
+        keys := ARRAY(SELECT k FROM unnest(keys) k ORDER BY random() LIMIT most);
+        called := '{}';
     ELSE
-        SELECT coalesce(min(t.due) - due.now, -1) INTO next FROM {schema}.state t
-        WHERE t.namespace = due.namespace AND t.due > due.now;
+        -- Count.
+        rest := (SELECT count(*) FROM {schema}.pending(namespace, now, place_due, place_key, 0, countable, '{}'));
+        n := rest;
+        IF rest < countable THEN
+            n := (SELECT count(*) FROM {schema}.pending(namespace, now, first, '', 0, countable, '{}'));
+        END IF;
+        number := n;
+        IF n = countable THEN
+            EXECUTE $query$EXPLAIN (FORMAT JSON)
+                SELECT FROM {schema}.state t WHERE t.namespace = $1 AND t.due <= $2$query$
+                INTO plan USING namespace, now;
+            number := greatest(n, (plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint);
+        END IF;
+        number := number + (SELECT count(*) FROM unnest(called) c WHERE coalesce(now < (
+            SELECT t.due FROM {schema}.state t WHERE t.namespace = due.namespace AND t.key = c), true));
+
+        -- Choose called keys: at least half, or all.
+        share := least(n, greatest(most - cardinality(called), most / 2));
+        IF cardinality(called) > most - share THEN
+            skip := floor(random() * most);
+            called := ARRAY(SELECT c.key FROM {schema}.called(namespace, place_called, skip, most - share) c);
+            IF cardinality(called) < most - share THEN -- it goes on at the beginning
+                called := called || ARRAY(SELECT c.key FROM {schema}.called(
+                    namespace, '', 0, most - share - cardinality(called)) c);
+            END IF;
+            place_called := called[cardinality(called)];
+        END IF;
+
+        -- Choose others.
+        skip := floor(random() * n);
+        IF skip >= rest THEN
+            place_due := first;
+            place_key := '';
+            skip := skip - rest;
+        END IF;
+        SELECT coalesce(array_agg(p.key), '{}'), max(p.due) INTO keys, since
+            FROM {schema}.pending(namespace, now, place_due, place_key, skip, share, called) p;
+        more := keys;
+        IF cardinality(keys) < share THEN
+            SELECT coalesce(array_agg(p.key), '{}'), max(p.due) INTO more, since
+                FROM {schema}.pending(namespace, now, first, '', 0, share - cardinality(keys), called || keys) p;
+            keys := keys || more;
+        END IF;
+        IF cardinality(more) > 0 THEN
+            place_due := since;
+            place_key := more[cardinality(more)];
+        END IF;
     END IF;
+    keys := ARRAY(
+        SELECT unnest(keys) UNION SELECT unnest(called) UNION SELECT h FROM unnest(held) h
+        WHERE (SELECT t.due FROM {schema}.state t WHERE t.namespace = due.namespace AND t.key = h) <= now
+        OR (SELECT true FROM {schema}.calls c WHERE c.namespace = due.namespace AND c.key = h LIMIT 1));
+END
+$throttle$;
+
+-- inspect returns the row of a key, or none. It fails if the row is not valid.
+CREATE FUNCTION {schema}.inspect(namespace text, key text) RETURNS SETOF {schema}.state
+LANGUAGE plpgsql SET enable_seqscan = off AS $throttle$
+DECLARE
+    s {schema}.state;
+BEGIN
+    SELECT * INTO s FROM {schema}.state t WHERE t.namespace = inspect.namespace AND t.key = inspect.key;
+    IF NOT {schema}.is_valid(s) THEN
+        RAISE EXCEPTION '% is not valid', {schema}.problem(s) USING ERRCODE = 'THR02';
+    ELSIF s.namespace IS NOT NULL THEN
+        RETURN NEXT s;
+    END IF;
+END
+$throttle$;
+
+-- forget deletes all that is known of a key. Like a claim, it locks the row before it looks for calls.
+CREATE FUNCTION {schema}.forget(namespace text, key text, durable boolean) RETURNS void
+LANGUAGE plpgsql SET enable_seqscan = off AS $throttle$
+BEGIN
+    IF durable AND current_setting('synchronous_commit') = 'off' THEN
+        RAISE EXCEPTION 'synchronous_commit is off' USING ERRCODE = 'THR01';
+    END IF;
+    DELETE FROM {schema}.state t WHERE t.namespace = forget.namespace AND t.key = forget.key;
+    DELETE FROM {schema}.calls c WHERE c.namespace = forget.namespace AND c.key = forget.key;
 END
 $throttle$;
 

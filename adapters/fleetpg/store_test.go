@@ -63,6 +63,13 @@ func (s *store) Start(tb testing.TB) {
 		END $$;
 		CREATE TRIGGER record AFTER UPDATE ON throttle.state
 			FOR EACH ROW WHEN (OLD.token <> NEW.token) EXECUTE FUNCTION public.record();
+		CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			RAISE EXCEPTION 'out of memory' USING ERRCODE = '53200';
+		END $$;
+		CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON throttle.state
+			FOR EACH STATEMENT EXECUTE FUNCTION public.refuse();
+		ALTER TABLE throttle.state DISABLE TRIGGER refuse;
 		CREATE TABLE public.clock (shift bigint NOT NULL);
 		INSERT INTO public.clock VALUES (0)`))
 	s.prepared = true
@@ -99,6 +106,16 @@ func (s *store) FlushScripts(tb testing.TB) {
 				EXECUTE 'ALTER FUNCTION ' || f || ' COST 100';
 			END LOOP;
 		END $$`))
+}
+
+// Refuse makes every write of a state fail, or ends that.
+func (s *store) Refuse(tb testing.TB, refuse bool) {
+	tb.Helper()
+	change := "DISABLE"
+	if refuse {
+		change = "ENABLE"
+	}
+	require.NoError(tb, s.exec("ALTER TABLE throttle.state "+change+" TRIGGER refuse"))
 }
 
 // Step moves the clock that the functions read by d.
@@ -154,15 +171,20 @@ func TestStore_Grants(t *testing.T) {
 	claim("a", "2")
 	s.Step(t, time.Hour)
 	claim("c", "1")
+	s.Refuse(t, true)
+	_, err = engine.Claim(t.Context(), "d", claimOf("1"))
+	require.ErrorContains(t, err, "out of memory")
+	require.NotErrorIs(t, err, fleet.ErrEngineUnavailable)
+	s.Refuse(t, false)
 	s.Signal(t, syscall.SIGSTOP)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_, err = engine.Due(ctx, 0)
+	_, err = engine.Due(ctx, nil)
 	require.Error(t, err)
 	s.Signal(t, syscall.SIGCONT)
 	s.Kill(t)
 	s.Kill(t)
-	_, err = engine.Due(t.Context(), 0)
+	_, err = engine.Due(t.Context(), nil)
 	require.Error(t, err)
 	s.Start(t)
 

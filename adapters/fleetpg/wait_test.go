@@ -38,7 +38,7 @@ func TestEngine_Claim_Context(t *testing.T) {
 
 	// The server must give it up too, and the pool must replace its only connection.
 	eventually(t, other, 0, "wait_event_type = 'Lock'")
-	_, err = engine.Due(t.Context(), 0)
+	_, err = engine.Due(t.Context(), nil)
 	require.NoError(t, err)
 	require.NoError(t, tx.Commit(t.Context()))
 	require.Equal(t, before, stored(t, other, key, nil))

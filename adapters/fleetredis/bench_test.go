@@ -3,7 +3,6 @@
 package fleetredis_test
 
 import (
-	"regexp"
 	"strconv"
 	"testing"
 	"time"
@@ -34,13 +33,7 @@ func BenchmarkClaim(b *testing.B) {
 				})
 				require.NoError(b, err)
 			}
-			info, err := client.Info(b.Context(), "commandstats").Result()
-			require.NoError(b, err)
-			found := regexp.MustCompile(`cmdstat_evalsha:.*usec_per_call=([\d.]+)`).FindStringSubmatch(info)
-			require.NotNil(b, found)
-			took, err := strconv.ParseFloat(found[1], 64)
-			require.NoError(b, err)
-			b.ReportMetric(took, "server-µs/op")
+			b.ReportMetric(float64(serverTime(b, client, "evalsha"))/float64(time.Microsecond), "server-µs/op")
 			bytes, err := client.MemoryUsage(b.Context(), prefix+"key:tenant-0").Result()
 			require.NoError(b, err)
 			b.ReportMetric(float64(bytes), "B/key")

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -165,7 +166,7 @@ func (c *cluster) move(t *testing.T, slot, from, to int, meanwhile func()) {
 func requireDue(t *testing.T, engine fleet.Engine, n int) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		due, err := engine.Due(t.Context(), 0)
+		due, err := engine.Due(t.Context(), nil)
 		require.NoError(t, err)
 		return len(due.Keys) == n
 	}, patience, 10*time.Millisecond)
@@ -203,10 +204,13 @@ func TestCluster_Durability(t *testing.T) {
 	require.ErrorContains(t, err, c.nodes[2].Addr())
 }
 
-// TestCluster_MasterDown checks that Due returns the keys of the other masters.
+// TestCluster_MasterDown checks that the keys of the other masters go on, and that those of the same
+// part fail together.
 func TestCluster_MasterDown(t *testing.T) {
 	c := startCluster(t, "redis", "--cluster-require-full-coverage", "no")
-	engine := newEngine(t, c.client(t), fleetredis.WithShards(8))
+	const shards = 8
+	client := c.client(t)
+	engine := newEngine(t, client, fleetredis.WithShards(shards))
 	for i := range 100 {
 		claim := newClaim("id")
 		claim.Lease, claim.Spacing = time.Microsecond, time.Microsecond
@@ -214,12 +218,67 @@ func TestCluster_MasterDown(t *testing.T) {
 		require.NoError(t, err)
 	}
 	requireDue(t, engine, 100)
+
+	// One master does not answer.
+	c.nodes[2].Signal(t, syscall.SIGSTOP)
+	c.requireOthers(t, engine)
+	c.nodes[2].Signal(t, syscall.SIGCONT)
+	requireDue(t, engine, 100)
+
+	// All connections to it are in use.
+	for shard := range shards {
+		master, err := client.MasterForKey(t.Context(), fmt.Sprintf("throttle:{default:%d}:due", shard))
+		require.NoError(t, err)
+		if master.Options().Addr != c.nodes[2].Addr() {
+			continue
+		}
+		var conns []*redis.Conn
+		for range master.Options().PoolSize {
+			conns = append(conns, master.Conn())
+			require.NoError(t, conns[len(conns)-1].Ping(t.Context()).Err())
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), soon)
+		_, err = engine.Claim(ctx, keyOf(engine, shard, "key"), newClaim("id"))
+		require.Equal(t, context.DeadlineExceeded, err)
+		cancel()
+		for _, conn := range conns {
+			require.NoError(t, conn.Close())
+		}
+		break
+	}
+
 	c.nodes[2].Kill(t)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	c.requireOthers(t, engine)
+}
+
+// requireOthers requires that an engine with eight shards, of which a hundred keys are due, sees those
+// of two masters, and that the keys of one part can be reached or not together.
+func (c *cluster) requireOthers(t *testing.T, engine *fleetredis.Engine) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience/10)
 	defer cancel()
-	due, err := engine.Due(ctx, 0)
+	due, err := engine.Due(ctx, nil)
 	require.NoError(t, err)
 	require.NotEmpty(t, due.Keys)
 	require.Less(t, len(due.Keys), 100)
+	require.Equal(t, len(due.Keys), due.Count)
 	require.Equal(t, time.Second, due.Next)
+	reached := make(map[int]bool)
+	for _, key := range due.Keys {
+		reached[engine.Part(key)] = true
+	}
+	for shard := range 8 {
+		key, within := keyOf(engine, shard, "key"), soon
+		if reached[shard] {
+			within = patience
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), within)
+		_, err := engine.Claim(ctx, key, newClaim("other"))
+		cancel()
+		if reached[shard] {
+			require.NoError(t, err)
+		} else {
+			require.ErrorIs(t, err, fleet.ErrEngineUnavailable)
+		}
+	}
 }

@@ -14,37 +14,75 @@
 // context is canceled before its deadline, ReadTimeout bounds the operation.
 //
 // The client may send a command again. That does no harm: it sends the same bytes, and the
-// store recognizes a message that it has seen. Errors that sending again cannot cure, such as
-// that of a server that is no longer the master, reach the throttler, which tries again later.
+// store recognizes a message that it has seen.
+//
+// An engine uses at most 16 connections of the client's pool at once for messages, or as many as
+// [WithMaxInFlight] says, one more to look for due keys, and one that does not count in the pool's
+// size to listen. If other parts of the program use up the pool, messages wait.
 //
 // If you limit access, the user needs
 //
-//	~throttle:* &throttle:* +evalsha +eval +get +set +zadd +zrem +zrange +time +publish +subscribe +ping +info
+//	~throttle:* &throttle:* +evalsha +eval +get +set +hmget +hset +exists +unlink
+//	+zadd +zrem +zrange +zcount +zmscore +time +publish +subscribe +ping +info
 //
 // and in a cluster also +cluster|slots, +asking and +command. A client that may not publish or
 // subscribe only learns later about the runs of other replicas.
 //
+// # Errors
+//
+// An error matches [fleet.ErrEngineUnavailable] if the client could not connect, or lost its
+// connection, or if the server did not answer before the deadline. If you set a Dialer, let its
+// errors be or wrap a [net.Error], or they do not count as such.
+//
+// An answer of the server is not an outage, even if it says that the server is out of memory, still
+// loading, or no longer the master. The engine returns it as it is, without passwords in its text.
+// The throttler tries again later. Nor is it an outage if the deadline passes while the client waits
+// for a connection of its pool and others use them all: the error is then [context.DeadlineExceeded]
+// or [redis.ErrPoolTimeout].
+//
 // # Stored data
 //
-// The state of a key is a string. It has about 300 bytes when the key is idle, and some 25 bytes
-// more for each claim of the last ten seconds. Keys with a pending call or an active run are also
-// in a sorted set; their score is the microsecond since 1970 at which they are due. The keys in
-// Redis share a hash tag for each shard of a namespace:
+// The state of a key is a hash. Keys with a pending call or an active run are also in a sorted set;
+// their score is the microsecond since 1970 at which they are due. The keys in Redis share a hash
+// tag for each shard of a namespace:
 //
 //	throttle:{default:0}:key:search-index
 //	throttle:{default:0}:due
 //	throttle:{default:0}:shards
 //
-// A state is text. It begins with "1", the version of the format, then the token and the time of
-// the last grant. So you can read every grant from an append-only file.
+// The fields of a state are
 //
-// States do not expire. You may delete the state of a key at any time if the key is not in the
-// sorted set and its last run is longer ago than the interval.
+//	n  numbers: 1, the version of the format, then the token and the time of the last grant, …
+//	i  the identifiers of the claims of the last ten seconds, 24 bytes each
+//	p  the policy
+//	e  how the last run ended
+//
+// An operation writes the fields that change. Each grant writes n, so you can read every grant from
+// an append-only file. [Engine.Inspect] returns a state, and [Engine.Forget] deletes one. States do
+// not expire.
 //
 // Each operation is one script, and uses the server's clock; the clocks of the replicas do not
 // matter. If the server has forgotten its scripts, the engine sends them again. The scripts check
-// everything that they read. If no engine can have written the state of a key, or a later version
-// has, the engine returns a [*fleet.StateError] and does not change the state; other keys go on.
+// everything that they read. If no engine can have written the state of a key, or a version that
+// this one does not know has, the engine returns a [*fleet.StateError] and does not change the
+// state; other keys go on.
+//
+// # Versions
+//
+// An engine reads a range of versions of the format, writes one of them, and refuses the others with
+// an error that names the version. This one reads and writes version 1. Every version begins field n
+// with its number and a blank.
+//
+// During an update replicas of two releases use the same keys, and after a rollback the old release
+// finds what the new one has written. So a release that introduces a version must still write the
+// version before, and only read the new one. A later release writes the new version, once every
+// release that you may return to can read it. A version ends in the same way: a release stops reading
+// it when no release that may run beside it writes it. A state that nobody uses keeps its version, so
+// read old versions for as long as states are kept.
+//
+// A field that old releases need not understand needs no new version. They ignore and keep it, but do
+// not update it: whoever reads it must be able to tell, for example by a token in it, whether it
+// still holds.
 //
 // # Durability
 //

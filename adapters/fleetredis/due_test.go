@@ -4,6 +4,9 @@ package fleetredis_test
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -16,8 +19,7 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// TestEngine_Due checks that Due returns keys in the order of their times, a page at a time, from
-// one shard and from several.
+// TestEngine_Due checks what a look at one shard and at several sees of few keys and of many.
 func TestEngine_Due(t *testing.T) {
 	for _, shards := range []int{1, 7} {
 		t.Run(fmt.Sprint(shards, " shards"), func(t *testing.T) {
@@ -26,48 +28,101 @@ func TestEngine_Due(t *testing.T) {
 			ctx := t.Context()
 			engine := newEngine(t, newClient(t, s.Addr()), fleetredis.WithVolatile(), fleetredis.WithShards(shards))
 			var keys []string
-			for i := range 2500 { // each is due an hour after it was granted
+			for i := range 1500 { // each is due an hour after it was granted
 				s.SetTime(now.Add(time.Duration(i) * time.Millisecond))
 				keys = append(keys, fmt.Sprintf("key-%d", i*7919%10000))
 				_, err := engine.Claim(ctx, keys[i], newClaim("id"))
 				require.NoError(t, err)
 			}
-			at := func(i int) machine.Time {
-				at := now.Add(time.Hour + time.Duration(i)*time.Millisecond)
+			// look looks when n keys are due.
+			look := func(n int, held ...string) machine.Due {
+				at := now.Add(time.Hour + time.Duration(n-1)*time.Millisecond)
 				s.SetTime(at)
-				return machine.Time(at.UnixMicro())
-			}
-
-			store := at(-1)
-			due, err := engine.Due(ctx, 0)
-			require.NoError(t, err)
-			assert.Equal(t, machine.Due{Next: time.Millisecond, Now: store}, due)
-
-			store = at(41)
-			due, err = engine.Due(ctx, 0)
-			require.NoError(t, err)
-			assert.Equal(t, machine.Due{Keys: keys[:42], Next: time.Millisecond, Now: store}, due)
-			due, err = engine.Due(ctx, 40)
-			require.NoError(t, err)
-			assert.Equal(t, machine.Due{Keys: keys[40:42], Next: time.Millisecond, Now: store}, due)
-			due, err = engine.Due(ctx, 10_000)
-			require.NoError(t, err)
-			assert.Equal(t, machine.Due{Next: time.Millisecond, Now: store}, due)
-
-			store = at(2499)
-			for skip := 0; skip < 2000; skip += 1000 {
-				due, err = engine.Due(ctx, skip)
+				due, err := engine.Due(ctx, held)
 				require.NoError(t, err)
-				assert.Equal(t, machine.Due{Keys: keys[skip : skip+1000], More: true, Next: machine.None, Now: store}, due)
+				require.Equal(t, machine.Time(at.UnixMicro()), due.Now)
+				require.Equal(t, n, due.Count)
+				require.Equal(t, max(0, time.Duration(n-1)*time.Millisecond), due.Oldest)
+				if n < len(keys) {
+					require.Equal(t, time.Millisecond, due.Next)
+				} else {
+					require.Equal(t, machine.None, due.Next)
+				}
+				require.Subset(t, keys[:n], due.Keys)
+				return due
 			}
-			due, err = engine.Due(ctx, 1500)
-			require.NoError(t, err)
-			assert.Equal(t, machine.Due{Keys: keys[1500:], Next: machine.None, Now: store}, due)
-			due, err = engine.Due(ctx, 2000)
-			require.NoError(t, err)
-			assert.Equal(t, machine.Due{Keys: keys[2000:], Next: machine.None, Now: store}, due)
+			require.Empty(t, look(0, keys[0]).Keys)
+			for _, n := range []int{1, 42, machine.MaxDue} {
+				require.ElementsMatch(t, keys[:n], look(n, keys[0], "unknown", keys[1400]).Keys)
+			}
+
+			// Of more, a look sees some. In time it sees all.
+			for _, n := range []int{machine.MaxDue + 1, 1500} {
+				seen := make(map[string]bool)
+				for looks := 0; len(seen) < n; looks++ {
+					require.Less(t, looks, 1000)
+					due := look(n)
+					require.Len(t, due.Keys, machine.MaxDue)
+					for _, key := range due.Keys {
+						seen[key] = true
+					}
+				}
+			}
+
+			// It always sees those that it is asked for, each once, however many each shard has.
+			for _, n := range []int{machine.MaxDue + 1, 300, 1400} {
+				due := look(n, slices.Concat(keys[n/2:], []string{"unknown", keys[n-1]})...)
+				require.Subset(t, due.Keys, keys[n/2:n])
+				require.LessOrEqual(t, len(due.Keys), n-n/2+machine.MaxDue)
+				slices.Sort(due.Keys)
+				require.Equal(t, slices.Compact(slices.Clone(due.Keys)), due.Keys)
+			}
 		})
 	}
+}
+
+// TestEngine_Due_Cost checks that a look at fifty thousand due keys takes the server little time.
+func TestEngine_Due_Cost(t *testing.T) {
+	forEachServer(t, func(t *testing.T, s *server) {
+		s.Start(t)
+		client := s.client(t)
+		engine := newEngine(t, client)
+		ctx := t.Context()
+		require.NoError(t, engine.Check(ctx))
+		orphans := make([]redis.Z, 50_000)
+		for i := range orphans {
+			orphans[i] = redis.Z{Score: float64(i), Member: fmt.Sprintf("tenant-%d", i)}
+		}
+		require.NoError(t, client.ZAdd(ctx, index, orphans...).Err())
+		held := make([]string, 250)
+		for i := range held {
+			held[i] = fmt.Sprintf("tenant-%d", 200*i)
+		}
+		const looks = 100
+		require.NoError(t, client.ConfigResetStat(ctx).Err())
+		for range looks {
+			due, err := engine.Due(ctx, held)
+			require.NoError(t, err)
+			require.Equal(t, len(orphans), due.Count)
+			require.Subset(t, due.Keys, held)
+		}
+		script, scores := serverTime(t, client, "evalsha"), serverTime(t, client, "zmscore")
+		took := script + scores
+		t.Logf("a look takes %v of the server's time, %v without the keys that it asks for", took, script)
+		require.Less(t, took, 5*time.Millisecond) // to read the orphans would take 50 ms
+	})
+}
+
+// serverTime returns the server's average time for a command.
+func serverTime(tb testing.TB, client redis.Cmdable, command string) time.Duration {
+	tb.Helper()
+	info, err := client.Info(tb.Context(), "commandstats").Result()
+	require.NoError(tb, err)
+	found := regexp.MustCompile(`cmdstat_` + command + `:.*usec_per_call=([\d.]+)`).FindStringSubmatch(info)
+	require.NotNil(tb, found, command)
+	micros, err := strconv.ParseFloat(found[1], 64)
+	require.NoError(tb, err)
+	return time.Duration(micros * float64(time.Microsecond))
 }
 
 // TestEngine_Due_HalfMicrosecond checks that Due rounds up the time to a score between two
@@ -78,7 +133,7 @@ func TestEngine_Due_HalfMicrosecond(t *testing.T) {
 	client := newClient(t, s.Addr())
 	engine := newEngine(t, client, fleetredis.WithVolatile())
 	require.NoError(t, client.ZAdd(t.Context(), index, redis.Z{Score: 1_800_000_000_000_000.5, Member: "k"}).Err())
-	due, err := engine.Due(t.Context(), 0)
+	due, err := engine.Due(t.Context(), nil)
 	require.NoError(t, err)
 	assert.Equal(t, machine.Due{Next: time.Microsecond, Now: 1_800_000_000_000_000}, due)
 }
@@ -103,7 +158,7 @@ func TestWithShards(t *testing.T) {
 	require.NoError(t, err, "another namespace")
 
 	s.Wipe(t)
-	_, err = three.Due(ctx, 0)
+	_, err = three.Due(ctx, nil)
 	require.NoError(t, err)
 	_, err = four.Claim(ctx, "k", newClaim("id"))
 	requireStateError(t, err, prefix+"shards")
@@ -111,7 +166,7 @@ func TestWithShards(t *testing.T) {
 	s.Wipe(t)
 	_, err = four.Claim(ctx, "k", newClaim("id"))
 	require.NoError(t, err)
-	_, err = three.Due(ctx, 0)
+	_, err = three.Due(ctx, nil)
 	requireStateError(t, err, prefix+"shards")
 	_, err = three.Claim(ctx, "k", newClaim("id"))
 	requireStateError(t, err, prefix+"shards")

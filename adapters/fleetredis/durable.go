@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 
@@ -18,14 +19,19 @@ import (
 //   - an error that wraps [fleet.ErrNotDurable] and says why, if a master has its append-only
 //     file off, may evict keys without expiry, or does not say; not with [WithVolatile];
 //   - a [*fleet.StateError] if the namespace has another number of shards;
-//   - another error if it cannot reach the store, or one master of a cluster.
+//   - an error that wraps [fleet.ErrEngineUnavailable] if it cannot reach the store, or one master
+//     of a cluster;
+//   - another error of the server or of the client.
 func (e *Engine) Check(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if !e.volatile {
 		if err := e.checkDurable(ctx); err != nil {
-			return e.withoutSecrets(err)
+			return err
 		}
 	}
-	for _, p := range e.parts(ctx, 0, 0) {
+	for _, p := range e.parts(ctx, nil) {
 		if p.err != nil {
 			return p.err
 		}
@@ -37,7 +43,7 @@ func (e *Engine) Check(ctx context.Context) error {
 // ready returns nil if Check has succeeded once, and otherwise calls it.
 func (e *Engine) ready(ctx context.Context) error {
 	if e.checked.Load() {
-		return nil
+		return ctx.Err()
 	}
 	select {
 	case e.checking <- struct{}{}:
@@ -46,25 +52,28 @@ func (e *Engine) ready(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if e.checked.Load() {
-		return nil
+		return ctx.Err()
 	}
 	return e.Check(ctx)
 }
 
 func (e *Engine) checkDurable(ctx context.Context) error {
-	type cluster interface {
-		ForEachMaster(ctx context.Context, fn func(context.Context, *redis.Client) error) error
+	c, ok := e.client.(cluster)
+	if !ok {
+		return e.failure(e.checkServer(ctx, e.client), func() bool { return isBusy(e.client) })
 	}
-	if c, ok := e.client.(cluster); ok {
-		return c.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
-			err := e.checkServer(ctx, master)
-			if errors.Is(err, fleet.ErrNotDurable) {
-				return fmt.Errorf("%w, at %s", err, master.Options().Addr)
-			}
-			return err
-		})
-	}
-	return e.checkServer(ctx, e.client)
+	var busy atomic.Bool // a master that cannot be checked
+	err := c.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+		err := e.checkServer(ctx, master)
+		switch {
+		case errors.Is(err, fleet.ErrNotDurable):
+			return fmt.Errorf("%w, at %s", err, master.Options().Addr)
+		case err != nil && isBusy(master):
+			busy.Store(true)
+		}
+		return err
+	})
+	return e.failure(err, busy.Load)
 }
 
 // checkServer checks one server. It uses INFO, because many services forbid CONFIG.

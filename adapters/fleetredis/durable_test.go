@@ -3,10 +3,9 @@
 package fleetredis_test
 
 import (
-	"context"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle/adapters/fleetredis"
@@ -36,7 +35,7 @@ func TestEngine_Check(t *testing.T) {
 				_, claimed := engine.Claim(t.Context(), "k", newClaim("id"))
 				_, finished := engine.Finish(t.Context(), "k", machine.Finish{})
 				_, renewed := engine.Renew(t.Context(), "k", 1)
-				_, due := engine.Due(t.Context(), 0)
+				_, due := engine.Due(t.Context(), nil)
 				for _, err := range []error{engine.Check(t.Context()), claimed, finished, renewed, due} {
 					if c.reason == "" {
 						require.NoError(t, err)
@@ -88,7 +87,8 @@ func TestEngine_Permissions(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
 	require.NoError(t, client.ACLSetUser(t.Context(), "u", "on", ">password", "~throttle:*", "&throttle:*",
-		"+evalsha", "+eval", "+get", "+set", "+zadd", "+zrem", "+zrange", "+time", "+publish", "+subscribe", "+ping", "+info").Err())
+		"+evalsha", "+eval", "+get", "+set", "+exists", "+unlink", "+hmget", "+hset", "+zadd", "+zrem", "+zrange", "+zcount", "+zmscore",
+		"+time", "+publish", "+subscribe", "+ping", "+info").Err())
 	options := clientOptions(s.Addr())
 	options.Username, options.Password = "u", "password"
 	engine := newEngine(t, connect(t, options))
@@ -99,24 +99,13 @@ func TestEngine_Permissions(t *testing.T) {
 	require.Equal(t, "k", receive(t, wakes).Key)
 	_, err := engine.Renew(t.Context(), "k", 1)
 	require.NoError(t, err)
-	_, err = engine.Due(t.Context(), 0)
-	require.NoError(t, err)
-}
-
-// TestEngine_Check_Unreachable checks that an unreachable store is neither called not durable, nor
-// its state broken.
-func TestEngine_Check_Unreachable(t *testing.T) {
-	s := startServer(t)
-	s.Kill(t)
-	engine := newEngine(t, s.client(t))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	_, claimed := engine.Claim(ctx, "k", newClaim("id"))
-	_, due := engine.Due(ctx, 0)
-	for _, err := range []error{engine.Check(ctx), claimed, due} {
-		require.Error(t, err)
-		require.NotErrorIs(t, err, fleet.ErrNotDurable)
-		var broken *fleet.StateError
-		assert.NotErrorAs(t, err, &broken)
+	for i := range machine.MaxDue + 1 {
+		require.NoError(t, client.ZAdd(t.Context(), index, redis.Z{Member: i}).Err())
 	}
+	due, err := engine.Due(t.Context(), []string{"1"})
+	require.NoError(t, err)
+	require.Contains(t, due.Keys, "1")
+	_, err = engine.Inspect(t.Context(), "k")
+	require.NoError(t, err)
+	require.NoError(t, engine.Forget(t.Context(), "k"))
 }

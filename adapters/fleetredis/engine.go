@@ -2,10 +2,10 @@ package fleetredis
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"math"
 	"strconv"
 	"sync/atomic"
 
@@ -40,7 +40,17 @@ type shard struct {
 	count string // key of the number of shards
 }
 
-var _ fleet.Engine = (*Engine)(nil)
+// A cluster is what the engine needs of a [redis.ClusterClient] besides commands.
+type cluster interface {
+	ForEachMaster(ctx context.Context, do func(context.Context, *redis.Client) error) error
+	MasterForKey(ctx context.Context, key string) (*redis.Client, error)
+	ReloadState(ctx context.Context)
+}
+
+var (
+	_ fleet.Engine = (*Engine)(nil)
+	_ cluster      = (*redis.ClusterClient)(nil)
+)
 
 // New returns an engine that uses client: a client from [redis.NewClient],
 // [redis.NewFailoverClient], [redis.NewClusterClient] or [redis.NewUniversalClient], with
@@ -49,13 +59,13 @@ var _ fleet.Engine = (*Engine)(nil)
 // The error joins a [*throttle.PolicyError] for each problem with client and opts.
 func New(client redis.UniversalClient, opts ...Option) (*Engine, error) {
 	o, err := newOptions(opts)
-	password, wrong := checkClient(client)
+	of, wrong := checkClient(client)
 	if err := errors.Join(wrong, err); err != nil {
 		return nil, err
 	}
 	e := &Engine{
 		client:   client,
-		password: password,
+		password: of.password,
 		volatile: o.volatile,
 		shards:   make([]shard, o.shards),
 		channel:  "throttle:{" + o.namespace + "}:wake",
@@ -66,37 +76,54 @@ func New(client redis.UniversalClient, opts ...Option) (*Engine, error) {
 		tag := "throttle:{" + o.namespace + ":" + strconv.Itoa(i) + "}:"
 		e.shards[i] = shard{state: tag + "key:", index: tag + "due", count: tag + "shards"}
 	}
+	e.LimitInFlight(o.limit(of.connections))
 	return e, nil
 }
 
-// checkClient returns the client's password, or what is wrong with the client.
-func checkClient(client redis.UniversalClient) (password string, err error) {
+// A clientOptions is what the engine needs to know of its client.
+type clientOptions struct {
+	password    string
+	connections int // the size of its pool
+}
+
+// checkClient returns the client's options, or what is wrong with the client.
+func checkClient(client redis.UniversalClient) (o clientOptions, err error) {
 	var ends bool
 	switch c := client.(type) {
 	case nil:
-		return "", &throttle.PolicyError{Field: "client", Value: nil, Reason: mustNotBeNil}
+		return o, &throttle.PolicyError{Field: "client", Value: nil, Reason: mustNotBeNil}
 	case interface{ Options() *redis.Options }:
-		password, ends = c.Options().Password, c.Options().ContextTimeoutEnabled
+		options := c.Options()
+		o, ends = clientOptions{options.Password, options.PoolSize}, options.ContextTimeoutEnabled
 	case interface{ Options() *redis.ClusterOptions }:
-		password, ends = c.Options().Password, c.Options().ContextTimeoutEnabled
+		options := c.Options()
+		o, ends = clientOptions{options.Password, options.PoolSize}, options.ContextTimeoutEnabled
 	default: // such as a Ring: when a server is down, it moves keys without their state
-		return "", &throttle.PolicyError{
+		return o, &throttle.PolicyError{
 			Field: "client", Value: fmt.Sprintf("%T", client), Reason: "must be a *redis.Client or *redis.ClusterClient",
 		}
 	}
 	if !ends {
-		return "", &throttle.PolicyError{
+		return o, &throttle.PolicyError{
 			Field: "client", Value: fmt.Sprintf("%T", client), Reason: "must have ContextTimeoutEnabled set",
 		}
 	}
-	return password, nil
+	return o, nil
 }
 
-// shardOf returns the shard of key. The shard of a key must never change.
-func (e *Engine) shardOf(key string) shard {
+// Part implements [fleet.Engine]. It returns the index of key's shard, which must never change.
+func (e *Engine) Part(key string) int {
+	return int(hash(key) % uint64(len(e.shards))) //nolint:gosec // there are at most MaxShards
+}
+
+// shardOf returns the shard of key.
+func (e *Engine) shardOf(key string) shard { return e.shards[e.Part(key)] }
+
+// hash returns the same number for a text in all processes and versions.
+func hash(text string) uint64 {
 	h := fnv.New64a()
-	h.Write([]byte(key))
-	return e.shards[h.Sum64()%uint64(len(e.shards))]
+	h.Write([]byte(text))
+	return h.Sum64()
 }
 
 // Claim implements [fleet.Engine].
@@ -105,27 +132,37 @@ func (e *Engine) Claim(ctx context.Context, key string, c machine.Claim) (machin
 		return machine.Reply{}, err
 	}
 	age := int64(-1)
-	if c.Age >= 0 {
+	switch {
+	case c.New:
+		age = -2
+	case c.Age >= 0:
 		age = c.Age.Microseconds()
 	}
-	f, err := e.run(ctx, e.scripts.claim, key,
-		c.ID, c.New, age, int64(c.By), c.Seen, c.Spacing.Microseconds(), c.Lease.Microseconds(), c.Policy)
+	f, err := e.run(ctx, e.scripts.claim, key, c.ID, binary.BigEndian.AppendUint64(nil, hash(c.ID)),
+		age, int64(c.By), c.Seen, c.Spacing.Microseconds(), c.Lease.Microseconds(), c.Policy)
 	if err != nil {
 		return machine.Reply{}, err
 	}
-	r := machine.Reply{
-		Verdict:      machine.Verdict(f.kind), //nolint:gosec // the script returns one of three
-		Token:        f.number(),
-		Failures:     int(min(f.number(), math.MaxInt)),
-		Hold:         f.span(),
-		Poll:         f.span(),
-		Generation:   f.number(),
-		Acknowledged: f.number(),
+	r := machine.Reply{Verdict: machine.Verdict(f.kind), Now: f.time(), Policy: c.Policy} //nolint:gosec // it is one of three
+	s := f.numbers()
+	r.Generation, r.Acknowledged = s.Requested, s.Acknowledged
+	switch r.Verdict {
+	case machine.Granted:
+		r.Token, r.Failures = s.Token, s.Failures
+	case machine.Deferred:
+		due, _ := s.Due()
+		r.Poll = max(0, due.Sub(r.Now))
+		if s.Requested > s.Taken {
+			r.Hold = max(0, s.Next.Sub(r.Now))
+		}
+	case machine.Served:
 	}
-	r.Last.From, r.Last.Through, r.Last.Token = f.number(), f.number(), f.number()
-	r.Last.Outcome.Failed, r.Last.Outcome.Message = f.flag(), f.text()
-	r.Policy = f.text()
-	r.Now = machine.Time(f.number())
+	if f.more() {
+		r.Last = f.ending(s.Acknowledged)
+	}
+	if f.more() {
+		r.Policy = f.text()
+	}
 	return r, f.err
 }
 
@@ -134,17 +171,21 @@ func (e *Engine) Finish(ctx context.Context, key string, f machine.Finish) (mach
 	if _, err := new(machine.State).Finish(0, f); err != nil {
 		return machine.Finished{}, err
 	}
+	outcome := "0 "
+	if f.Outcome.Failed {
+		outcome = "1 "
+	}
 	r, err := e.run(ctx, e.scripts.finish, key,
-		e.channel, f.Token, f.Ran, f.Outcome.Failed, f.Outcome.Message, f.Again, f.Delay.Microseconds(), f.Failures)
+		e.channel, f.Token, f.Ran, outcome+f.Outcome.Message, f.Again, f.Delay.Microseconds(), f.Failures)
 	if err != nil {
 		return machine.Finished{}, err
 	}
-	return machine.Finished{
-		Stale:   r.flag(),
-		Pending: r.flag(),
-		Poll:    r.span(),
-		Now:     machine.Time(r.number()),
-	}, r.err
+	finished := machine.Finished{Now: r.time(), Stale: !r.more()}
+	if !finished.Stale {
+		poll := r.number()
+		finished.Pending, finished.Poll = poll >= 0, micro(max(0, poll))
+	}
+	return finished, r.err
 }
 
 // Renew implements [fleet.Engine].
@@ -153,5 +194,5 @@ func (e *Engine) Renew(ctx context.Context, key string, token int64) (held bool,
 	if err != nil {
 		return false, err
 	}
-	return f.flag(), f.err
+	return f.number() == 1, f.err
 }

@@ -1,40 +1,32 @@
 -- This is State.Finish.
--- ARGV: key, channel, token, ran, failed, message, again, delay, failures
+-- ARGV: key, channel, token, ran, failed and message with a blank between them, again, delay,
+-- failures
 
-local token, delay = tonumber(ARGV[3]), tonumber(ARGV[8])
-
-local now = clock()
-local s, failed = load()
-if failed then
-	return failed
+local delay = ARGV[7] + 0
+if not numbers then
+	return { 1, now } -- stale
 end
-enter(s, now)
-local stale = s.owner == '' or token ~= s.token
+local stale = owner == '' or ARGV[3] + 0 ~= token
 if not stale then
-	s.owner = ''
+	owner, numbers_changed = '', true
 	if ARGV[4] == '1' then
-		s.from, s.through, s.last_token = s.acknowledged, s.taken, s.token
-		s.failed, s.message = tonumber(ARGV[5]), ARGV[6]
-		s.acknowledged, s.failures = s.taken, tonumber(ARGV[9])
+		ending = format('%.0f ', acknowledged) .. ARGV[3] .. ' ' .. ARGV[5]
+		acknowledged, failures = taken, ARGV[8] + 0
 	end
-	if ARGV[7] == '1' then
-		s.requested = max(s.requested, s.taken + 1)
+	if ARGV[6] == '1' then
+		requested = max(requested, taken + 1)
 	end
-	if delay > 0 and now + delay > s.next then
-		s.span, s.next = delay, now + delay
-	end
-end
-if not s.new then
-	failed = save(s)
-	if failed then
-		return failed
+	if delay > 0 and now + delay > next then
+		span, next = delay, now + delay
 	end
 end
+
+-- include save.lua
+
 if stale then
-	return { 1, 1, 0, 0, now }
+	return { 1, now }
 end
-local due = due_at(s)
-local poll = due and max(0, due - now)
+local poll = due and max(0, due - now) or -1
 -- The server may forbid this. Only promptness depends on it.
-redis.pcall('PUBLISH', ARGV[2], digits(poll or -1) .. ' ' .. ARGV[1])
-return { 1, 0, due and 1 or 0, poll or 0, now }
+pcall('PUBLISH', ARGV[2], format('%.0f ', poll) .. ARGV[1])
+return { 1, now, poll }

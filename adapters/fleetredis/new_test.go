@@ -15,13 +15,14 @@ import (
 )
 
 func TestNew_AllProblems(t *testing.T) {
-	engine, err := fleetredis.New(nil, nil, fleetredis.WithNamespace("a{b}"), fleetredis.WithShards(0))
+	engine, err := fleetredis.New(nil, nil, fleetredis.WithNamespace("a{b}"), fleetredis.WithShards(0), fleetredis.WithMaxInFlight(0))
 	require.Nil(t, engine)
 	require.EqualError(t, err, strings.Join([]string{
 		"throttle: client <nil>: must not be nil",
 		"throttle: Option <nil>: must not be nil",
 		"throttle: WithNamespace a{b}: must be 1 to 64 letters, digits, dots, hyphens or underscores",
 		"throttle: WithShards 0: must be from 1 to 1024",
+		"throttle: WithMaxInFlight 0: must be from 1 to 1024",
 	}, "\n"))
 }
 
@@ -36,7 +37,11 @@ func TestNew_InvalidOptions(t *testing.T) {
 		_, err := fleetredis.New(client, fleetredis.WithShards(n))
 		requirePolicyError(t, err, "WithShards")
 	}
-	_, err := fleetredis.New(client, fleetredis.WithNamespace(strings.Repeat("a", 64)), fleetredis.WithShards(fleetredis.MaxShards))
+	for _, n := range []int{-1, 0, 1025} {
+		_, err := fleetredis.New(client, fleetredis.WithMaxInFlight(n))
+		requirePolicyError(t, err, "WithMaxInFlight")
+	}
+	_, err := fleetredis.New(client, fleetredis.WithMaxInFlight(1024), fleetredis.WithNamespace(strings.Repeat("a", 64)), fleetredis.WithShards(fleetredis.MaxShards))
 	require.NoError(t, err)
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/fleet"
 )
 
 // An Option changes what [New] returns. The With functions return options. If two options set the
@@ -16,6 +17,7 @@ type options struct {
 	namespace string
 	shards    int
 	volatile  bool
+	inFlight  int // 0 means the default
 }
 
 // newOptions returns the settings of opts, or everything that is wrong with opts.
@@ -32,6 +34,14 @@ func newOptions(opts []Option) (options, error) {
 		}
 	}
 	return o, errors.Join(problems...)
+}
+
+// limit returns how many messages may be in flight, given the size of the client's pool.
+func (o *options) limit(connections int) int {
+	if o.inFlight > 0 {
+		return o.inFlight
+	}
+	return max(1, min(fleet.DefaultInFlight, connections))
 }
 
 const mustNotBeNil = "must not be nil"
@@ -75,6 +85,21 @@ func WithShards(n int) Option {
 func WithVolatile() Option {
 	return func(o *options) *throttle.PolicyError {
 		o.volatile = true
+		return nil
+	}
+}
+
+// WithMaxInFlight lets at most n messages of the engine be in flight, from 1 to 1024. Each takes a
+// connection of the client's pool; in a cluster, of the pool for one master. The poller takes one
+// more, and the listener another one that does not count in the pool's size. The default is
+// [fleet.DefaultInFlight], or the client's PoolSize if that is lower. If your program uses the
+// client for other things, leave some connections for them.
+func WithMaxInFlight(n int) Option {
+	return func(o *options) *throttle.PolicyError {
+		if n < 1 || n > 1024 {
+			return &throttle.PolicyError{Field: "WithMaxInFlight", Value: n, Reason: "must be from 1 to 1024"}
+		}
+		o.inFlight = n
 		return nil
 	}
 }

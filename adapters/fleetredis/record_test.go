@@ -6,32 +6,35 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/throttle-go/throttle/internal/testkit/fleettest"
 )
 
 type grant = fleettest.Grant
 
-// A set is a SET command that a server has executed.
-type set struct{ key, value string }
+// A write is the first field that a server has set in a hash.
+type write struct{ key, field, value string }
 
-// A record contains all SET commands of a server in order.
-type record []set
+// A record contains all writes of a server in order.
+type record []write
 
 // grants returns the grants in the record: a grant changes the token of a state.
 func (r record) grants(tb testing.TB) []grant {
 	tb.Helper()
 	var grants []grant
-	tokens := make(map[string]int64)
-	for _, s := range r {
-		_, key, ok := strings.Cut(s.key, "}:key:")
-		if !ok {
+	tokens := make(map[string]string)
+	for _, w := range r {
+		_, key, ok := strings.Cut(w.key, "}:key:")
+		if !ok || w.field != "n" {
 			continue
 		}
-		state := decode(tb, s.value)
-		if state.Token != 0 && state.Token != tokens[key] {
-			grants = append(grants, grant{Key: key, Token: state.Token, At: int64(state.Granted)})
+		words := strings.SplitN(w.value, " ", 4) // version, token, time, and others
+		require.Len(tb, words, 4)
+		if token := words[1]; token != "0" && token != tokens[key] {
+			tokens[key] = token
+			grants = append(grants, grant{Key: key, Token: integer(tb, token), At: integer(tb, words[2])})
 		}
-		tokens[key] = state.Token
 	}
 	return grants
 }

@@ -1,20 +1,14 @@
 -- This is State.Renew.
 -- ARGV: key, token
 
-local now = clock()
-local s, failed = load()
-if failed then
-	return failed
+if not numbers then
+	return { 1, 0 }
 end
-enter(s, now)
-local held = s.owner ~= '' and tonumber(ARGV[2]) == s.token
+local held = owner ~= '' and ARGV[2] + 0 == token
 if held then
-	s.lease_end = now + s.lease
+	lease_end, numbers_changed = now + lease, true
 end
-if not s.new then
-	failed = save(s)
-	if failed then
-		return failed
-	end
-end
+
+-- include save.lua
+
 return { 1, held and 1 or 0 }

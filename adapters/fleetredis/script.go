@@ -5,7 +5,9 @@ import (
 	_ "embed" // of the scripts
 	"errors"
 	"fmt"
+	"math"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -17,19 +19,25 @@ import (
 var (
 	//go:embed state.lua
 	stateSource string
+	//go:embed save.lua
+	saveSource string
 	//go:embed claim.lua
 	claimSource string
 	//go:embed finish.lua
 	finishSource string
 	//go:embed renew.lua
 	renewSource string
+	//go:embed inspect.lua
+	inspectSource string
+	//go:embed forget.lua
+	forgetSource string
 	//go:embed due.lua
 	dueSource string
 )
 
-// scripts contains a script for each operation. Each one includes the code that they share.
+// scripts contains a script for each operation.
 type scripts struct {
-	claim, finish, renew, due *redis.Script
+	claim, finish, renew, inspect, forget, due *redis.Script
 }
 
 func newScripts() scripts {
@@ -39,30 +47,50 @@ local SERVED, GRANTED, DEFERRED = %d, %d, %d
 		int64(machine.MaxNumber), machine.MaxSpan.Microseconds(), machine.MaxIDs, machine.MaxID, machine.MaxText,
 		machine.KeepIDs.Microseconds(),
 		machine.Served, machine.Granted, machine.Deferred)
-	script := func(source string) *redis.Script { return redis.NewScript(limits + stateSource + source) }
+	onState := func(source string) *redis.Script {
+		return redis.NewScript(limits + stateSource + strings.Replace(source, "-- include save.lua\n", saveSource, 1))
+	}
 	return scripts{
-		claim:  script(claimSource),
-		finish: script(finishSource),
-		renew:  script(renewSource),
-		due:    script(dueSource),
+		claim:   onState(claimSource),
+		finish:  onState(finishSource),
+		renew:   onState(renewSource),
+		inspect: onState(inspectSource),
+		forget:  redis.NewScript(forgetSource),
+		due:     redis.NewScript(fmt.Sprintf("local MAX_DUE = %d\n", machine.MaxDue) + dueSource),
 	}
 }
+
+// A mark is an argument of a script. It knows whether the client has written it to a connection.
+type mark struct {
+	text    string
+	written atomic.Bool
+}
+
+// MarshalBinary is called by the client when it writes the argument.
+func (m *mark) MarshalBinary() ([]byte, error) {
+	m.written.Store(true)
+	return []byte(m.text), nil
+}
+
+// String is for hooks of the client that print commands.
+func (m *mark) String() string { return m.text }
 
 // run runs the script of an operation on key.
 func (e *Engine) run(ctx context.Context, script *redis.Script, key string, args ...any) (*fields, error) {
 	if err := e.ready(ctx); err != nil {
 		return nil, err
 	}
-	s := e.shardOf(key)
-	cmd := script.Run(ctx, e.client, []string{s.state + key, s.index}, append([]any{key}, args...)...)
-	return e.read(cmd, key)
+	s, m := e.shardOf(key), &mark{text: key}
+	cmd := script.Run(ctx, e.client, []string{s.state + key, s.index}, append([]any{m}, args...)...)
+	f, err := read(cmd, key)
+	return f, e.failure(err, func() bool { return e.waited(ctx, s, m) })
 }
 
 // read reads the reply of a script. If the stored content is broken, the error names key.
-func (e *Engine) read(cmd *redis.Cmd, key string) (*fields, error) {
+func read(cmd *redis.Cmd, key string) (*fields, error) {
 	values, err := cmd.Slice()
 	if err != nil {
-		return nil, e.withoutSecrets(err)
+		return nil, err
 	}
 	f := &fields{rest: values}
 	f.kind = f.number()
@@ -73,19 +101,6 @@ func (e *Engine) read(cmd *redis.Cmd, key string) (*fields, error) {
 		}
 	}
 	return f, f.err
-}
-
-// withoutSecrets returns err, with credentials removed from its text.
-func (e *Engine) withoutSecrets(err error) error {
-	// A server repeats the arguments of an unknown command, and some do not know AUTH.
-	text, _, _ := strings.Cut(err.Error(), ", with args beginning with")
-	if e.password != "" {
-		text = strings.ReplaceAll(text, e.password, "[password]")
-	}
-	if text == err.Error() {
-		return err
-	}
-	return errors.New(text)
 }
 
 // fields are the rest of a reply. A field of the wrong type sets err; the values returned from then
@@ -104,12 +119,22 @@ func next[T any](f *fields) (value T) {
 		}
 	}
 	f.err = errors.New("the reply of the script is malformed")
+	f.rest = nil
 	return value
 }
 
-func (f *fields) number() int64       { return next[int64](f) }
-func (f *fields) flag() bool          { return f.number() == 1 }
-func (f *fields) span() time.Duration { return time.Duration(f.number()) * time.Microsecond }
+// more reports whether there is another field.
+func (f *fields) more() bool { return len(f.rest) > 0 }
+
+func (f *fields) number() int64      { return next[int64](f) }
+func (f *fields) time() machine.Time { return machine.Time(f.number()) }
+func (f *fields) bytes() string      { return next[string](f) }
 
 // text returns the next field as valid UTF-8, even if the stored text is not valid.
-func (f *fields) text() string { return strings.ToValidUTF8(next[string](f), "\uFFFD") }
+func (f *fields) text() string { return strings.ToValidUTF8(f.bytes(), "\uFFFD") }
+
+// micro returns n microseconds.
+func micro(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
+
+// number returns n, or the highest int if that is lower.
+func number(n int64) int { return int(min(n, math.MaxInt)) }

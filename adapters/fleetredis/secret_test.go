@@ -29,7 +29,7 @@ func errorsOf(t *testing.T, engine fleet.Engine) []error {
 	_, claimed := engine.Claim(ctx, "k", newClaim("id"))
 	_, finished := engine.Finish(ctx, "k", machine.Finish{})
 	_, renewed := engine.Renew(ctx, "k", 1)
-	_, due := engine.Due(ctx, 0)
+	_, due := engine.Due(ctx, nil)
 	return []error{claimed, finished, renewed, due}
 }
 
@@ -37,7 +37,7 @@ func errorsOf(t *testing.T, engine fleet.Engine) []error {
 // that a server repeats because it does not know the command.
 func TestEngine_Secrets(t *testing.T) {
 	s := startServer(t, "--requirepass", "another")
-	parrot := newParrot(t)
+	parrot := newServerWith(t, parrot)
 	for name, url := range map[string]string{
 		"wrong password": "redis://user:" + secret + "@" + s.Addr() + "",
 		"no server":      "redis://user:" + secret + "@127.0.0.1:1",
@@ -71,9 +71,11 @@ func TestEngine_Secrets_FromProvider(t *testing.T) {
 	}
 }
 
-// newParrot returns the address of a server that answers every command with an error that repeats
-// the command.
-func newParrot(t *testing.T) string {
+// parrot answers a command with an error that repeats it.
+func parrot(command []string) string { return "-WRONG " + strings.Join(command, " ") + "\r\n" }
+
+// newServerWith returns the address of a server that answers commands with what answer returns.
+func newServerWith(t *testing.T, answer func(command []string) string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -98,7 +100,7 @@ func newParrot(t *testing.T) string {
 					if err != nil {
 						return
 					}
-					if _, err := io.WriteString(conn, "-WRONG "+strings.Join(command, " ")+"\r\n"); err != nil {
+					if _, err := io.WriteString(conn, answer(command)); err != nil {
 						return
 					}
 				}

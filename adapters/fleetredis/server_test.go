@@ -104,6 +104,18 @@ func (s *server) FlushScripts(tb testing.TB) {
 	require.NoError(tb, client.ScriptFlush(tb.Context()).Err())
 }
 
+// Refuse makes the server run out of memory, or ends that.
+func (s *server) Refuse(tb testing.TB, refuse bool) {
+	tb.Helper()
+	limit := "0" // none
+	if refuse {
+		limit = "1"
+	}
+	client := s.client(tb)
+	defer client.Close()
+	require.NoError(tb, client.ConfigSet(tb.Context(), "maxmemory", limit).Err())
+}
+
 // client returns a client of the server, which the test closes at its end.
 func (s *server) client(tb testing.TB) *redis.Client {
 	tb.Helper()
@@ -176,15 +188,15 @@ func (s *server) Grants(tb testing.TB) []grant {
 		files = []string{filepath.Join(s.Folder(), "appendonly.aof")} // before Redis 7
 	}
 	slices.Sort(files)
-	var sets record
+	var writes record
 	for _, name := range files {
 		for command := range commands(tb, name) {
-			if len(command) == 3 && strings.EqualFold(command[0], "SET") {
-				sets = append(sets, set{command[1], command[2]})
+			if len(command) >= 4 && strings.EqualFold(command[0], "HSET") {
+				writes = append(writes, write{command[1], command[2], command[3]})
 			}
 		}
 	}
-	return sets.grants(tb)
+	return writes.grants(tb)
 }
 
 // commands yields the commands of an append-only file, up to one that is incomplete.

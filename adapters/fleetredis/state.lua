@@ -1,184 +1,106 @@
--- The state of a key (machine.State), and the code that all operations share. The engine puts
--- the limits of package machine above this text, and the script of an operation below it. KEYS
--- are the state and the index, ARGV[1] is the key's name. Times and durations are in
--- microseconds.
+-- This reads the state of a key (machine.State), and makes it valid. It is the first part of each
+-- operation on a key: the engine puts the limits of package machine above this text, and the script
+-- of the operation below it. KEYS are the state and the index, ARGV[1] is the key's name. Times and
+-- durations are in microseconds.
 --
 -- A script does everything that can fail before it writes, because the server does not undo a
--- script that fails half-way.
+-- script that fails half-way. It makes few functions and few long strings, which would take most of
+-- its time.
 
-local max, min = math.max, math.min
-local find, format, gsub, match, sub = string.find, string.format, string.gsub, string.match, string.sub
+local call, pcall = redis.call, redis.pcall
+local find, format, match, max, sub = string.find, string.format, string.match, math.max, string.sub
 
--- A stored state is the version of the format, 19 numbers, and the owner, the identifiers, the
--- policy's text and the message without separators. The last four numbers are the number of
--- identifiers, and the lengths of the owner, the identifiers and the policy in bytes: to find
--- their ends with a pattern would take a third of an operation's time. An identifier is
--- ";id=time". The time is stored modulo RECENT; the time of the newest identifier, which is
--- stored in full, gives the rest, as identifiers are kept for less than that.
-local VERSION = '1'
-local PATTERN = '^1 (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)'
-	.. ' (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) ()'
-local MAX_STATE = 4096
-local RECENT = 10 * KEEP_IDS
+-- A stored state is a hash. The fields other than n are missing if they are empty.
+--
+--	n  the version of the format, ten numbers, and the owner, with blanks between them
+--	i  the identifiers, the oldest first; each is a hash of 8 bytes and its time in 16 digits
+--	p  the policy
+--	e  the last ending: From, Token, Failed and the message, with blanks between them; its
+--	   Through is what is acknowledged
+--
+-- If no engine can have written it, the reply is { 0, reason }, which the engine turns into a
+-- *fleet.StateError.
+local NUMBERS = '^1 (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) ([%w%-]*)$'
+local ENDING = '^(%d+) (%d+) [01] ()%Z*$'
+local HASH, ENTRY = 8, 24
 
--- The format of numbers. tostring would round them to 14 digits. %d is three times as fast as
--- %.0f, but keeps only 32 bits in a 32-bit server.
-local NUMBER = format('%d', 2 ^ 40) == '1099511627776' and '%d' or '%.0f'
-local FORMAT = VERSION .. string.rep(' ' .. NUMBER, 19) .. ' '
+local clock = call('TIME')
+local now = clock[1] * 1000000 + clock[2]
 
-local function digits(n)
-	return format(NUMBER, n)
+local stored = pcall('HMGET', KEYS[1], 'n', 'i', 'p', 'e')
+if stored.err then
+	-- Any other error, such as that of a server without memory, says nothing of the state.
+	return find(stored.err, 'WRONGTYPE', 1, true) and { 0, 'it has another type' } or stored
 end
+local numbers, ids, policy, ending = stored[1], stored[2] or '', stored[3] or '', stored[4] or ''
 
-local function clock()
-	local t = redis.call('TIME')
-	return t[1] * 1000000 + t[2]
-end
-
--- broken returns the reply that the engine turns into a *fleet.StateError.
-local function broken(reason)
-	return { 0, reason }
-end
-
--- refused returns the reply for a command that failed, and nil for one that did not. If a value
--- has another type, the state is broken. Any other error, such as that of a read-only replica,
--- says that the store cannot be used now.
-local function refused(result, what)
-	if type(result) ~= 'table' or not result.err then
-		return nil
-	end
-	if find(result.err, 'WRONGTYPE', 1, true) then
-		return broken(what .. ' has another type')
-	end
-	return result
-end
-
--- parse returns the state in text, or nil and what is wrong with text.
-local function parse(text)
-	if #text > MAX_STATE then
-		return nil, 'it is too long'
-	end
-	local token, granted, next, lease_end, requested, acknowledged, taken, span, lease, failures,
-		from, through, last_token, failed, newest, count, owner, ids, policy, start = match(text, PATTERN)
+local token, granted, next, lease_end, span, lease, requested, acknowledged, taken, failures, owner =
+	0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ''
+local indexed -- the key's time in the index; nil if it is not there
+if numbers then
+	token, granted, next, lease_end, span, lease, requested, acknowledged, taken, failures, owner = match(numbers, NUMBERS)
 	if not token then
-		local version = match(text, '^(%d+) ')
-		if version and version ~= VERSION and #version < 10 then
-			return nil, 'format version ' .. version .. ' is not known'
+		local version = match(numbers, '^(%d+) ')
+		if version and version ~= '1' and #version < 10 then
+			return { 0, 'format version ' .. version .. ' is not known, only 1' }
 		end
-		return nil, 'it is malformed'
+		return { 0, 'its numbers are malformed' }
 	end
 	-- Adding 0 turns digits into a number.
-	local s = {
-		token = token + 0, granted = granted + 0, next = next + 0, lease_end = lease_end + 0,
-		requested = requested + 0, acknowledged = acknowledged + 0, taken = taken + 0,
-		span = span + 0, lease = lease + 0, failures = failures + 0,
-		from = from + 0, through = through + 0, last_token = last_token + 0, failed = failed + 0,
-		newest = newest + 0, count = count + 0,
-	}
-	if max(s.token, s.granted, s.next, s.lease_end, s.requested, s.failures,
-		s.from, s.through, s.last_token, s.newest) > MAX_NUMBER
-		or max(s.span, s.lease) > MAX_SPAN or s.failed > 1 or s.count > MAX_IDS then
-		return nil, 'a number is too high'
+	token, granted, next, lease_end, span = token + 0, granted + 0, next + 0, lease_end + 0, span + 0
+	lease, requested, acknowledged, taken, failures = lease + 0, requested + 0, acknowledged + 0, taken + 0, failures + 0
+	if token > MAX_NUMBER or granted > MAX_NUMBER or next > MAX_NUMBER or lease_end > MAX_NUMBER
+		or requested > MAX_NUMBER or failures > MAX_NUMBER or span > MAX_SPAN or lease > MAX_SPAN then
+		return { 0, 'a number is too high' }
 	end
-	if s.acknowledged > s.taken or s.taken > s.requested then
-		return nil, 'generations are not in order'
+	if acknowledged > taken or taken > requested then
+		return { 0, 'its generations are not in order' }
 	end
-	local ids_start = start + owner
-	local policy_start = ids_start + ids
-	local message_start = policy_start + policy
-	local message = #text + 1 - message_start
-	if policy + 0 > MAX_TEXT or message < 0 or message > MAX_TEXT or find(text, '\0', policy_start, true) then
-		return nil, 'its texts are malformed'
+	if #owner > MAX_ID or #ids > MAX_IDS * ENTRY or #ids % ENTRY > 0 then
+		return { 0, 'its identifiers are malformed' }
 	end
-	s.owner = sub(text, start, ids_start - 1)
-	s.ids = sub(text, ids_start, policy_start - 1)
-	s.policy = sub(text, policy_start, message_start - 1)
-	s.message = sub(text, message_start)
-	return s
-end
-
--- load returns the state, or nil and the reply that says why it cannot.
-local function load()
-	local text = redis.pcall('GET', KEYS[1])
-	local reply = refused(text, 'it')
-	if reply then
-		return nil, reply
+	if #policy > MAX_TEXT or find(policy, '\0', 1, true) then
+		return { 0, 'its policy is malformed' }
 	end
-	if not text then
-		return {
-			new = true,
-			token = 0, granted = 0, next = 0, lease_end = 0,
-			requested = 0, acknowledged = 0, taken = 0,
-			span = 0, lease = 0, failures = 0,
-			from = 0, through = 0, last_token = 0, failed = 0,
-			newest = 0, count = 0, owner = '', ids = '', policy = '', message = '',
-		}
-	end
-	local s, reason = parse(text)
-	if not s then
-		return nil, broken(reason)
-	end
-	return s
-end
-
--- enter is State.enter: it makes the state valid at now. The identifiers are in the order of
--- their times.
-local function enter(s, now)
-	if s.granted > now then
-		s.granted = 0
-	end
-	s.next = min(s.next, now + s.span)
-	s.lease_end = min(s.lease_end, now + s.lease)
-
-	local function time(low)
-		return s.newest - (s.newest - low) % RECENT
-	end
-	if s.newest > now then
-		s.ids = gsub(s.ids, '=(%d+)', function(at)
-			return '=' .. digits(min(time(at), now) % RECENT)
-		end)
-		s.newest = now
-	end
-	local kept = 1
-	while true do
-		local _, stop, at = find(s.ids, '^;[%w%-]+=(%d+)', kept)
-		if not stop or now - time(at) <= KEEP_IDS then
-			break
+	if ending ~= '' then
+		local from, last, message = match(ending, ENDING)
+		if not from or from + 0 > acknowledged or last + 0 > token or #ending - message >= MAX_TEXT then
+			return { 0, 'its last ending is malformed' }
 		end
-		kept, s.count = stop + 1, max(0, s.count - 1)
+	end
+	if requested > acknowledged then
+		indexed = owner == '' and next or max(next, lease_end)
+	end
+elseif call('EXISTS', KEYS[1]) == 1 then
+	return { 0, 'it is malformed' }
+end
+
+-- This is State.enter: it makes the state valid at now.
+local numbers_changed, ids_changed = not numbers, false
+if granted > now then
+	granted, numbers_changed = 0, true
+end
+if next > now + span then
+	next, numbers_changed = now + span, true
+end
+if lease_end > now + lease then
+	lease_end, numbers_changed = now + lease, true
+end
+if ids ~= '' then
+	if (tonumber(sub(ids, HASH - ENTRY)) or 0) > now then
+		local moved = {}
+		for at = 1, #ids, ENTRY do
+			local time = tonumber(sub(ids, at + HASH, at + ENTRY - 1)) or 0
+			moved[#moved + 1] = sub(ids, at, at + HASH - 1) .. format('%016.0f', max(0, math.min(time, now)))
+		end
+		ids, ids_changed = table.concat(moved), true
+	end
+	-- An identifier with a malformed time is too old.
+	local kept = 1
+	while kept < #ids and now - (tonumber(sub(ids, kept + HASH, kept + ENTRY - 1)) or 0) > KEEP_IDS do
+		kept = kept + ENTRY
 	end
 	if kept > 1 then
-		s.ids = sub(s.ids, kept)
+		ids, ids_changed = sub(ids, kept), true
 	end
-end
-
--- due_at is State.Due. It returns nil if nothing is pending.
-local function due_at(s)
-	if s.requested <= s.acknowledged then
-		return nil
-	elseif s.owner == '' then
-		return s.next
-	else
-		return max(s.next, s.lease_end)
-	end
-end
-
--- save stores the state and its entry in the index. It returns nil, or the reply that says why it
--- cannot.
-local function save(s)
-	local due, done = due_at(s), nil
-	if due then
-		done = redis.pcall('ZADD', KEYS[2], digits(due), ARGV[1])
-	else
-		done = redis.pcall('ZREM', KEYS[2], ARGV[1])
-	end
-	local reply = refused(done, 'its index')
-	if reply then
-		return reply
-	end
-	redis.call('SET', KEYS[1], format(FORMAT,
-		s.token, s.granted, s.next, s.lease_end, s.requested, s.acknowledged, s.taken, s.span, s.lease, s.failures,
-		s.from, s.through, s.last_token, s.failed, s.newest, s.count, #s.owner, #s.ids, #s.policy)
-		.. s.owner .. s.ids .. s.policy .. s.message)
-	return nil
 end

@@ -4,8 +4,8 @@ package fleetredis_test
 
 import (
 	"context"
-	"errors"
-	"regexp"
+	"encoding/hex"
+	"hash/fnv"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,40 +22,48 @@ const (
 	index  = prefix + "due"
 )
 
-var stored = regexp.MustCompile(`(?s)^1((?: \d+){19}) (.*)$`)
-
-// decode returns the state in text.
-func decode(tb testing.TB, text string) machine.State {
+// decode returns the state in the fields of a hash, with hashes of the identifiers.
+func decode(tb testing.TB, fields map[string]string) machine.State {
 	tb.Helper()
-	parts := stored.FindStringSubmatch(text)
-	require.NotNil(tb, parts, "%q", text)
-	var n [19]int64
-	for i, digits := range strings.Fields(parts[1]) {
-		n[i] = integer(tb, digits)
+	version, numbers, _ := strings.Cut(fields["n"], " ")
+	require.Equal(tb, "1", version, "%q", fields)
+	words := strings.Split(numbers, " ")
+	require.Len(tb, words, 11, "%q", fields)
+	var n [10]int64
+	for i := range n {
+		n[i] = integer(tb, words[i])
 	}
-	newest, count := n[14], n[15]
-	owner, texts := parts[2][:n[16]], parts[2][n[16]:]
-	ids, texts := texts[:n[17]], texts[n[17]:]
-	policy, message := texts[:n[18]], texts[n[18]:]
 	s := machine.State{
 		Token: n[0], Granted: machine.Time(n[1]), Next: machine.Time(n[2]), Until: machine.Time(n[3]),
-		Requested: n[4], Acknowledged: n[5], Taken: n[6],
-		Span: micro(n[7]), Lease: micro(n[8]), Failures: int(n[9]),
-		Last: machine.Ending{
-			From: n[10], Through: n[11], Token: n[12],
-			Outcome: machine.Outcome{Failed: n[13] == 1, Message: message},
-		},
-		Owner:  owner,
-		Policy: policy,
+		Span: micro(n[4]), Lease: micro(n[5]),
+		Requested: n[6], Acknowledged: n[7], Taken: n[8], Failures: int(n[9]),
+		Owner:  words[10],
+		Policy: fields["p"],
 	}
-	for entry := range strings.SplitSeq(ids, ";") {
-		if id, at, ok := strings.Cut(entry, "="); ok {
-			const recent = int64(100 * time.Second / time.Microsecond)
-			age := (newest%recent - integer(tb, at) + recent) % recent
-			s.IDs = append(s.IDs, machine.Recent{ID: id, At: machine.Time(newest - age)})
+	for ids := fields["i"]; ids != ""; ids = ids[24:] {
+		require.GreaterOrEqual(tb, len(ids), 24)
+		s.IDs = append(s.IDs, machine.Recent{ID: hex.EncodeToString([]byte(ids[:8])), At: machine.Time(integer(tb, ids[8:24]))})
+	}
+	if ending := fields["e"]; ending != "" {
+		words := strings.SplitN(ending, " ", 4)
+		require.Len(tb, words, 4, "%q", fields)
+		s.Last = machine.Ending{
+			From: integer(tb, words[0]), Through: s.Acknowledged, Token: integer(tb, words[1]),
+			Outcome: machine.Outcome{Failed: words[2] == "1", Message: words[3]},
 		}
 	}
-	require.Len(tb, s.IDs, int(count))
+	return s
+}
+
+// hashed returns s with hashes of its identifiers, as a server keeps it.
+func hashed(s machine.State) machine.State {
+	ids := s.IDs
+	s.IDs = nil
+	for _, r := range ids {
+		h := fnv.New64a()
+		h.Write([]byte(r.ID))
+		s.IDs = append(s.IDs, machine.Recent{ID: hex.EncodeToString(h.Sum(nil)), At: r.At})
+	}
 	return s
 }
 
@@ -71,12 +79,12 @@ func micro(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
 // load returns the stored state of key, the zero State if there is none.
 func load(tb testing.TB, client redis.Cmdable, key string) machine.State {
 	tb.Helper()
-	text, err := client.Get(tb.Context(), prefix+"key:"+key).Result()
-	if errors.Is(err, redis.Nil) {
+	fields, err := client.HGetAll(tb.Context(), prefix+"key:"+key).Result()
+	require.NoError(tb, err)
+	if len(fields) == 0 {
 		return machine.State{}
 	}
-	require.NoError(tb, err)
-	return decode(tb, text)
+	return decode(tb, fields)
 }
 
 // requireIndexed requires that the index has key if, and as, its state says.

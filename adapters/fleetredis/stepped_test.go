@@ -29,7 +29,7 @@ type steppedServer struct {
 	// +checklocks:mu
 	shift time.Duration
 	// +checklocks:mu
-	sets record
+	writes record
 	// Closed when the server goes on; nil while it is not stopped.
 	// +checklocks:mu
 	stopped chan struct{}
@@ -64,8 +64,8 @@ func (s *steppedServer) hook(peer *miniredisserver.Peer, command string, argumen
 	case "INFO":
 		peer.WriteBulk("aof_enabled:1\r\nmaxmemory_policy:noeviction\r\n")
 		return true
-	case "SET":
-		s.sets = append(s.sets, set{arguments[0], arguments[1]})
+	case "HSET":
+		s.writes = append(s.writes, write{arguments[0], arguments[1], arguments[2]})
 	}
 	return false
 }
@@ -113,12 +113,21 @@ func (s *steppedServer) FlushScripts(tb testing.TB) {
 	require.NoError(tb, newClient(tb, s.Addr()).ScriptFlush(tb.Context()).Err())
 }
 
+// Refuse makes the server answer everything with an error, or ends that.
+func (s *steppedServer) Refuse(_ testing.TB, refuse bool) {
+	message := "" // none
+	if refuse {
+		message = "OOM command not allowed when used memory > 'maxmemory'."
+	}
+	s.miniredis.SetError(message)
+}
+
 // Grants returns all grants in order.
 func (s *steppedServer) Grants(tb testing.TB) []grant {
 	tb.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.sets.grants(tb)
+	return s.writes.grants(tb)
 }
 
 // Step moves the clock by d from now on.

@@ -41,9 +41,9 @@ func (c *counter) Renew(ctx context.Context, key string, token int64) (bool, err
 }
 
 // Due implements [fleet.Engine].
-func (c *counter) Due(ctx context.Context, skip int) (machine.Due, error) {
+func (c *counter) Due(ctx context.Context, held []string) (machine.Due, error) {
 	c.looks.Add(1)
-	return c.Engine.Due(ctx, skip)
+	return c.Engine.Due(ctx, held)
 }
 
 // totals are counts of one process or the sum of several.

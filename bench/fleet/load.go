@@ -24,7 +24,7 @@ func fewKeys(keys int) int { return max(1, keys/200) }
 // only a few keys.
 func (j job) claimerSteps(c client) []step {
 	connect := func(ctx context.Context) (totals, error) {
-		_, err := c.engine().Due(ctx, 0)
+		_, err := c.engine().Due(ctx, nil)
 		return totals{}, err
 	}
 	first := func(ctx context.Context) (totals, error) {

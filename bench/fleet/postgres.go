@@ -42,9 +42,7 @@ func (c *postgresClient) close() { c.pool.Close() }
 func (c *postgresClient) engine() fleet.Engine { return c.throttles }
 
 func (c *postgresClient) prepare(ctx context.Context, key string) error {
-	// Without the generated column, which would cost time to compute.
-	_, err := c.pool.Exec(ctx, `CREATE TABLE IF NOT EXISTS bare
-		(LIKE throttle.state INCLUDING ALL EXCLUDING GENERATED) WITH (fillfactor = 70)`)
+	_, err := c.pool.Exec(ctx, `CREATE TABLE IF NOT EXISTS bare (LIKE throttle.state INCLUDING ALL) WITH (fillfactor = 70)`)
 	if err != nil {
 		return err
 	}

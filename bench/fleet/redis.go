@@ -27,10 +27,18 @@ const (
 	redisIndex = "throttle:{default:0}:due"
 )
 
-// bareScript gets and sets a state, and answers as much as a claim that is deferred.
+// bareScript grants without a question. It gets the arguments of a claim, writes what a grant writes,
+// and answers as much.
 const bareScript = `
-redis.call('SET', KEYS[1], redis.call('GET', KEYS[1]))
-return { 3, 0, 0, 60000000, 60000000, 7, 6, 5, 6, 1750000000000000, 0, '', ARGV[9], 1750000000000000 }`
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local state = redis.call('HMGET', KEYS[1], 'n', 'i', 'p', 'e')
+local next, due = now + ARGV[7], now + ARGV[8]
+local numbers = string.format('1 %d %d %d %d %d %d 7 6 7 0 %s', now, now, next, due, ARGV[7], ARGV[8], ARGV[2])
+local ids = string.sub(state[2], 25) .. ARGV[3] .. clock[1] .. '000000'
+redis.call('HSET', KEYS[1], 'n', numbers, 'i', ids)
+redis.call('ZADD', KEYS[2], string.format('%d', due), ARGV[1])
+return { 2, now, numbers, state[4] }`
 
 func openRedis(url string, connections int) (*redisClient, error) {
 	options, err := redis.ParseURL(url)
@@ -52,17 +60,13 @@ func (c *redisClient) close() { _ = c.client.Close() }
 func (c *redisClient) engine() fleet.Engine { return c.throttles }
 
 func (c *redisClient) prepare(ctx context.Context, key string) error {
-	state, err := c.client.Get(ctx, redisState+key).Result()
-	if err != nil {
-		return err
-	}
-	return c.client.Set(ctx, redisBare+key, state, 0).Err()
+	return c.client.Copy(ctx, redisState+key, redisBare+key, 0, true).Err()
 }
 
 func (c *redisClient) bare(ctx context.Context, key string) error {
 	m := newClaim(spacing)
 	_, err := c.script.Run(ctx, c.client, []string{redisBare + key, redisIndex},
-		key, m.ID, m.New, -1, int64(m.By), m.Seen, m.Spacing.Microseconds(), m.Lease.Microseconds(), m.Policy).Slice()
+		key, m.ID, "12345678", -2, int64(m.By), m.Seen, m.Spacing.Microseconds(), m.Lease.Microseconds(), m.Policy).Slice()
 	return err
 }
 

@@ -1,11 +1,9 @@
 package enginetest_test
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -36,12 +34,15 @@ type fault struct {
 	finish   func(s *machine.State, now machine.Time, f *machine.Finish)
 	finished func(s *machine.State, r *machine.Finished)
 	renew    func(s *machine.State, now machine.Time, token int64) int64
-	due      func(d *machine.Due, skip int)
+	due      func(d *machine.Due, held []string)
+	inspect  func(s *machine.State)
 	wake     func(w *machine.Wake) (notify bool)
 
 	unindexed   func(operation string) bool // leaves the index as it is
 	unlocked    bool                        // reads the state, then writes it
 	early       bool                        // reads the clock before it waits for the lock
+	all         bool                        // Due lists all keys
+	forgetful   bool                        // Forget does nothing
 	patient     bool                        // ignores its context
 	leaks       bool                        // leaks a goroutine
 	dead        bool                        // Listen does not end with its context
@@ -176,35 +177,67 @@ func (e *engine) Renew(ctx context.Context, key string, token int64) (held bool,
 	return held, err
 }
 
-// pageSize is small enough for several pages.
-const pageSize = 400
-
-func (e *engine) Due(ctx context.Context, skip int) (machine.Due, error) {
+func (e *engine) Due(ctx context.Context, held []string) (machine.Due, error) {
 	if ctx.Err() != nil && !e.fault.patient {
 		return machine.Due{}, ctx.Err()
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	answer := machine.Due{Next: machine.None, Now: e.nowLocked()}
-	for key, due := range e.index {
+	for key, due := range e.index { // in random order
 		if due <= answer.Now {
 			answer.Keys = append(answer.Keys, key)
+			answer.Oldest = max(answer.Oldest, answer.Now.Sub(due))
 		} else if next := due.Sub(answer.Now); answer.Next == machine.None || next < answer.Next {
 			answer.Next = next
 		}
 	}
-	slices.SortFunc(answer.Keys, func(a, b string) int {
-		return cmp.Or(cmp.Compare(e.index[a], e.index[b]), strings.Compare(a, b))
-	})
-	answer.Keys = answer.Keys[min(skip, len(answer.Keys)):]
-	if len(answer.Keys) > pageSize {
-		answer.Keys, answer.More, answer.Next = answer.Keys[:pageSize], true, machine.None
+	answer.Count = len(answer.Keys)
+	if !e.fault.all {
+		cutDue(&answer, held)
 	}
 	if e.fault.due != nil {
-		e.fault.due(&answer, skip)
+		e.fault.due(&answer, held)
 	}
 	return answer, nil
 }
+
+func (e *engine) Inspect(ctx context.Context, key string) (state machine.State, err error) {
+	if ctx.Err() != nil && !e.fault.patient {
+		return state, ctx.Err()
+	}
+	if e.fault.key != nil {
+		key = e.fault.key(key)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s := e.states[key]; s != nil {
+		state = *s
+		state.IDs = slices.Clone(s.IDs)
+	}
+	if e.fault.inspect != nil {
+		e.fault.inspect(&state)
+	}
+	return state, nil
+}
+
+func (e *engine) Forget(ctx context.Context, key string) error {
+	if ctx.Err() != nil && !e.fault.patient {
+		return ctx.Err()
+	}
+	if e.fault.key != nil {
+		key = e.fault.key(key)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.fault.forgetful {
+		delete(e.states, key)
+		delete(e.index, key)
+	}
+	return nil
+}
+
+func (e *engine) Part(string) int { return 0 }
 
 func (e *engine) Listen(ctx context.Context, wake func(machine.Wake)) error {
 	if e.fault.unsupported {

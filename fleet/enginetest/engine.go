@@ -85,7 +85,7 @@ func testEndedContext(b *bench) {
 			})
 		}
 		b.requireEnd(func() {
-			_, err := b.engine().Due(ctx, 0)
+			_, err := b.engine().Due(ctx, nil)
 			require.Error(b.t, err)
 		})
 		b.requireEnd(func() {

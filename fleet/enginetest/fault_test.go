@@ -200,15 +200,17 @@ func faults() map[string]fault {
 		"a claim is not indexed":     {unindexed: func(operation string) bool { return operation == "claim" }},
 		"a finish is not indexed":    {unindexed: func(operation string) bool { return operation == "finish" }},
 		"a renewal is not indexed":   {unindexed: func(operation string) bool { return operation == "renew" }},
-		"skips nothing":              {due: func(d *machine.Due, skip int) { d.More = d.More && skip == 0 }},
-		"ends after a page":          {due: func(d *machine.Due, _ int) { d.More = false }},
-		"always has more":            {due: func(d *machine.Due, _ int) { d.More = true }},
-		"lists in reverse order":     {due: func(d *machine.Due, _ int) { slices.Reverse(d.Keys) }},
-		"lists only one key":         {due: func(d *machine.Due, _ int) { d.Keys = d.Keys[:min(1, len(d.Keys))] }},
-		"lists in the order of keys": {due: func(d *machine.Due, _ int) { slices.Sort(d.Keys) }},
-		"returns no next":            {due: func(d *machine.Due, _ int) { d.Next = machine.None }},
-		"returns a next too late":    {due: func(d *machine.Due, _ int) { d.Next = later(d.Next) }},
-		"truncates next to seconds":  {due: func(d *machine.Due, _ int) { d.Next = d.Next.Truncate(time.Second) }},
+		"lists each key twice":       {due: func(d *machine.Due, _ []string) { d.Keys = append(d.Keys, d.Keys...) }},
+		"lists only one key":         {due: func(d *machine.Due, _ []string) { d.Keys = d.Keys[:min(1, len(d.Keys))] }},
+		"lists the same keys always": {due: func(d *machine.Due, held []string) { slices.Sort(d.Keys); cutDue(d, held) }, all: true},
+		"lists all keys":             {all: true},
+		"does not list held keys":    {due: func(d *machine.Due, _ []string) { cutDue(d, nil) }},
+		"lists held keys always":     {due: func(d *machine.Due, held []string) { d.Keys = union(d.Keys, held) }},
+		"counts keys that it lists":  {due: func(d *machine.Due, _ []string) { d.Count = len(d.Keys) }},
+		"returns no age":             {due: func(d *machine.Due, _ []string) { d.Oldest = 0 }},
+		"returns no next":            {due: func(d *machine.Due, _ []string) { d.Next = machine.None }},
+		"returns a next too late":    {due: func(d *machine.Due, _ []string) { d.Next = later(d.Next) }},
+		"truncates next to seconds":  {due: func(d *machine.Due, _ []string) { d.Next = d.Next.Truncate(time.Second) }},
 
 		// Keys.
 		"ignores case":               {key: strings.ToLower},
@@ -231,6 +233,12 @@ func faults() map[string]fault {
 			}
 		}},
 
+		// Stored states.
+		"shows no state":       {inspect: func(s *machine.State) { *s = machine.State{} }},
+		"shows no identifiers": {inspect: func(s *machine.State) { s.IDs = nil }},
+		"shows no message":     {inspect: func(s *machine.State) { s.Last.Outcome.Message = "" }},
+		"forgets nothing":      {forgetful: true},
+
 		// Contexts and listeners.
 		"ignores contexts":               {patient: true},
 		"leaks goroutines":               {leaks: true},
@@ -244,6 +252,17 @@ func faults() map[string]fault {
 }
 
 const shortly = time.Millisecond
+
+// cutDue cuts the list to machine.MaxDue keys, and those of held.
+func cutDue(d *machine.Due, held []string) {
+	n := min(machine.MaxDue, len(d.Keys))
+	rest := slices.DeleteFunc(slices.Clone(d.Keys[n:]), func(key string) bool { return !slices.Contains(held, key) })
+	d.Keys = append(d.Keys[:n:n], rest...)
+}
+
+func union(a, b []string) []string {
+	return append(a, slices.DeleteFunc(slices.Clone(b), func(key string) bool { return slices.Contains(a, key) })...)
+}
 
 func forgetUnless(s *machine.State, c machine.Claim, r *machine.Reply) {
 	if r.Verdict != machine.Granted {

@@ -2,7 +2,10 @@ package enginetest
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -13,76 +16,74 @@ import (
 // requireIndex requires that, of the bench's keys, the index contains the due ones and no others.
 func (b *bench) requireIndex() {
 	b.t.Helper()
-	listed, last := b.pages(b.engine())
-	if err := b.compare(listed, last); err != nil {
+	due := b.look(b.engine(), slices.Collect(maps.Keys(b.keys)))
+	if err := b.compare(due); err != nil {
 		require.FailNow(b.t, "the index differs from the machine", "at %d: %v\n%s",
-			last.Now, err, list(b.history))
+			due.Now, err, list(b.history))
 	}
 }
 
-// compare returns how the listed keys, the last of which came with the page last, differ from what
-// the machine says.
-func (b *bench) compare(listed []string, last machine.Due) error {
-	found := make(map[string]bool, len(listed))
-	var latest machine.Time // the earliest instant at which all keys before may be due
-	for _, key := range listed {
+// look asks e for due keys.
+func (b *bench) look(e fleet.Engine, held []string) machine.Due {
+	b.t.Helper()
+	due, err := e.Due(b.t.Context(), held)
+	require.NoError(b.t, err)
+	if b.clock != 0 {
+		require.Equal(b.t, b.clock, due.Now, "the store's clock")
+	}
+	require.GreaterOrEqual(b.t, due.Count, len(due.Keys), "keys that are due")
+	return due
+}
+
+// compare returns how due, the answer to a look that has asked for all of the bench's keys, differs
+// from what the machine says.
+func (b *bench) compare(due machine.Due) error {
+	found := make(map[string]bool, len(due.Keys))
+	oldest, surely := time.Duration(0), time.Duration(0) // how long the first key may and must have been due
+	for _, key := range due.Keys {
 		m, ok := b.keys[key]
-		first, until, pending := m.due(last.Now)
+		first, until, pending := m.due(due.Now)
 		switch {
 		case found[key]:
-			return fmt.Errorf("%q is on two pages, or twice on one", key)
+			return fmt.Errorf("%q is listed twice", key)
 		case !ok && b.alone:
 			return fmt.Errorf("%q is listed, but was never used", key)
 		case !ok:
 		case !pending:
 			return fmt.Errorf("%q is listed, but is not pending", key)
-		case first > last.Now:
+		case first > due.Now:
 			return fmt.Errorf("%q is listed, but is due at %d", key, first)
-		case until < latest:
-			return fmt.Errorf("%q is listed after a key that is due later", key)
 		default:
-			latest = max(latest, first)
+			oldest, surely = max(oldest, due.Now.Sub(first)), max(surely, due.Now.Sub(until))
 		}
 		found[key] = true
 	}
+	if due.Oldest < surely || b.alone && due.Oldest > oldest {
+		return fmt.Errorf("the first key has been due for %v, but must have been from %v to %v", due.Oldest, surely, oldest)
+	}
+	if b.alone && due.Count != len(found) {
+		return fmt.Errorf("%d keys are due, but %d are listed, though all were asked for", due.Count, len(found))
+	}
 	// The next key is due between these two instants.
-	soonest, surely := machine.Time(machine.MaxNumber), machine.Time(machine.MaxNumber)
+	soonest, latest := machine.Time(machine.MaxNumber), machine.Time(machine.MaxNumber)
 	for key, m := range b.keys {
-		first, until, pending := m.due(last.Now)
+		first, until, pending := m.due(due.Now)
 		switch {
 		case !pending || found[key]:
-		case until <= last.Now:
+		case until <= due.Now:
 			return fmt.Errorf("%q is not listed, but was due at %d", key, until)
 		default:
-			soonest, surely = min(soonest, max(first, last.Now+1)), min(surely, until)
+			soonest, latest = min(soonest, max(first, due.Now+1)), min(latest, until)
 		}
 	}
-	next := last.Now.Add(last.Next)
-	switch none := surely == machine.MaxNumber; {
-	case !none && (last.Next <= 0 || next > surely), !none && b.alone && next < soonest:
-		return fmt.Errorf("the next key is due in %v, but must be due from %d to %d", last.Next, soonest, surely)
-	case none && b.alone && last.Next != machine.None:
-		return fmt.Errorf("the next key is due in %v, but there is none", last.Next)
+	next := due.Now.Add(due.Next)
+	switch none := latest == machine.MaxNumber; {
+	case !none && (due.Next <= 0 || next > latest), !none && b.alone && next < soonest:
+		return fmt.Errorf("the next key is due in %v, but must be due from %d to %d", due.Next, soonest, latest)
+	case none && b.alone && due.Next != machine.None:
+		return fmt.Errorf("the next key is due in %v, but there is none", due.Next)
 	}
 	return nil
-}
-
-// pages returns all due keys, and the last page.
-func (b *bench) pages(e fleet.Engine) (listed []string, last machine.Due) {
-	b.t.Helper()
-	for {
-		page, err := e.Due(b.t.Context(), len(listed))
-		require.NoError(b.t, err)
-		if b.clock != 0 {
-			require.Equal(b.t, b.clock, page.Now, "the store's clock")
-		}
-		listed = append(listed, page.Keys...)
-		if !page.More {
-			return listed, page
-		}
-		require.NotEmpty(b.t, page.Keys, "a page with More")
-		require.Equal(b.t, machine.None, page.Next, "a page with More")
-	}
 }
 
 func testIndex(b *bench) {
@@ -141,14 +142,17 @@ func testIndex(b *bench) {
 	b.doFinish(second, machine.Finish{Token: token, Ran: true}) // stale
 }
 
-func testPages(b *bench) {
+// testManyDue has so many due keys that a look does not see them all.
+func testManyDue(b *bench) {
 	const keys = 1500
 	c := b.claim()
 	c.By = 0
 	operations := make([]*operation, keys)
+	all := make([]string, keys)
 	for i := range operations {
 		c.ID = b.id()
-		operations[i] = &operation{kind: claim, key: b.key(strconv.Itoa(i * 7919 % keys)), claim: c}
+		all[i] = b.key(strconv.Itoa(i * 7919 % keys))
+		operations[i] = &operation{kind: claim, key: all[i], claim: c}
 	}
 	b.atOnce(16, operations)
 	for _, o := range operations {
@@ -156,20 +160,69 @@ func testPages(b *bench) {
 	}
 	b.requireIndex()
 
-	// Start at any key.
-	listed, _ := b.pages(b.engine())
-	for _, skip := range []int{0, 1, 7, len(listed) - 1, len(listed), len(listed) + 1} {
-		page, err := b.engine().Due(b.t.Context(), skip)
-		require.NoError(b.t, err)
-		rest := listed[min(skip, len(listed)):]
-		require.LessOrEqual(b.t, len(page.Keys), len(rest), "skip %d of %d", skip, len(listed))
-		require.Equal(b.t, rest[:len(page.Keys)], append([]string{}, page.Keys...), "skip %d of %d", skip, len(listed))
-		require.Equal(b.t, len(page.Keys) < len(rest), page.More, "skip %d of %d", skip, len(listed))
+	// A look sees some of them. Those that it does not ask for all come up in time.
+	seen := make(map[string]bool)
+	for looks := 0; len(seen) < keys; looks++ {
+		require.Less(b.t, looks, 100*keys/machine.MaxDue, "%d of %d keys were seen", len(seen), keys)
+		due := b.look(b.engine(), nil)
+		require.GreaterOrEqual(b.t, due.Count, keys)
+		require.Len(b.t, due.Keys, machine.MaxDue)
+		for _, key := range due.Keys {
+			if _, ok := b.keys[key]; ok {
+				seen[key] = true
+			}
+		}
 	}
+	// Those that it asks for are seen at once, each once, and no keys that are not due.
+	held := append([]string{b.key("another")}, all[:50]...)
+	due := b.look(b.engine(), held)
+	require.Subset(b.t, due.Keys, all[:50])
+	require.NotContains(b.t, due.Keys, b.key("another"))
+	slices.Sort(due.Keys)
+	require.Len(b.t, slices.Compact(due.Keys), len(due.Keys), "a key is listed twice")
 
 	// Finished keys are gone, and the others are not.
 	for _, o := range operations[:3] {
 		c := b.claim()
 		b.doFinish(o.key, machine.Finish{Token: b.grant(o.key, c), Ran: true})
 	}
+}
+
+// testInspect looks at stored states, and deletes one.
+func testInspect(b *bench) {
+	key, other := b.key("key"), b.key("other")
+	state, err := b.engine().Inspect(b.t.Context(), key)
+	require.NoError(b.t, err)
+	require.Zero(b.t, state, "the state of a key that was never used")
+	require.NoError(b.t, b.engine().Forget(b.t.Context(), key))
+
+	for range 3 {
+		b.doClaim(key, b.claim())
+		b.requireState(key)
+	}
+	b.doFinish(key, machine.Finish{Token: b.grant(other, b.claim()), Ran: true}) // stale
+	b.requireState(key)
+	b.requireState(other)
+	b.doFinish(other, machine.Finish{
+		Token: b.keys[other].state.Token, Ran: true, Outcome: machine.Outcome{Failed: true, Message: "it’s broken"},
+		Again: true, Delay: time.Minute, Failures: 3,
+	})
+	b.requireState(other)
+
+	require.NoError(b.t, b.engine().Forget(b.t.Context(), other))
+	state, err = b.engine().Inspect(b.t.Context(), other)
+	require.NoError(b.t, err)
+	require.Zero(b.t, state, "the state of a forgotten key")
+	delete(b.keys, other)
+	b.requireIndex()
+	b.requireState(key)
+}
+
+// requireState requires that the stored state of key is that of the machine.
+func (b *bench) requireState(key string) {
+	b.t.Helper()
+	state, err := b.engine().Inspect(b.t.Context(), key)
+	require.NoError(b.t, err)
+	require.NoError(b.t, state.Validate())
+	require.NoError(b.t, b.model(key).compare(state), "\n%s", list(b.history))
 }

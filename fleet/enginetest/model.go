@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -195,4 +196,28 @@ func (m *model) due(now machine.Time) (first, last machine.Time, pending bool) {
 		loose = max(0, now.Sub(m.state.Until.Add(-m.state.Lease)))
 	}
 	return first, max(m.state.Next, m.state.Until.Add(loose)), pending
+}
+
+// compare returns how the stored state of the key differs from what the machine says. A store need
+// not write what the next operation corrects: what the clock has overtaken. It may keep hashes of
+// identifiers.
+func (m *model) compare(stored machine.State) error {
+	want := m.clone().state
+	if m.loose > 0 || m.open {
+		stored.Until = want.Until
+	}
+	for _, s := range []*machine.State{&want, &stored} {
+		s.IDs = slices.Clone(s.IDs)
+		s.Renew(m.seen, -1)
+		for i := range s.IDs {
+			s.IDs[i].ID = ""
+		}
+		if len(s.IDs) == 0 {
+			s.IDs = nil
+		}
+	}
+	if !reflect.DeepEqual(want, stored) {
+		return fmt.Errorf("the stored state is %+v\nbut the machine has %+v", stored, want)
+	}
+	return nil
 }

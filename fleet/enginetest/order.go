@@ -216,7 +216,7 @@ func testConcurrent(b *bench) {
 		sequence   atomic.Int64
 		group      sync.WaitGroup
 		operations = make([]map[string][]*operation, clients)
-		now, _     = b.engine().Due(b.t.Context(), 0)
+		now        = b.look(b.engine(), nil)
 	)
 	tokens := map[string]*atomic.Int64{}
 	for _, key := range keys {

@@ -75,7 +75,8 @@ func Run(t *testing.T, open func(t *testing.T) fleet.Engine, opts ...Option) {
 	s.run(t, "listeners", testListen)
 	s.run(t, "ended contexts", testEndedContext)
 	s.run(t, "similar keys", testKeysApart)
-	s.run(t, "pages of due keys", testPages)
+	s.run(t, "stored states", testInspect)
+	s.run(t, "many due keys", testManyDue)
 }
 
 // sequences is how often to repeat the random tests.
@@ -147,9 +148,8 @@ func (s *suite) bench(t *testing.T) *bench {
 	if s.set != nil {
 		b.setClock(machine.Time(time.Now().UnixMicro()))
 	}
-	page, err := b.engine().Due(t.Context(), 0)
-	require.NoError(t, err)
-	b.alone = len(page.Keys) == 0 && page.Next == machine.None
+	due := b.look(b.engine(), nil)
+	b.alone = due.Count == 0 && due.Next == machine.None
 	return b
 }
 

@@ -148,15 +148,22 @@ type Finished struct {
 	Now Time
 }
 
-// A Due is one page of an engine's index: keys that are due.
+// MaxDue is how many due keys an engine returns at most, beside those that it is asked for.
+const MaxDue = 100
+
+// A Due is what an engine's index says of keys that are due.
 type Due struct {
+	// Keys are some that are due, in any order; all if they are Count.
 	Keys []string
 
-	// More is set if there are due keys beyond Keys.
-	More bool
+	// Count is how many keys are due.
+	Count int
 
-	// Next is the time until the next key becomes due. It is None if there is no such
-	// key, or if More is set.
+	// Oldest is how long the key has been due that has been due for longest. It is 0 if
+	// none is.
+	Oldest time.Duration
+
+	// Next is the time until the next key becomes due, or None if there is no such key.
 	Next time.Duration
 
 	// Now is the store's time.

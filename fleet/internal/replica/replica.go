@@ -218,6 +218,9 @@ func (r *Replica) Observe(now time.Duration, store machine.Time) {
 	r.storeNow, r.storeAt = store, now
 }
 
+// Heard returns the store's time in the last reply; 0 if no reply came yet.
+func (r *Replica) Heard() machine.Time { return r.storeNow }
+
 // EstimateClock records the store's time from a reply about another key. It has no effect
 // once a reply about this key has come, because in a cluster the other reply may carry the
 // time of another server's clock.
@@ -363,7 +366,14 @@ func (r *Replica) late(now time.Duration) bool { return now-r.sent > r.guard }
 // Stop drops the runs and polls that are planned. A grant whose run has not begun is given
 // back.
 func (r *Replica) Stop() {
-	r.local, r.polling = false, false
+	r.Decline()
+	r.polling = false
+}
+
+// Decline gives back a grant whose run has not begun, and drops a planned run without a
+// grant: neither will begin.
+func (r *Replica) Decline() {
+	r.local = false
 	if r.phase == granted {
 		r.GiveBack()
 	}

@@ -62,7 +62,8 @@ func faults() map[string]fault {
 				s.Owner, s.IDs, s.Next = "", nil, 0
 			}
 		}},
-		"leaks a goroutine": {scenario: "18", leaks: true},
+		"has an empty index of orphans": {scenario: "22", mute: true},
+		"leaks a goroutine":             {scenario: "18", leaks: true},
 	}
 }
 

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) { os.Exit(fleettest.Main(m, open)) }
 func TestScenarios(t *testing.T) {
 	var numbers []int
 	if testing.Short() && os.Getenv(faulty) == "" {
-		numbers = []int{2, 3, 4, 6, 12}
+		numbers = []int{2, 3, 4, 6, 12, 19}
 	}
 	fleettest.Run(t, newServer(t), numbers...)
 }
@@ -82,26 +82,33 @@ func (r *remote) Renew(ctx context.Context, key string, token int64) (bool, erro
 	return got.Held, err
 }
 
-func (r *remote) Due(ctx context.Context, _ int) (machine.Due, error) {
+func (r *remote) Due(ctx context.Context, _ []string) (machine.Due, error) {
 	got, err := r.do(ctx, request{Due: true})
 	return got.Due, err
 }
+
+func (r *remote) Inspect(context.Context, string) (machine.State, error) {
+	return machine.State{}, errors.ErrUnsupported
+}
+
+func (r *remote) Forget(context.Context, string) error { return errors.ErrUnsupported }
+func (r *remote) Part(string) int                      { return 0 }
 
 func (r *remote) Listen(context.Context, func(machine.Wake)) error { return errors.ErrUnsupported }
 
 func (r *remote) do(ctx context.Context, asked request) (got reply, err error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", r.addr)
 	if err != nil {
-		return reply{}, err
+		return reply{}, fleet.Unreachable(err)
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	if err := json.NewEncoder(conn).Encode(asked); err != nil {
-		return reply{}, err
+		return reply{}, fleet.Unreachable(err)
 	}
 	if err := json.NewDecoder(conn).Decode(&got); err != nil {
-		return reply{}, err
+		return reply{}, fleet.Unreachable(err)
 	}
 	if got.Error != "" {
 		return reply{}, errors.New(got.Error)
@@ -118,6 +125,7 @@ type server struct {
 	shift    time.Duration
 	states   map[string]*machine.State
 	grants   []fleettest.Grant
+	refuses  bool
 	listener net.Listener
 	conns    map[net.Conn]bool
 	stopped  chan struct{} // closed when the server goes on; nil while it is not stopped
@@ -195,6 +203,12 @@ func (s *server) Step(_ testing.TB, d time.Duration) {
 	s.shift += d
 }
 
+func (s *server) Refuse(_ testing.TB, refuse bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuses = refuse
+}
+
 func (s *server) Grants(testing.TB) []fleettest.Grant {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -230,8 +244,12 @@ func (s *server) answer(asked request) (got reply) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := machine.Time(time.Now().Add(s.shift).UnixMicro())
-	if asked.Due {
+	switch {
+	case asked.Due:
 		got.Due = s.dueLocked(now)
+		return got
+	case s.refuses:
+		got.Error = "out of memory"
 		return got
 	}
 	state := s.states[asked.Key]

@@ -31,6 +31,7 @@ type action string
 
 const (
 	actOpen     action = "open"     // create a throttler with Options
+	actGather   action = "gather"   // create a crowd with Options
 	actBehave   action = "behave"   // from now on, callbacks do what Behavior says
 	actCall     action = "call"     // call Times times
 	actRegister action = "register" // call, and wait until the store knows about it
@@ -53,6 +54,7 @@ type options struct {
 	Retry    time.Duration // after a failed run; 0 for no retry
 	Local    bool
 	Behavior behavior
+	Keys     int // of a crowd
 }
 
 // A behavior describes what a callback does.
@@ -80,6 +82,7 @@ type event struct {
 	Text      string
 	Refused   bool // the resource refused the run's write
 	Stats     stats
+	Crowd     *crowdReport
 	Left      []string // the stacks of leaked goroutines
 
 	// Set in events of kind claimed and renewed.

@@ -46,6 +46,7 @@ type host struct {
 	before goleak.Option // ignores the goroutines that were there at the start
 
 	throttlers map[string]*hosted // only serve changes it
+	crowds     map[string]*crowd  // and this
 
 	mu sync.Mutex // guards the field below
 	// +checklocks:mu
@@ -89,8 +90,8 @@ type watched struct {
 }
 
 // Due implements [fleet.Engine].
-func (w *watched) Due(ctx context.Context, skip int) (machine.Due, error) {
-	due, err := w.Engine.Due(ctx, skip)
+func (w *watched) Due(ctx context.Context, held []string) (machine.Due, error) {
+	due, err := w.Engine.Due(ctx, held)
 	if err == nil {
 		w.reached.Store(true)
 	}
@@ -152,8 +153,10 @@ func (w *watched) leaseFrom(sent int64) int64 {
 }
 
 // close releases what open created.
-func (w *watched) close() {
-	switch e := w.Engine.(type) {
+func (w *watched) close() { closeEngine(w.Engine) }
+
+func closeEngine(e fleet.Engine) {
+	switch e := e.(type) {
 	case io.Closer:
 		_ = e.Close() // it may have lost its connection
 	case interface{ Close() }:
@@ -168,6 +171,7 @@ func serve(in io.Reader, out io.Writer, open func(string) (fleet.Engine, error))
 		offset:     offset(),
 		before:     goleak.IgnoreCurrent(),
 		throttlers: make(map[string]*hosted),
+		crowds:     make(map[string]*crowd),
 		out:        json.NewEncoder(out),
 	}
 	lines := bufio.NewScanner(in)
@@ -212,11 +216,27 @@ func (h *host) obey(c command) {
 			h.emit(answer)
 		}()
 		return
+	case actGather:
+		gathered, err := h.gather(*c.Options)
+		if err != nil {
+			answer.Error, answer.Text = other, err.Error()
+		} else {
+			h.crowds[c.Throttler] = gathered
+		}
+		h.emit(answer)
+		return
 	case actCallAll:
 		h.callAll()
 		h.emit(answer)
 		return
 	case actBehave, actCall, actRegister, actDo, actCancel, actStats, actShutdown, actClose, actQuit:
+	}
+	if crowd := h.crowds[c.Throttler]; crowd != nil {
+		go func() {
+			crowd.obey(c, &answer)
+			h.emit(answer)
+		}()
+		return
 	}
 	t := h.throttlers[c.Throttler]
 	if t == nil {
@@ -283,6 +303,11 @@ func (h *host) quit(c command) event {
 		}
 		t.engine.close()
 	}
+	for _, crowd := range h.crowds {
+		if err := crowd.close(ctx); err != nil {
+			answer.Error, answer.Text = other, err.Error()
+		}
+	}
 	var leak error
 	if !eventually(func() bool { leak = goleak.Find(h.before); return leak == nil }) {
 		answer.Left = []string{leak.Error()}
@@ -329,7 +354,7 @@ func (t *hosted) obey(c command, answer *event) error {
 		ctx, cancel := context.WithTimeout(context.Background(), c.Within)
 		defer cancel()
 		return t.throttler.Shutdown(ctx)
-	case actOpen, actCallAll, actQuit:
+	case actOpen, actGather, actCallAll, actQuit:
 	}
 	return nil
 }

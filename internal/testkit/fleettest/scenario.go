@@ -48,6 +48,11 @@ func Run(t *testing.T, store Store, numbers ...int) {
 		{"16 scripts flushed: no double count", testScriptsFlushed, false},
 		{"17 the callback fails, panics, takes longer than its lease: typed outcome", testOutcomes, false},
 		{"18 close with work pending or active: no leak, no loss", testClose, false},
+		{"19 a crowd of keys called at once: one claim and one run each", testCrowd, alone},
+		{"20 the store restarted under a crowd: nothing lost, runs without a grant only meanwhile", testCrowdRestart, alone},
+		{"21 the store refuses a crowd: told as that, no run without a grant", testCrowdRefused, alone},
+		{"22 orphans of a crowd: those held elsewhere run, whoever called", testOrphans, alone},
+		{"23 a crowd stopped past its leases beside another: tokens rise, nothing lost", testCrowdStopped, alone},
 	} {
 		if len(numbers) > 0 && !slices.Contains(numbers, i+1) {
 			continue

@@ -32,6 +32,10 @@ type Store interface {
 	// FlushScripts makes the server forget its cached scripts, or its plans of statements.
 	FlushScripts(t testing.TB)
 
+	// Refuse makes the server answer every change of a state with an error, for want of memory
+	// or of rights, or ends that.
+	Refuse(t testing.TB, refuse bool)
+
 	// Grants returns the server's own record of all grants, in the order in which it made
 	// them. Wipe and Kill must not change the record.
 	Grants(t testing.TB) []Grant

@@ -33,8 +33,10 @@ type world struct {
 
 	processes []*process
 	replicas  []*replica
+	herds     []*herd
 	keys      map[string]*expectation
 	kills     int
+	paused    int // how many runs of crowds may start early, because a process was paused
 }
 
 // An expectation says what must hold for a key.

@@ -1,0 +1,249 @@
+//go:build linux
+
+package fleettest
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// In the scenarios of this file, a process has many keys on one engine.
+
+// A herd is a crowd, seen from the test.
+type herd struct {
+	w      *world
+	p      *process
+	name   string
+	prefix string
+	keys   int
+}
+
+// crowdSize returns how many keys a crowd has.
+func crowdSize() int {
+	if testing.Short() {
+		return 100
+	}
+	return 300
+}
+
+// The settings of crowds: a slow machine needs some time for each key.
+const (
+	crowdInterval = time.Second
+	crowdGuard    = 200 * time.Millisecond
+	crowdLease    = 2 * time.Second // how long a grant blocks its key if nobody has heard of it
+)
+
+// prefix returns the beginning of the names of a crowd's new keys.
+func (w *world) prefix(keys int) string {
+	prefix := w.key()
+	delete(w.keys, prefix)
+	for i := range keys {
+		w.keys[keyOf(prefix, i)] = &expectation{interval: crowdInterval}
+	}
+	return prefix
+}
+
+// gather makes a crowd in p, of the first keys with that prefix, with runs without a grant
+// when the store cannot be reached.
+func (w *world) gather(p *process, prefix string, keys int, change ...func(*options)) *herd {
+	w.t.Helper()
+	h := &herd{w, p, fmt.Sprintf("crowd %d", len(w.herds)+1), prefix, keys}
+	w.herds = append(w.herds, h)
+	o := options{
+		Address: w.store.Addr(), Key: prefix, Keys: keys, Interval: crowdInterval, Guard: crowdGuard, Lease: crowdLease, Local: true,
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	require.Empty(w.t, p.tell(command{Do: actGather, Throttler: h.name, Options: &o}).Text)
+	time.Sleep(100 * time.Millisecond) // its poller has seen the store's time
+	return h
+}
+
+// calling starts to call all keys a number of times. finish waits for that, and returns an
+// instant before the last calls.
+func (h *herd) calling(times int, pace time.Duration) (finish func() (at int64)) {
+	h.w.t.Helper()
+	answer := h.p.send(command{Do: actCall, Throttler: h.name, Times: times, Pace: pace})
+	return func() int64 {
+		h.w.t.Helper()
+		return h.p.await(answer).At
+	}
+}
+
+// report asks what has become of the crowd.
+func (h *herd) report() crowdReport {
+	h.w.t.Helper()
+	e := h.p.tell(command{Do: actStats, Throttler: h.name})
+	require.NotNil(h.w.t, e.Crowd, e.Text)
+	return *e.Crowd
+}
+
+// awaitServed waits until every key of the crowds has had a run after an instant, in one of
+// the crowds' processes, and no crowd has pending calls. It returns their reports.
+func (w *world) awaitServed(after int64, herds ...*herd) (reports []crowdReport) {
+	w.t.Helper()
+	var problem string
+	served := eventually(func() bool {
+		reports, problem = nil, ""
+		unserved := make(map[int]bool)
+		for i := range herds[0].keys {
+			unserved[i] = true
+		}
+		for _, h := range herds {
+			r := h.report()
+			reports = append(reports, r)
+			for _, run := range r.Runs {
+				if run.At >= after {
+					delete(unserved, run.Key)
+				}
+			}
+			if r.Pending > 0 {
+				problem = fmt.Sprintf("%d keys of %s are pending", r.Pending, h.name)
+			}
+		}
+		if len(unserved) > 0 {
+			problem = fmt.Sprintf("%d keys have not run", len(unserved))
+		}
+		return problem == ""
+	})
+	require.True(w.t, served, problem)
+	w.checkCrowds(reports)
+	return reports
+}
+
+// checkCrowds checks I2 for granted runs, and that the runs of a key without a grant are an
+// interval apart in their process.
+func (w *world) checkCrowds(reports []crowdReport) {
+	w.t.Helper()
+	granted := make(map[int][]crowdRun)
+	for _, r := range reports {
+		last := make(map[int]crowdRun)
+		for _, run := range r.Runs {
+			if before, ok := last[run.Key]; ok && (run.Token == 0 || before.Token == 0) {
+				assert.GreaterOrEqual(w.t, run.At-before.At, crowdInterval.Microseconds(), "runs of one process")
+			}
+			last[run.Key] = run
+			if run.Token != 0 {
+				granted[run.Key] = append(granted[run.Key], run)
+			}
+		}
+	}
+	early := 0
+	for _, runs := range granted {
+		slices.SortFunc(runs, func(a, b crowdRun) int { return cmp.Compare(a.Token, b.Token) })
+		for i := 1; i < len(runs); i++ {
+			if runs[i].At-runs[i-1].At < crowdInterval.Microseconds() {
+				early++
+			}
+		}
+	}
+	assert.LessOrEqual(w.t, early, w.paused, "I2: runs must be an interval apart")
+}
+
+func testCrowd(w *world) {
+	keys := 4 * crowdSize()
+	h := w.gather(w.process(), w.prefix(keys), keys)
+	called := h.calling(1, 0)()
+	r := w.awaitServed(called, h)[0]
+	w.t.Logf("%d keys: %+v, errors %v", keys, r.Counts, r.Errors)
+	assert.Zero(w.t, r.Counts.LocalRuns, "runs without a grant")
+	if r.Counts.Failed == 0 && r.Counts.Late == 0 {
+		assert.Len(w.t, r.Runs, keys)
+		claims := r.Counts.Served + r.Counts.Granted + r.Counts.Deferred
+		assert.LessOrEqual(w.t, int(claims), keys+keys/10)
+	} else {
+		w.t.Log("the machine is slow")
+	}
+}
+
+func testCrowdRestart(w *world) {
+	keys := crowdSize()
+	prefix := w.prefix(keys)
+	first, second := w.gather(w.process(), prefix, keys), w.gather(w.process(), prefix, keys)
+	w.awaitServed(first.calling(1, 0)(), first, second)
+	finish := []func() int64{first.calling(16, crowdInterval/4), second.calling(16, crowdInterval/4)}
+	time.Sleep(crowdInterval)
+	w.store.Kill(w.t)
+	w.kills++
+	time.Sleep(2 * crowdInterval)
+	w.store.Start(w.t)
+	called := max(finish[0](), finish[1]())
+	reports := w.awaitServed(called, first, second)
+	local := reports[0].Counts.LocalRuns
+	assert.Positive(w.t, local, "runs without a grant")
+	// The store is back: now there are none.
+	finish = []func() int64{first.calling(4, crowdInterval/4), second.calling(4, crowdInterval/4)}
+	called = max(finish[0](), finish[1]())
+	reports = w.awaitServed(called, first, second)
+	w.t.Logf("%d keys: %+v and %+v", keys, reports[0].Counts, reports[1].Counts)
+	if reports[0].Errors[unavailable] < keys/10 {
+		assert.Equal(w.t, local, reports[0].Counts.LocalRuns, "runs without a grant on a healthy store")
+	}
+}
+
+func testCrowdRefused(w *world) {
+	keys := crowdSize()
+	h := w.gather(w.process(), w.prefix(keys), keys)
+	w.awaitServed(h.calling(1, 0)(), h)
+	w.store.Refuse(w.t, true)
+	h.calling(8, crowdInterval/4)()
+	r := h.report()
+	assert.Zero(w.t, r.Counts.LocalRuns, "runs without a grant")
+	assert.Positive(w.t, r.Errors[other], "the store's answer")
+	assert.Zero(w.t, r.Errors[unavailable], "an outage")
+	w.store.Refuse(w.t, false)
+	r = w.awaitServed(h.calling(1, 0)(), h)[0]
+	w.t.Logf("%d keys: %+v, errors %v", keys, r.Counts, r.Errors)
+	assert.Zero(w.t, r.Counts.LocalRuns, "runs without a grant")
+}
+
+func testOrphans(w *world) {
+	keys := crowdSize()
+	prefix := w.prefix(keys)
+	caller := w.gather(w.process(), prefix, keys)
+	w.awaitServed(caller.calling(1, 0)(), caller)
+	called := caller.calling(1, 0)() // in the window of the first runs
+	time.Sleep(crowdInterval / 4)    // the store knows of most calls
+	w.kill(caller.p)
+	few := w.gather(w.process(), prefix, keys/20)
+	registered := func() (n int) { // how many of the few the store knows
+		for _, g := range w.store.Grants(w.t) {
+			for i := range few.keys {
+				if g.Key == keyOf(prefix, i) {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	before := registered()
+	require.True(w.t, eventually(func() bool { return registered() >= before+few.keys*9/10 }), "held keys of dead callers do not run")
+	r := few.report()
+	w.t.Logf("%d of %d keys: %+v, errors %v", few.keys, keys, r.Counts, r.Errors)
+	w.awaitServed(max(called, few.calling(1, 0)()), few)
+}
+
+func testCrowdStopped(w *world) {
+	const lease = time.Second
+	keys := crowdSize()
+	prefix := w.prefix(keys)
+	brief := func(o *options) { o.Lease = lease }
+	stopped, other := w.gather(w.process(), prefix, keys, brief), w.gather(w.process(), prefix, keys, brief)
+	finish := []func() int64{stopped.calling(12, crowdInterval/4), other.calling(12, crowdInterval/4)}
+	time.Sleep(crowdInterval)
+	w.paused = 1 + keys/100 // a callback may be entered just before the pause, and run after it
+	stopped.p.stop()
+	time.Sleep(3 * lease)
+	stopped.p.resume()
+	called := max(finish[0](), finish[1]())
+	reports := w.awaitServed(called, stopped, other)
+	w.t.Logf("%d keys: %+v and %+v", keys, reports[0].Counts, reports[1].Counts)
+	assert.Zero(w.t, reports[1].Counts.LocalRuns, "runs without a grant")
+}
