@@ -9,7 +9,8 @@
 //
 // One [Telemetry] is enough for all throttles of a program, whatever their kind.
 // [Telemetry.Trace] records runs. [Telemetry.Add] exports the current state of a throttle
-// at each collection. You can use either without the other. To get only metrics or only
+// at each collection. You can use either without the other. For throttles of package fleet,
+// [Telemetry.AddEngine] also exports what the process sees of their store. To get only metrics or only
 // spans, pass a no-op provider for the other: see [WithTracerProvider] and
 // [WithMeterProvider].
 //
@@ -60,16 +61,54 @@
 //	throttle.value.count   up-down counter  {call}      calls whose values wait for a run
 //	throttle.batch.count   up-down counter  {batch}     batches in which these values wait
 //
-// There is no throttle.calls unless calls are counted: see [throttle.WithCallCount]. It does
-// not include refused calls. throttle.call.refused, throttle.value.count and
-// throttle.batch.count appear together with it. They are zero for throttles whose calls
-// carry no values.
+// There is no throttle.calls unless calls are counted: see [throttle.WithCallCount]. A
+// [fleet.Throttler] always counts them. It does not include refused calls.
+// throttle.call.refused, throttle.value.count and throttle.batch.count appear together with
+// it. They are zero for throttles whose calls carry no values.
 //
 // Throttles of one name are added up. A Group or KeyedCoalescer counts as one throttle and
 // has no more series than any other, because a key is never an attribute of a metric. Runs
 // are measured in the context of their span, for exemplars. The boundaries of the histograms
 // range from 100 µs to 5 min; a view can set others. Lateness follows the policy at the
 // run's start: if SetPolicy makes a run due in the past, the run is late.
+//
+// # Fleets
+//
+// Pass [Telemetry.Trace] to [fleet.WithTracer], and each [fleet.Throttler] to
+// [Telemetry.Add]. It has the metrics above, of its own calls and runs: those of other
+// processes are in the metrics of those processes. throttle.run.due is when it will ask the
+// store next. If a grant turns out to be too late once its span has started, the span and
+// throttle.runs show a failed run, although the callback was not called. These are read at
+// each collection, too:
+//
+//	throttle.claims          counter  {claim}    name, verdict  claims that the store has answered
+//	throttle.message.failed  counter  {message}  name           failed attempts to send a claim or a finish
+//	throttle.grant.late      counter  {grant}    name           grants that came too late to be used
+//	throttle.run.local       counter  {run}      name           runs without a grant, by fleet.RunLocal
+//	throttle.lease.lost      counter  {lease}    name           runs that have lost their lease
+//
+// throttle.verdict is served (no call is pending any more), granted (the replica may run) or
+// deferred (no run is due, or another replica has the grant). Local runs are in throttle.runs
+// as well.
+//
+// The name of a [fleet.Throttler] is its key, unless [fleet.WithName] sets it. If a process
+// has throttlers for many keys, give them one name: then their series are as few as those of
+// one throttler.
+//
+// These are read at each collection from the engines given to [Telemetry.AddEngine], with
+// throttle.engine, the name given there, as the only attribute:
+//
+//	throttle.engine.throttler.count    up-down counter  {throttler}  throttlers of this process that are not closed
+//	throttle.engine.message.in_flight  up-down counter  {message}    messages on their way to the store
+//	throttle.engine.message.waiting    up-down counter  {message}    messages that wait until others are answered
+//	throttle.engine.unreachable        up-down counter  {engine}     1 if the store, or a part of it, cannot be reached
+//	throttle.engine.due.count          gauge            {key}        keys that were due, whichever process holds them
+//	throttle.engine.due.oldest         gauge            s            how long the first of them had been due
+//
+// All processes see the same due keys, so do not add these up. If the first one stays due for
+// more than a few seconds, no process runs that key.
+//
+// # Text
 //
 // In all exported text, bytes that are not UTF-8 become U+FFFD. Otherwise a receiver would
 // refuse the whole batch.

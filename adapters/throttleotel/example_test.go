@@ -15,6 +15,7 @@ import (
 
 	"github.com/throttle-go/throttle"
 	"github.com/throttle-go/throttle/adapters/throttleotel"
+	"github.com/throttle-go/throttle/fleet"
 )
 
 // The examples keep spans and metrics in memory. Any exporter works in their place.
@@ -165,6 +166,37 @@ func ExampleTelemetry_Add() {
 	// throttle.key.count 2 throttle.name=tenants
 	// throttle.value.count 0 throttle.name=tenants
 	// throttle.batch.count 0 throttle.name=tenants
+}
+
+// A fleet has metrics of its throttlers and of the engine.
+func ExampleTelemetry_AddEngine() {
+	metrics := sdkmetric.NewManualReader()
+	telemetry := throttle.Must(throttleotel.New(
+		throttleotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(metrics)))))
+	engine := fleet.NewMemory() // or that of fleetredis or fleetpg
+	defer telemetry.AddEngine("index", engine)()
+	for _, tenant := range []string{"acme", "globex"} {
+		t := throttle.Must(fleet.New(engine, tenant, throttle.Every(time.Hour), func(context.Context) error { return nil },
+			fleet.WithName("tenants"), fleet.WithTracer(telemetry.Trace)))
+		defer t.Close()
+		defer telemetry.Add(t)()
+	}
+	printMetrics(metrics)
+	// Unordered output:
+	// throttle.call.dropped 0 throttle.name=tenants
+	// throttle.pending 0 throttle.name=tenants
+	// throttle.running 0 throttle.name=tenants
+	// throttle.claims 0 throttle.name=tenants throttle.verdict=served
+	// throttle.claims 0 throttle.name=tenants throttle.verdict=granted
+	// throttle.claims 0 throttle.name=tenants throttle.verdict=deferred
+	// throttle.message.failed 0 throttle.name=tenants
+	// throttle.grant.late 0 throttle.name=tenants
+	// throttle.run.local 0 throttle.name=tenants
+	// throttle.lease.lost 0 throttle.name=tenants
+	// throttle.engine.throttler.count 2 throttle.engine=index
+	// throttle.engine.message.in_flight 0 throttle.engine=index
+	// throttle.engine.message.waiting 0 throttle.engine=index
+	// throttle.engine.unreachable 0 throttle.engine=index
 }
 
 // Throttles of all kinds in one list.

@@ -118,9 +118,11 @@ func TestTelemetry_MetricNames(t *testing.T) {
 	defer group.Close()
 	r.Add(group)
 	require.NoError(t, group.Call(1))
+	r.Add(&fakeReplica{})
+	r.AddEngine("", &fakeEngine{})
 
 	all := r.metrics(t).Metrics
-	require.Len(t, all, 13)
+	require.Len(t, all, 24)
 	for _, namespace := range all {
 		for _, metric := range all {
 			require.False(t, strings.HasPrefix(metric.Name, namespace.Name+"."), "%s, %s", namespace.Name, metric.Name)

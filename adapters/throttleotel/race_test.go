@@ -32,6 +32,8 @@ func TestTelemetry_Concurrent(t *testing.T) {
 				assert.NoError(t, throttler.Do(ctx))
 				assert.NoError(t, group.Do(ctx, id))
 				remove()
+				r.Add(&fakeReplica{name: "tenants"})()
+				r.AddEngine("redis", &fakeEngine{})()
 			}
 		})
 	}

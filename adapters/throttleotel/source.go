@@ -9,9 +9,10 @@ import (
 )
 
 // A Source is an argument of [Telemetry.Add]: a [*throttle.Throttler], a
-// [*throttle.Coalescer], a [*throttle.Group] or a [*throttle.KeyedCoalescer]. A Source with
-// a Len() int method counts as a Group; Len is its number of keys. The methods of a Source
-// are called concurrently, and with no lock held.
+// [*throttle.Coalescer], a [*throttle.Group], a [*throttle.KeyedCoalescer] or a
+// [*fleet.Throttler]. A Source with a Len() int method counts as a Group; Len is its number
+// of keys. A Source with a Counts() [fleet.Counts] method counts as a throttler of a fleet.
+// The methods of a Source are called concurrently, and with no lock held.
 type Source interface {
 	Name() string
 	Stats() throttle.Stats
@@ -27,9 +28,12 @@ type Source interface {
 // times, and concurrently.
 func (t *Telemetry) Add(source Source) (remove func()) { return t.sources.Add(source) }
 
-// observe sends the sums of all sources to o.
+// observe sends the sums of all sources and engines to o.
 func (t *Telemetry) observe(_ context.Context, o metric.Observer) error {
 	for _, sum := range t.sources.Sums() {
+		if sum.Fleet {
+			t.fleetInstruments.observe(o, sum.Name, sum.Counts)
+		}
 		of := named(sum.Name)
 		counted := sum.Calls > 0 // 0 may mean that calls are not counted, which Coalescers always do
 		if counted {
@@ -52,6 +56,9 @@ func (t *Telemetry) observe(_ context.Context, o metric.Observer) error {
 			o.ObserveInt64(t.values, int64(sum.Values), of)
 			o.ObserveInt64(t.batches, int64(sum.Batches), of)
 		}
+	}
+	for _, sum := range t.engines.Sums() {
+		t.engineInstruments.observe(o, sum)
 	}
 	return nil
 }

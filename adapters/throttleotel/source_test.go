@@ -14,6 +14,7 @@ import (
 
 	"github.com/throttle-go/throttle"
 	"github.com/throttle-go/throttle/adapters/throttleotel"
+	"github.com/throttle-go/throttle/fleet"
 )
 
 func TestTelemetry_Add(t *testing.T) {
@@ -165,24 +166,42 @@ func (boundless) Stats() throttle.Stats {
 func TestTelemetry_NoLockHeld(t *testing.T) {
 	r := newRig(t, sdktrace.AlwaysSample())
 	other := throttle.Must(throttle.New(throttle.Policy{}, func() {}, throttle.WithName("other")))
-	source := &reentrant{onStats: func() { r.Add(other)() }}
+	source := &reentrant{onRead: func() {
+		r.Add(other)()
+		r.Add(&fakeReplica{name: "another"})()
+		r.AddEngine("another", &fakeEngine{})()
+	}}
 	remove := r.Add(source)
-	r.requireMetrics(t, droppedMetric(point(0, "reentrant"), point(0, "other")), pendingMetric(point(0, "reentrant")), runningMetric(point(0, "reentrant")))
+	removeEngine := r.AddEngine("", source)
+	r.metrics(t)
+	require.Equal(t, 3, source.asked)
 	remove()
-	r.requireMetrics(t, droppedMetric(point(0, "reentrant"), point(0, "other")))
-	require.Equal(t, 2, source.asked)
+	removeEngine()
+	require.Equal(t, 5, source.asked)
 }
 
-// A reentrant source uses the Telemetry that reads it.
+// A reentrant source and engine uses the Telemetry that reads it.
 type reentrant struct {
-	onStats func()
-	asked   int
+	onRead func()
+	asked  int
 }
 
 func (*reentrant) Name() string { return "reentrant" }
 
 func (s *reentrant) Stats() throttle.Stats {
 	s.asked++
-	s.onStats()
+	s.onRead()
 	return throttle.Stats{}
+}
+
+func (s *reentrant) Counts() fleet.Counts {
+	s.asked++
+	s.onRead()
+	return fleet.Counts{}
+}
+
+func (s *reentrant) Health() fleet.Health {
+	s.asked++
+	s.onRead()
+	return fleet.Health{}
 }

@@ -3,6 +3,7 @@ package throttleotel
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -24,12 +25,14 @@ const (
 	callsKey   = attribute.Key("throttle.calls")
 	waitKey    = attribute.Key("throttle.wait")
 	groupKey   = attribute.Key("throttle.key")
+	verdictKey = attribute.Key("throttle.verdict")
+	engineKey  = attribute.Key("throttle.engine")
 )
 
-// A Telemetry exports runs with [Telemetry.Trace], and the state of throttles with
-// [Telemetry.Add]. It lives as long as its MeterProvider. One is enough for a whole
-// program. If two share a MeterProvider and both have sources of the same name, the metrics
-// of that name are undefined.
+// A Telemetry exports runs with [Telemetry.Trace], the state of throttles with
+// [Telemetry.Add], and that of engines with [Telemetry.AddEngine]. It lives as long as its
+// MeterProvider. One is enough for a whole program. If two share a MeterProvider and both
+// have sources or engines of the same name, the metrics of that name are undefined.
 //
 // Create one with [New]; the zero value cannot be used. Its methods may be called
 // concurrently.
@@ -55,7 +58,11 @@ type Telemetry struct {
 	values  metric.Int64ObservableUpDownCounter
 	batches metric.Int64ObservableUpDownCounter
 
+	fleetInstruments  fleetInstruments
+	engineInstruments engineInstruments
+
 	sources sources.Set
+	engines sources.Engines
 }
 
 // New returns a Telemetry that uses the providers in opts, or else the global ones. You may
@@ -90,10 +97,14 @@ func (t *Telemetry) instrument(meter metric.Meter) error {
 	t.keys = i.level("throttle.key.count", "{key}", "Keys that Groups and KeyedCoalescers hold.")
 	t.values = i.level("throttle.value.count", "{call}", "Calls whose values wait for a run.")
 	t.batches = i.level("throttle.batch.count", "{batch}", "Batches of values that wait for a run.")
+	t.fleetInstruments, t.engineInstruments = newFleetInstruments(&i), newEngineInstruments(&i)
 	if err := errors.Join(i.problems...); err != nil {
 		return err
 	}
+	all := []metric.Observable{
+		t.calls, t.dropped, t.refused, t.pending, t.running, t.due, t.keys, t.values, t.batches,
+	}
 	_, err := meter.RegisterCallback(t.observe,
-		t.calls, t.dropped, t.refused, t.pending, t.running, t.due, t.keys, t.values, t.batches)
+		slices.Concat(all, t.fleetInstruments.all(), t.engineInstruments.all())...)
 	return err
 }

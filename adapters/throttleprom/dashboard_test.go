@@ -69,6 +69,7 @@ var selection = regexp.MustCompile(`(throttle_\w+)(\{[^}]*\})?`)
 func TestDashboard_Metrics(t *testing.T) {
 	metrics, target := newMetrics(t, throttleprom.WithClassicBuckets())
 	play(t, metrics)
+	addFleet(metrics)
 	exported := map[string]bool{}
 	for _, line := range target.lines(t) {
 		exported[line[:strings.IndexByte(line, '{')]] = true
@@ -84,7 +85,11 @@ func TestDashboard_Metrics(t *testing.T) {
 		for _, metric := range found {
 			require.True(t, exported[metric[1]], "%s is not exported: %s", metric[1], query)
 			asked[metric[1]] = true
-			if !strings.HasPrefix(query, "label_values") {
+			switch {
+			case strings.HasPrefix(query, "label_values"):
+			case strings.HasPrefix(metric[1], "throttle_engine_"):
+				require.Contains(t, metric[2], `engine=~"$engine"`, query)
+			default:
 				require.Contains(t, metric[2], `throttle=~"$throttle"`, query)
 			}
 		}
@@ -108,6 +113,7 @@ var (
 func TestDashboard_Labels(t *testing.T) {
 	metrics, target := newMetrics(t, throttleprom.WithClassicBuckets())
 	play(t, metrics)
+	addFleet(metrics)
 	exported := map[string]map[string]bool{} // values by label
 	for _, line := range target.lines(t) {
 		for _, found := range label.FindAllStringSubmatch(line, -1) {
@@ -121,11 +127,11 @@ func TestDashboard_Labels(t *testing.T) {
 		for _, target := range panel.Targets {
 			require.Equal(t, strings.Count(target.Expr, "("), strings.Count(target.Expr, ")"), target.Expr)
 			for _, name := range variable.FindAllString(target.Expr, -1) {
-				require.Contains(t, []string{"$throttle", "$__rate_interval"}, name)
+				require.Contains(t, []string{"$throttle", "$engine", "$__rate_interval"}, name)
 			}
 			for _, chosen := range label.FindAllStringSubmatch(target.Expr, -1) {
 				for value := range strings.SplitSeq(chosen[3], "|") {
-					require.True(t, chosen[3] == "$throttle" || exported[chosen[1]][value], chosen[0])
+					require.True(t, chosen[3] == "$"+chosen[1] || exported[chosen[1]][value], chosen[0])
 				}
 			}
 			grouped := map[string]bool{}
@@ -166,20 +172,28 @@ func TestDashboard_Schema(t *testing.T) {
 	for _, variable := range d.Templating.List {
 		variables[variable.Name] = variable.Type
 	}
-	require.Equal(t, map[string]string{"datasource": "datasource", "throttle": "query"}, variables)
+	require.Equal(t, map[string]string{"datasource": "datasource", "throttle": "query", "engine": "query"}, variables)
 
 	chosen := datasource{Type: "prometheus", UID: "${datasource}"}
-	ids, places := map[int]bool{}, map[[2]int]bool{}
+	ids, places, top := map[int]bool{}, map[[2]int]bool{}, 0
 	for _, panel := range d.Panels {
 		require.NotEmpty(t, panel.Title)
+		require.False(t, ids[panel.ID], panel.Title)
+		ids[panel.ID] = true
+		if panel.Type == "row" {
+			require.Equal(t, 24, panel.GridPos.W, panel.Title)
+			require.Equal(t, 1, panel.GridPos.H, panel.Title)
+			require.Zero(t, panel.GridPos.X, panel.Title)
+			require.Zero(t, (panel.GridPos.Y-top)%8, panel.Title)
+			top = panel.GridPos.Y + 1 // of the panels below
+			continue
+		}
 		require.NotEmpty(t, panel.Description, panel.Title)
 		require.Equal(t, "timeseries", panel.Type, panel.Title)
 		require.Equal(t, chosen, panel.Datasource, panel.Title)
-		require.False(t, ids[panel.ID], panel.Title)
-		ids[panel.ID] = true
 
 		g := panel.GridPos
-		require.True(t, g.W == 8 && g.H == 8 && g.X%8 == 0 && g.Y%8 == 0 && g.X+g.W <= 24, panel.Title)
+		require.True(t, g.W == 8 && g.H == 8 && g.X%8 == 0 && g.Y >= top && (g.Y-top)%8 == 0 && g.X+g.W <= 24, panel.Title)
 		require.False(t, places[[2]int{g.X, g.Y}], panel.Title)
 		places[[2]int{g.X, g.Y}] = true
 

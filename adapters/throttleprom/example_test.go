@@ -15,6 +15,7 @@ import (
 
 	"github.com/throttle-go/throttle"
 	"github.com/throttle-go/throttle/adapters/throttleprom"
+	"github.com/throttle-go/throttle/fleet"
 )
 
 // show prints the metric with the given name in the text format.
@@ -112,12 +113,34 @@ func ExampleMetrics_Add() {
 	// throttle_calls_total{throttle="write"} 3
 }
 
+// A fleet has metrics of its throttlers and of the engine.
+func ExampleMetrics_AddEngine() {
+	metrics := throttle.Must(throttleprom.New())
+	engine := fleet.NewMemory() // or that of fleetredis or fleetpg
+	metrics.AddEngine("index", engine)
+	for _, tenant := range []string{"acme", "globex"} {
+		t := throttle.Must(fleet.New(engine, tenant, throttle.Every(time.Hour), func(context.Context) error { return nil },
+			fleet.WithName("tenants"), fleet.WithObserver(metrics.Observe)))
+		defer t.Close()
+		metrics.Add(t)
+	}
+	show(metrics, "throttle_grants_late_total")
+	show(metrics, "throttle_engine_throttlers")
+	// Output:
+	// # HELP throttle_grants_late_total Grants that came too late to be used.
+	// # TYPE throttle_grants_late_total counter
+	// throttle_grants_late_total{throttle="tenants"} 0
+	// # HELP throttle_engine_throttlers Throttlers of this process on the engine that are not closed.
+	// # TYPE throttle_engine_throttlers gauge
+	// throttle_engine_throttlers{engine="index"} 2
+}
+
 func ExampleMetrics_Describe() {
 	metrics := throttle.Must(throttleprom.New())
 	ch := make(chan *prometheus.Desc, 100)
 	metrics.Describe(ch)
 	fmt.Println(len(ch))
-	// Output: 13
+	// Output: 24
 }
 
 func ExampleMetrics_Collect() {

@@ -338,6 +338,7 @@ func TestMetrics_Lint(t *testing.T) {
 	for _, opts := range [][]throttleprom.Option{nil, {throttleprom.WithClassicBuckets()}} {
 		metrics, target := newMetrics(t, opts...)
 		play(t, metrics)
+		addFleet(metrics)
 		problems, err := testutil.GatherAndLint(target.registry)
 		require.NoError(t, err)
 		require.Empty(t, problems)

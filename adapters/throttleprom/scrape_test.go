@@ -72,6 +72,24 @@ func (s *target) lines(t *testing.T) []string {
 	format, body, err := s.get(text)
 	require.NoError(t, err)
 	require.Equal(t, expfmt.TypeTextPlain, format.FormatType())
+	return sorted(body)
+}
+
+// gather returns what lines returns, but without HTTP, which does not work in a bubble.
+func (s *target) gather(t *testing.T) []string {
+	t.Helper()
+	families, err := s.registry.Gather()
+	require.NoError(t, err)
+	var body strings.Builder
+	for _, family := range families {
+		_, err := expfmt.MetricFamilyToText(&body, family)
+		require.NoError(t, err)
+	}
+	return sorted(body.String())
+}
+
+// sorted returns the sorted lines of body, without comments.
+func sorted(body string) []string {
 	lines := without(strings.Split(body, "\n"), func(line string) bool {
 		return strings.HasPrefix(line, "#") || line == ""
 	})

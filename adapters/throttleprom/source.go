@@ -8,9 +8,10 @@ import (
 )
 
 // A Source is an argument of [Metrics.Add]: a [*throttle.Throttler], a
-// [*throttle.Coalescer], a [*throttle.Group] or a [*throttle.KeyedCoalescer]. A Source with
-// a Len() int method counts as a Group; Len is its number of keys. The methods of a Source
-// are called concurrently, and with no lock held.
+// [*throttle.Coalescer], a [*throttle.Group], a [*throttle.KeyedCoalescer] or a
+// [*fleet.Throttler]. A Source with a Len() int method counts as a Group; Len is its number
+// of keys. A Source with a Counts() [fleet.Counts] method counts as a throttler of a fleet.
+// The methods of a Source are called concurrently, and with no lock held.
 type Source interface {
 	Name() string
 	Stats() throttle.Stats
@@ -31,9 +32,10 @@ type Source interface {
 // Until it is removed, source cannot be garbage collected. remove may be called several
 // times, and concurrently.
 func (m *Metrics) Add(source Source) (remove func()) {
-	if !sources.IsNil(source) {
-		m.showRuns(source)
+	if sources.IsNil(source) {
+		return func() {}
 	}
+	m.showRuns(source)
 	return m.sources.Add(source)
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/throttle-go/throttle"
 	"github.com/throttle-go/throttle/adapters/throttleprom"
+	"github.com/throttle-go/throttle/fleet"
 )
 
 func TestMetrics_AddSameName(t *testing.T) {
@@ -42,7 +43,7 @@ func TestMetrics_AddSameName(t *testing.T) {
 
 // isOfRuns reports whether line is of a metric of runs.
 func isOfRuns(line string) bool {
-	return strings.HasPrefix(line, "throttle_run_") || strings.HasPrefix(line, "throttle_runs_")
+	return strings.HasPrefix(line, "throttle_run_") || strings.HasPrefix(line, "throttle_runs_total")
 }
 
 func TestMetrics_Remove(t *testing.T) {
@@ -161,7 +162,9 @@ func TestMetrics_NoName(t *testing.T) {
 
 func TestMetrics_NoLockHeld(t *testing.T) {
 	metrics, target := newMetrics(t)
-	metrics.Add(&meddler{metrics: metrics})
+	source := &meddler{metrics: metrics}
+	metrics.Add(source)
+	metrics.AddEngine("meddler", source)
 	done := make(chan error, 1)
 	go func() {
 		_, err := target.registry.Gather()
@@ -173,23 +176,36 @@ func TestMetrics_NoLockHeld(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		require.Fail(t, "the scrape deadlocks")
 	}
-	require.Contains(t, target.lines(t), `throttle_runs_total{cause="",result="",throttle="new"} 1`)
+	require.Contains(t, target.lines(t), `throttle_runs_total{cause="",result="",throttle="new"} 3`)
 }
 
-// A meddler is a source that changes metrics while it is read.
+// A meddler is a source and an engine that changes metrics while it is read.
 type meddler struct {
-	metrics *throttleprom.Metrics
-	once    sync.Once
+	metrics                *throttleprom.Metrics
+	stats, counts, healthy sync.Once
 }
 
 func (m *meddler) Name() string { return "meddler" }
 
 func (m *meddler) Stats() throttle.Stats {
-	m.once.Do(func() {
-		m.metrics.Observe(throttle.Run{Name: "new"})
-		m.metrics.Add(fake{name: "another"})()
-	})
+	m.stats.Do(m.meddle)
 	return throttle.Stats{}
+}
+
+func (m *meddler) Counts() fleet.Counts {
+	m.counts.Do(m.meddle)
+	return fleet.Counts{}
+}
+
+func (m *meddler) Health() fleet.Health {
+	m.healthy.Do(m.meddle)
+	return fleet.Health{}
+}
+
+func (m *meddler) meddle() {
+	m.metrics.Observe(throttle.Run{Name: "new"})
+	m.metrics.Add(&fakeReplica{fake: fake{name: "another"}})()
+	m.metrics.AddEngine("another", &fakeEngine{})()
 }
 
 func TestMetrics_Concurrent(t *testing.T) {
@@ -220,9 +236,11 @@ func TestMetrics_Concurrent(t *testing.T) {
 				errs <- err
 			}
 		})
-		group.Go(func() { // sources that come and go faster than a run can
+		group.Go(func() { // sources and engines that come and go faster than a run can
 			for range 5 * turns {
 				metrics.Add(fake{name: fmt.Sprint("fake", worker)})()
+				metrics.Add(&fakeReplica{fake: fake{name: "tenants"}})()
+				metrics.AddEngine("redis", &fakeEngine{})()
 			}
 		})
 		group.Go(func() {

@@ -1,5 +1,6 @@
-// Package sources adds up the Stats of throttles by name, for adapters to metrics
-// systems. A metrics system wants one value for each name, and counts that never fall.
+// Package sources adds up the Stats of throttles, the Counts of throttlers of a fleet, and
+// the Health of engines by name, for adapters to metrics systems. A metrics system wants one
+// value for each name, and counts that never fall.
 package sources
 
 import (
@@ -9,10 +10,11 @@ import (
 	"time"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/fleet"
 )
 
-// A Source is a [*throttle.Throttler], a [*throttle.Group], a [*throttle.Coalescer] or a
-// [*throttle.KeyedCoalescer].
+// A Source is a [*throttle.Throttler], a [*throttle.Group], a [*throttle.Coalescer], a
+// [*throttle.KeyedCoalescer] or a [*fleet.Throttler].
 type Source interface {
 	Name() string
 	Stats() throttle.Stats
@@ -25,10 +27,18 @@ type Keyed interface {
 	Len() int
 }
 
-// IsNil reports whether source is nil or a nil pointer, which is what a constructor
-// returns with an error.
-func IsNil(source Source) bool {
-	v := reflect.ValueOf(source)
+// A Counted is a Source that counts the messages to its store and what they led to, as a
+// [*fleet.Throttler] does.
+type Counted interface {
+	Source
+
+	Counts() fleet.Counts
+}
+
+// IsNil reports whether added, a Source or an Engine, is nil or a nil pointer, which is what
+// a constructor returns with an error.
+func IsNil(added any) bool {
+	v := reflect.ValueOf(added)
 	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
@@ -43,6 +53,8 @@ type Sum struct {
 	Calls   uint64
 	Dropped uint64
 	Refused uint64
+	Fleet   bool         // whether a Counted source was ever added
+	Counts  fleet.Counts // of all Counted sources
 
 	Sources int       // number of sources; if 0, the fields below are zero
 	Pending int       // sources in which a call or a retry waits
@@ -72,6 +84,7 @@ type Set struct {
 // A family is the sources of one name.
 type family struct {
 	counts  counts // of every member ever added
+	fleet   bool   // whether one of them was Counted
 	members map[*member]struct{}
 }
 
@@ -83,7 +96,19 @@ type member struct {
 }
 
 // counts are the values that only grow.
-type counts struct{ calls, dropped, refused uint64 }
+type counts struct {
+	calls, dropped, refused uint64
+	fleet                   fleet.Counts // zero unless the source is Counted
+}
+
+// fields returns all counts in c.
+func (c *counts) fields() [10]*uint64 {
+	f := &c.fleet
+	return [...]*uint64{
+		&c.calls, &c.dropped, &c.refused,
+		&f.Served, &f.Granted, &f.Deferred, &f.Failed, &f.Late, &f.LocalRuns, &f.LostLeases,
+	}
+}
 
 // Add adds source under its current name, until remove is called. It ignores a source
 // that IsNil. remove may be called several times, and concurrently.
@@ -104,6 +129,9 @@ func (s *Set) Add(source Source) (remove func()) {
 	}
 	m := &member{family: f, source: source}
 	f.members[m] = struct{}{}
+	if _, ok := source.(Counted); ok {
+		f.fleet = true
+	}
 	return func() { s.remove(m) }
 }
 
@@ -116,28 +144,25 @@ func (s *Set) remove(m *member) {
 	if source == nil {
 		return
 	}
-	stats := source.Stats()
+	r := reading{member: m, source: source}
+	r.read()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m.count(stats)
+	m.count(r.counts())
 	m.source = nil
 	delete(m.family.members, m)
 }
 
-// count adds to the family what m has counted since the last reading. A reading may
-// arrive late, or after m was removed. It then adds nothing, or what is still missing.
-// The Set must be locked.
-func (m *member) count(stats throttle.Stats) {
-	advance(&m.counts.calls, &m.family.counts.calls, stats.Calls)
-	advance(&m.counts.dropped, &m.family.counts.dropped, stats.Dropped)
-	advance(&m.counts.refused, &m.family.counts.refused, stats.Refused)
-}
-
-// advance raises seen to now, and total by the same amount. It never lowers them.
-func advance(seen, total *uint64, now uint64) {
-	if now > *seen {
-		*total += now - *seen
-		*seen = now
+// count adds to the family what m has counted since the last reading. now is from a reading
+// that may arrive late, or after m was removed. It then adds nothing, or what is still
+// missing. The Set must be locked.
+func (m *member) count(now counts) {
+	seen, total := m.counts.fields(), m.family.counts.fields()
+	for i, n := range now.fields() {
+		if *n > *seen[i] {
+			*total[i] += *n - *seen[i]
+			*seen[i] = *n
+		}
 	}
 }
 
@@ -146,19 +171,32 @@ type reading struct {
 	member *member
 	source Source
 	stats  throttle.Stats
+	fleet  fleet.Counts // zero unless the source is Counted
 	keys   int
 	keyed  bool
+}
+
+// read asks the source. The Set must not be locked.
+func (r *reading) read() {
+	r.stats = r.source.Stats()
+	if counted, ok := r.source.(Counted); ok {
+		r.fleet = counted.Counts()
+	}
+	if keyed, ok := r.source.(Keyed); ok {
+		r.keys, r.keyed = keyed.Len(), true
+	}
+}
+
+// counts returns the counts in r.
+func (r *reading) counts() counts {
+	return counts{r.stats.Calls, r.stats.Dropped, r.stats.Refused, r.fleet}
 }
 
 // Sums returns the sum of each name, in no order.
 func (s *Set) Sums() []Sum {
 	readings := s.unread()
 	for i := range readings {
-		r := &readings[i]
-		r.stats = r.source.Stats()
-		if keyed, ok := r.source.(Keyed); ok {
-			r.keys, r.keyed = keyed.Len(), true
-		}
+		readings[i].read()
 	}
 	return s.sum(readings)
 }
@@ -167,7 +205,11 @@ func (s *Set) Sums() []Sum {
 func (s *Set) unread() []reading {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var readings []reading
+	members := 0
+	for _, f := range s.families {
+		members += len(f.members)
+	}
+	readings := make([]reading, 0, members)
 	for _, f := range s.families {
 		for m := range f.members {
 			readings = append(readings, reading{member: m, source: m.source})
@@ -182,7 +224,7 @@ func (s *Set) sum(readings []reading) []Sum {
 	defer s.mu.Unlock()
 	present := make(map[*family]Sum)
 	for _, r := range readings {
-		r.member.count(r.stats)
+		r.member.count(r.counts())
 		if r.member.source != nil {
 			present[r.member.family] = present[r.member.family].with(r)
 		}
@@ -191,6 +233,7 @@ func (s *Set) sum(readings []reading) []Sum {
 	for name, f := range s.families {
 		sum := present[f]
 		sum.Name, sum.Calls, sum.Dropped, sum.Refused = name, f.counts.calls, f.counts.dropped, f.counts.refused
+		sum.Fleet, sum.Counts = f.fleet, f.counts.fleet
 		sums = append(sums, sum)
 	}
 	return sums

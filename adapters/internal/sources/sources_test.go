@@ -2,6 +2,7 @@ package sources_test
 
 import (
 	"context"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/throttle-go/throttle"
 	"github.com/throttle-go/throttle/adapters/internal/sources"
+	"github.com/throttle-go/throttle/fleet"
 )
 
 // A fake is a source with given Stats. The next call of Stats also calls meanwhile.
@@ -39,6 +41,20 @@ func (f *fake) Stats() throttle.Stats {
 type fakeGroup struct{ fake }
 
 func (*fakeGroup) Len() int { return 3 }
+
+// A fakeReplica is a fake with given Counts.
+type fakeReplica struct {
+	fake
+
+	counts fleet.Counts
+}
+
+func (f *fakeReplica) Counts() fleet.Counts { return f.counts }
+
+// A fakeFleetGroup is a fakeReplica that holds three keys.
+type fakeFleetGroup struct{ fakeReplica }
+
+func (*fakeFleetGroup) Len() int { return 3 }
 
 // counted returns a source that dropped a third of its calls, and refused twice as many.
 func counted(calls uint64) *fake {
@@ -98,6 +114,40 @@ func TestSet_RealThrottles(t *testing.T) {
 	}, got[0])
 }
 
+func TestSet_Fleet(t *testing.T) {
+	all := func(times uint64) fleet.Counts { // every field, each with its own value
+		var counts fleet.Counts
+		fields := reflect.ValueOf(&counts).Elem()
+		for i := range fields.NumField() {
+			fields.Field(i).SetUint(times << i)
+		}
+		return counts
+	}
+	var set sources.Set
+	first, second := &fakeReplica{fake{name: "tenants"}, all(1)}, &fakeFleetGroup{fakeReplica{fake{name: "tenants"}, all(1)}}
+	remove, removeSecond := set.Add(first), set.Add(second)
+	set.Add(&fake{name: "tenants"})()
+	set.Add(&fake{name: "others"})
+	others := sources.Sum{Name: "others", Sources: 1}
+	present := sources.Sum{Name: "tenants", Fleet: true, Counts: all(2), Sources: 2, Groups: 1, Keys: 3}
+	require.Equal(t, []sources.Sum{others, present}, sums(&set))
+
+	second.counts = fleet.Counts{}
+	require.Equal(t, []sources.Sum{others, present}, sums(&set), "counts never fall")
+	first.counts = all(2)
+	remove()
+	removeSecond()
+	remove()
+	removed := sources.Sum{Name: "tenants", Fleet: true, Counts: all(3)}
+	require.Equal(t, []sources.Sum{others, removed}, sums(&set), "the last counts of a removed source stay")
+	set.Add(&fakeReplica{fake{name: "tenants"}, all(1)})
+	set.Add(&fakeReplica{fake: fake{name: "others"}})
+	require.Equal(t, []sources.Sum{
+		{Name: "others", Fleet: true, Sources: 2},
+		{Name: "tenants", Fleet: true, Counts: all(4), Sources: 1},
+	}, sums(&set))
+}
+
 func TestSum_NextUnix(t *testing.T) {
 	far := time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC) // beyond the range of UnixNano
 	require.InDelta(t, 10413792000.0, sources.Sum{Next: far}.NextUnix(), 0)
@@ -108,7 +158,10 @@ func TestSet_AddNil(t *testing.T) {
 	var set sources.Set
 	none, err := throttle.New(throttle.Policy{Interval: -1}, func() {})
 	require.Error(t, err)
-	for _, source := range []sources.Source{nil, none, (*throttle.Group[int])(nil), (*throttle.Coalescer[int, int])(nil), (*throttle.KeyedCoalescer[int, int, int])(nil)} {
+	for _, source := range []sources.Source{
+		nil, none, (*throttle.Group[int])(nil), (*throttle.Coalescer[int, int])(nil),
+		(*throttle.KeyedCoalescer[int, int, int])(nil), (*fleet.Throttler)(nil),
+	} {
 		set.Add(source)()
 	}
 	require.Empty(t, set.Sums())
@@ -238,23 +291,29 @@ func TestSet_Concurrent(t *testing.T) {
 				source := throttle.Must(throttle.New(throttle.Every(time.Hour), func() {},
 					throttle.WithName("session"), throttle.WithCallCount()))
 				remove := set.Add(source)
+				removeReplica := set.Add(&fakeReplica{fake{name: "session"}, fleet.Counts{Late: 1}})
 				source.Call()
 				all.Go(remove)
+				all.Go(removeReplica)
 				remove()
+				removeReplica()
 				_ = source.Close()
 			}
 		})
 		all.Go(func() {
-			var last uint64
+			var last sources.Sum
 			for range rounds {
 				for _, sum := range set.Sums() {
-					assert.GreaterOrEqual(t, sum.Calls, last)
-					assert.LessOrEqual(t, sum.Sources, goroutines)
-					last = sum.Calls
+					assert.GreaterOrEqual(t, sum.Calls, last.Calls)
+					assert.GreaterOrEqual(t, sum.Counts.Late, last.Counts.Late)
+					assert.LessOrEqual(t, sum.Sources, 2*goroutines)
+					last = sum
 				}
 			}
 		})
 	}
 	all.Wait()
-	require.Equal(t, []sources.Sum{{Name: "session", Calls: goroutines * rounds}}, set.Sums())
+	require.Equal(t, []sources.Sum{{
+		Name: "session", Calls: goroutines * rounds, Fleet: true, Counts: fleet.Counts{Late: goroutines * rounds},
+	}}, set.Sums())
 }
