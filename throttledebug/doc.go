@@ -1,5 +1,6 @@
 // Package throttledebug serves a live web page of throttles: what each one is doing, when
-// its next run is due, and how its recent runs went.
+// its next run is due, and how its recent runs went. Of a throttle that a fleet shares, it
+// shows this process's part: see [Fleet] and [Engine].
 //
 //	var recorder throttledebug.Recorder
 //	reload, err := throttle.New(policy, load,

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/fleet"
 	"github.com/throttle-go/throttle/throttledebug"
 )
 
@@ -99,6 +100,29 @@ func ExampleKeyed() {
 	}
 	_ = rows.Shutdown(context.Background())
 	// Output: acme 3
+}
+
+// The page shows this process's part of a fleet.
+func ExampleFleet() {
+	engine := fleet.NewMemory() // or that of fleetredis or fleetpg
+	index := throttle.Must(fleet.New(engine, "search-index", throttle.Every(time.Minute), func(context.Context) error { return nil }))
+	defer index.Close()
+	_ = index.Do(context.Background())
+
+	var page throttledebug.Page
+	handler := throttledebug.Handler(throttledebug.Engine("memory", engine), throttledebug.Fleet(index))
+	if err := json.NewDecoder(fetch(handler, "/?format=json")).Decode(&page); err != nil {
+		fmt.Println(err)
+	}
+	for _, t := range page.Throttles {
+		fmt.Printf("%s: granted %d, late %d\n", t.Name, t.Counts.Granted, t.Counts.Late)
+	}
+	for _, e := range page.Engines {
+		fmt.Printf("%s: throttlers %d, unreachable %q\n", e.Name, e.Throttlers, e.Unreachable)
+	}
+	// Output:
+	// search-index: granted 1, late 0
+	// memory: throttlers 1, unreachable ""
 }
 
 // A password restricts who can cancel and flush.

@@ -7,12 +7,14 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/fleet"
 )
 
 // An Option adds something that the page shows or can do.
@@ -58,6 +60,30 @@ func Keyed[K comparable, V, A any](c *throttle.KeyedCoalescer[K, V, A]) Option {
 	}
 }
 
+// Fleet shows t: the runs of this replica, and what the messages to the store led to. Other
+// replicas are on the pages of their processes. If t is cancelled from the page, this
+// replica's calls are dropped, but not those that the store has registered. It cannot be
+// flushed. A nil t shows nothing.
+func Fleet(t *fleet.Throttler) Option {
+	return func(h *handler) {
+		if t != nil {
+			h.parts = append(h.parts, replica{t})
+		}
+	}
+}
+
+// Engine shows what this process sees of e under the given name: whether it reaches the
+// store, how many messages are in flight or wait, and which keys are due. e is any
+// [fleet.Engine]. Engines come before the throttles. With thousands of throttlers on e, show
+// e and only the throttlers that matter most. A nil e, or nil pointer, shows nothing.
+func Engine(name string, e interface{ Health() fleet.Health }) Option {
+	return func(h *handler) {
+		if v := reflect.ValueOf(e); v.IsValid() && (v.Kind() != reflect.Pointer || !v.IsNil()) {
+			h.engines = append(h.engines, engine{name, e})
+		}
+	}
+}
+
 // Runs adds the runs that r recorded to the throttles of the same names: on a timeline and
 // in a list. It also shows the last failure, even if later runs did not fail. A nil r adds
 // nothing. With several recorders, the last one that knows a name is used for it.
@@ -74,7 +100,7 @@ func Runs(r *Recorder) Option {
 // do this through the browser of a user of the page, because of
 // [http.CrossOriginProtection]. The POST request has the form values
 //
-//	action  flush or cancel
+//	action  flush or cancel; only cancel for a throttler of a fleet
 //	part    position of the throttle on the page, from 0
 //	key     for a Group or KeyedCoalescer: the key, as the page shows it
 //
@@ -88,6 +114,7 @@ func Actions() Option { return func(h *handler) { h.actions = true } }
 type handler struct {
 	templates *template.Template
 	parts     []part
+	engines   []engine
 	recorders []*Recorder
 	actions   bool
 
@@ -149,9 +176,12 @@ func (h *handler) get(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// look returns the current state of all parts.
+// look returns the current state of all parts and engines.
 func (h *handler) look(query url.Values) Page {
 	page := Page{Now: rounded(time.Now()), Throttles: []Throttle{}}
+	for _, engine := range h.engines {
+		page.Engines = append(page.Engines, engine.look())
+	}
 	for i, part := range h.parts {
 		t := part.look(query.Get(queryName(i)))
 		t.add(h.recorded(t.Name))
@@ -284,6 +314,8 @@ func codeOf(err error) int {
 	switch {
 	case errors.Is(err, errNoKey):
 		return http.StatusNotFound
+	case errors.Is(err, errNoFlush):
+		return http.StatusBadRequest
 	case errors.Is(err, errManyKeys), errors.Is(err, throttle.ErrClosed), errors.Is(err, throttle.ErrCanceled):
 		return http.StatusConflict
 	default:

@@ -6,14 +6,15 @@ import "time"
 // to the millisecond; a zero time is left out. Durations are in seconds. Texts are UTF-8,
 // and long ones are cut off.
 type Page struct {
-	Now       time.Time  `json:"now"`       // when the Handler started to read the throttles
-	Throttles []Throttle `json:"throttles"` // in the order of the Handler's options
+	Now       time.Time  `json:"now"`               // when the Handler started to read the throttles
+	Throttles []Throttle `json:"throttles"`         // in the order of the Handler's options
+	Engines   []Health   `json:"engines,omitempty"` // likewise
 }
 
-// A Throttle is a Throttler, a Group, a Coalescer or a KeyedCoalescer.
+// A Throttle is a Throttler, a Group, a Coalescer, a KeyedCoalescer or a Throttler of a fleet.
 type Throttle struct {
-	Kind   string `json:"kind"`           // throttler, group, coalescer or keyed coalescer
-	Name   string `json:"name,omitempty"` // as given with throttle.WithName
+	Kind   string `json:"kind"`           // throttler, group, coalescer, keyed coalescer or fleet throttler
+	Name   string `json:"name,omitempty"` // as given with throttle.WithName; that of a fleet throttler may be its key
 	Policy string `json:"policy"`         // in words
 	Status
 
@@ -26,8 +27,9 @@ type Throttle struct {
 	Duration float64  `json:"duration"`          // of the last finished run
 	Failure  *Failure `json:"failure,omitempty"` // the last known failure
 
-	Recent []Run `json:"recent,omitempty"` // from a Recorder, the latest last
-	Keys   *Keys `json:"keys,omitempty"`   // of a Group or KeyedCoalescer
+	Recent []Run   `json:"recent,omitempty"` // from a Recorder, the latest last
+	Keys   *Keys   `json:"keys,omitempty"`   // of a Group or KeyedCoalescer
+	Counts *Counts `json:"counts,omitempty"` // of a fleet throttler
 
 	strip time.Duration // how much of the past to draw
 }
@@ -35,10 +37,12 @@ type Throttle struct {
 // A Status is the current state of a throttle, or of a key.
 type Status struct {
 	State     State     `json:"state"`
-	Next      time.Time `json:"next,omitzero"`       // when the next run is due; while a run is active, the earliest possible time; zero while paused
+	Next      time.Time `json:"next,omitzero"`       // when the next run is due; while a run is active, the earliest possible time; zero while paused; of a fleet throttler, when it asks the store next
 	LastStart time.Time `json:"last_start,omitzero"` // start of the last run, or of the active one
 	Batches   int       `json:"batches,omitempty"`   // batches that wait; 0 without values
 	Values    int       `json:"values,omitempty"`    // calls whose values wait in these batches
+
+	asks bool // Next is when a fleet throttler asks the store
 }
 
 // A State says what a throttle is doing. With keys, it is that of the busiest key.
@@ -65,6 +69,32 @@ type Keys struct {
 type Key struct {
 	Key string `json:"key"` // as fmt.Sprint prints it; an address for a pointer without a String method
 	Status
+}
+
+// Counts are how often something has happened to a fleet throttler. Its fields have the same
+// meaning as in [fleet.Counts].
+type Counts struct {
+	// Claims, by what the store answered.
+	Served   uint64 `json:"served"`
+	Granted  uint64 `json:"granted"`
+	Deferred uint64 `json:"deferred"`
+
+	Failed     uint64 `json:"failed"` // attempts to send a claim or a finish
+	Late       uint64 `json:"late"`   // grants
+	LocalRuns  uint64 `json:"local_runs"`
+	LostLeases uint64 `json:"lost_leases"`
+}
+
+// A Health is what the process sees of an engine. Its fields have the same meaning as in
+// [fleet.Health].
+type Health struct {
+	Name        string  `json:"name,omitempty"` // as given to Engine
+	Throttlers  int     `json:"throttlers"`
+	InFlight    int     `json:"in_flight"`             // messages
+	Waiting     int     `json:"waiting"`               // messages
+	Unreachable string  `json:"unreachable,omitempty"` // why messages do not reach the store, or a part of it
+	DueKeys     int     `json:"due_keys"`              // whether or not this process holds them
+	OldestDue   float64 `json:"oldest_due"`            // how long the first of them had been due
 }
 
 // A Run is a finished run. Its fields have the same meaning as in [throttle.Run].

@@ -35,6 +35,7 @@ const (
 	groupKind     = "group"
 	coalescerKind = "coalescer"
 	keyedKind     = "keyed coalescer"
+	fleetKind     = "fleet throttler"
 )
 
 // A source is a throttle of any kind.

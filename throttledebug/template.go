@@ -35,6 +35,7 @@ func newTemplates() *template.Template {
 		"stamp": func(t time.Time) string { return t.Format("2006-01-02 15:04:05.000 MST") }, // with the date, because it may be long ago
 		"since": func(from, to time.Time) string { return about(to.Sub(from)) },
 		"last":  last,
+		"await": await,
 		"key":   func(part int, key Key, actions bool) keyView { return keyView{key, part, actions} },
 	}).Parse(pageHTML))
 }
@@ -54,6 +55,18 @@ type keyView struct {
 
 	Part    int
 	Actions bool
+}
+
+// await says what happens at s.Next.
+func await(s Status) string {
+	switch {
+	case s.asks:
+		return "asks the store"
+	case s.State == Running:
+		return "next run, at the earliest,"
+	default:
+		return "next run due"
+	}
 }
 
 // listedRuns is the greatest number of runs in a list on the page.
