@@ -14,7 +14,9 @@
 //   - the claims per second that the store answers to several processes, the CPU time of
 //     one, and the size of a key,
 //   - the messages of a fleet of processes whose keys are called all the time,
-//   - and, computed from these, the demand of a larger fleet on the store.
+//   - the messages of thousands of keys in one process, called at the same time, and how long
+//     they take,
+//   - and, computed from the others, the demand of a larger fleet on the store.
 //
 // The fleet and the server share one machine. The claims per second hold for this
 // arrangement only; plan with the store's CPU time per claim.
@@ -106,6 +108,7 @@ type finding struct {
 	load    load
 	runs    runCost
 	fleet   hotFleet
+	crowds  []crowdCost
 }
 
 // measure measures all kinds that are installed, and prints the findings.
@@ -149,6 +152,7 @@ func (e effort) measureKind(ctx context.Context, k kind, stdout io.Writer) (f fi
 		func() (err error) { f.runs, err = measureRuns(ctx, s, e); return err },
 		func() (err error) { f.counted, err = countMessages(ctx, s, e); return err },
 		func() (err error) { f.fleet, err = measureFleet(ctx, s, e); return err },
+		func() (err error) { f.crowds, err = measureCrowds(ctx, s, e); return err },
 	} {
 		if err := part(); err != nil {
 			return f, err

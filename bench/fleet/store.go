@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/throttle-go/throttle/fleet"
 	"github.com/throttle-go/throttle/internal/testkit/servers"
@@ -19,6 +20,8 @@ type kind struct {
 	more  []string // arguments of the server
 	url   func(addr string) string
 	hot   int // number of keys that a fleet calls all the time, within the store's capacity
+
+	crowds []crowd
 }
 
 func kinds() []kind {
@@ -28,6 +31,8 @@ func kinds() []kind {
 		build: func() (*servers.Server, error) { return servers.Redis("redis-server") },
 		url:   func(addr string) string { return "redis://" + addr + "/0" },
 		hot:   200,
+
+		crowds: []crowd{{10_000, time.Minute}, {5000, time.Second}},
 	}
 	relaxed := redis
 	relaxed.name, relaxed.more = "redis, everysec", []string{"--appendfsync", "everysec"}
@@ -37,6 +42,8 @@ func kinds() []kind {
 		build: servers.Postgres,
 		url:   func(addr string) string { return "postgres://postgres@" + addr + "/postgres?sslmode=disable" },
 		hot:   40,
+
+		crowds: []crowd{{1000, time.Minute}, {500, time.Second}},
 	}
 	return []kind{redis, relaxed, postgres}
 }

@@ -23,15 +23,16 @@ func printFindings(w io.Writer, found []finding, e effort) {
 	printMessages(w, found)
 	printLoad(w, found, e)
 	printFleets(w, found, e)
+	printCrowds(w, found)
 	printDemand(w, found)
 }
 
 func printClaims(w io.Writer, found []finding) {
 	section(w, "A claim beside a bare operation that reads and writes as much",
 		"ratio: claim/bare, the median of turns, with its quartiles; then the medians of both, in one of the goroutines.",
-		"Each goroutine has its own key, and the store remembers as many claims of it as it ever does. Redis: EVALSHA of one GET",
-		"and SET. PostgreSQL: UPDATE of a number of a row RETURNING it, by primary key. A granted claim with its finish is compared",
-		"with two bare operations.")
+		"Each goroutine has its own key, and the store remembers as many claims of it as it ever does. Redis: EVALSHA of a script",
+		"that reads and writes what a grant does, without a question. PostgreSQL: UPDATE of a number of a row RETURNING it, by",
+		"primary key. A granted claim with its finish is compared with two bare operations.")
 	rows := [][]string{{"store", "operation", "goroutines", "ratio", "p25-p75", "claim µs", "bare µs", "turns"}}
 	for _, f := range found {
 		for _, c := range f.claims {
