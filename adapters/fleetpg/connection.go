@@ -15,7 +15,9 @@ import (
 
 // with calls do with a connection of the pool.
 func (e *Engine) with(ctx context.Context, do func(conn *pgxpool.Conn) error) error {
-	conn, err := e.acquire(ctx)
+	others := e.users.Add(1) - 1
+	defer e.users.Add(-1)
+	conn, err := e.acquire(ctx, others)
 	if err != nil {
 		return err
 	}
@@ -23,27 +25,37 @@ func (e *Engine) with(ctx context.Context, do func(conn *pgxpool.Conn) error) er
 	return do(conn)
 }
 
-// acquire takes a connection out of the pool. If that takes too long, the error says whose fault it
-// is. When there was room in the pool, the server has not answered a ping or a new connection.
-// Otherwise the users of the other connections have kept them, and that says nothing of the server.
-func (e *Engine) acquire(ctx context.Context) (*pgxpool.Conn, error) {
+// acquire takes a connection out of the pool, beside so many other users in this engine. If that takes
+// too long, the error says whether the server is to blame.
+func (e *Engine) acquire(ctx context.Context, others int32) (*pgxpool.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	before := e.pool.Stat()
 	conn, err := e.pool.Acquire(ctx)
-	if err == nil {
+	switch {
+	case err == nil:
 		return conn, nil
-	}
-	if ctx.Err() == nil || !errors.Is(err, context.DeadlineExceeded) {
+	case ctx.Err() == nil || !errors.Is(err, context.DeadlineExceeded):
 		return nil, err
-	}
-	inUse := func(s *pgxpool.Stat) bool { return s.AcquiredConns() >= s.MaxConns() }
-	full := before.AcquiredConns()+before.ConstructingConns() >= before.MaxConns()
-	if full && (inUse(before) || inUse(e.pool.Stat())) {
+	case isUsedUp(others, before, e.pool.Stat()):
 		return nil, err
+	default: // no answer to a ping or a new connection
+		return nil, fleet.Unreachable(err)
 	}
-	return nil, fleet.Unreachable(err)
+}
+
+// isUsedUp reports whether somebody who got no connection has waited for those who use them, and not
+// for the server. It is given so many other users, and the pool before and after.
+func isUsedUp(others int32, before, after *pgxpool.Stat) bool {
+	switch most := before.MaxConns(); {
+	case others >= most:
+		return true
+	case before.AcquiredConns()+before.ConstructingConns() < most: // there was room
+		return false
+	default: // perhaps all the others were connecting, too
+		return before.AcquiredConns() >= most || after.AcquiredConns() >= most
+	}
 }
 
 // failure returns the error of an operation on key, given pgx's.
@@ -82,7 +94,7 @@ func isTransport(err error) bool {
 	case errors.Is(err, context.DeadlineExceeded):
 		return pgconn.Timeout(err) && !pgconn.SafeToRetry(err) // otherwise nothing was sent
 	default:
-		return errors.As(err, &network) || errors.Is(err, pgconn.ErrConnClosed) ||
+		return errors.As(err, &network) ||
 			errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 	}
 }

@@ -45,7 +45,7 @@ func TestEngine_Crowd(t *testing.T) {
 	t.Logf("%d runs in %v", throttlers, time.Since(begun))
 	var sum fleet.Counts
 	for _, throttler := range all {
-		assert.NoError(t, throttler.Shutdown(t.Context()))
+		require.NoError(t, throttler.Shutdown(t.Context()))
 		n := throttler.Counts()
 		sum.Granted += n.Granted
 		sum.Deferred += n.Deferred

@@ -33,7 +33,8 @@ type Engine struct {
 	channel   string // of notifications
 	calls     calls
 
-	checked atomic.Bool // Check has succeeded
+	checked atomic.Bool  // Check has succeeded
+	users   atomic.Int32 // operations that have a connection or wait for one
 
 	mu sync.Mutex // guards the field below
 

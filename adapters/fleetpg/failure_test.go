@@ -5,12 +5,16 @@ package fleetpg_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -59,7 +63,9 @@ func requireFailures(t *testing.T, engine *fleetpg.Engine, within time.Duration,
 	for name, operate := range operations(engine) {
 		group.Go(func() {
 			err := operate(ctx)
-			assert.Error(t, err, name)
+			if err == nil {
+				t.Errorf("%s succeeds", name)
+			}
 			assert.Equal(t, unreachable, errors.Is(err, fleet.ErrEngineUnavailable), "%s: %v", name, err)
 			assert.Equal(t, ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded), "%s: %v", name, err)
 		})
@@ -125,6 +131,103 @@ func TestEngine_Failure_EndedContext(t *testing.T) {
 	requireFailures(t, newEngine(t, newDatabase(t).pool(t)), 0, false)
 }
 
+// connect makes the pool open connections.
+func connect(t *testing.T, pool *pgxpool.Pool, connections int) {
+	t.Helper()
+	for range connections {
+		conn, err := pool.Acquire(t.Context())
+		require.NoError(t, err)
+		defer conn.Release()
+	}
+}
+
+// TestEngine_Failure_Unsent uses a context that ends when the engine has a connection, but has sent
+// nothing.
+func TestEngine_Failure_Unsent(t *testing.T) {
+	var wait atomic.Bool
+	pool := newDatabase(t).configured(t, func(c *pgxpool.Config) {
+		c.PrepareConn = func(ctx context.Context, _ *pgx.Conn) (bool, error) {
+			if wait.Load() {
+				<-ctx.Done()
+			}
+			return true, nil
+		}
+	}, "pool_max_conns=4")
+	engine := newEngine(t, pool)
+	requireWorks(t, engine)
+	connect(t, pool, 4)
+	wait.Store(true)
+	requireFailures(t, engine, 50*time.Millisecond, false)
+}
+
+// An expiring context ends at its deadline when the inner one ends.
+type expiring struct{ context.Context }
+
+func (e expiring) Err() error {
+	if e.Context.Err() == nil {
+		return nil
+	}
+	return context.DeadlineExceeded
+}
+
+// TestEngine_Failure_Listen lets the context of Listen end in silence.
+func TestEngine_Failure_Listen(t *testing.T) {
+	d := newDatabase(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	engine := newEngine(t, d.pool(t))
+	go func() { ended <- engine.Listen(expiring{ctx}, func(machine.Wake) {}) }()
+	eventually(t, d.pool(t), 1, "query LIKE 'LISTEN %' AND state = 'idle'")
+	cancel()
+	err := receive(t, ended)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NotErrorIs(t, err, fleet.ErrEngineUnavailable)
+}
+
+// A resettable connection can be reset, as by the network.
+type resettable struct {
+	net.Conn
+
+	reset *atomic.Bool
+}
+
+func (r resettable) Read(p []byte) (int, error) {
+	if r.reset.Load() {
+		return 0, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+	}
+	return r.Conn.Read(p)
+}
+
+func TestEngine_Failure_Reset(t *testing.T) {
+	var reset atomic.Bool
+	engine := newEngine(t, newDatabase(t).configured(t, func(c *pgxpool.Config) {
+		c.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			return resettable{conn, &reset}, err
+		}
+	}))
+	requireWorks(t, engine)
+	reset.Store(true)
+	requireFailures(t, engine, patience, true)
+	reset.Store(false)
+	requireWorks(t, engine)
+}
+
+// TestEngine_Failure_ClosedPool closes the pool while it connects.
+func TestEngine_Failure_ClosedPool(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	pool, err := pgxpool.New(t.Context(), "postgres://postgres@"+silent.Addr().String()+"/postgres?sslmode=disable")
+	require.NoError(t, err)
+	failed := make(chan error, 1)
+	engine := newEngine(t, pool)
+	go func() { failed <- engine.Check(t.Context()) }()
+	require.Eventually(t, func() bool { return pool.Stat().ConstructingConns() > 0 }, patience, time.Millisecond)
+	pool.Close()
+	require.NotErrorIs(t, receive(t, failed), fleet.ErrEngineUnavailable)
+}
+
 // TestEngine_Failure_Canceled cancels claims that the server works on.
 func TestEngine_Failure_Canceled(t *testing.T) {
 	d := newDatabase(t)
@@ -158,20 +261,21 @@ func TestEngine_Failure_Server(t *testing.T) {
 	d := newServer(t)
 	d.start(t)
 	require.NoError(t, d.migrate())
-	config, err := pgxpool.ParseConfig(d.url("pool_max_conns=8"))
-	require.NoError(t, err)
-	pinging := config.Copy() // as the pool does with a connection that was idle for a second
-	pinging.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return true }
-	open := func(c *pgxpool.Config) *fleetpg.Engine {
-		pool, err := pgxpool.NewWithConfig(t.Context(), c)
-		require.NoError(t, err)
-		t.Cleanup(pool.Close)
-		return newEngine(t, pool)
+	connections := len(operations(nil))
+	open := func(connected bool, change func(*pgxpool.Config)) *fleetpg.Engine {
+		pool := d.configured(t, change, fmt.Sprintf("pool_max_conns=%d", connections))
+		engine := newEngine(t, pool)
+		if connected {
+			requireWorks(t, engine)
+			connect(t, pool, connections)
+		}
+		return engine
 	}
-	connected, pinged, unconnected := open(config), open(pinging), open(config)
-	for _, engine := range []*fleetpg.Engine{connected, pinged} {
-		requireWorks(t, engine)
-	}
+	connected := open(true, func(*pgxpool.Config) {})
+	unconnected := open(false, func(*pgxpool.Config) {})
+	pinged := open(true, func(c *pgxpool.Config) { // as the pool does with a connection that was idle for a second
+		c.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return true }
+	})
 
 	d.Signal(syscall.SIGSTOP)
 	for _, engine := range []*fleetpg.Engine{connected, pinged, unconnected} {

@@ -36,7 +36,16 @@ func (d database) url(parameters ...string) string {
 // pool returns a pool of connections to the database, with parameters like "pool_max_conns=1".
 func (d database) pool(tb testing.TB, parameters ...string) *pgxpool.Pool {
 	tb.Helper()
-	pool, err := pgxpool.New(tb.Context(), d.url(parameters...))
+	return d.configured(tb, func(*pgxpool.Config) {}, parameters...)
+}
+
+// configured returns a pool like pool, with a changed configuration.
+func (d database) configured(tb testing.TB, change func(*pgxpool.Config), parameters ...string) *pgxpool.Pool {
+	tb.Helper()
+	config, err := pgxpool.ParseConfig(d.url(parameters...))
+	require.NoError(tb, err)
+	change(config)
+	pool, err := pgxpool.NewWithConfig(tb.Context(), config)
 	require.NoError(tb, err)
 	tb.Cleanup(pool.Close)
 	return pool
