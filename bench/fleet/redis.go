@@ -33,8 +33,8 @@ const bareScript = `
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local state = redis.call('HMGET', KEYS[1], 'n', 'i', 'p', 'e')
-local next, due = now + ARGV[7], now + ARGV[8]
-local numbers = string.format('1 %d %d %d %d %d %d 7 6 7 0 %s', now, now, next, due, ARGV[7], ARGV[8], ARGV[2])
+local token, next, due = now, now + ARGV[7], now + ARGV[8]
+local numbers = string.format('1 %d %d %d %d %d %d 7 6 7 0 %s', token, now, next, due, ARGV[7], ARGV[8], ARGV[2])
 local ids = string.sub(state[2], 25) .. ARGV[3] .. clock[1] .. '000000'
 redis.call('HSET', KEYS[1], 'n', numbers, 'i', ids)
 redis.call('ZADD', KEYS[2], string.format('%d', due), ARGV[1])

