@@ -24,6 +24,7 @@ type reach struct {
 // A partReach is a reach's knowledge of one part.
 type partReach struct {
 	answered time.Time // when the last answer came, which may have been an error
+	doubted  time.Time // when an attempt failed, with no answer since; zero if none did
 
 	// While the part cannot be reached:
 	failure error // of the last attempt; nil otherwise
@@ -83,8 +84,9 @@ const (
 
 // ended records that a has ended now with err. An attempt that could not reach the part
 // counts only if nobody has reached it since the attempt began. Otherwise the store is well,
-// and just this message or this process was slow. Then no further attempt begins for first,
-// and for longer if more fail: ended returns until when. An attempt that has waited in this
+// and just this message or this process was slow. The part is lost if a second attempt, which
+// began after the first had failed, fails too. Then no further attempt begins for first, and
+// for longer if more fail: ended returns until when. An attempt that has waited in this
 // process until its context ended says nothing of the store.
 func (r *reach) ended(a attempt, err error, now time.Time, first time.Duration) (c change, until time.Time) {
 	r.mu.Lock()
@@ -93,7 +95,13 @@ func (r *reach) ended(a attempt, err error, now time.Time, first time.Duration) 
 	wasLost := p.failure != nil
 	switch {
 	case errors.Is(err, ErrEngineUnavailable):
-		if wasLost && !a.probe || !wasLost && !a.began.After(p.answered) {
+		switch {
+		case wasLost && !a.probe, !wasLost && !a.began.After(p.answered):
+			return noChange, until
+		case !wasLost && p.doubted.IsZero():
+			p.doubted = now
+			return noChange, until
+		case !wasLost && !a.began.After(p.doubted):
 			return noChange, until
 		}
 		p.row++

@@ -88,7 +88,7 @@ func TestEffort_MeasureKind(t *testing.T) {
 	printFindings(&out, []finding{f}, e)
 	assert.NotContains(t, out.String(), "NaN")
 	assert.NotContains(t, out.String(), "Inf")
-	assert.Equal(t, 4+3+1+1+2, strings.Count(out.String(), "\nredis, fsync always  "))
+	assert.Equal(t, 4+3+1+1+2+len(f.crowds), strings.Count(out.String(), "\nredis, fsync always  "))
 }
 
 // An unexpected verdict is an error, since it would give a figure of something else.
