@@ -238,11 +238,15 @@ func (h *history) retries(p *Policy, v Verdict, canceled bool) bool {
 }
 
 func (h *history) adopt(previous, next *Policy, now instant) {
+	switch {
+	case previous.Quiet > 0:
+	case h.pending:
+		h.lastCall = h.firstCall
+	default:
+		h.lastCall = beginning
+	}
 	if !h.pending {
 		return
-	}
-	if previous.Quiet == 0 {
-		h.lastCall = h.firstCall
 	}
 	if previous.MaxCalls == 0 {
 		h.callCount = 1
