@@ -139,6 +139,7 @@ func (t *Throttler) startLocalLocked(now time.Duration) (until time.Duration) {
 	planned, until := t.replica.PlanLocal(now)
 	if planned {
 		t.startLocked()
+		return replica.Never
 	}
 	return until
 }
