@@ -69,14 +69,28 @@ func (e *engine) setClock(now machine.Time) {
 // +checklocks:e.mu
 func (e *engine) nowLocked() machine.Time { return machine.Time(time.Now().Add(e.shift).UnixMicro()) }
 
+// ended returns why an operation must end, if the engine heeds that.
+func (e *engine) ended(ctx context.Context) error {
+	if e.fault.patient {
+		return nil
+	}
+	return ctx.Err()
+}
+
+// stored returns the name under which the engine keeps key.
+func (e *engine) stored(key string) string {
+	if e.fault.key == nil {
+		return key
+	}
+	return e.fault.key(key)
+}
+
 // apply applies an operation.
 func (e *engine) apply(ctx context.Context, name, key string, operation func(*machine.State, machine.Time) error) error {
-	if ctx.Err() != nil && !e.fault.patient {
-		return ctx.Err()
+	if err := e.ended(ctx); err != nil {
+		return err
 	}
-	if e.fault.key != nil {
-		key = e.fault.key(key)
-	}
+	key = e.stored(key)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := e.nowLocked()
@@ -178,8 +192,8 @@ func (e *engine) Renew(ctx context.Context, key string, token int64) (held bool,
 }
 
 func (e *engine) Due(ctx context.Context, held []string) (machine.Due, error) {
-	if ctx.Err() != nil && !e.fault.patient {
-		return machine.Due{}, ctx.Err()
+	if err := e.ended(ctx); err != nil {
+		return machine.Due{}, err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -203,15 +217,12 @@ func (e *engine) Due(ctx context.Context, held []string) (machine.Due, error) {
 }
 
 func (e *engine) Inspect(ctx context.Context, key string) (state machine.State, err error) {
-	if ctx.Err() != nil && !e.fault.patient {
-		return state, ctx.Err()
-	}
-	if e.fault.key != nil {
-		key = e.fault.key(key)
+	if err := e.ended(ctx); err != nil {
+		return state, err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if s := e.states[key]; s != nil {
+	if s := e.states[e.stored(key)]; s != nil {
 		state = *s
 		state.IDs = slices.Clone(s.IDs)
 	}
@@ -222,17 +233,14 @@ func (e *engine) Inspect(ctx context.Context, key string) (state machine.State, 
 }
 
 func (e *engine) Forget(ctx context.Context, key string) error {
-	if ctx.Err() != nil && !e.fault.patient {
-		return ctx.Err()
-	}
-	if e.fault.key != nil {
-		key = e.fault.key(key)
+	if err := e.ended(ctx); err != nil {
+		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.fault.forgetful {
-		delete(e.states, key)
-		delete(e.index, key)
+		delete(e.states, e.stored(key))
+		delete(e.index, e.stored(key))
 	}
 	return nil
 }
