@@ -84,10 +84,9 @@ func (t *Throttler) takeFinishReply(sent machine.Finish, reply machine.Finished)
 	return stale
 }
 
-// attemptFailed records that an attempt to send the message that is out failed with err. If
-// the store cannot be reached, nobody tries again before until.
-func (t *Throttler) attemptFailed(op string, err error, until time.Time) {
-	failed := &EngineError{Op: op, Key: t.key, Err: err}
+// attemptFailed records that an attempt to send the message that is out has failed. If the
+// store cannot be reached, nobody tries again before until.
+func (t *Throttler) attemptFailed(failed *EngineError, until time.Time) {
 	if t.retryLater(failed, until) {
 		t.report(failed)
 	}
@@ -103,23 +102,11 @@ func (t *Throttler) retryLater(failed *EngineError, until time.Time) (first bool
 	t.outage.row++
 	t.outage.err = failed
 	if until.IsZero() {
-		t.outage.retryAt = now + pause(t.firstPauseLocked(), t.outage.row)
+		t.outage.retryAt = now + pause(t.message.attempt.pause, t.outage.row)
 	} else {
 		t.outage.retryAt = until.Sub(t.origin)
 	}
 	return t.outage.row == 1 && t.phase != closed
-}
-
-// firstPauseLocked returns the pause after a first failed attempt: short, so that a grant
-// whose reply was lost can still be used.
-//
-// +checklocks:t.mu
-func (t *Throttler) firstPauseLocked() time.Duration { return t.replica.Rules.Guard / 4 }
-
-func (t *Throttler) firstPause() time.Duration {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.firstPauseLocked()
 }
 
 // retrySoon schedules the next attempt at a random instant soon, because the store can be

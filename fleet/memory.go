@@ -85,6 +85,10 @@ func (m *Memory) Due(ctx context.Context, held []string) (machine.Due, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	asked := make(map[string]bool, len(held))
+	for _, key := range held {
+		asked[key] = true
+	}
 	answer := machine.Due{Next: machine.None, Now: m.nowLocked()}
 	for key, state := range m.keys { // in random order
 		switch due, pending := state.Due(); {
@@ -96,7 +100,7 @@ func (m *Memory) Due(ctx context.Context, held []string) (machine.Due, error) {
 		default:
 			answer.Oldest = max(answer.Oldest, answer.Now.Sub(due))
 			answer.Count++
-			if len(answer.Keys) < machine.MaxDue || slices.Contains(held, key) {
+			if len(answer.Keys) < machine.MaxDue || asked[key] {
 				answer.Keys = append(answer.Keys, key)
 			}
 		}

@@ -37,7 +37,8 @@ type partReach struct {
 type attempt struct {
 	part  int
 	began time.Time
-	probe bool // the part could not be reached when the attempt began
+	pause time.Duration // after the first attempt in a row that fails, if this is less than firstPause
+	probe bool          // the part could not be reached when the attempt began
 }
 
 // ofLocked returns what is known of the part.
@@ -55,22 +56,22 @@ func (r *reach) ofLocked(part int) *partReach {
 	return p
 }
 
-// begin begins an attempt now, or returns when to ask again, and why.
-func (r *reach) begin(part int, now time.Time) (a attempt, wait time.Duration, why error) {
+// begin begins a, or returns how long to wait before the next try, and why.
+func (r *reach) begin(a *attempt) (wait time.Duration, why error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := r.ofLocked(part)
-	a = attempt{part: part, began: now, probe: p.failure != nil}
+	p := r.ofLocked(a.part)
+	a.probe = p.failure != nil
 	switch {
 	case !a.probe:
 	case p.probing:
-		return a, laterTimeout, p.failure // if the store is back, all are told
-	case now.Before(p.retryAt):
-		return a, p.retryAt.Sub(now), p.failure
+		return laterTimeout, p.failure // if the store is back, all are told
+	case a.began.Before(p.retryAt):
+		return p.retryAt.Sub(a.began), p.failure
 	default:
 		p.probing = true
 	}
-	return a, 0, nil
+	return 0, nil
 }
 
 // A change is what an attempt has changed in a reach.
@@ -85,10 +86,10 @@ const (
 // ended records that a has ended now with err. An attempt that could not reach the part
 // counts only if nobody has reached it since the attempt began. Otherwise the store is well,
 // and just this message or this process was slow. The part is lost if a second attempt, which
-// began after the first had failed, fails too. Then no further attempt begins for first, and
+// began after the first had failed, fails too. Then no further attempt begins for a.pause, and
 // for longer if more fail: ended returns until when. An attempt that has waited in this
 // process until its context ended says nothing of the store.
-func (r *reach) ended(a attempt, err error, now time.Time, first time.Duration) (c change, until time.Time) {
+func (r *reach) ended(a attempt, err error, now time.Time) (c change, until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.ofLocked(a.part)
@@ -97,31 +98,31 @@ func (r *reach) ended(a attempt, err error, now time.Time, first time.Duration) 
 	case errors.Is(err, ErrEngineUnavailable):
 		switch {
 		case wasLost && !a.probe, !wasLost && !a.began.After(p.answered):
-			return noChange, until
+			return noChange, time.Time{}
 		case !wasLost && p.doubted.IsZero():
 			p.doubted = now
-			return noChange, until
+			return noChange, time.Time{}
 		case !wasLost && !a.began.After(p.doubted):
-			return noChange, until
+			return noChange, time.Time{}
 		}
 		p.row++
 		p.failure, p.probing = err, false
-		p.retryAt = now.Add(pause(first, p.row))
+		p.retryAt = now.Add(pause(a.pause, p.row))
 		if !wasLost {
 			c = lost
 		}
 		return c, p.retryAt
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		if a.probe {
-			p.probing, p.retryAt = false, now.Add(pause(first, p.row))
+			p.probing, p.retryAt = false, now.Add(pause(a.pause, p.row))
 		}
-		return noChange, until
+		return noChange, time.Time{}
 	default:
 		*p = partReach{answered: now}
 		if wasLost {
 			c = back
 		}
-		return c, until
+		return c, time.Time{}
 	}
 }
 

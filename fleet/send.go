@@ -78,12 +78,13 @@ func (t *Throttler) beginAttempt() (m message, ok bool) {
 	defer t.settle(now)
 	t.turn = noTurn
 	step, _ := t.replica.Next(now)
-	if !t.mustSendLocked(step) || now < t.outage.retryAt {
+	if step = t.toSendLocked(step); step == replica.Wait || now < t.outage.retryAt {
 		return message{}, false
 	}
-	a, wait, why := t.engine.base().reach.begin(t.part, t.origin.Add(now))
-	if why != nil {
-		t.outage.err = &EngineError{Op: t.opLocked(step), Key: t.key, Err: why}
+	a := t.attemptLocked()
+	a.began = t.origin.Add(now)
+	if wait, why := t.engine.base().reach.begin(&a); why != nil {
+		t.outage.err = t.failed(step, why)
 		t.outage.retryAt = now + wait + rand.N(retrySpread)
 		return message{}, false
 	}
@@ -93,6 +94,14 @@ func (t *Throttler) beginAttempt() (m message, ok bool) {
 	t.message.sending, t.message.attempt = true, a
 	t.active++
 	return t.message, true
+}
+
+// attemptLocked returns an attempt that has not begun. The pause after it is short, so that a
+// grant whose reply was lost can still be used.
+//
+// +checklocks:t.mu
+func (t *Throttler) attemptLocked() attempt {
+	return attempt{part: t.part, pause: t.replica.Rules.Guard / 4}
 }
 
 // endAttempt comes after everything that follows from an attempt.
@@ -120,14 +129,13 @@ func (t *Throttler) composeLocked(now time.Duration, step replica.Step) {
 	t.message = m
 }
 
-// opLocked names the message that is out, or else the one for step, as an EngineError does.
-//
-// +checklocks:t.mu
-func (t *Throttler) opLocked(step replica.Step) string {
-	if step == replica.Finish || t.message.step == replica.Finish {
-		return "finish"
+// failed returns the error of a message for step that failed with err.
+func (t *Throttler) failed(step replica.Step, err error) *EngineError {
+	op := "claim"
+	if step == replica.Finish {
+		op = "finish"
 	}
-	return "claim"
+	return &EngineError{Op: op, Key: t.key, Err: err}
 }
 
 // send makes one attempt to send m, and takes the answer.
@@ -136,31 +144,37 @@ func (t *Throttler) send(m message) {
 	defer cancel()
 	if m.step == replica.Claim {
 		reply, err := t.engine.Claim(ctx, t.key, m.claim)
-		if until := t.heard(m.attempt, err); err != nil {
-			t.attemptFailed("claim", err, until)
-		} else {
+		if t.isAnswered(m, err) {
 			t.claimAnswered(reply)
 		}
 		return
 	}
 	reply, err := t.engine.Finish(ctx, t.key, m.finish)
-	if until := t.heard(m.attempt, err); err != nil {
-		t.attemptFailed("finish", err, until)
-	} else {
+	if t.isAnswered(m, err) {
 		t.finishAnswered(m.finish, reply)
 	}
+}
+
+// isAnswered reports whether the attempt to send m has succeeded. If not, it takes the error.
+func (t *Throttler) isAnswered(m message, err error) bool {
+	until := t.heard(m.attempt, err)
+	if err != nil {
+		t.attemptFailed(t.failed(m.step, err), until)
+	}
+	return err == nil
 }
 
 // renew is the throttler's turn to renew the lease of token's grant. It makes one attempt,
 // even if the store cannot be reached: there may not be time for another. If none succeeds in
 // time, the run loses its lease.
-func (t *Throttler) renew(token int64) {
+func (t *Throttler) renew(token int64, a attempt) {
 	defer t.endAttempt()
 	sent := t.now()
+	a.began = t.origin.Add(sent)
 	ctx, cancel := t.context(max(t.config.lease/3, firstTimeout))
 	defer cancel()
 	held, err := t.engine.Renew(ctx, t.key, token)
-	t.heard(attempt{part: t.part, began: t.origin.Add(sent)}, err)
+	t.heard(a, err)
 	if err != nil {
 		return
 	}
@@ -173,7 +187,7 @@ func (t *Throttler) renew(token int64) {
 // this concerns. If the store cannot be reached, it returns until when nobody tries again.
 func (t *Throttler) heard(a attempt, err error) (until time.Time) {
 	base := t.engine.base()
-	change, until := base.reach.ended(a, err, time.Now(), t.firstPause())
+	change, until := base.reach.ended(a, err, time.Now())
 	switch change {
 	case lost:
 		base.eachIn(t.part, func(other *Throttler) {

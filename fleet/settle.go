@@ -53,8 +53,8 @@ func (t *Throttler) keepLeaseLocked(now time.Duration) (lose context.CancelCause
 	switch step, _ := t.replica.Next(now); step {
 	case replica.Renew:
 		t.active++
-		token := t.replica.SendRenew(now)
-		t.engine.base().queue.add(func() { t.renew(token) }, true)
+		token, a := t.replica.SendRenew(now), t.attemptLocked()
+		t.engine.base().queue.add(func() { t.renew(token, a) }, true)
 	case replica.Lose:
 		t.replica.Lose()
 		t.counts.LostLeases++
@@ -86,8 +86,8 @@ func (t *Throttler) abandonLocked(now time.Duration) {
 // +checklocks:t.mu
 func (t *Throttler) advanceLocked(now time.Duration) (until time.Duration) {
 	step, until := t.replica.Next(now)
-	switch {
-	case !t.mustSendLocked(step):
+	switch step = t.toSendLocked(step); {
+	case step == replica.Wait:
 		return until
 	case now < t.outage.retryAt:
 		return min(until, t.outage.retryAt)
@@ -96,30 +96,31 @@ func (t *Throttler) advanceLocked(now time.Duration) (until time.Duration) {
 	return until
 }
 
-// mustSendLocked reports whether the message that is out, or else the one for step, waits to
-// be sent.
+// toSendLocked returns the step of the message that waits to be sent: the one that is out, or
+// else the one for step. It returns Wait if there is none.
 //
 // +checklocks:t.mu
-func (t *Throttler) mustSendLocked(step replica.Step) bool {
+func (t *Throttler) toSendLocked(step replica.Step) replica.Step {
 	switch {
 	case t.message.sending:
-		return false
+		return replica.Wait
 	case t.message.step != replica.Wait:
-		return true
-	case step == replica.Claim:
-		return t.phase == open || t.phase == draining && t.replica.Dirty()
+		return t.message.step
+	case step == replica.Finish, step == replica.Claim && (t.phase == open || t.phase == draining && t.replica.Dirty()):
+		return step
 	default:
-		return step == replica.Finish
+		return replica.Wait
 	}
 }
 
-// askForTurnLocked makes the queue call takeTurn, unless it is about to. A finish goes before
-// claims. If the throttler waits with a claim already, that turn then finds nothing to send.
+// askForTurnLocked makes the queue call takeTurn for step, unless it is about to. A finish goes
+// before claims. If the throttler waits with a claim already, that turn then finds nothing to
+// send.
 //
 // +checklocks:t.mu
 func (t *Throttler) askForTurnLocked(step replica.Step) {
 	wanted := turnToClaim
-	if step == replica.Finish || t.message.step == replica.Finish {
+	if step == replica.Finish {
 		wanted = turnToFinish
 	}
 	if t.turn < wanted {
