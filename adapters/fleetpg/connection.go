@@ -15,9 +15,7 @@ import (
 
 // with calls do with a connection of the pool.
 func (e *Engine) with(ctx context.Context, do func(conn *pgxpool.Conn) error) error {
-	others := e.users.Add(1) - 1
-	defer e.users.Add(-1)
-	conn, err := e.acquire(ctx, others)
+	conn, err := e.acquire(ctx)
 	if err != nil {
 		return err
 	}
@@ -25,9 +23,9 @@ func (e *Engine) with(ctx context.Context, do func(conn *pgxpool.Conn) error) er
 	return do(conn)
 }
 
-// acquire takes a connection out of the pool, beside so many other users in this engine. If that takes
-// too long, the error says whether the server is to blame.
-func (e *Engine) acquire(ctx context.Context, others int32) (*pgxpool.Conn, error) {
+// acquire takes a connection out of the pool. If that takes too long, the error says whether the
+// server is to blame.
+func (e *Engine) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -38,24 +36,22 @@ func (e *Engine) acquire(ctx context.Context, others int32) (*pgxpool.Conn, erro
 		return conn, nil
 	case ctx.Err() == nil || !errors.Is(err, context.DeadlineExceeded):
 		return nil, err
-	case isUsedUp(others, before, e.pool.Stat()):
+	case inUse(before, e.pool.Stat()):
 		return nil, err
 	default: // no answer to a ping or a new connection
 		return nil, fleet.Unreachable(err)
 	}
 }
 
-// isUsedUp reports whether somebody who got no connection has waited for those who use them, and not
-// for the server. It is given so many other users, and the pool before and after.
-func isUsedUp(others int32, before, after *pgxpool.Stat) bool {
-	switch most := before.MaxConns(); {
-	case others >= most:
-		return true
-	case before.AcquiredConns()+before.ConstructingConns() < most: // there was room
+// inUse reports whether all connections of the pool were in use, given what it says before and after
+// somebody has waited for one in vain.
+func inUse(before, after *pgxpool.Stat) bool {
+	most := before.MaxConns()
+	if before.AcquiredConns()+before.ConstructingConns() < most {
 		return false
-	default: // perhaps all the others were connecting, too
-		return before.AcquiredConns() >= most || after.AcquiredConns() >= most
 	}
+	// Those that were not in use may never have been answered.
+	return before.AcquiredConns() >= most || after.AcquiredConns() >= most
 }
 
 // failure returns the error of an operation on key, given pgx's.

@@ -24,6 +24,7 @@ func TestEngine_Crowd(t *testing.T) {
 		throttlers = 100
 	}
 	engine := newEngine(t, newDatabase(t).pool(t))
+	requireWorks(t, engine)
 	var runs, problems atomic.Int64
 	all := make([]*fleet.Throttler, throttlers)
 	for i := range all {

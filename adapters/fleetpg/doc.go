@@ -26,16 +26,23 @@
 //
 // # What it does to the database
 //
-// [Migrate] creates a schema with two tables. The table state has a row for each key, and never
-// deletes it. With its indexes, a new row takes less than a kilobyte. A row in steady use takes up
+// [Migrate] creates a schema with two tables. The table state has a row for each key, and keeps it until
+// [Engine.Forget]. With its indexes, a new row takes less than a kilobyte. A row in steady use takes up
 // to two, because it contains the identifiers of the claims of the last 10 s, and its old versions
-// wait for vacuum. The table calls has a row for each call of [Engine.CallTx] until a claim finds
-// it. To remove a key that you no longer use, delete its row in state.
+// wait for vacuum. The table calls has a row for each call of [Engine.CallTx] until a claim finds it.
 //
 // A claim, a finish and a renewal each call one function, in a transaction of its own. The function
 // locks the row, reads the server's clock and updates the row. Most claims of a busy key do not
 // change when the key is due; these updates do not touch the indexes (HOT), and pages keep room for
 // them. As with any busy table, a transaction that stays open for hours keeps vacuum from its work.
+//
+// A commit waits for the disk if a claim is granted or registers a call, and for each finish and
+// renewal. A claim that only joins a pending call changes nothing but the list of identifiers. It does
+// not wait, whatever the session's synchronous_commit: if a crash undoes it, the store is as if it had
+// never come.
+//
+// What a look for due keys reads is limited, however many there are: some thousand entries of the index,
+// the calls of 300 keys, and the rows that it is asked for.
 //
 // The server commits notifying transactions of all its databases one at a time. Therefore a finish
 // notifies in a second transaction, which writes nothing and so does not wait for the disk. A
@@ -46,7 +53,14 @@
 //
 // An operation takes a connection from the pool for one round trip, a finish for two. If its context
 // ends, pgx closes the connection and makes the server cancel the operation. To listen, each engine
-// takes one more connection out of the pool.
+// takes one more connection out of the pool, beside its MaxConns.
+//
+// The engine's throttlers send few messages at a time, see [WithMaxInFlight], and wait for their turn
+// without a connection. So they need not wait for one, unless the program uses the pool for other things
+// as well and keeps all connections busy. That costs time, but does not count as an outage: only if the
+// server does not answer, ends the session, or cannot be connected to, do errors match
+// [fleet.ErrEngineUnavailable]. A server that answers with another error, such as that it is out of
+// memory or read-only, can be reached.
 //
 // Commits must wait for the disk: see [Engine.Check]. The sessions of an engine need the isolation
 // level "read committed", PostgreSQL's default; do not give them another
@@ -58,6 +72,20 @@
 // If PgBouncer does not track prepared statements, use a pool with default_query_exec_mode=exec or
 // simple_protocol. The tests run in every mode.
 //
+// # Versions of the schema
+//
+// A program knows one version of the schema, and [Migrate] brings the schema to it. The table version
+// says which version the schema has, and which is the oldest that a program may know to use it. [Migrate]
+// and [Engine.Check] accept a schema if the program's version is in that range. So a new release of this
+// package can change the schema while old programs run. They go on, may restart, and you may roll back
+// to them: no schema is ever migrated back. Only if they could not use the new schema does the release
+// raise the oldest version. Its notes then say so: replace the old programs before you migrate. Both
+// functions return a [*VersionError] if the schema is out of range.
+//
+// A row of the table state also has a range: the format in which it was written, and the oldest version
+// of the functions that can use it. That matters to a transaction that has begun before the functions
+// were replaced.
+//
 // # For operators
 //
 // All times are microseconds since 1970. This query lists the pending keys, when they are or were
@@ -66,6 +94,9 @@
 //	SELECT namespace, key, to_timestamp(due / 1e6), owner, to_timestamp(until / 1e6)
 //	FROM throttle.state WHERE due IS NOT NULL ORDER BY due;
 //
-// The functions do not touch a row that they cannot have left, or that a later version has written.
-// The throttlers of its key report a [*fleet.StateError] until somebody deletes the row.
+// [Engine.Inspect] returns the row of a key. [Engine.Forget] deletes a key that you no longer use.
+//
+// The functions do not touch a row that they cannot have left, or that only later versions can use. The
+// throttlers of its key report a [*fleet.StateError] until somebody deletes the row, with Forget or by
+// hand.
 package fleetpg

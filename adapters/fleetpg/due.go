@@ -9,7 +9,8 @@ import (
 	"github.com/throttle-go/throttle/fleet/machine"
 )
 
-// A place is how far looks have come in the index of due keys, and in the calls of transactions.
+// A place is how far the looks have come among the keys that are due by their state, in the order of
+// due and key, and among those that are called in transactions, in their own order.
 type place struct {
 	due    int64
 	key    string
@@ -19,30 +20,32 @@ type place struct {
 // beginning returns the place before all keys.
 func beginning() place { return place{due: math.MinInt64} }
 
-// Due implements [fleet.Engine]. Of keys that are due because of a call in a transaction, it counts
-// 100. Count is exact up to 2000 keys. Beyond that it is at least 2000, and otherwise as good as the
-// planner's statistics.
+// Due implements [fleet.Engine]. Keys with calls in transactions are due until a claim finds the
+// calls.
 //
-// A look at more than [machine.MaxDue] keys goes on near where the previous one of this engine has
-// ended. How near is random, so that the processes of a fleet do not all see the same keys.
+// Count is exact up to 2000 keys, of which 100 may be due only because of such calls. Beyond that it is
+// an estimate by the planner's statistics, and at least 2000. Oldest considers the calls of 100 keys.
+//
+// If more than [machine.MaxDue] keys are due, a look skips a random number of keys after those of this
+// engine's last look. So the processes of a fleet do not all see the same keys.
 func (e *Engine) Due(ctx context.Context, held []string) (machine.Due, error) {
 	if err := e.check(ctx); err != nil {
 		return machine.Due{}, err
 	}
-	from := e.lookFrom()
+	at := e.lastPlace()
 	if held == nil {
 		held = []string{} // nil is NULL
 	}
 	var d machine.Due
 	var oldest, next int64
 	err := e.with(ctx, func(conn *pgxpool.Conn) error {
-		return conn.QueryRow(ctx, e.calls.due, e.namespace, held, from.due, from.key, from.called).
-			Scan(&from.due, &from.key, &from.called, &d.Keys, &d.Count, &oldest, &next, &d.Now)
+		return conn.QueryRow(ctx, e.calls.due, e.namespace, held, at.due, at.key, at.called).
+			Scan(&at.due, &at.key, &at.called, &d.Keys, &d.Count, &oldest, &next, &d.Now)
 	})
 	if err != nil {
 		return machine.Due{}, failure("", err)
 	}
-	e.lookedUpTo(from)
+	e.setPlace(at)
 	d.Oldest, d.Next = span(oldest), machine.None
 	if next >= 0 {
 		d.Next = span(next)
@@ -50,13 +53,15 @@ func (e *Engine) Due(ctx context.Context, held []string) (machine.Due, error) {
 	return d, nil
 }
 
-func (e *Engine) lookFrom() place {
+// lastPlace returns the place of the last look.
+func (e *Engine) lastPlace() place {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.place
 }
 
-func (e *Engine) lookedUpTo(p place) {
+// setPlace records the place of a look.
+func (e *Engine) setPlace(p place) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.place = p

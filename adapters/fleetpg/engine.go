@@ -33,12 +33,11 @@ type Engine struct {
 	channel   string // of notifications
 	calls     calls
 
-	checked atomic.Bool  // Check has succeeded
-	users   atomic.Int32 // operations that have a connection or wait for one
+	checked atomic.Bool // Check has succeeded
 
 	mu sync.Mutex // guards the field below
 
-	// Where the next look goes on if there are many due keys.
+	// Where the last look has ended.
 	// +checklocks:mu
 	place place
 }

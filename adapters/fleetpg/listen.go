@@ -16,7 +16,7 @@ import (
 // Listen implements [fleet.Engine]. It takes a connection out of the pool for good; the pool may open
 // another one in its place. So it does not count towards the pool's MaxConns.
 func (e *Engine) Listen(ctx context.Context, wake func(machine.Wake)) error {
-	pooled, err := e.acquire(ctx, e.users.Load())
+	pooled, err := e.acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("throttle: listen: %w", failure("", err))
 	}

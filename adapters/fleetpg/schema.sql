@@ -96,8 +96,7 @@ LANGUAGE sql STABLE AS $throttle$
         WHEN octet_length(s.owner) > 64 THEN 'owner'
         WHEN octet_length(s.policy) > 256 THEN 'policy'
         WHEN octet_length(s.last_message) > 256 THEN 'last_message'
-        WHEN array_dims(s.ids) IS NOT DISTINCT FROM array_dims(s.ids_at) THEN 'ids or ids_at'
-        ELSE 'ids and ids_at'
+        ELSE 'ids, ids_at'
     END
 $throttle$;
 
@@ -372,6 +371,18 @@ LANGUAGE sql STABLE AS $throttle$
     ORDER BY f.due, f.key LIMIT most
 $throttle$;
 
+-- estimate returns how many keys are due at now by their state, as far as the planner knows.
+CREATE FUNCTION {schema}.estimate(namespace text, now bigint) RETURNS bigint
+LANGUAGE plpgsql AS $throttle$
+DECLARE
+    plan json;
+BEGIN
+    EXECUTE $query$EXPLAIN (FORMAT JSON) SELECT FROM {schema}.state t WHERE t.namespace = $1 AND t.due <= $2$query$
+        INTO plan USING namespace, now;
+    RETURN plan -> 0 -> 'Plan' ->> 'Plan Rows';
+END
+$throttle$;
+
 -- due returns keys that are due: all of them, or as many as machine.MaxDue and those of held. Keys
 -- with calls made in transactions are always due, because only a claim can find out when they may
 -- run. What it reads does not grow with the number of keys, beyond the limits below: its settings and
@@ -379,8 +390,8 @@ $throttle$;
 -- believes.
 --
 -- Of many keys it skips a random number after the place of the last look, returns the following ones,
--- and moves the place there. If most of the keys that are due are so both by their state and by calls,
--- it may return fewer than machine.MaxDue.
+-- and moves the place there. At the end it goes on at the beginning. If most of the keys are due both
+-- by their state and by calls, it may return fewer than machine.MaxDue.
 CREATE FUNCTION {schema}.due(
     namespace text, held text[],
     INOUT place_due bigint, INOUT place_key text, INOUT place_called text,
@@ -399,7 +410,6 @@ DECLARE
     skip   int;
     share  int; -- how many of these to return
     more   text[];
-    plan   json;
 BEGIN
     now := {schema}.clock();
     SELECT t.due - now INTO next FROM {schema}.state t
@@ -425,13 +435,7 @@ BEGIN
         IF rest < countable THEN
             n := (SELECT count(*) FROM {schema}.pending(namespace, now, first, '', 0, countable, '{}'));
         END IF;
-        number := n;
-        IF n = countable THEN
-            EXECUTE $query$EXPLAIN (FORMAT JSON)
-                SELECT FROM {schema}.state t WHERE t.namespace = $1 AND t.due <= $2$query$
-                INTO plan USING namespace, now;
-            number := greatest(n, (plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint);
-        END IF;
+        number := CASE WHEN n < countable THEN n ELSE greatest(n, {schema}.estimate(namespace, now)) END;
         number := number + (SELECT count(*) FROM unnest(called) c WHERE coalesce(now < (
             SELECT t.due FROM {schema}.state t WHERE t.namespace = due.namespace AND t.key = c), true));
 
@@ -440,7 +444,7 @@ BEGIN
         IF cardinality(called) > most - share THEN
             skip := floor(random() * most);
             called := ARRAY(SELECT c.key FROM {schema}.called(namespace, place_called, skip, most - share) c);
-            IF cardinality(called) < most - share THEN -- it goes on at the beginning
+            IF cardinality(called) < most - share THEN
                 called := called || ARRAY(SELECT c.key FROM {schema}.called(
                     namespace, '', 0, most - share - cardinality(called)) c);
             END IF;
