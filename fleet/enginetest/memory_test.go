@@ -15,9 +15,19 @@ func TestRun(t *testing.T) {
 	enginetest.Run(t, func(*testing.T) fleet.Engine { return memory })
 }
 
+// Here each subtest has a store of its own.
 func TestRun_FakeTime(t *testing.T) {
-	memory := fleet.NewMemory()
-	enginetest.Run(t, func(*testing.T) fleet.Engine { return memory }, enginetest.Within(synctest.Test))
+	var (
+		memory *fleet.Memory
+		last   *testing.T
+	)
+	open := func(t *testing.T) fleet.Engine {
+		if t != last {
+			memory, last = fleet.NewMemory(), t
+		}
+		return memory
+	}
+	enginetest.Run(t, open, enginetest.Within(synctest.Test))
 }
 
 func TestRun_ClockSteps(t *testing.T) {
