@@ -156,6 +156,9 @@ func (r *replay) operate() {
 		c := r.claim(s)
 		// Calls in transactions count before the claim, even if the claim fails.
 		if _, called := r.called[key]; called {
+			if s.Requested <= s.Acknowledged && s.Next < r.now {
+				s.Span, s.Next = 0, r.now
+			}
 			s.Requested = max(s.Requested, s.Taken+1)
 			delete(r.called, key)
 		}

@@ -218,6 +218,10 @@ BEGIN
     DELETE FROM {schema}.calls c WHERE c.namespace = claim.namespace AND c.key = claim.key;
     IF FOUND OR NOT known AND (is_new OR age >= 0 AND (s.granted = 0 OR now - age >= s.granted)) THEN
         changed := changed OR FOUND OR s.requested <= s.taken;
+        IF s.requested <= s.acknowledged AND s.next < now THEN
+            s.span := 0;
+            s.next := now;
+        END IF;
         s.requested := greatest(s.requested, s.taken + 1);
     END IF;
     IF NOT known THEN
@@ -240,7 +244,7 @@ BEGIN
         END IF;
         s.due := {schema}.due_of(s);
         UPDATE {schema}.state t SET
-            requested = s.requested, due = s.due,
+            requested = s.requested, span = s.span, next = s.next, due = s.due,
             ids = CASE WHEN known THEN s.ids[surplus + 1 :] ELSE s.ids[surplus + 1 :] || hash END,
             ids_at = CASE WHEN known THEN s.ids_at[surplus + 1 :] ELSE s.ids_at[surplus + 1 :] || now END
         WHERE t.namespace = s.namespace AND t.key = s.key;
@@ -300,6 +304,10 @@ BEGIN
     IF delay > 0 AND now + delay > s.next THEN
         s.span := delay;
         s.next := now + delay;
+    END IF;
+    IF s.requested > s.acknowledged AND s.next < now THEN
+        s.span := 0;
+        s.next := now;
     END IF;
     s.due := {schema}.due_of(s);
     UPDATE {schema}.state t SET

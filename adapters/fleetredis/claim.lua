@@ -21,6 +21,9 @@ else
 		end
 		ids, ids_changed = ids .. hash .. time, true
 		if requested <= taken and (age == -2 or age >= 0 and (granted == 0 or now - age >= granted)) then
+			if requested <= acknowledged and next < now then
+				span, next = 0, now
+			end
 			requested, numbers_changed = taken + 1, true
 		end
 	end

@@ -19,6 +19,9 @@ if not stale then
 	if delay > 0 and now + delay > next then
 		span, next = delay, now + delay
 	end
+	if requested > acknowledged and next < now then
+		span, next = 0, now
+	end
 end
 
 -- include save.lua

@@ -208,9 +208,19 @@ func faults() map[string]fault {
 		"lists held keys always":     {due: func(d *machine.Due, held []string) { d.Keys = union(d.Keys, held) }},
 		"counts keys that it lists":  {due: func(d *machine.Due, _ []string) { d.Count = len(d.Keys) }},
 		"returns no age":             {due: func(d *machine.Due, _ []string) { d.Oldest = 0 }},
-		"returns no next":            {due: func(d *machine.Due, _ []string) { d.Next = machine.None }},
-		"returns a next too late":    {due: func(d *machine.Due, _ []string) { d.Next = later(d.Next) }},
-		"truncates next to seconds":  {due: func(d *machine.Due, _ []string) { d.Next = d.Next.Truncate(time.Second) }},
+		"is due before the call": {reply: func(s *machine.State, _ machine.Claim, r *machine.Reply) {
+			if r.Verdict == machine.Deferred && s.Span == 0 {
+				s.Next = 0
+			}
+		}},
+		"is due before the finish": {finished: func(s *machine.State, r *machine.Finished) {
+			if r.Pending && s.Span == 0 {
+				s.Next = 0
+			}
+		}},
+		"returns no next":           {due: func(d *machine.Due, _ []string) { d.Next = machine.None }},
+		"returns a next too late":   {due: func(d *machine.Due, _ []string) { d.Next = later(d.Next) }},
+		"truncates next to seconds": {due: func(d *machine.Due, _ []string) { d.Next = d.Next.Truncate(time.Second) }},
 
 		// Keys.
 		"ignores case":               {key: strings.ToLower},

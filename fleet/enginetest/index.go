@@ -87,6 +87,17 @@ func (b *bench) compare(due machine.Due) error {
 }
 
 func testIndex(b *bench) {
+	// A claim that comes too late for a grant makes its key due from then on.
+	late := b.claim()
+	late.By = 0
+	called := b.doClaim(b.key("called"), late).Now
+	b.wait(shortly)
+	if due := b.look(b.engine(), nil); b.alone {
+		require.Equal(b.t, due.Now.Sub(called), due.Oldest, "how long a key has been due")
+	}
+	require.NoError(b.t, b.engine().Forget(b.t.Context(), b.key("called")))
+	delete(b.keys, b.key("called"))
+
 	first, second := b.key("first"), b.key("second")
 	b.do(&operation{kind: claim, key: first, claim: b.poll()}) // not pending
 	b.do(&operation{kind: finish, key: second, finish: machine.Finish{Token: 1, Ran: true}})

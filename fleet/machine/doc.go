@@ -25,6 +25,8 @@
 //     lets the next run start at the end of the spacing, and that run takes the next calls.
 //   - A granted key is due at its lease's end. Otherwise the key of a dead holder would be
 //     forgotten.
+//   - A key is not due before something is pending. Otherwise nobody could tell how late a
+//     run is: the key's last run may have been long ago.
 //   - Spacing includes the guard: the longest time that the reply to a claim may take for
 //     its grant to be used. Otherwise runs could start closer together by that time.
 //   - Finish and renew match the token, not the claim's identifier, because a late copy

@@ -82,6 +82,9 @@ func (s *State) Claim(now Time, c Claim) (Reply, error) {
 	}
 	again := s.remember(now, c.ID)
 	if !again && (c.New || c.Age >= 0 && (s.Granted == 0 || now.Add(-c.Age) >= s.Granted)) {
+		if s.Requested <= s.Acknowledged {
+			s.notDueBefore(now)
+		}
 		s.Requested = max(s.Requested, s.Taken+1)
 	}
 	switch {
@@ -93,6 +96,14 @@ func (s *State) Claim(now Time, c Claim) (Reply, error) {
 		return s.reply(now, Granted, before), nil
 	default:
 		return s.reply(now, Deferred, s.Policy), nil
+	}
+}
+
+// notDueBefore makes the key due at now if it would have been due earlier, when there was nothing
+// to run. So the index tells how long a key has been waiting.
+func (s *State) notDueBefore(now Time) {
+	if s.Next < now {
+		s.Span, s.Next = 0, now
 	}
 }
 
@@ -161,6 +172,9 @@ func (s *State) Finish(now Time, f Finish) (Finished, error) {
 	}
 	if next := now.Add(f.Delay); f.Delay >= time.Microsecond && next > s.Next {
 		s.Span, s.Next = f.Delay, next
+	}
+	if s.Requested > s.Acknowledged {
+		s.notDueBefore(now)
 	}
 	due, pending := s.Due()
 	return Finished{Pending: pending, Poll: max(0, due.Sub(now)), Now: now}, nil
