@@ -7,8 +7,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
+	"sync/atomic"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle"
 	"github.com/throttle-go/throttle/fleet"
@@ -18,7 +24,6 @@ import (
 type crowd struct {
 	host   *host
 	engine fleet.Engine
-	prefix string
 	all    []*fleet.Throttler
 
 	mu sync.Mutex // guards the field below
@@ -47,11 +52,8 @@ func (h *host) gather(o options) (*crowd, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &crowd{host: h, engine: engine, prefix: o.Key, report: crowdReport{Errors: make(map[errorKind]int)}}
-	opts := []fleet.Option{fleet.WithGuard(o.Guard), fleet.WithLease(o.Lease), fleet.WithErrorHandler(c.failed)}
-	if o.Local {
-		opts = append(opts, fleet.RunLocal())
-	}
+	c := &crowd{host: h, engine: engine, report: crowdReport{Errors: make(map[errorKind]int)}}
+	opts := o.asOptions(c.failed)
 	for i := range o.Keys {
 		var token int64 // of the active run, or the last one
 		t, err := fleet.New(engine, keyOf(o.Key, i), throttle.Every(o.Interval), func(ctx context.Context) error {
@@ -122,20 +124,66 @@ func (c *crowd) describe() *crowdReport {
 	c.mu.Lock()
 	r := crowdReport{Runs: slices.Clone(c.report.Runs), Errors: maps.Clone(c.report.Errors)}
 	c.mu.Unlock()
+	r.Counts = total(c.all)
 	for _, t := range c.all {
-		n := t.Counts()
-		r.Counts.Served += n.Served
-		r.Counts.Granted += n.Granted
-		r.Counts.Deferred += n.Deferred
-		r.Counts.Failed += n.Failed
-		r.Counts.Late += n.Late
-		r.Counts.LocalRuns += n.LocalRuns
-		r.Counts.LostLeases += n.LostLeases
 		if t.Stats().Pending {
 			r.Pending++
 		}
 	}
 	return &r
+}
+
+// total returns the sum of the throttlers' counts.
+func total(all []*fleet.Throttler) (sum fleet.Counts) {
+	for _, t := range all {
+		n := t.Counts()
+		sum.Served += n.Served
+		sum.Granted += n.Granted
+		sum.Deferred += n.Deferred
+		sum.Failed += n.Failed
+		sum.Late += n.Late
+		sum.LocalRuns += n.LocalRuns
+		sum.LostLeases += n.LostLeases
+	}
+	return sum
+}
+
+// CallMany calls many throttlers of one engine once each, at the same time. It requires that each
+// runs once, without an error, and needs its claim and hardly more, however long it waits for its
+// turn. The guard should be longer than a claim takes on a busy machine, and shorter than all of
+// them take.
+func CallMany(t *testing.T, engine fleet.Engine, throttlers int, guard time.Duration) {
+	t.Helper()
+	const patience = time.Minute
+	var runs, problems atomic.Int64
+	all := make([]*fleet.Throttler, throttlers)
+	for i := range all {
+		var err error
+		all[i], err = fleet.New(engine, strconv.Itoa(i), throttle.Every(time.Second), func(context.Context) error {
+			runs.Add(1)
+			return nil
+		}, fleet.WithGuard(guard), fleet.WithErrorHandler(func(err error) {
+			problems.Add(1)
+			t.Log(err)
+		}))
+		require.NoError(t, err)
+	}
+	begun := time.Now()
+	for _, throttler := range all {
+		throttler.Call()
+	}
+	require.Eventually(t, func() bool { return runs.Load() == int64(throttlers) }, patience, time.Millisecond)
+	t.Logf("%d runs in %v", throttlers, time.Since(begun))
+	for _, throttler := range all {
+		require.NoError(t, throttler.Shutdown(t.Context()))
+	}
+	sum := total(all)
+	t.Logf("%+v", sum)
+	assert.EqualValues(t, throttlers, runs.Load())
+	assert.LessOrEqual(t, float64(sum.Granted+sum.Deferred+sum.Served), 1.1*float64(throttlers))
+	assert.Zero(t, sum.Failed)
+	assert.Zero(t, sum.Late)
+	assert.Zero(t, problems.Load())
 }
 
 // close closes all throttlers.

@@ -57,6 +57,15 @@ type options struct {
 	Keys     int // of a crowd
 }
 
+// asOptions returns o as options of package fleet, with the error handler.
+func (o options) asOptions(report func(error)) []fleet.Option {
+	opts := []fleet.Option{fleet.WithGuard(o.Guard), fleet.WithLease(o.Lease), fleet.WithErrorHandler(report)}
+	if o.Local {
+		opts = append(opts, fleet.RunLocal())
+	}
+	return opts
+}
+
 // A behavior describes what a callback does.
 type behavior struct {
 	Take    time.Duration // how long it takes

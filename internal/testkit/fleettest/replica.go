@@ -264,12 +264,8 @@ func (h *host) make(name string, o options) (*hosted, error) {
 	t := &hosted{host: h, name: name, key: o.Key}
 	t.engine = &watched{Engine: opened, throttler: t, guard: o.Guard, lease: o.Lease}
 	t.behavior.Store(&given{o.Behavior, make(chan struct{})})
-	opts := []fleet.Option{fleet.WithGuard(o.Guard), fleet.WithLease(o.Lease), fleet.WithErrorHandler(t.report)}
-	if o.Local {
-		opts = append(opts, fleet.RunLocal())
-	}
 	policy := throttle.Policy{Interval: o.Interval, Retry: throttle.Backoff{Initial: o.Retry}}
-	t.throttler, err = fleet.New(t.engine, o.Key, policy, t.run, opts...)
+	t.throttler, err = fleet.New(t.engine, o.Key, policy, t.run, o.asOptions(t.report)...)
 	if err != nil {
 		return nil, err
 	}
