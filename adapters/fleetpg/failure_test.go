@@ -75,8 +75,8 @@ func requireFailures(t *testing.T, engine *fleetpg.Engine, within time.Duration,
 	group.Wait()
 }
 
-// TestEngine_Failure_State makes the server fail with many states. Only those of the connection say
-// that the server cannot be reached.
+// TestEngine_Failure_State makes the server answer with many error codes. Only some say that the server
+// cannot be reached.
 func TestEngine_Failure_State(t *testing.T) {
 	pool := newDatabase(t).pool(t)
 	engine := newEngine(t, pool)

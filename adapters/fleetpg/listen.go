@@ -33,7 +33,7 @@ func (e *Engine) Listen(ctx context.Context, wake func(machine.Wake)) error {
 	for {
 		n, err := conn.WaitForNotification(ctx)
 		switch {
-		case ctx.Err() != nil: // silence until then says nothing of the server
+		case ctx.Err() != nil: // the server need not have sent anything
 			return ctx.Err()
 		case err != nil:
 			return fmt.Errorf("throttle: listen: %w", failure("", err))

@@ -23,13 +23,13 @@ type step struct {
 	oldest int
 }
 
-// steps returns the steps to each version. The first one creates the schema. A step keeps oldest as
-// it was if it leaves alone what programs since then use: the table version, the names, arguments and
-// results of functions, and the meaning of what they return. It may add columns that have a default,
-// and functions.
+// steps returns the steps to each version. The first one creates the schema. A step keeps the oldest
+// version of the step before if it changes nothing that programs of that version use: the table
+// version, the names, arguments and results of functions, and the meaning of what they return. It may
+// add functions, and columns that have a default.
 //
-// A session may still be in the old version of a function when a step commits, so a row that a new
-// function has written says which functions can read it: see the columns format and oldest.
+// A session may be in the old version of a function when a step commits. So each row says which
+// versions of the functions can read it: see the columns format and oldest.
 func steps() []step {
 	return []step{
 		{schemaSQL, 1},

@@ -251,8 +251,8 @@ func TestCluster_MasterDown(t *testing.T) {
 	c.requireOthers(t, engine)
 }
 
-// requireOthers requires that an engine with eight shards, of which a hundred keys are due, sees those
-// of two masters, and that the keys of one part can be reached or not together.
+// requireOthers requires that the engine sees the due keys of the two masters that work, and that it
+// either reaches all keys of a part or none. It has eight shards, and of its keys a hundred are due.
 func (c *cluster) requireOthers(t *testing.T, engine *fleetredis.Engine) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience/10)

@@ -105,8 +105,8 @@ func merge(parts []part, now machine.Time, held []string) machine.Due {
 	return d
 }
 
-// choose returns machine.MaxDue of the keys that are due, each with the same chance, and those of
-// held. Of these, the ones in asked are due, too.
+// choose returns machine.MaxDue keys of due, chosen at random, and all keys of held that are in due or
+// in asked.
 func choose(due, asked, held []string) []string {
 	rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] })
 	some := min(machine.MaxDue, len(due))

@@ -75,11 +75,11 @@
 // # Fleets
 //
 // Pass [Telemetry.Trace] to [fleet.WithTracer], and each [fleet.Throttler] to
-// [Telemetry.Add]. It has the metrics above, of its own calls and runs: those of other
-// processes are in the metrics of those processes. throttle.run.due is when it will ask the
-// store next. If a grant turns out to be too late once its span has started, the span and
-// throttle.runs show a failed run, although the callback was not called. These are read at
-// each collection, too:
+// [Telemetry.Add]. The metrics above then count the calls and runs of this process. Each other
+// process exports its own. throttle.run.due is when the throttler will ask the store next.
+// If a grant turns out to be too late once its span has started, the span and throttle.runs
+// show a failed run, although the callback was not called. These are read at each
+// collection, too:
 //
 //	throttle.claims          counter  {claim}    name, verdict  claims that the store has answered
 //	throttle.message.failed  counter  {message}  name           failed attempts to send a claim or a finish

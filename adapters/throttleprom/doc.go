@@ -58,9 +58,9 @@
 //
 // # Fleets
 //
-// Pass [Metrics.Observe] to fleet.WithObserver, and each fleet.Throttler to [Metrics.Add]. It
-// has the metrics above, of its own calls and runs: those of other processes are in the
-// metrics of those processes. throttle_next_run_timestamp_seconds is when it will ask the
+// Pass [Metrics.Observe] to fleet.WithObserver, and each fleet.Throttler to [Metrics.Add].
+// The metrics above then count the calls and runs of this process. Each other process
+// exports its own. throttle_next_run_timestamp_seconds is when the throttler will ask the
 // store next. These are read at each scrape, too:
 //
 //   - throttle_claims_total: claims that the store has answered, by verdict: served (no
