@@ -158,6 +158,8 @@ func newWire(t *testing.T, address string) *wire {
 				near.Close()
 				continue
 			}
+			// A client may leave a connection open that has never answered.
+			context.AfterFunc(t.Context(), func() { near.Close() })
 			w.wait.Go(func() { defer far.Close(); _, _ = io.Copy(far, near) })
 			w.wait.Go(func() { w.answer(near, far) })
 		}
