@@ -41,10 +41,15 @@ func newClaim(spacing time.Duration) machine.Claim {
 // claim makes a claim of key. It is an error if the answer is not verdict.
 func claim(ctx context.Context, engine fleet.Engine, key string, spacing time.Duration, verdict machine.Verdict) (machine.Reply, error) {
 	reply, err := engine.Claim(ctx, key, newClaim(spacing))
+	return reply, expect(key, reply, verdict, err)
+}
+
+// expect returns err, or an error if the reply to a claim of key has another verdict.
+func expect(key string, reply machine.Reply, verdict machine.Verdict, err error) error {
 	if err == nil && reply.Verdict != verdict {
 		err = fmt.Errorf("claim of %s: verdict is %d, not %d", key, reply.Verdict, verdict)
 	}
-	return reply, err
+	return err
 }
 
 // deferred makes a claim of key that comes too early after a grant, and is deferred.
@@ -63,6 +68,14 @@ func served(ctx context.Context, engine fleet.Engine, key string, spacing time.D
 	return err
 }
 
+// granted makes a claim of key that is granted, for so short a lease that the next claim is, too.
+func granted(ctx context.Context, engine fleet.Engine, key string) error {
+	c := newClaim(0)
+	c.Lease = time.Microsecond
+	reply, err := engine.Claim(ctx, key, c)
+	return expect(key, reply, machine.Granted, err)
+}
+
 // An operation is compared with a number of bare ones.
 type operation struct {
 	name    string
@@ -74,6 +87,7 @@ type operation struct {
 func operations() []operation {
 	return []operation{
 		{"claim, deferred", spacing, deferred, 1},
+		{"claim, granted", 0, granted, 1},
 		{"claim, granted; finish", 0, func(ctx context.Context, engine fleet.Engine, key string) error {
 			return served(ctx, engine, key, 0)
 		}, 2},

@@ -1,7 +1,7 @@
 //go:build linux
 
 // Command fleet measures the cost of a throttle that a fleet shares, on Redis and PostgreSQL
-// servers that it starts itself, in about a minute and a half:
+// servers that it starts itself, in about three minutes:
 //
 //	cd bench && go run ./fleet
 //	go run ./fleet -store redis -duration 5s

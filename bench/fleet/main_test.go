@@ -53,7 +53,7 @@ func TestEffort_MeasureKind(t *testing.T) {
 	servers.Require(t, err)
 	assert.Regexp(t, `^redis, fsync always: redis-server [\d.]+, measured in `, out.String())
 
-	require.Len(t, f.claims, 4)
+	require.Len(t, f.claims, 6)
 	for _, c := range f.claims {
 		assert.Positive(t, c.claim)
 		assert.Positive(t, c.bare)
@@ -88,7 +88,7 @@ func TestEffort_MeasureKind(t *testing.T) {
 	printFindings(&out, []finding{f}, e)
 	assert.NotContains(t, out.String(), "NaN")
 	assert.NotContains(t, out.String(), "Inf")
-	assert.Equal(t, 4+3+1+1+2+len(f.crowds), strings.Count(out.String(), "\nredis, fsync always  "))
+	assert.Equal(t, 6+3+1+1+2+len(f.crowds), strings.Count(out.String(), "\nredis, fsync always  "))
 }
 
 // An unexpected verdict is an error, since it would give a figure of something else.

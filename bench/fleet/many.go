@@ -22,7 +22,10 @@ type crowd struct {
 	interval time.Duration
 }
 
-// A crowdCost is what it took to serve a crowd.
+// rounds is how often each crowd is measured, in turns with workers that do as much.
+const rounds = 5
+
+// A crowdCost is what it took to serve a crowd, rounds times.
 type crowdCost struct {
 	crowd
 	totals
@@ -30,8 +33,8 @@ type crowdCost struct {
 	failed uint64 // claims and finishes
 	late   uint64
 	local  uint64
-	took   time.Duration
-	plain  time.Duration // as many claims and finishes, by fleet.DefaultInFlight workers
+	took   []float64 // nanoseconds of each round
+	plain  []float64 // as many claims and finishes, by fleet.DefaultInFlight workers
 }
 
 // measureCrowds measures all crowds of s. Their throttlers have RunLocal, which a healthy
@@ -45,11 +48,17 @@ func measureCrowds(ctx context.Context, s *store, e effort) (all []crowdCost, er
 	for i, crowd := range s.crowds {
 		crowd.keys = max(1, crowd.keys*e.hot/100)
 		cost := crowdCost{crowd: crowd}
-		if cost.plain, err = crowd.plain(ctx, c, fmt.Sprintf("plain-%d", i)); err == nil {
-			err = cost.measure(ctx, c, fmt.Sprintf("once-%d", i))
-		}
-		if err != nil {
-			return nil, err
+		for round := range rounds {
+			name := fmt.Sprintf("%d-%d", i, round)
+			plain, err := crowd.plain(ctx, c, "plain-"+name)
+			if err != nil {
+				return nil, err
+			}
+			took, err := cost.measure(ctx, c, "once-"+name)
+			if err != nil {
+				return nil, err
+			}
+			cost.plain, cost.took = append(cost.plain, float64(plain)), append(cost.took, float64(took))
 		}
 		all = append(all, cost)
 	}
@@ -73,8 +82,9 @@ func (c crowd) plain(ctx context.Context, from client, name string) (time.Durati
 	return time.Since(begun), failed.error()
 }
 
-// measure makes a throttler for each key, calls them all, and waits until all are served.
-func (c *crowdCost) measure(ctx context.Context, from client, name string) error {
+// measure makes a throttler for each key, calls them all, waits until all are served, and returns
+// how long that took since the calls.
+func (c *crowdCost) measure(ctx context.Context, from client, name string) (time.Duration, error) {
 	counted := &counter{Engine: from.engine()}
 	var left sync.WaitGroup // keys that have not been served
 	left.Add(c.keys)
@@ -89,7 +99,7 @@ func (c *crowdCost) measure(ctx context.Context, from client, name string) error
 				return nil
 			}, fleet.WithErrorHandler(counted.note), fleet.RunLocal())
 		if err != nil {
-			return err
+			return 0, err
 		}
 		defer all[i].Close()
 	}
@@ -101,28 +111,32 @@ func (c *crowdCost) measure(ctx context.Context, from client, name string) error
 	left.Wait()
 	for _, t := range all { // until its finish is answered
 		if err := t.Shutdown(ctx); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	c.took, c.totals = time.Since(begun), counted.totals()
+	took := time.Since(begun)
+	c.totals = c.plus(1, counted.totals())
 	for _, t := range all {
 		n := t.Counts()
 		c.failed, c.late, c.local = c.failed+n.Failed, c.late+n.Late, c.local+n.LocalRuns
 	}
-	return nil
+	return took, nil
 }
 
 func printCrowds(w io.Writer, found []finding) {
 	section(w, "Many keys of one process, called once, at the same time",
-		fmt.Sprintf("ratio: until all are served, beside %d workers that make a claim and a finish of as many keys. claims: per key.",
-			fleet.DefaultInFlight),
+		fmt.Sprintf("ratio: until all are served, beside %d workers that make a claim and a finish of as many keys: the median of", fleet.DefaultInFlight),
+		fmt.Sprintf("%d turns, with its quartiles. took: the median. claims and runs: per key.", rounds),
 		"failed: claims and finishes. late: grants that came too late. local: runs without a grant; the throttlers have RunLocal.")
-	rows := [][]string{{"store", "keys", "interval", "ratio", "took", "claims", "runs", "failed", "late", "local", "errors"}}
+	rows := [][]string{{"store", "keys", "interval", "ratio", "p25-p75", "took", "claims", "runs", "failed", "late", "local", "errors"}}
 	for _, f := range found {
 		for _, c := range f.crowds {
+			ratio, served := measure.Ratios(c.took, c.plain, 0), float64(c.keys*rounds)
 			rows = append(rows, []string{
-				f.store, strconv.Itoa(c.keys), c.interval.String(), measure.FormatRatio(float64(c.took) / float64(c.plain)),
-				c.took.Round(time.Millisecond).String(), fixed(float64(c.Claims) / float64(c.keys)), strconv.FormatInt(c.Runs, 10),
+				f.store, strconv.Itoa(c.keys), c.interval.String(), measure.FormatRatio(ratio.P50),
+				measure.FormatRatio(ratio.P25) + "-" + measure.FormatRatio(ratio.P75),
+				time.Duration(measure.Median(c.took)).Round(time.Millisecond).String(),
+				fixed(float64(c.Claims) / served), fixed(float64(c.Runs) / served),
 				strconv.FormatUint(c.failed, 10), strconv.FormatUint(c.late, 10), strconv.FormatUint(c.local, 10),
 				strconv.FormatInt(c.Errors, 10),
 			})

@@ -32,7 +32,8 @@ func printClaims(w io.Writer, found []finding) {
 		"ratio: claim/bare, the median of turns, with its quartiles; then the medians of both, in one of the goroutines.",
 		"Each goroutine has its own key, and the store remembers as many claims of it as it ever does. Redis: EVALSHA of a script",
 		"that reads and writes what a grant does, without a question. PostgreSQL: UPDATE of a number of a row RETURNING it, by",
-		"primary key. A granted claim with its finish is compared with two bare operations.")
+		"primary key. A granted claim with its finish is compared with two bare operations. A deferred claim that joins calls which",
+		"are pending already does not wait for PostgreSQL's disk, and the bare operation does.")
 	rows := [][]string{{"store", "operation", "goroutines", "ratio", "p25-p75", "claim µs", "bare µs", "turns"}}
 	for _, f := range found {
 		for _, c := range f.claims {
