@@ -62,10 +62,10 @@ func TestEffort_MeasureKind(t *testing.T) {
 		assert.GreaterOrEqual(t, c.turns, 2)
 	}
 
-	// A machine that is busy costs messages, and never saves any.
 	assert.GreaterOrEqual(t, f.counted.atOnce.Claims, f.counted.runs)
 	assert.GreaterOrEqual(t, f.counted.atOnce.Finishes, f.counted.runs)
-	assert.GreaterOrEqual(t, f.counted.waited.Claims, 2*f.counted.runs)
+	// On a busy machine the short interval may be over before the call, which then needs one claim.
+	assert.GreaterOrEqual(t, f.counted.waited.Claims, f.counted.runs)
 	assert.GreaterOrEqual(t, f.counted.waited.Finishes, f.counted.runs)
 	assert.Less(t, f.counted.coalesced.Claims, f.counted.calls/100)
 	assert.Positive(t, f.counted.call)
