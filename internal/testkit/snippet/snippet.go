@@ -154,15 +154,15 @@ func Complete(block string, packages map[string]string) (string, error) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		if selector, ok := n.(*ast.SelectorExpr); ok {
 			if name, ok := selector.X.(*ast.Ident); ok && packages[name.Name] != "" {
-				used[packages[name.Name]] = true
+				used[name.Name] = true
 			}
 		}
 		return true
 	})
 	var source strings.Builder
 	source.WriteString(clause)
-	for _, path := range slices.Sorted(maps.Keys(used)) {
-		fmt.Fprintf(&source, "import %q\n", path)
+	for _, name := range slices.Sorted(maps.Keys(used)) {
+		fmt.Fprintf(&source, "import %s %q\n", name, packages[name])
 	}
 	source.WriteString(block)
 	return source.String(), nil

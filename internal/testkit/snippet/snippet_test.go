@@ -33,7 +33,7 @@ func TestComplete(t *testing.T) {
 		"an expression": {"1 + 2\n", "package snippet\nvar _ = 1 + 2\n"},
 		"an expression that uses packages": {
 			"time.After(bytes.MinRead)\n",
-			"package snippet\nimport \"bytes\"\nimport \"time\"\nvar _ = time.After(bytes.MinRead)\n",
+			"package snippet\nimport bytes \"bytes\"\nimport time \"time\"\nvar _ = time.After(bytes.MinRead)\n",
 		},
 	}
 	for name, test := range tests {
