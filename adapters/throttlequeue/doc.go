@@ -1,0 +1,47 @@
+// Package throttlequeue is a work queue for Kubernetes controllers that holds each item as
+// a policy says: until its object has been quiet for a while, say, or at most once in ten
+// seconds. An object that changes a hundred times in a second is then reconciled once.
+//
+// Give a controller such a queue instead of its own:
+//
+//	options := controller.Options{
+//		Reconciler: reconciler,
+//		NewQueue: throttle.Must(throttlequeue.New[reconcile.Request](
+//			throttle.Debounce(500*time.Millisecond, 5*time.Second))),
+//	}
+//
+// # What is held
+//
+// Plain adds are held: those of event handlers, without a delay or a rate limit. Each item
+// has a throttle of its own. When the policy permits, the item enters the queue, with the
+// highest priority that was asked for meanwhile.
+//
+// All other adds go to the queue at once, and are what they would be without a throttle:
+// a reconciler's RequeueAfter, its retries after an error, and the adds of items that
+// [WithPolicy] gives the zero [throttle.Policy]. So an item can be held and in the queue at
+// the same time, and is then reconciled twice.
+//
+// The queue behind is controller-runtime's priority queue, or what [WithQueue] makes. It
+// keeps its promises: an item that is reconciled is not reconciled beside it, and if it
+// enters meanwhile, it is reconciled again afterwards. [Queue.Len] counts what that queue
+// has. It does not count items that are held.
+//
+// An item that was added is not lost: a policy that drops calls, with the leading edge
+// alone, is refused. For each item that is held or within its window the queue keeps some
+// hundred bytes, and nothing for any other.
+//
+// # The end
+//
+// ShutDown and ShutDownWithDrain let all held items enter before the queue shuts down, or
+// drop them if [WithDrop] is set. controller-runtime's priority queue gives out nothing any
+// more once it shuts down, and neither drains; client-go's queues do.
+//
+// # Metrics
+//
+// The queue behind exports its metrics, workqueue_depth and the others, under the name of
+// the controller, as ever. There is one more, with the same labels name and controller:
+//
+//   - workqueue_held_items: how many items are held.
+//
+// It is in controller-runtime's registry, or the one given with [WithRegisterer].
+package throttlequeue
