@@ -8,6 +8,7 @@
 //     all goroutines can come, and a replay that ties the model searched to the library.
 //   - litmus: on real cores, the one outcome that the memory model must forbid.
 //   - tracing: what the execution tracer of runtime/trace shows of runs.
+//   - migrating: the code of docs/MIGRATING.md, theirs and ours side by side in fake time.
 //   - browser: the page of throttledebug in a real browser, which must be installed.
 //   - casecover: no check, but a program that `make mutate` needs.
 //
