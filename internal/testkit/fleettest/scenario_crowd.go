@@ -22,6 +22,8 @@ type herd struct {
 	name   string
 	prefix string
 	keys   int
+
+	interval time.Duration
 }
 
 // crowdSize returns how many keys a crowd has.
@@ -37,9 +39,6 @@ const (
 	crowdInterval = time.Second
 	crowdGuard    = 200 * time.Millisecond
 	crowdLease    = 2 * time.Second // how long a grant blocks its key if nobody has heard of it
-
-	// The least distance of two runs, as their instants are known to a tenth of a millisecond.
-	crowdDistance = crowdInterval - 200*time.Microsecond
 )
 
 // prefix returns the beginning of the names of a crowd's new keys.
@@ -56,7 +55,7 @@ func (w *world) prefix(keys int) string {
 // when the store cannot be reached.
 func (w *world) gather(p *process, prefix string, keys int, change ...func(*options)) *herd {
 	w.t.Helper()
-	h := &herd{w, p, fmt.Sprintf("crowd %d", len(w.herds)+1), prefix, keys}
+	h := &herd{w, p, fmt.Sprintf("crowd %d", len(w.herds)+1), prefix, keys, crowdInterval}
 	w.herds = append(w.herds, h)
 	o := options{
 		Address: w.store.Addr(), Key: prefix, Keys: keys, Interval: crowdInterval, Guard: crowdGuard, Lease: crowdLease, Local: true,
@@ -64,6 +63,7 @@ func (w *world) gather(p *process, prefix string, keys int, change ...func(*opti
 	for _, f := range change {
 		f(&o)
 	}
+	h.interval = o.Interval
 	require.Empty(w.t, p.tell(command{Do: actGather, Throttler: h.name, Options: &o}).Text)
 	time.Sleep(100 * time.Millisecond) // its poller has seen the store's time
 	return h
@@ -117,20 +117,21 @@ func (w *world) awaitServed(after int64, herds ...*herd) (reports []crowdReport)
 		return problem == ""
 	})
 	require.True(w.t, served, problem)
-	w.checkCrowds(reports)
+	w.checkCrowds(reports, herds[0].interval)
 	return reports
 }
 
 // checkCrowds checks I2 for granted runs, and that the runs of a key without a grant are an
 // interval apart in their process.
-func (w *world) checkCrowds(reports []crowdReport) {
+func (w *world) checkCrowds(reports []crowdReport, interval time.Duration) {
 	w.t.Helper()
+	apart := (interval - 200*time.Microsecond).Microseconds() // instants are known to a tenth of a millisecond
 	granted := make(map[int][]crowdRun)
 	for _, r := range reports {
 		last := make(map[int]crowdRun)
 		for _, run := range r.Runs {
 			if before, ok := last[run.Key]; ok && (run.Token == 0 || before.Token == 0) {
-				assert.GreaterOrEqual(w.t, run.At-before.At, crowdDistance.Microseconds(), "runs of one process")
+				assert.GreaterOrEqual(w.t, run.At-before.At, apart, "runs of one process")
 			}
 			last[run.Key] = run
 			if run.Token != 0 {
@@ -142,7 +143,7 @@ func (w *world) checkCrowds(reports []crowdReport) {
 	for _, runs := range granted {
 		slices.SortFunc(runs, func(a, b crowdRun) int { return cmp.Compare(a.Token, b.Token) })
 		for i := 1; i < len(runs); i++ {
-			if runs[i].At-runs[i-1].At < crowdDistance.Microseconds() {
+			if runs[i].At-runs[i-1].At < apart {
 				early++
 			}
 		}
@@ -151,7 +152,7 @@ func (w *world) checkCrowds(reports []crowdReport) {
 }
 
 func testCrowd(w *world) {
-	keys := 4 * crowdSize()
+	keys := 10 * crowdSize()
 	h := w.gather(w.process(), w.prefix(keys), keys)
 	called := h.calling(1, 0)()
 	r := w.awaitServed(called, h)[0]
@@ -235,13 +236,13 @@ func testOrphans(w *world) {
 }
 
 func testCrowdStopped(w *world) {
-	const lease = time.Second
-	keys := crowdSize()
+	const interval, lease = 3 * time.Second, time.Second
+	keys := 4 * crowdSize()
 	prefix := w.prefix(keys)
-	brief := func(o *options) { o.Lease = lease }
-	stopped, other := w.gather(w.process(), prefix, keys, brief), w.gather(w.process(), prefix, keys, brief)
-	finish := []func() int64{stopped.calling(12, crowdInterval/4), other.calling(12, crowdInterval/4)}
-	time.Sleep(crowdInterval)
+	slow := func(o *options) { o.Interval, o.Lease = interval, lease }
+	stopped, other := w.gather(w.process(), prefix, keys, slow), w.gather(w.process(), prefix, keys, slow)
+	finish := []func() int64{stopped.calling(12, interval/4), other.calling(12, interval/4)}
+	time.Sleep(interval)
 	w.paused = 1 + keys/100 // a callback may be entered just before the pause, and run after it
 	stopped.p.stop()
 	time.Sleep(3 * lease)
