@@ -22,24 +22,25 @@
 // the same time, and is then reconciled twice.
 //
 // The queue behind is controller-runtime's priority queue, or what [WithQueue] makes. It
-// keeps its promises: an item that is reconciled is not reconciled beside it, and if it
-// enters meanwhile, it is reconciled again afterwards. [Queue.Len] counts what that queue
-// has. It does not count items that are held.
+// never gives an item to two workers at a time: if the item enters while a worker has it, the
+// queue gives it out again once that worker is done. [Queue.Len] does not count items that
+// are held.
 //
-// An item that was added is not lost: a policy that drops calls, with the leading edge
-// alone, is refused. For each item that is held or within its window the queue keeps some
-// hundred bytes, and nothing for any other.
+// No item is lost. [New] refuses a policy with the leading edge alone, which would drop some.
+// The queue keeps a few hundred bytes for each item that is held or within its window, and
+// nothing for any other.
 //
 // # The end
 //
 // ShutDown and ShutDownWithDrain let all held items enter before the queue shuts down, or
-// drop them if [WithDrop] is set. controller-runtime's priority queue gives out nothing any
-// more once it shuts down, and neither drains; client-go's queues do.
+// drop them if [WithDrop] is set. client-go's queues then still give out what they have.
+// controller-runtime's priority queue does not: its workers end at once.
 //
 // # Metrics
 //
-// The queue behind exports its metrics, workqueue_depth and the others, under the name of
-// the controller, as ever. There is one more, with the same labels name and controller:
+// The queue behind exports workqueue_depth and its other metrics under the name of the
+// controller, as without a throttle. There is one more, with the same labels name and
+// controller:
 //
 //   - workqueue_held_items: how many items are held.
 //

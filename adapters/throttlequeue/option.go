@@ -138,5 +138,10 @@ func check(p throttle.Policy) error {
 			Field: "MaxInterval", Value: p.MaxInterval, Reason: "must be 0, because only adds make an item enter",
 		})
 	}
+	if p.Retry != (throttle.Backoff{}) {
+		problem = errors.Join(problem, &throttle.PolicyError{
+			Field: "Retry", Value: p.Retry, Reason: "must be zero, because an item always enters",
+		})
+	}
 	return problem
 }

@@ -36,7 +36,7 @@ type hold[T comparable] struct {
 // New returns what controller.TypedOptions takes as NewQueue: a function that makes a
 // queue, which holds items as p says. The zero p holds nothing, which makes sense with
 // [WithPolicy]. The error joins a [*throttle.PolicyError] for each problem with p or opts.
-// p must have the trailing edge, and no MaxInterval.
+// p must have the trailing edge, and neither MaxInterval nor Retry.
 //
 // You can use the function for several controllers. Each gets a queue of its own, which is
 // a [*Queue].

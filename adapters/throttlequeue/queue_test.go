@@ -444,13 +444,15 @@ func TestQueue_metrics(t *testing.T) {
 
 func TestNew_errors(t *testing.T) {
 	any1 := func(int) bool { return true }
-	_, err := throttlequeue.New[string](throttle.Policy{Interval: -1, Edges: throttle.Leading, MaxInterval: time.Hour},
+	_, err := throttlequeue.New[string](throttle.Policy{
+		Interval: -1, Edges: throttle.Leading, MaxInterval: time.Hour, Retry: throttle.Backoff{Initial: time.Second},
+	},
 		nil, throttlequeue.WithQueue[string](nil), throttlequeue.WithPolicy[string](nil, throttle.Policy{}),
 		throttlequeue.WithPolicy(any1, throttle.Policy{}), throttlequeue.WithQueue(throttle.Must(throttlequeue.New[int](throttle.Every(1)))))
 	var problem *throttle.PolicyError
 	require.ErrorAs(t, err, &problem)
 	for _, text := range []string{
-		"Interval -1ns", "Edges 1", "MaxInterval 1h", "Option <nil>", "WithQueue <nil>", "WithPolicy <nil>", "WithQueue 0x", "WithPolicy 0x",
+		"Interval -1ns", "Edges 1", "MaxInterval 1h", "Retry {", "Option <nil>", "WithQueue <nil>", "WithPolicy <nil>", "WithQueue 0x", "WithPolicy 0x",
 	} {
 		assert.ErrorContains(t, err, text)
 	}
