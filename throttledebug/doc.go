@@ -9,8 +9,14 @@
 //	http.Handle("/debug/throttle", throttledebug.Handler(
 //		throttledebug.Throttler(reload), throttledebug.Runs(&recorder)))
 //
-// There is no registry: the page shows the options of [Handler], in their order. A throttle
-// does not keep its recent runs; they come from a [Recorder].
+// There is no registry: the page shows the options of [Handler]. Failing throttles come
+// first, and names are in natural order: item-2 before item-10. A throttle does not keep its
+// recent runs; they come from a [Recorder]. Without one, the page knows only the last run.
+//
+// A strip shows the recent runs of a throttle and the first calls that they cover. Shading
+// shows the windows, in which spacing or a backoff holds off the next run, under the current
+// policy. Of a Group or KeyedCoalescer, the five keys that ran most often have strips of
+// their own. All strips have the same time axis, so that you can compare them.
 //
 // # Requests
 //
@@ -18,8 +24,13 @@
 // relative, so you can mount it anywhere. Its parameters are
 //
 //	format     json: a Page; events: a stream of changes, for the page itself
-//	q0, q1, …  for the Group or KeyedCoalescer at that position on the page: only keys that
-//	           contain this text
+//	show       failing, running, pending, paused or closed: only these throttles
+//	last       1s, 10s, 30s, 1m, 10m, 1h, 6h or 24h: how much of the past the strips show;
+//	           without it, what suits most policies
+//	q0, q1, …  for the Group or KeyedCoalescer at that position among the options: only keys
+//	           that contain this text
+//
+// A Page in JSON has all throttles, in the order of the options.
 //
 // GET and HEAD are allowed, and POST with [Actions]. The page loads nothing from other
 // places. It also works without JavaScript; it then reloads every five seconds.

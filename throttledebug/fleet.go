@@ -10,7 +10,7 @@ import (
 // A replica is a part that a fleet shares.
 type replica struct{ *fleet.Throttler }
 
-func (r replica) look(string) Throttle {
+func (r replica) look(string, []string) Throttle {
 	t := newThrottle(fleetKind, r)
 	t.asks = true
 	counts := Counts(r.Counts())

@@ -39,9 +39,9 @@ func Coalescer[V, A any](c *throttle.Coalescer[V, A]) Option {
 	}
 }
 
-// Group shows g and its keys, as fmt.Sprint prints them: the first 50 in order that contain
-// the search text. Reading a million keys takes about a third of a second of processor time.
-// A nil g shows nothing.
+// Group shows g and its keys, as fmt.Sprint prints them: the first 50 in natural order that
+// contain the search text. Reading a million keys takes about a third of a second of
+// processor time. A nil g shows nothing.
 func Group[K comparable](g *throttle.Group[K]) Option {
 	return func(h *handler) {
 		if g != nil {
@@ -84,7 +84,7 @@ func Engine(name string, e interface{ Health() fleet.Health }) Option {
 	}
 }
 
-// Runs adds the runs that r recorded to the throttles of the same names: on a timeline and
+// Runs adds the runs that r recorded to the throttles of the same names: on the strips and
 // in a list. It also shows the last failure, even if later runs did not fail. A nil r adds
 // nothing. With several recorders, the last one that knows a name is used for it.
 func Runs(r *Recorder) Option {
@@ -96,12 +96,13 @@ func Runs(r *Recorder) Option {
 }
 
 // Actions lets everyone who can reach the page flush pending calls, and cancel them, which
-// drops the calls. In a Group or KeyedCoalescer it does so for one key. Other sites cannot
-// do this through the browser of a user of the page, because of
-// [http.CrossOriginProtection]. The POST request has the form values
+// drops the calls. In a Group or KeyedCoalescer it does so for one key. The page has buttons
+// where they do something: none where no call is pending, and no flush while paused, because
+// it would wait for Resume. Other sites cannot do this through the browser of a user of the
+// page, because of [http.CrossOriginProtection]. The POST request has the form values
 //
 //	action  flush or cancel; only cancel for a throttler of a fleet
-//	part    position of the throttle on the page, from 0
+//	part    position of the throttle among the options, from 0
 //	key     for a Group or KeyedCoalescer: the key, as the page shows it
 //
 // The response comes when the action is done; for a flush, when its run has ended. It
@@ -183,8 +184,13 @@ func (h *handler) look(query url.Values) Page {
 		page.Engines = append(page.Engines, engine.look())
 	}
 	for i, part := range h.parts {
-		t := part.look(query.Get(queryName(i)))
-		t.add(h.recorded(t.Name))
+		runs, _ := h.recorded(part.Name())
+		busy := busiest(runs)
+		t := part.look(query.Get(queryName(i)), busy)
+		t.add(h.recorded(t.Name)) // again, because a run may have ended
+		if t.Keys != nil {
+			t.lanes = lanesOf(busy, t.busy, t.Recent)
+		}
 		t.Name = text(t.Name)
 		page.Throttles = append(page.Throttles, t)
 	}

@@ -129,8 +129,9 @@ func TestGroup_ManyKeys(t *testing.T) {
 	keys := look(t, "&q0=1", show).Throttles[0].Keys
 	assert.Equal(t, 102, keys.Matching) // 100 to 199, 81 and 91
 	require.Len(t, keys.First, 50)
-	assert.Equal(t, "100", keys.First[0].Key)
-	assert.Equal(t, "149", keys.First[49].Key)
+	assert.Equal(t, "81", keys.First[0].Key)
+	assert.Equal(t, "91", keys.First[1].Key)
+	assert.Equal(t, "147", keys.First[49].Key)
 	assert.Contains(t, get(t, throttledebug.Handler(show), "?q0=1").Body.String(), `<p data-field="matching">102 found, the first 50 are shown</p>`)
 	assert.Contains(t, html(t, show), `<p data-field="matching">the first 50 are shown</p>`)
 }
@@ -354,17 +355,43 @@ func TestHandler_CrossOriginAction(t *testing.T) {
 }
 
 func TestHandler_ActionButtons(t *testing.T) {
-	group := newGroup[string](t, throttle.Every(time.Hour))
-	require.NoError(t, group.Do(t.Context(), "a&b"))
-	page := html(t, throttledebug.Throttler(newThrottler(t, throttle.Policy{}, func() {})), throttledebug.Group(group), throttledebug.Actions())
-	const buttons = `<button name="action" value="flush">flush</button> <button name="action" value="cancel">cancel</button></form>`
-	assert.Contains(t, page, `<form method="post"><input type="hidden" name="part" value="0">`+buttons)
-	assert.Contains(t, page, `<form method="post"><input type="hidden" name="part" value="1"><input type="hidden" name="key" value="a&amp;b">`+buttons)
-	assert.Equal(t, 2, strings.Count(page, buttons))
+	synctest.Test(t, func(t *testing.T) {
+		group := newGroup[string](t, throttle.Debounce(time.Hour, 0))
+		reload := newThrottler(t, throttle.Every(time.Hour), func() { time.Sleep(time.Second) })
+		show := []throttledebug.Option{throttledebug.Throttler(reload), throttledebug.Group(group), throttledebug.Actions()}
+		const (
+			part   = `<form method="post"><input type="hidden" name="part" value="0">`
+			key    = `<form method="post"><input type="hidden" name="part" value="1"><input type="hidden" name="key" value="a&amp;b">`
+			flush  = `<button name="action" value="flush">flush</button> `
+			cancel = `<button name="action" value="cancel">cancel</button></form>`
+		)
+		offers := func(want ...string) {
+			t.Helper()
+			synctest.Wait()
+			page := html(t, show...)
+			for _, form := range want {
+				assert.Contains(t, page, form)
+			}
+			assert.Equal(t, len(want), strings.Count(page, `<form method="post">`))
+		}
+		offers()
+		require.NoError(t, group.Call("a&b"))
+		offers(key + flush + cancel)
+		group.Pause()
+		offers(key + cancel) // a flush would wait for Resume
+		group.Cancel("a&b")
+		offers()
 
-	closed := newThrottler(t, throttle.Policy{}, func() {})
-	require.NoError(t, closed.Close())
-	assert.NotContains(t, html(t, throttledebug.Throttler(closed), throttledebug.Actions()), "<button name=")
+		reload.Call()
+		offers() // a run is active, but nothing is pending
+		reload.Call()
+		offers(part + flush + cancel)
+		ended := make(chan error)
+		go func() { ended <- reload.Shutdown(t.Context()) }()
+		offers(part + cancel) // Flush is refused, but the call still waits
+		require.NoError(t, <-ended)
+		offers()
+	})
 }
 
 // The page works below any path, and so does the redirect after an action.

@@ -1,6 +1,10 @@
 package throttledebug
 
-import "time"
+import (
+	"time"
+
+	"github.com/throttle-go/throttle"
+)
 
 // A Page is the Handler's response to format=json. Times are in RFC 3339, in UTC and rounded
 // to the millisecond; a zero time is left out. Durations are in seconds. Texts are UTF-8,
@@ -31,7 +35,9 @@ type Throttle struct {
 	Keys   *Keys   `json:"keys,omitempty"`   // of a Group or KeyedCoalescer
 	Counts *Counts `json:"counts,omitempty"` // of a fleet throttler
 
-	strip time.Duration // how much of the past to draw
+	policy throttle.Policy
+	busy   map[string]Status // of the keys that ran most often, as far as they are held
+	lanes  []lane            // of the same keys
 }
 
 // A Status is the current state of a throttle, or of a key.
@@ -42,7 +48,10 @@ type Status struct {
 	Batches   int       `json:"batches,omitempty"`   // batches that wait; 0 without values
 	Values    int       `json:"values,omitempty"`    // calls whose values wait in these batches
 
-	asks bool // Next is when a fleet throttler asks the store
+	asks    bool // Next is when a fleet throttler asks the store
+	pending bool // a call waits for its run, or a failed run for its retry
+	paused  bool // no run starts until Resume, even if the State is Running
+	closed  bool // calls are refused, even if the State is another one
 }
 
 // A State says what a throttle is doing. With keys, it is that of the busiest key.
@@ -62,7 +71,7 @@ type Keys struct {
 	Held     int    `json:"held"`     // number of keys
 	Query    string `json:"query"`    // search text; upper and lower case are the same
 	Matching int    `json:"matching"` // number of keys that contain the search text
-	First    []Key  `json:"first"`    // the first 50 matching keys, in the order of their text
+	First    []Key  `json:"first"`    // the first 50 matching keys, in natural order: item-2 before item-10
 }
 
 // A Key is a key of a Group or KeyedCoalescer.
@@ -110,6 +119,8 @@ type Run struct {
 	Calls    uint64    `json:"calls,omitempty"`
 	Result   string    `json:"result"`
 	Error    string    `json:"error,omitempty"`
+
+	retry time.Time // when it will be repeated, as things stood at its end
 }
 
 // A Failure is the error of a run.

@@ -21,7 +21,7 @@
       if (name !== "open" && !fresh.hasAttribute(name)) old.removeAttribute(name);
     for (const { name, value } of fresh.attributes)
       if (old.getAttribute(name) !== value) old.setAttribute(name, value);
-    if (fresh.matches(".keys > ul")) align(old, fresh);
+    if (fresh.matches(".cards, .lanes, .keys > ul")) align(old, fresh);
     while (old.childNodes.length > fresh.childNodes.length) old.lastChild.remove();
     fresh.childNodes.forEach((child, i) => {
       if (i < old.childNodes.length) morph(old.childNodes[i], child);
@@ -29,16 +29,26 @@
     });
   }
 
-  // align adds and removes rows, so that the rows of old have the same keys as those of
-  // fresh, in the same order. Otherwise a focused button would belong to another key as
+  // nameOf returns what tells a card, a lane or a row of a key from its siblings.
+  function nameOf(row) {
+    return row.id || (row.dataset.lane ?? row.dataset.key);
+  }
+
+  // align adds, moves and removes rows, so that the rows of old have the same names as those
+  // of fresh, in the same order. Otherwise a focused button would belong to another key as
   // soon as a key before it came or went.
   function align(old, fresh) {
-    const keys = new Set(Array.from(fresh.children, (row) => row.dataset.key));
-    for (const row of [...old.children]) if (!keys.has(row.dataset.key)) row.remove();
+    const names = new Set(Array.from(fresh.children, nameOf));
+    for (const row of [...old.children]) if (!names.has(nameOf(row))) row.remove();
+    const focused = document.activeElement;
     [...fresh.children].forEach((row, i) => {
       const there = old.children[i];
-      if (there?.dataset.key !== row.dataset.key) old.insertBefore(document.importNode(row, true), there ?? null);
+      if (there && nameOf(there) === nameOf(row)) return;
+      const moved = [...old.children].slice(i).find((other) => nameOf(other) === nameOf(row));
+      old.insertBefore(moved ?? document.importNode(row, true), there ?? null);
     });
+    // A moved element loses the focus.
+    if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
   }
 
   // show shows the main element of html. DOMParser runs no scripts.
@@ -101,10 +111,22 @@
   });
 
   function search() {
-    const query = new URLSearchParams(new FormData(document.getElementById("search")));
+    const query = new URLSearchParams(location.search);
+    for (const { name, value } of document.querySelectorAll("input[type=search]")) query.set(name, value);
     history.replaceState(null, "", "?" + query);
     connect();
   }
+
+  // Links to another filter or time axis need no new page.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("nav a");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    history.pushState(null, "", link.href);
+    connect();
+  });
+
+  addEventListener("popstate", () => location.reload());
 
   document.addEventListener("submit", async (event) => {
     event.preventDefault();

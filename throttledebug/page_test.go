@@ -244,7 +244,7 @@ func TestThrottler_HTML(t *testing.T) {
 		} {
 			assert.Contains(t, page, text)
 		}
-		assert.NotContains(t, page, "next run")
+		assert.NotContains(t, page, "next run due")
 	})
 }
 

@@ -1,7 +1,6 @@
 package throttledebug
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -14,8 +13,11 @@ import (
 
 // A part is a throttle on the page.
 type part interface {
-	// look returns the current state. Of the keys it includes those that contain query.
-	look(query string) Throttle
+	Name() string
+
+	// look returns the current state. Of the keys it includes those that contain query, and
+	// the states of the busy ones.
+	look(query string, busy []string) Throttle
 
 	// act cancels or flushes. If the part has keys, it does so for the key with that text.
 	act(ctx context.Context, action action, key string) error
@@ -70,7 +72,7 @@ type single struct {
 	cancel func()
 }
 
-func (s single) look(string) Throttle { return newThrottle(s.kind, s) }
+func (s single) look(string, []string) Throttle { return newThrottle(s.kind, s) }
 
 func (s single) act(ctx context.Context, action action, _ string) error {
 	if action == cancel {
@@ -91,24 +93,33 @@ type group[K comparable] struct {
 // shownKeys is the greatest number of keys that a part shows.
 const shownKeys = 50
 
-func (g group[K]) look(query string) Throttle {
+func (g group[K]) look(query string, busy []string) Throttle {
 	t := newThrottle(g.kind, g)
-	t.Keys = g.keys(query)
+	t.busy = make(map[string]Status, len(busy))
+	t.Keys = g.keys(query, func(text string, key K) {
+		if slices.Contains(busy, text) {
+			if stats, held := g.KeyStats(key); held {
+				t.busy[text] = status(stats)
+			}
+		}
+	})
 	return t
 }
 
-// keys returns the keys that contain query. Upper and lower case are the same.
-func (g group[K]) keys(query string) *Keys {
+// keys returns the keys that contain query, and calls visit for every key. Upper and lower case
+// are the same.
+func (g group[K]) keys(query string, visit func(text string, key K)) *Keys {
 	type named struct {
 		text string
 		key  K
 	}
-	byText := func(a, b named) int { return cmp.Compare(a.text, b.text) }
+	byText := func(a, b named) int { return compareNatural(a.text, b.text) }
 	found := &Keys{Held: g.Len(), Query: text(query), First: []Key{}}
 	query = strings.ToLower(query)
 	var first []named // sorted, so that keys keep their places from look to look
 	for key := range g.Keys() {
 		n := named{keyText(key), key}
+		visit(n.text, key)
 		if query != "" && !strings.Contains(strings.ToLower(n.text), query) {
 			continue
 		}
@@ -179,7 +190,7 @@ func newThrottle(kind string, s source) Throttle {
 		Refused:  stats.Refused,
 		Calls:    stats.Calls,
 		Duration: stats.LastDuration.Seconds(),
-		strip:    stripOf(policy),
+		policy:   policy,
 	}
 	if !isRetryIn(stats.LastError) {
 		t.Failure = describe(stats.LastError)
@@ -194,6 +205,9 @@ func status(stats throttle.Stats) Status {
 		LastStart: rounded(stats.LastStart),
 		Batches:   stats.Batches,
 		Values:    stats.Values,
+		pending:   stats.Pending,
+		paused:    stats.Paused && !stats.Closed,
+		closed:    stats.Closed,
 	}
 	if stats.Paused {
 		s.Next = time.Time{} // only Resume decides
@@ -201,7 +215,7 @@ func status(stats throttle.Stats) Status {
 	switch {
 	case stats.Running:
 		s.State = Running
-	case stats.Paused && !stats.Closed:
+	case s.paused:
 		s.State = Paused
 	case stats.Pending:
 		s.State = Waiting

@@ -51,6 +51,7 @@ func (r *Recorder) Observe(run throttle.Run) {
 		Duration: run.Ended.Sub(run.Started).Seconds(),
 		Calls:    run.Calls,
 		Result:   string(run.Result),
+		retry:    rounded(run.Retry),
 	}
 	if run.Key != nil {
 		seen.Key = keyText(run.Key)

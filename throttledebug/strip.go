@@ -10,78 +10,112 @@ import (
 	"github.com/throttle-go/throttle/internal/timeline"
 )
 
-// strips returns the lengths of time that a drawing can show.
-func strips() []time.Duration {
-	return []time.Duration{
-		100 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond,
-		time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second,
-		time.Minute, 10 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour,
+// A strip is what a drawing shows of a throttle, or of a key.
+type strip struct {
+	scale
+
+	now    time.Time
+	policy throttle.Policy
+	status Status
+	runs   []Run     // finished, the earliest first
+	since  time.Time // runs before may be missing; zero: none are
+	keyed  bool      // keys wait and run side by side
+	events timeline.Events
+}
+
+// stripOf returns the strip of t.
+func stripOf(t Throttle, s scale, now time.Time) *strip {
+	runs := t.Recent
+	if len(runs) == 0 && t.Keys == nil && t.State != Running && !t.LastStart.IsZero() {
+		runs = []Run{t.lastRun()}
+	}
+	return &strip{
+		scale: s, now: now, policy: t.policy, status: t.Status, runs: runs, since: t.knownSince(), keyed: t.Keys != nil,
 	}
 }
 
-// stripOf returns how much of the past to draw under the policy p. It depends only on p, so
-// that the scale of a drawing does not change while you look at it.
-func stripOf(p throttle.Policy) time.Duration {
-	scale := max(p.Interval, p.Quiet, p.MaxInterval, p.Retry.Initial)
-	all := strips()
-	for _, past := range all {
-		if past >= 10*time.Second && scale <= past/10 {
-			return past
-		}
-	}
-	return all[len(all)-1]
+// laneStrip returns the strip of one of t's keys.
+func laneStrip(t Throttle, l lane, s scale, now time.Time) *strip {
+	return &strip{scale: s, now: now, policy: t.policy, status: l.status, runs: l.runs, since: t.knownSince()}
 }
 
-// known returns past, or less if the Recorder may have dropped runs within that time. It
-// then returns the longest strip that the recent runs cover.
-func known(past time.Duration, recent []Run, now time.Time) time.Duration {
-	if len(recent) < keptRuns {
-		return past
+// lastRun returns the last run of t as Stats describes it, for when there is no Recorder.
+func (t *Throttle) lastRun() Run {
+	result := throttle.ResultSuccess
+	if isFailing(*t) {
+		result = throttle.ResultFailure
 	}
-	reach := min(past, now.Sub(recent[0].Started))
-	all := strips()
-	for _, less := range slices.Backward(all) {
-		if less <= reach {
-			return less
-		}
-	}
-	return all[0]
+	took := time.Duration(t.Duration * float64(time.Second))
+	return Run{Cause: "last run", Started: t.LastStart, Ended: t.LastStart.Add(took), Duration: t.Duration, Result: string(result)}
 }
 
-// draw draws the recent runs up to now, and the next one.
-func draw(t Throttle, now time.Time) template.HTML {
-	past := known(t.strip, t.Recent, now)
-	at := func(when time.Time) time.Duration { return when.Sub(now) + past }
-	events := timeline.Events{End: past + past/5}
-	// Keys wait and run side by side. So there is no single active run, and the lines of waits
-	// would overlap.
-	keyed := t.Keys != nil
-	for _, run := range t.Recent {
-		if at(run.Ended) < 0 {
+// knownSince returns the time since which the Recorder has dropped no run of t; the zero time if
+// it has dropped none.
+func (t *Throttle) knownSince() time.Time {
+	if len(t.Recent) < keptRuns {
+		return time.Time{}
+	}
+	return t.Recent[0].Started
+}
+
+// at returns the place of an instant on the axis. It is just beyond the end if it is later.
+func (s *strip) at(when time.Time) time.Duration {
+	return min(when.Sub(s.now), s.future()+1) + s.past
+}
+
+func (s *strip) span(from, to time.Time) timeline.Span {
+	return timeline.Span{Start: s.at(from), End: s.at(to)}
+}
+
+// draw draws the recent runs up to now, and the next one. With ticks, it has a time axis.
+func (s *strip) draw(ticks bool) template.HTML {
+	s.addRuns()
+	if !s.keyed {
+		s.addWindows()
+	}
+	if next := s.status.Next; !next.IsZero() {
+		// Stats does not say since when it waits.
+		s.events.Waits = append(s.events.Waits, timeline.Wait{Span: timeline.Span{Start: s.past, End: max(s.at(next), s.past+1)}})
+	}
+	return s.svg(ticks)
+}
+
+// addRuns adds the runs. With keys there is no single active run, and the lines of waits would
+// overlap.
+func (s *strip) addRuns() {
+	for _, run := range s.runs {
+		if s.at(run.Ended) < 0 {
 			continue
 		}
-		events.Runs = append(events.Runs, timeline.Run{
-			Span:   timeline.Span{Start: at(run.Started), End: at(run.Ended)},
-			Label:  run.summary(),
-			Failed: run.Error != "" && run.Result != string(throttle.ResultRetryIn),
+		s.events.Runs = append(s.events.Runs, timeline.Run{
+			Span: s.span(run.Started, run.Ended), Label: run.summary(), Failed: run.failed(),
 		})
-		if !run.Asked.IsZero() && !keyed {
-			events.Waits = append(events.Waits, timeline.Wait{Span: timeline.Span{Start: at(run.Asked), End: at(run.Started)}})
+		if !run.Asked.IsZero() && !s.keyed {
+			s.events.Waits = append(s.events.Waits, timeline.Wait{Span: s.span(run.Asked, run.Started)})
 		}
 	}
-	if t.State == Running && !keyed {
-		events.Runs = append(events.Runs, timeline.Run{
-			Span: timeline.Span{Start: at(t.LastStart), End: past}, Label: "running", Active: true,
+	if s.status.State == Running && !s.keyed {
+		s.events.Runs = append(s.events.Runs, timeline.Run{
+			Span: timeline.Span{Start: s.at(s.status.LastStart), End: s.past}, Label: "running", Active: true,
 		})
 	}
-	if !t.Next.IsZero() {
-		// Stats does not say since when it waits.
-		events.Waits = append(events.Waits, timeline.Wait{
-			Span: timeline.Span{Start: past, End: max(at(t.Next), past+1)},
-		})
+}
+
+func (s *strip) addWindows() {
+	runs := s.runs
+	if s.status.State == Running {
+		runs = append(slices.Clip(runs), Run{Started: s.status.LastStart})
 	}
-	label := fmt.Sprintf("the last %s, runs: %d", exactly(past), len(events.Runs))
-	return template.HTML(timeline.Strip(events, past, label)) //nolint:gosec // Strip escapes all texts
+	for _, w := range windows(s.policy, runs) {
+		if span := s.span(w.from, w.to); span.End > 0 && span.Start < s.end() {
+			s.events.Windows = append(s.events.Windows, span)
+		}
+	}
+}
+
+// failed reports whether r failed. A RetryIn is not a failure.
+func (r Run) failed() bool {
+	return r.Result == string(throttle.ResultFailure) || r.Result == string(throttle.ResultPanic)
 }
 
 // summary describes r in one line.

@@ -115,7 +115,7 @@ func TestPage(t *testing.T) {
 		assert.Equal(t, want.state, field(t, shown, part, state))
 		assert.Equal(t, want.kind, evaluate[string](t, shown, `document.getElementById("part-" + %s).dataset.kind`, part))
 	}
-	assert.Equal(t, 4, evaluate[int](t, shown, `document.querySelectorAll("main > section").length`))
+	assert.Equal(t, 4, evaluate[int](t, shown, `document.querySelectorAll(".cards > section").length`))
 	assert.Equal(t, []string{"one", "other"}, rows(t, shown))
 }
 
@@ -247,7 +247,7 @@ func TestStrip(t *testing.T) {
 	shown, _ := visiting(t, throttledebug.Throttler(reload), throttledebug.Runs(&recorder))
 	drawn := func(t require.TestingT) [2]int {
 		return evaluate[[2]int](t, shown, `[".run", ".run.failed"].map(is =>
-			[...document.querySelectorAll("#part-0 svg.timeline " + is)].filter(run => run.getBoundingClientRect().width > 0).length)`)
+			[...document.querySelectorAll("#part-0 svg.timeline " + is)].filter(run => run.getBoundingClientRect().height > 0).length)`)
 	}
 
 	assert.Equal(t, [2]int{0, 0}, drawn(t))

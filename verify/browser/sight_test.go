@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/fleet"
 	"github.com/throttle-go/throttle/throttledebug"
 )
 
@@ -135,7 +136,23 @@ func gallery(t *testing.T) []throttledebug.Option {
 	}
 	add(strings.Join(long, " "), throttle.Every(time.Hour), func(context.Context) error { return errors.New(strings.Join(long, "\n")) }).Call()
 	tenants := group(t, throttle.Debounce(time.Hour, 0), func(context.Context, string) error { return nil }, long...)
-	return append(options, throttledebug.Group(tenants))
+	options = append(options, throttledebug.Group(tenants))
+
+	paused := add("paused", throttle.Every(time.Second), succeed)
+	paused.Pause()
+	paused.Call()
+	replica, err := fleet.New(fleet.NewMemory(), "shared", throttle.Every(time.Hour), succeed, fleet.WithObserver(recorder.Observe))
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, replica.Close()) })
+	require.NoError(t, replica.Do(t.Context()))
+	rows, err := throttle.NewKeyedCoalescer(throttle.Every(time.Hour), throttle.Batch[int](),
+		func(context.Context, string, []int) error { return nil }, throttle.WithName("rows"), throttle.WithObserver(recorder.Observe), throttle.WithErrorHandler(func(error) {}))
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, rows.Close()) })
+	for i := range 24 { // some wait behind the window of the first
+		require.NoError(t, rows.Call(fmt.Sprintf("row-%d", i%8), i))
+	}
+	return append(options, throttledebug.Fleet(replica), throttledebug.Keyed(rows), throttledebug.Engine("memory", fleet.NewMemory()))
 }
 
 // All text is legible, and nothing is wider than the screen.
