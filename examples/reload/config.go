@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,18 +31,4 @@ func load(file string) (*config, error) {
 		return nil, errors.New("invalid configuration: no greeting")
 	}
 	return &c, nil
-}
-
-// A fingerprint identifies the content of a file. Time and size do not: a file can
-// change twice within the resolution of its time stamp.
-type fingerprint [sha256.Size]byte
-
-// fingerprintOf returns the fingerprint of file, zero if it cannot be read. That is a
-// change too, and the reload reports the error.
-func fingerprintOf(file string) fingerprint {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return fingerprint{}
-	}
-	return sha256.Sum256(data)
 }

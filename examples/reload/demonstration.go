@@ -53,15 +53,18 @@ func newDemonstration(file string, logger *log.Logger) *demonstration {
 }
 
 func (d *demonstration) run(ctx context.Context) error {
-	r, err := newReloader(d.settings, d.log, d.asked, throttle.WithObserver(d.reloaded))
+	files, err := newWatcher(d.settings.file)
 	if err != nil {
 		return err
 	}
-	if err := d.write(1); err != nil {
-		return err
+	r, err := newReloader(d.settings, files.load, d.log, d.asked, throttle.WithObserver(d.reloaded))
+	if err == nil {
+		err = d.write(1)
 	}
-	err = r.run(ctx, func(ctx context.Context, url string) error { return d.play(ctx, r, url) })
-	if err != nil {
+	if err == nil {
+		err = r.run(ctx, files, func(ctx context.Context, url string) error { return d.play(ctx, r, url) })
+	}
+	if err := errors.Join(err, files.close()); err != nil {
 		return err
 	}
 	d.mu.Lock()
@@ -80,7 +83,7 @@ func (d *demonstration) play(ctx context.Context, r *reloader, url string) error
 		if err := d.write(version); err != nil {
 			return err
 		}
-		time.Sleep(2 * d.settings.poll)
+		time.Sleep(d.settings.quiet)
 	}
 	if err := d.wait(ctx, "the last change", func() bool { return active() == burst }); err != nil {
 		return err

@@ -1,48 +1,51 @@
 // Command reload keeps a configuration up to date. It reloads the file when it has
 // changed, on SIGHUP, and on POST /-/reload. All three share one throttler: however
 // often they ask, there is at most one reload per interval, never two at once, and
-// no change is missed.
+// no change is missed. It sees each kind of change: a file that is written in place,
+// replaced by a new one, or removed and made again, and a ConfigMap that Kubernetes has
+// mounted.
 //
-//	go run ./examples/reload
+//	cd examples/reload && go run .
 //
 // demonstrates it with a temporary file: it changes the file ten times in a burst,
 // breaks it, sends itself SIGHUP, and mends it. After a failed reload the active
 // configuration stays, and the reload is repeated with backoff. The program fails if
 // the last configuration is not active at the end:
 //
-//	11:46:39.771275 reload: version 1 is active (cause: call, calls: 1)
-//	11:46:39.772127 --- ten changes in a burst
-//	11:46:39.782423 asked by changed file
-//	11:46:39.792857 asked by changed file
+//	19:59:32.089614 reload: version 1 is active (cause: call, calls: 1)
+//	19:59:32.090306 --- ten changes in a burst
+//	19:59:32.090554 asked by changed file
+//	19:59:32.114146 asked by changed file
 //	...
-//	11:46:39.971760 reload: version 11 is active (cause: call, calls: 11)
-//	11:46:39.980910 --- a broken file
-//	11:46:39.983169 asked by changed file
-//	11:46:40.171917 reload failed, version 11 stays (cause: call, attempt: 1): invalid configuration: unexpected EOF
-//	11:46:40.373115 reload failed, version 11 stays (cause: retry, attempt: 2): invalid configuration: unexpected EOF
-//	11:46:40.373798 asked by POST /-/reload
-//	11:46:40.573445 reload failed, version 11 stays (cause: call, attempt: 3): invalid configuration: unexpected EOF
-//	11:46:40.573708 answer: 500 Internal Server Error invalid configuration: unexpected EOF
-//	11:46:40.573851 asked by SIGHUP
-//	11:46:40.573862 --- a mended file
-//	11:46:40.574394 asked by POST /-/reload
-//	11:46:40.582669 asked by changed file
-//	11:46:40.774403 reload: version 12 is active (cause: call, calls: 3)
-//	11:46:40.774547 answer: 204 No Content
-//	11:46:40.774801 requests and reloads:
+//	19:59:32.292425 reload: version 11 is active (cause: call, calls: 16)
+//	19:59:32.301699 --- a broken file
+//	19:59:32.304443 asked by changed file
+//	19:59:32.492975 reload failed, version 11 stays (cause: call, attempt: 1): invalid configuration: unexpected EOF
+//	19:59:32.693457 reload failed, version 11 stays (cause: retry, attempt: 2): invalid configuration: unexpected EOF
+//	19:59:32.693894 asked by POST /-/reload
+//	19:59:32.894422 reload failed, version 11 stays (cause: call, attempt: 3): invalid configuration: unexpected EOF
+//	19:59:32.894626 answer: 500 Internal Server Error invalid configuration: unexpected EOF
+//	19:59:32.894679 asked by SIGHUP
+//	19:59:32.894686 --- a mended file
+//	19:59:32.895116 asked by changed file
+//	19:59:32.895176 asked by changed file
+//	19:59:32.895433 asked by POST /-/reload
+//	19:59:33.095505 reload: version 12 is active (cause: call, calls: 4)
+//	19:59:33.095627 answer: 204 No Content
+//	19:59:33.095954 requests and reloads:
 //
-//	calls   ▁▂ ▁▁▁▁▁ ▁▁▁▁                       ▁           ▃
-//	runs    █           █          ✗▒           ✗           ✗           █
-//	windows ├──────────┤├──────────├───────────┤├──────────┤├──────────┤├──────────┤
-//	        ┬──────────┬───────────┬───────────┬───────────┬───────────┬───────────┬
-//	        0ms        200ms       400ms       600ms       800ms       1000ms 1200ms
+//	calls    ▁▂▁ ▁▂▂▂ ▂▁▂▁                      ▁           ▄
+//	runs     █           █          ✗           ✗           ✗           █
+//	windows  ├──────────┤├──────────├───────────├───────────├───────────├──────────┤
+//	        ┬──────────┬───────────┬───────────┬──────────┬───────────┬───────────┬─
+//	        0ms        200ms       400ms       600ms      800ms       1000ms  1200ms
 //
 // With -file it watches that file until it is interrupted:
 //
 //	echo '{"version": 1, "greeting": "hello"}' > config.json
-//	go run ./examples/reload -file config.json
+//	go run . -file config.json
 //
-// Copy from reloader.go.
+// Copy from reloader.go and watcher.go.
 package main
 
 import (
@@ -72,14 +75,14 @@ type settings struct {
 	file     string
 	addr     string
 	interval time.Duration // least time between the starts of two reloads
-	poll     time.Duration // time between two looks at the file
+	quiet    time.Duration // how long the file must not have changed before a reload
 }
 
 // demonstrationSettings make the demonstration short.
 var demonstrationSettings = settings{
 	addr:     "127.0.0.1:0",
 	interval: 200 * time.Millisecond,
-	poll:     10 * time.Millisecond,
+	quiet:    20 * time.Millisecond,
 }
 
 func parse(args []string, stdout io.Writer) (settings, error) {
@@ -88,13 +91,13 @@ func parse(args []string, stdout io.Writer) (settings, error) {
 	set.StringVar(&s.file, "file", "", "configuration file to watch until interrupted (default: demonstrate)")
 	set.StringVar(&s.addr, "addr", "127.0.0.1:0", "with -file, the address to listen on")
 	set.DurationVar(&s.interval, "interval", time.Second, "with -file, least time between the starts of two reloads")
-	set.DurationVar(&s.poll, "poll", time.Second, "with -file, how often to look whether it has changed")
+	set.DurationVar(&s.quiet, "quiet", 50*time.Millisecond, "with -file, how long it must not have changed before a reload")
 	return s, flags.Parse(set, args, stdout, func() error {
 		if s.file == "" && set.NFlag() > 0 {
 			return errors.New("the other flags need -file")
 		}
-		if s.interval <= 0 || s.poll <= 0 {
-			return errors.New("-interval and -poll must be more than 0")
+		if s.interval <= 0 || s.quiet <= 0 {
+			return errors.New("-interval and -quiet must be more than 0")
 		}
 		_, err := net.ResolveTCPAddr("tcp", s.addr)
 		return err
@@ -111,11 +114,20 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if s.file == "" {
 		return demonstrate(ctx, logger)
 	}
-	r, err := newReloader(s, logger, func(why string) { logger.Print("asked by ", why) })
+	files, err := newWatcher(s.file)
 	if err != nil {
 		return err
 	}
-	return r.run(ctx, func(ctx context.Context, url string) error {
+	return errors.Join(watch(ctx, s, files, logger), files.close())
+}
+
+// watch keeps the configuration up to date until ctx ends.
+func watch(ctx context.Context, s settings, files *watcher, logger *log.Logger) error {
+	r, err := newReloader(s, files.load, logger, func(why string) { logger.Print("asked by ", why) })
+	if err != nil {
+		return err
+	}
+	return r.run(ctx, files, func(ctx context.Context, url string) error {
 		logger.Printf("watching %s; curl -X POST %s/-/reload", s.file, url)
 		<-ctx.Done()
 		return nil

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/internal/testkit/flagstest"
 )
 
 func TestDemonstration(t *testing.T) {
@@ -51,10 +52,13 @@ func TestDemonstration_WrongConfiguration(t *testing.T) {
 	d := newDemonstration(filepath.Join(t.TempDir(), "config.json"), logger)
 	other := d.settings
 	other.file = writeConfig(t, `{"version": 1, "greeting": "hello"}`)
-	r, err := newReloader(other, logger, d.asked, throttle.WithObserver(d.reloaded))
+	files, err := newWatcher(other.file)
+	require.NoError(t, err)
+	defer files.close()
+	r, err := newReloader(other, files.load, logger, d.asked, throttle.WithObserver(d.reloaded))
 	require.NoError(t, err)
 
-	err = r.run(t.Context(), func(ctx context.Context, url string) error {
+	err = r.run(t.Context(), files, func(ctx context.Context, url string) error {
 		if d.post(ctx, url, http.StatusInternalServerError) == nil {
 			return errors.New("the server answered as if the reload had failed")
 		}
@@ -72,7 +76,7 @@ func TestRun_File(t *testing.T) {
 	outRead, outWrite := io.Pipe()
 	result := make(chan error, 1)
 	go func() {
-		err := run(ctx, []string{"-file", file, "-interval", "10ms", "-poll", "5ms"}, outWrite)
+		err := run(ctx, []string{"-file", file, "-interval", "10ms", "-quiet", "5ms"}, outWrite)
 		result <- errors.Join(err, outWrite.Close())
 	}()
 	out := bufio.NewReader(outRead)
@@ -149,11 +153,16 @@ func TestRun_WrongFile(t *testing.T) {
 	}
 }
 
+func TestFlags(t *testing.T) {
+	flagstest.Check(t, filepath.Join(flagstest.Build(t, "."), "reload"),
+		"-interval 1s", "-file f -interval 0", "-file f -quiet -1s", "-file f -addr nowhere", "-file f -quiet soon")
+}
+
 // newTestReloader returns a reloader that has not loaded a file yet.
 func newTestReloader(t *testing.T, file string) *reloader {
 	t.Helper()
-	s := settings{file: file, interval: time.Second}
-	r, err := newReloader(s, log.New(io.Discard, "", 0), func(string) {})
+	s := settings{file: file, interval: time.Second, quiet: 10 * time.Millisecond}
+	r, err := newReloader(s, func() (*config, error) { return load(file) }, log.New(io.Discard, "", 0), func(string) {})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, r.reloads.Close()) })
 	return r

@@ -22,17 +22,24 @@ import (
 type reloader struct {
 	settings settings
 	log      *log.Logger
-	asked    func(why string)       // called for each request for a reload
+	asked    func(why string) // called for each request for a reload
+	load     func() (*config, error)
 	active   atomic.Pointer[config] // nil before the first load
 	reloads  *throttle.Throttler    // runs reload
 }
 
 // newReloader returns a reloader that has loaded nothing yet.
-func newReloader(s settings, logger *log.Logger, asked func(why string), opts ...throttle.Option) (*reloader, error) {
-	r := &reloader{settings: s, log: logger, asked: asked}
+func newReloader(s settings, load func() (*config, error), logger *log.Logger, asked func(why string),
+	opts ...throttle.Option,
+) (*reloader, error) {
+	r := &reloader{settings: s, log: logger, asked: asked, load: load}
 	policy := throttle.Policy{
 		Interval: s.interval,
-		// A failed reload may have read half a file, or a disk may be away for a
+		// One change can be many events, and after the first of them the file may be
+		// empty. MaxWait: a file that always changes is reloaded all the same.
+		Quiet:   s.quiet,
+		MaxWait: max(s.quiet, s.interval),
+		// A failed reload may still have read half a file, or a disk may be away for a
 		// moment. Eager: after mending the file you need not wait for the backoff.
 		Retry: throttle.Backoff{Initial: s.interval, Max: max(s.interval, time.Minute), Eager: true},
 	}
@@ -49,7 +56,7 @@ func newReloader(s settings, logger *log.Logger, asked func(why string), opts ..
 
 // reload is the throttled callback. If it fails, the active configuration stays.
 func (r *reloader) reload() error {
-	next, err := load(r.settings.file)
+	next, err := r.load()
 	if err != nil {
 		return err
 	}
@@ -71,11 +78,8 @@ func (r *reloader) report(run throttle.Run) {
 }
 
 // run loads the configuration and keeps it up to date until use returns. It calls use
-// with the URL of the HTTP server.
-func (r *reloader) run(ctx context.Context, use func(ctx context.Context, url string) error) error {
-	// Take the fingerprint before loading: the other way round, a change in between
-	// would go unnoticed.
-	seen := fingerprintOf(r.settings.file)
+// with the URL of the HTTP server. The reloader must load by the same watcher.
+func (r *reloader) run(ctx context.Context, files *watcher, use func(ctx context.Context, url string) error) error {
 	if err := r.reloads.Do(ctx); err != nil {
 		return errors.Join(err, r.reloads.Close())
 	}
@@ -97,7 +101,7 @@ func (r *reloader) run(ctx context.Context, use func(ctx context.Context, url st
 		return nil
 	})
 	group.Go(func() error {
-		r.watch(ctx, hangups, seen)
+		r.watch(ctx, hangups, files)
 		return nil
 	})
 	group.Go(func() error {
@@ -108,25 +112,30 @@ func (r *reloader) run(ctx context.Context, use func(ctx context.Context, url st
 	return group.Wait()
 }
 
-// watch asks for a reload on SIGHUP, and when the file is no longer as seen.
-func (r *reloader) watch(ctx context.Context, hangups <-chan os.Signal, seen fingerprint) {
-	ticker := time.NewTicker(r.settings.poll)
-	defer ticker.Stop()
+// watch asks for a reload on SIGHUP, and when the file may have changed.
+func (r *reloader) watch(ctx context.Context, hangups <-chan os.Signal, files *watcher) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hangups:
-			r.asked("SIGHUP")
-			r.reloads.Call() // never blocks, so the loop always goes on
-		case <-ticker.C:
-			if now := fingerprintOf(r.settings.file); now != seen {
-				seen = now
-				r.asked("changed file")
-				r.reloads.Call()
+			r.ask("SIGHUP")
+		case event := <-files.folders.Events:
+			if files.concerns(event) {
+				r.ask("changed file")
 			}
+		case err := <-files.folders.Errors:
+			// Events are lost after an overflow of the system's queue, and perhaps after
+			// other errors. Reload to be safe.
+			r.ask("watch error: " + err.Error())
 		}
 	}
+}
+
+// ask asks for a reload. It never blocks, so watch always goes on.
+func (r *reloader) ask(why string) {
+	r.asked(why)
+	r.reloads.Call()
 }
 
 func (r *reloader) handler() http.Handler {
