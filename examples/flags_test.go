@@ -11,8 +11,8 @@ import (
 // that are modules of their own have the same test.
 func TestFlags(t *testing.T) {
 	programs := map[string][]string{ // the wrong command lines
-		"debug":  {"-duration long", "-duration -1s", "-tenants 0", "-addr nowhere", "-addr 127.0.0.1:99999"},
-		"loader": {"-duration -1s", "-duration soon", "-clients 0", "-tenants 0", "-addr nowhere"},
+		"debug":    {"-duration long", "-duration -1s", "-tenants 0", "-addr nowhere", "-addr 127.0.0.1:99999"},
+		"loader":   {"-duration -1s", "-duration soon", "-clients 0", "-tenants 0", "-addr nowhere"},
 		"snapshot": {"-duration -1s", "-interval -1s", "-interval soon", "-clients 0", "-addr nowhere", "-serve=perhaps"},
 		"tenants":  {"-duration long", "-duration -1s"},
 	}
