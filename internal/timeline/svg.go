@@ -11,7 +11,6 @@ import (
 // The sizes of the drawings, in pixels before scaling.
 const (
 	pictureWidth = 640 // so that letters stay legible on a phone
-	stripWidth   = 560
 
 	margin        = 16
 	laneNames     = 84 // width of the lane names, left of the axis
@@ -50,23 +49,6 @@ func SVG(e Events, title, description string) string {
 `, pictureWidth, int(s.y+margin/2), escape(title), escape(description), Style, s.String())
 }
 
-// Strip draws e as an svg element of a page. The page's style sheet must include [Style], or
-// rules of its own for the same classes. Screen readers read label.
-//
-// The labels of the axis count from now: if now is 60 s, the axis starts at -60s. A wait that
-// ends after now is pending, and a ring shows where its run is due, if that is on the axis.
-// The label of a run appears on hover. If e has no Calls, the start of each wait is marked,
-// except for a wait that starts at now, which means that its start is unknown.
-func Strip(e Events, now time.Duration, label string) string {
-	s := newSketch(e, stripWidth, gap, gap)
-	s.row(gap / 2)
-	s.now, s.strip = now, true
-	s.draw()
-	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" class="timeline" role="img" aria-label="%[3]s" viewBox="0 0 %[1]d %[2]d">
-%[4]s</svg>
-`, stripWidth, int(s.y), escape(label), s.String())
-}
-
 // A sketch is an SVG in the making.
 type sketch struct {
 	strings.Builder
@@ -75,8 +57,6 @@ type sketch struct {
 	end         time.Duration // of the axis
 	left, right float64       // ends of the axis
 	width       float64       // of the whole drawing
-	strip       bool
-	now         time.Duration // for a strip
 	y           float64       // top of the next row
 }
 
@@ -113,7 +93,7 @@ func (s *sketch) draw() {
 	e := s.events
 	labels, labelRows := s.stack(s.runLabels())
 	measures, measureRows := s.stack(s.measureLabels())
-	if len(e.Windows) > 0 && !s.strip {
+	if len(e.Windows) > 0 {
 		labelRows = max(labelRows, 1) // for the windows' name
 	}
 
@@ -155,9 +135,6 @@ func (s *sketch) draw() {
 // laneNames writes the names of the rows, left of the axis. The name of the windows is just
 // above windowsEnd.
 func (s *sketch) laneNames(calls, runs, windowsEnd, axis float64) {
-	if s.strip {
-		return
-	}
 	if calls > 0 {
 		s.text("lane", margin, calls+callHeight-gap, "start", "calls")
 	}
@@ -208,16 +185,10 @@ func (s *sketch) waits(level, bottom float64) {
 			continue
 		}
 		begin := line(from, level, to, level)
-		unknown := s.strip && wait.Start == s.now
-		if len(s.events.Calls) == 0 && s.contains(wait.Start) && !unknown {
+		if len(s.events.Calls) == 0 && s.contains(wait.Start) {
 			begin = line(from, level-stemHeight, from, level) + line(from, level, to, level)
 		}
 		switch {
-		case s.strip && wait.End > s.now:
-			s.path("wait pending", begin)
-			if s.contains(wait.End) {
-				fmt.Fprintf(s, `<circle class="due" cx="%.1f" cy="%.1f" r="4"/>`+"\n", to, level)
-			}
 		case wait.Dropped:
 			s.path("wait", begin)
 			s.path("dropped", cross(to, level, 4))
@@ -249,11 +220,7 @@ func (s *sketch) run(run Run, left, top, width float64) {
 	if run.Active {
 		class += " active"
 	}
-	s.WriteString(`<g class="` + class + `">`)
-	if s.strip && run.Label != "" {
-		s.WriteString("<title>" + escape(run.Label) + "</title>")
-	}
-	s.WriteByte('\n')
+	s.WriteString(`<g class="` + class + `">` + "\n")
 	if run.Failed && width < leastHatch {
 		s.path("cross", cross(left+width/2, top+barHeight/2, leastHatch/2))
 	} else {

@@ -20,7 +20,7 @@ func (p placed) middle() float64 { return (p.from + p.to) / 2 }
 func (s *sketch) runLabels() []placed {
 	var labels []placed
 	for _, run := range s.events.Runs {
-		if run.Label != "" && !s.strip && s.contains(run.Start) {
+		if run.Label != "" && s.contains(run.Start) {
 			labels = append(labels, s.place(run.Span, run.Label, s.at(run.Start)+inset))
 		}
 	}

@@ -281,115 +281,6 @@ func TestSVG_WindowName(t *testing.T) {
 	assert.Equal(t, []string{"runs", "ms"}, texts(lanes))
 }
 
-// A page has many strips, so a strip has no ids and no styles of its own.
-func TestStrip(t *testing.T) {
-	drawing := timeline.Strip(everything(), 400*ms, "A description")
-	drawn := elements(t, drawing)
-	assert.Equal(t, "A description", drawn["timeline"][0].attributes["aria-label"])
-	for _, alien := range []string{"<style", " style=", " id=", "<script", "<title>W", "paper", "href", "url("} {
-		assert.NotContains(t, drawing, alien)
-	}
-	assert.Empty(t, drawn["lane"])
-	for _, class := range []string{"call", "dropped", "wait", "window", "edge", "bar", "hatch", "cross", "mark", "measure", "axis", "time"} {
-		assert.NotEmpty(t, drawn[class], class)
-		assert.Regexp(t, `\.timeline \.`+class+"[ ,]", timeline.Style)
-	}
-}
-
-func TestStrip_Now(t *testing.T) {
-	const now = 60 * time.Second
-	e := timeline.Events{
-		Waits: []timeline.Wait{{Span: span(10*time.Second, 20*time.Second)}, {Span: span(50*time.Second, 63*time.Second)}},
-		Runs: []timeline.Run{
-			{Span: span(20*time.Second, 21*time.Second), Label: "took a second"},
-			{Span: span(55*time.Second, now), Active: true},
-		},
-		End: now,
-	}
-	fits(t, timeline.Strip(e, now, ""))
-	drawn := elements(t, timeline.Strip(e, now, ""))
-	assert.Equal(t, []string{"-60s", "-50s", "-40s", "-30s", "-20s", "-10s", "now"}, texts(drawn["time"]))
-	assert.Equal(t, []string{"took a second"}, texts(drawn["title"]))
-	require.Len(t, drawn["wait"], 1)
-	covered := drawn["wait"][0].points(t)
-	assert.Less(t, covered[0][1], covered[1][1], "without calls the start of a wait is marked")
-	assert.Len(t, drawn["wait pending"], 1)
-	assert.Empty(t, drawn["due"], "the due time is not on the axis")
-	require.Len(t, drawn["open"], 1)
-	assert.Equal(t, "run active", drawn["open"][0].group)
-	bar := drawn["bar"][1]
-	assert.Equal(t, [][2]float64{
-		{bar.number(t, "x") + bar.number(t, "width"), bar.number(t, "y") - 3},
-		{bar.number(t, "x") + bar.number(t, "width"), bar.number(t, "y") + bar.number(t, "height") + 3},
-	}, drawn["open"][0].points(t))
-
-	e.End = 66 * time.Second
-	drawn = elements(t, timeline.Strip(e, now, ""))
-	require.Len(t, drawn["due"], 1)
-	pending := drawn["wait pending"][0].points(t)
-	assert.InDelta(t, pending[len(pending)-1][0], drawn["due"][0].number(t, "cx"), 0.1)
-	assert.Contains(t, texts(drawn["time"]), "now")
-
-	// Half a second later the ticks have moved along with the events.
-	before := drawn["axis"][0].points(t)
-	for i := range e.Runs {
-		e.Runs[i].Start -= time.Second / 2
-		e.Runs[i].End -= time.Second / 2
-	}
-	after := elements(t, timeline.Strip(e, now-time.Second/2, ""))["axis"][0].points(t)
-	assert.Less(t, after[2][0], before[4][0])
-	assert.Greater(t, after[2][0], before[2][0])
-}
-
-func TestStrip_PendingWait(t *testing.T) {
-	const now = 100 * ms
-	for _, end := range []time.Duration{now - 1, now, now + 1} {
-		e := timeline.Events{Waits: []timeline.Wait{{Span: span(0, end)}}, End: 200 * ms}
-		drawn := elements(t, timeline.Strip(e, now, ""))
-		assert.Equal(t, end > now, len(drawn["wait pending"]) == 1, end)
-		assert.Equal(t, end <= now, len(drawn["wait"]) == 1, end)
-	}
-}
-
-// A wait that starts at now has an unknown start, which is not marked.
-func TestStrip_UnknownStart(t *testing.T) {
-	e := timeline.Events{Waits: []timeline.Wait{{Span: span(100*ms, 150*ms)}}, End: 200 * ms}
-	stem := func(now time.Duration) float64 {
-		points := elements(t, timeline.Strip(e, now, ""))["wait pending"][0].points(t)
-		return points[len(points)-1][1] - points[0][1]
-	}
-	assert.InDelta(t, 8, stem(99*ms), 0.1)
-	assert.InDelta(t, 0, stem(100*ms), 0.1)
-}
-
-func TestStrip_MinutesAndHours(t *testing.T) {
-	for _, test := range []struct {
-		now    time.Duration
-		labels []string
-	}{
-		{5 * time.Minute, []string{"-5min", "-4min", "-3min", "-2min", "-1min", "now"}},
-		{10 * time.Minute, []string{"-10min", "-8min", "-6min", "-4min", "-2min", "now"}},
-		{time.Hour, []string{"-60min", "-50min", "-40min", "-30min", "-20min", "-10min", "now"}},
-		{3 * time.Hour, []string{"-3h", "-2h", "-1h", "now"}},
-		{24 * time.Hour, []string{"-20h", "-15h", "-10h", "-5h", "now"}},
-		{1000 * 24 * time.Hour, []string{"-20000h", "-15000h", "-10000h", "-5000h", "now"}},
-	} {
-		drawing := timeline.Strip(timeline.Events{End: test.now}, test.now, "")
-		fits(t, drawing)
-		assert.Equal(t, test.labels, texts(elements(t, drawing)["time"]), test.now)
-	}
-}
-
-// An axis may start after now or end before it.
-func TestStrip_NowOffTheAxis(t *testing.T) {
-	labels := func(now time.Duration) []string {
-		return texts(elements(t, timeline.Strip(timeline.Events{End: time.Minute}, now, ""))["time"])
-	}
-	assert.Equal(t, []string{"+30s", "+40s", "+50s", "+60s", "+70s", "+80s", "+90s"}, labels(-30*time.Second))
-	assert.Equal(t, []string{"+30s", "+40s", "+50s", "+60s", "+70s", "+80s"}, labels(-25*time.Second))
-	assert.Equal(t, []string{"-90s", "-80s", "-70s", "-60s", "-50s", "-40s", "-30s"}, labels(90*time.Second))
-}
-
 // Text that others choose is never markup.
 func TestSVG_EscapesText(t *testing.T) {
 	const hostile = `"'><script>&</script>` + "\x00\xff"
@@ -407,11 +298,6 @@ func TestSVG_EscapesText(t *testing.T) {
 	assert.Equal(t, []string{shown, shown}, texts(drawn["label"]))
 	assert.Equal(t, []string{shown}, texts(drawn["name"]))
 	assert.Equal(t, []string{shown + " 0 ms"}, texts(drawn["length"]))
-
-	drawn = elements(t, timeline.Strip(e, ms, hostile))
-	assert.Empty(t, drawn["script"])
-	assert.Equal(t, shown, drawn["timeline"][0].attributes["aria-label"])
-	assert.Equal(t, []string{shown}, texts(drawn["title"]))
 }
 
 func TestSVG_LabelsDoNotOverlap(t *testing.T) {
@@ -437,22 +323,20 @@ func TestSVG_LabelsDoNotOverlap(t *testing.T) {
 
 func TestSVG_TextsDoNotOverlap(t *testing.T) {
 	const height = 16
-	for _, drawing := range []string{timeline.SVG(everything(), "", ""), timeline.Strip(everything(), 0, "")} {
-		var all []element
-		for _, elements := range elements(t, drawing) {
-			for _, e := range elements {
-				if e.name == "text" {
-					all = append(all, e)
-				}
+	var all []element
+	for _, elements := range elements(t, timeline.SVG(everything(), "", "")) {
+		for _, e := range elements {
+			if e.name == "text" {
+				all = append(all, e)
 			}
 		}
-		for i, one := range all {
-			for _, other := range all[:i] {
-				from, to := one.extent(t)
-				otherFrom, otherTo := other.extent(t)
-				apart := math.Abs(one.number(t, "y") - other.number(t, "y"))
-				assert.False(t, apart < height && from < otherTo && otherFrom < to, "%v overlaps %v", one, other)
-			}
+	}
+	for i, one := range all {
+		for _, other := range all[:i] {
+			from, to := one.extent(t)
+			otherFrom, otherTo := other.extent(t)
+			apart := math.Abs(one.number(t, "y") - other.number(t, "y"))
+			assert.False(t, apart < height && from < otherTo && otherFrom < to, "%v overlaps %v", one, other)
 		}
 	}
 }
@@ -476,11 +360,6 @@ func TestSVG_NoEmptyRows(t *testing.T) {
 		assert.Greater(t, height(e), least, name)
 	}
 	assert.InDelta(t, least, height(timeline.Events{Runs: []timeline.Run{run(0, ms)}}), 0, "runs always have a row")
-
-	strip := func(e timeline.Events) string {
-		return elements(t, timeline.Strip(e, 0, ""))["timeline"][0].attributes["viewBox"]
-	}
-	assert.Equal(t, strip(timeline.Events{}), strip(timeline.Events{Windows: []timeline.Span{span(0, ms)}}), "a strip has no row names")
 }
 
 // A label of two letters is 18 pixels wide, plus a gap of 6.
@@ -539,15 +418,11 @@ func TestSVG_Bounds(t *testing.T) {
 				}
 			}
 			fits(t, timeline.SVG(e, "", ""))
-			for _, now := range []time.Duration{math.MinInt64, -end, -1, 0, end / 2, end, math.MaxInt64} {
-				fits(t, timeline.Strip(e, now, ""))
-			}
 			e.Calls, e.Dropped = nil, nil
-			fits(t, timeline.Strip(e, end, ""))
+			fits(t, timeline.SVG(e, "", ""))
 		})
 	}
 	fits(t, timeline.SVG(timeline.Events{}, "", ""))
-	fits(t, timeline.Strip(timeline.Events{}, 0, ""))
 }
 
 // fits requires that nothing leaves drawing.

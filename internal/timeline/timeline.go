@@ -1,7 +1,7 @@
 // Package timeline draws the calls and runs of a throttle on a time axis.
 //
-// The events are plain values, and the drawings are strings: [Text] is for a terminal,
-// [SVG] is a picture in a file of its own, and [Strip] is an element of a page.
+// The events are plain values, and the drawings are strings: [Text] is for a terminal, and
+// [SVG] is a picture in a file of its own.
 package timeline
 
 import (
