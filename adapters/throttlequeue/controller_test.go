@@ -119,6 +119,12 @@ func (c *cluster) reconcile(ctx context.Context, r reconcile.Request) (reconcile
 	return reconcile.Result{}, err
 }
 
+func (c *cluster) figures() (reconciled int, longest time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reconciled, c.longest
+}
+
 // change stores object, and tells the informers.
 func (c *cluster) change(t *testing.T, object *corev1.ConfigMap) {
 	t.Helper()
@@ -195,9 +201,10 @@ func TestController(t *testing.T) {
 				cluster, stop := startCluster(t, c.construct(t))
 				changes := cluster.churn(t)
 				stop()
-				reconciled[c.name] = cluster.reconciled
-				assert.LessOrEqual(t, cluster.longest, c.longest)
-				t.Logf("%d changes, %d reconciliations, longest hold %v", changes, cluster.reconciled, cluster.longest)
+				count, longest := cluster.figures()
+				reconciled[c.name] = count
+				assert.LessOrEqual(t, longest, c.longest)
+				t.Logf("%d changes, %d reconciliations, longest hold %v", changes, count, longest)
 			})
 		})
 	}
