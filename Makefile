@@ -17,6 +17,7 @@ MODULE    := github.com/throttle-go/throttle
 TOOL      := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 MODULES   := $(sort $(patsubst %/go.mod,%,$(shell find . -name go.mod ! -path './tools/*')))
 PUBLISHED := . $(filter ./adapters/%,$(MODULES))
+SLOW      := ./adapters/fleetredis ./adapters/fleetpg
 PORTS     := linux/arm64 darwin/arm64 js/wasm wasip1/wasm
 
 # Neither a go.work in a folder above nor the owner of the checkout may change what is built.
@@ -37,11 +38,11 @@ test: compiler ## tests of the root module, short and shuffled, under the race d
 	@CI= CGO_ENABLED=1 tools/progress.sh $(GO) test -race -short -shuffle=on ./...
 
 test-all: servers test ## that, the long forms, the other modules, and a short verify
-	@# Two modules at a time: those with servers wait more than they work. fleetredis takes the
-	@# longest, so it comes first.
+	@# Three modules at a time: those with servers wait more than they work. They take the longest,
+	@# so they come first.
 	@echo 'test-all: the long forms and the other modules'
-	@printf '%s\n' ./adapters/fleetredis $(filter-out ./adapters/fleetredis ./verify,$(MODULES)) | \
-		CGO_ENABLED=1 tools/progress.sh xargs -P 2 -I MODULE sh -c \
+	@printf '%s\n' $(SLOW) $(filter-out $(SLOW) ./verify,$(MODULES)) | \
+		CGO_ENABLED=1 tools/progress.sh xargs -P 3 -I MODULE sh -c \
 		'packages=./...; test MODULE != . || packages="$(LONG)"; cd MODULE && $(GO) test -race -shuffle=on -timeout 20m $$packages'
 	@# Under the race detector the checks of verify would see fewer interleavings in more time.
 	@echo 'test-all: verify'
@@ -56,9 +57,8 @@ servers:
 	@tools/installed.sh PostgreSQL 'adapters/fleetpg, bench, examples/batch and examples/fleet' initdb /usr/lib/postgresql/*/bin/initdb
 	@tools/installed.sh Chromium verify/browser chromium chromium-browser google-chrome google-chrome-stable chrome
 
-lint: ## format, vet, fix, golangci-lint, lock use, tidy modules, vulnerabilities
+lint: ## format, fix, golangci-lint with vet, lock use, tidy modules, vulnerabilities
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted by gofmt: $$files"; exit 1; }
-	$(call in,$(MODULES),$(GO) vet ./...)
 	$(call in,$(MODULES),$(GO) fix -diff ./...)
 	$(call in,$(MODULES),$(TOOL) golangci-lint run ./...)
 	@# Where it prints "-" it means a closing brace: the function leaves a lock held, or it is a
@@ -127,12 +127,12 @@ cross: ## tests on 386 if the system runs its programs, builds for the other por
 	done
 	GOOS=windows GOARCH=amd64 $(GO) build ./...
 
-compat: ## vet what is published and test the root module with the OLDEST Go that is supported
-	$(call in,$(PUBLISHED),GOTOOLCHAIN=$(OLDEST) $(GO) vet ./...)
+compat: ## build what is published and test the root module with the OLDEST Go that is supported
+	$(call in,$(PUBLISHED),GOTOOLCHAIN=$(OLDEST) $(GO) build ./...)
 	CI= GOTOOLCHAIN=$(OLDEST) tools/progress.sh $(GO) test -short ./...
 
-examples: ## build every example, run the snapshot
-	$(call in,. $(filter ./examples/%,$(MODULES)),$(GO) build -o /dev/null ./...)
+examples: ## build the examples of the root module, run the snapshot; the tests of the others build them
+	$(GO) build -o /dev/null ./examples/...
 	$(GO) run ./examples/snapshot $(EXAMPLE)
 
 # gremlins breaks the files of one folder, without the files in folders below and others not in
