@@ -18,7 +18,7 @@ TOOL      := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 MODULES   := $(sort $(patsubst %/go.mod,%,$(shell find . -name go.mod ! -path './tools/*')))
 PUBLISHED := . $(filter ./adapters/%,$(MODULES))
 # All of Kubernetes' clients take minutes to build for the race detector.
-NORACE    := ./examples/controller|./examples/leader
+NORACE    := ./examples/leader
 SLOW      := ./adapters/fleetredis ./adapters/fleetpg
 PORTS     := linux/arm64 darwin/arm64 js/wasm wasip1/wasm
 

@@ -52,6 +52,11 @@ func rollOut(ctx context.Context, duration time.Duration, queue queueOf) (*rollo
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- m.Start(running) }()
+	select {
+	case <-r.cluster.informer.watched:
+	case err := <-ended:
+		return nil, errors.Join(err, ctx.Err())
+	}
 	err = errors.Join(r.change(ctx, duration), r.settle(ctx))
 	stop()
 	return r, errors.Join(err, <-ended)
