@@ -121,6 +121,16 @@ func requireItems(t *testing.T, q queue, items ...string) {
 	require.Zero(t, q.Len())
 }
 
+// drain begins to shut the queue down with a drain. The channel is closed when that is done.
+func drain(q queue) <-chan struct{} {
+	drained := make(chan struct{})
+	go func() {
+		q.ShutDownWithDrain()
+		close(drained)
+	}()
+	return drained
+}
+
 func contract() []promise {
 	return []promise{
 		{"an item that is added twice is given out once", false, func(t *testing.T, q queue) {
@@ -253,11 +263,7 @@ func contract() []promise {
 			q.Add("a")
 			pass(time.Second)
 			requireItems(t, q, "a")
-			drained := make(chan bool)
-			go func() {
-				q.ShutDownWithDrain()
-				close(drained)
-			}()
+			drained := drain(q)
 			pass(time.Hour)
 			select {
 			case <-drained:
@@ -271,11 +277,7 @@ func contract() []promise {
 			q.Add("a")
 			pass(time.Second)
 			requireItems(t, q, "a")
-			drained := make(chan bool)
-			go func() {
-				q.ShutDownWithDrain()
-				close(drained)
-			}()
+			drained := drain(q)
 			synctest.Wait()
 			q.ShutDown()
 			<-drained
