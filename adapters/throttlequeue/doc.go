@@ -12,9 +12,9 @@
 //
 // # What is held
 //
-// Plain adds are held: those of event handlers, without a delay or a rate limit. Each item
-// has a throttle of its own. When the policy permits, the item enters the queue, with the
-// highest priority that was asked for meanwhile.
+// Event handlers add items without a delay or a rate limit. The queue holds these plain adds.
+// Each item has a throttle of its own. When the policy permits, the item enters the queue
+// with the highest priority that was asked for meanwhile.
 //
 // All other adds go to the queue at once, and are what they would be without a throttle:
 // a reconciler's RequeueAfter, its retries after an error, and the adds of items that

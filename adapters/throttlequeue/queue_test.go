@@ -368,7 +368,7 @@ func TestQueue_passes(t *testing.T) {
 	})
 }
 
-// TestQueue_ShutDown checks what becomes of held items in the end.
+// TestQueue_ShutDown checks that held items enter when the queue shuts down, or are dropped.
 func TestQueue_ShutDown(t *testing.T) {
 	drop := []throttlequeue.Option{throttlequeue.WithDrop()}
 	for name, c := range map[string]struct {

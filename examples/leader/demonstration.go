@@ -76,8 +76,8 @@ func (d *demonstration) join(ctx context.Context) error {
 	return err
 }
 
-// waitSyncs waits for the start of some more syncs, not counting those of the member except.
-// It returns the member of the last one.
+// waitSyncs waits until some more syncs have started. It does not count the member except. It
+// returns the member of the last sync.
 func (d *demonstration) waitSyncs(ctx context.Context, except *member) (last *member, err error) {
 	count := func() (n int) {
 		for _, e := range d.all() {

@@ -252,8 +252,8 @@ func TestMigrating_runner(t *testing.T) {
 	})
 }
 
-// TestMigrating_values shows what becomes of values when a collecting loop ends: by chance they are
-// lost, or applied after the end.
+// TestMigrating_values shows what happens to values when a collecting loop ends. Chance decides
+// whether the loop loses them or applies them after the end.
 func TestMigrating_values(t *testing.T) {
 	var lost, late int
 	for range 50 {
