@@ -37,6 +37,8 @@ type crowdReport struct {
 	Counts  fleet.Counts // the sum over all throttlers
 	Errors  map[errorKind]int
 	Pending int // how many throttlers have calls that are not known to be covered
+
+	Unreachable bool // whether messages do not reach the store
 }
 
 // A crowdRun is the start of a run of the key with that number.
@@ -125,6 +127,9 @@ func (c *crowd) describe() *crowdReport {
 	r := crowdReport{Runs: slices.Clone(c.report.Runs), Errors: maps.Clone(c.report.Errors)}
 	c.mu.Unlock()
 	r.Counts = total(c.all)
+	if engine, ok := c.engine.(interface{ Health() fleet.Health }); ok {
+		r.Unreachable = engine.Health().Unreachable != nil
+	}
 	for _, t := range c.all {
 		if t.Stats().Pending {
 			r.Pending++

@@ -89,7 +89,8 @@ func (h *herd) report() crowdReport {
 }
 
 // awaitServed waits until every key of the crowds has had a run after an instant, in one of
-// the crowds' processes, and no crowd has pending calls. It returns their reports.
+// the crowds' processes, no crowd has pending calls, and all reach the store. It returns their
+// reports.
 func (w *world) awaitServed(after int64, herds ...*herd) (reports []crowdReport) {
 	w.t.Helper()
 	var problem string
@@ -109,6 +110,9 @@ func (w *world) awaitServed(after int64, herds ...*herd) (reports []crowdReport)
 			}
 			if r.Pending > 0 {
 				problem = fmt.Sprintf("%d keys of %s are pending", r.Pending, h.name)
+			}
+			if r.Unreachable {
+				problem = h.name + " does not reach the store"
 			}
 		}
 		if len(unserved) > 0 {
@@ -180,15 +184,17 @@ func testCrowdRestart(w *world) {
 	w.store.Start(w.t)
 	called := max(finish[0](), finish[1]())
 	reports := w.awaitServed(called, first, second)
-	local := reports[0].Counts.LocalRuns
-	assert.Positive(w.t, local, "runs without a grant")
+	before := reports[0].Counts
+	assert.Positive(w.t, before.LocalRuns, "runs without a grant")
 	// The store is back: now there are none.
 	finish = []func() int64{first.calling(4, crowdInterval/4), second.calling(4, crowdInterval/4)}
 	called = max(finish[0](), finish[1]())
 	reports = w.awaitServed(called, first, second)
 	w.t.Logf("%d keys: %+v and %+v", keys, reports[0].Counts, reports[1].Counts)
-	if reports[0].Errors[unavailable] < keys/10 {
-		assert.Equal(w.t, local, reports[0].Counts.LocalRuns, "runs without a grant on a healthy store")
+	if after := reports[0].Counts; after.Failed == before.Failed {
+		assert.Equal(w.t, before.LocalRuns, after.LocalRuns, "runs without a grant on a healthy store")
+	} else {
+		w.t.Log("the machine is slow")
 	}
 }
 
