@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/throttle-go/throttle"
@@ -47,6 +48,34 @@ func ExamplePolicy_Clamp() {
 func ExamplePolicy_String() {
 	fmt.Println(throttle.Policy{Interval: time.Second, Burst: 3, Quiet: 200 * time.Millisecond, MaxWait: time.Second})
 	// Output: at most once per 1s, burst 3, after 200ms of quiet, at the latest after 1s
+}
+
+// Which policy suits a minute of calls that come ten a second, in bursts of two seconds?
+func ExampleSimulate() {
+	var calls []time.Duration
+	for burst := time.Duration(0); burst < time.Minute; burst += 10 * time.Second {
+		for i := range time.Duration(20) {
+			calls = append(calls, burst+i*100*time.Millisecond)
+		}
+	}
+	takesHalf := func(int) (time.Duration, error) { return 500 * time.Millisecond, nil }
+	for _, p := range []throttle.Policy{{}, throttle.Every(5 * time.Second), throttle.Debounce(time.Second, 0)} {
+		runs, err := throttle.Simulate(p, slices.Values(calls), takesHalf)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		count, longest := 0, time.Duration(0)
+		for run := range runs {
+			count++
+			longest = max(longest, run.Wait)
+		}
+		fmt.Printf("%s: %d runs, a call waits for %v at most\n", p, count, longest)
+	}
+	// Output:
+	// no limit: 30 runs, a call waits for 500ms at most
+	// at most once per 5s: 12 runs, a call waits for 4.9s at most
+	// after 1s of quiet: 6 runs, a call waits for 2.9s at most
 }
 
 func ExampleBackoff() {

@@ -39,6 +39,7 @@ func subjects() []subject {
 		manyKeys(),
 		longestCalls(),
 		carriedCalls(),
+		simulatedCalls(),
 		promises(),
 		keyedPromises(),
 		valuePromises(),
