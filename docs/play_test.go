@@ -3,7 +3,6 @@ package docs_test
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/internal/picture"
 	"github.com/throttle-go/throttle/internal/timeline"
 )
 
@@ -103,14 +103,19 @@ func (g *stage) build() {
 
 // run is the callback.
 func (g *stage) run(_ context.Context, batch []string) error {
-	outcome := outcome{took: usual}
-	if g.entered < len(g.scenario.runs) {
-		outcome = g.scenario.runs[g.entered]
-	}
+	outcome := g.outcome(g.entered)
 	g.entered++
 	g.batches = append(g.batches, batch)
 	time.Sleep(time.Duration(outcome.took) * ms)
 	return outcome.err
+}
+
+// outcome returns how run number n ends.
+func (s scenario) outcome(n int) outcome {
+	if n < len(s.runs) {
+		return s.runs[n]
+	}
+	return outcome{took: usual}
 }
 
 // A step is something that happens to the subject.
@@ -184,42 +189,59 @@ func (g *stage) sleepUntil(d time.Duration) {
 
 // writeRuns records the runs that the observer has seen.
 func (g *stage) writeRuns() {
-	r := &g.record
+	runs := make([]picture.Run, len(g.runs))
 	for i, run := range g.runs {
-		start, end := run.Started.Sub(g.begun), run.Ended.Sub(g.begun)
-		r.starts, r.ends = append(r.starts, start), append(r.ends, end)
-		drawn := timeline.Run{Span: timeline.Span{Start: start, End: end}, Label: label(run), Failed: run.Err != nil}
+		runs[i] = picture.Observed(run, g.begun)
+	}
+	g.record.addRuns(g.policy, runs)
+	for i, batch := range g.batches {
 		if g.coalescer != nil {
-			drawn.Label = strings.Join(g.batches[i], " ")
-		}
-		r.events.Runs = append(r.events.Runs, drawn)
-		if !run.Asked.IsZero() {
-			r.events.Waits = append(r.events.Waits,
-				timeline.Wait{Span: timeline.Span{Start: run.Asked.Sub(g.begun), End: start}})
+			g.record.events.Runs[i].Label = strings.Join(batch, " ")
 		}
 	}
 }
 
-// label returns the text that a picture shows beside run.
-func label(run throttle.Run) string {
-	var words []string
-	if run.Attempt > 1 {
-		words = append(words, fmt.Sprintf("attempt %d", run.Attempt))
+// addRuns adds runs under p to the record, without their windows.
+func (r *record) addRuns(p throttle.Policy, runs []picture.Run) {
+	drawn := picture.Events(p, nil, nil, runs)
+	r.events.Runs, r.events.Waits = drawn.Runs, append(r.events.Waits, drawn.Waits...)
+	for _, run := range runs {
+		r.starts, r.ends = append(r.starts, run.Start), append(r.ends, run.End)
 	}
-	switch run.Calls {
-	case 0:
-		if run.Cause != throttle.CauseRetry {
-			words = append(words, "no call")
+}
+
+// simulate is play by Simulate, with the windows.
+func (s scenario) simulate(t *testing.T, until time.Duration) (predicted record) {
+	t.Helper()
+	r := &predicted
+	for _, at := range s.calls {
+		r.calls = append(r.calls, time.Duration(at)*ms)
+	}
+	run := func(n int) (time.Duration, error) {
+		outcome := s.outcome(n)
+		return time.Duration(outcome.took) * ms, outcome.err
+	}
+	dropped := make(map[int]bool)
+	all, err := throttle.Simulate(s.policy, slices.Values(r.calls), run,
+		throttle.WithDropped(func(n int, _ time.Duration) { dropped[n] = true }))
+	require.NoError(t, err)
+	var runs []picture.Run
+	for run := range all {
+		if run.Started > until {
+			break
 		}
-	case 1:
-		words = append(words, "1 call")
-	default:
-		words = append(words, fmt.Sprintf("%d calls", run.Calls))
+		runs = append(runs, picture.Simulated(run))
 	}
-	if run.Err != nil {
-		words = append(words, "fails")
+	for n, at := range r.calls {
+		if dropped[n] {
+			r.events.Dropped = append(r.events.Dropped, at)
+		} else {
+			r.events.Calls = append(r.events.Calls, at)
+		}
 	}
-	return strings.Join(words, ", ")
+	r.addRuns(s.policy, runs)
+	r.events.Windows = picture.Windows(s.policy, runs)
+	return predicted
 }
 
 // draw plays s, and returns the events for its picture.
@@ -236,12 +258,17 @@ func (s scenario) draw(t *testing.T) timeline.Events {
 	for i := range played.starts {
 		played.events.Windows = append(played.events.Windows, s.windows(t, played, i)...)
 	}
+	return s.measured(played)
+}
+
+// measured returns what happened until the end of the picture, with the distances to show.
+func (s scenario) measured(r record) timeline.Events {
 	for _, m := range s.measures {
-		played.events.Measures = append(played.events.Measures,
-			timeline.Measure{Span: timeline.Span{Start: m.from(played), End: m.to(played)}, Label: m.label})
+		r.events.Measures = append(r.events.Measures,
+			timeline.Measure{Span: timeline.Span{Start: m.from(r), End: m.to(r)}, Label: m.label})
 	}
-	played.events.End = until
-	return played.events
+	r.events.End = time.Duration(s.until) * ms
+	return r.events
 }
 
 // windows returns the windows of run n: one from its start and one from its end, or

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/internal/picture"
 	"github.com/throttle-go/throttle/internal/timeline"
 )
 
@@ -101,16 +102,37 @@ func (s *strip) addRuns() {
 	}
 }
 
+// addWindows adds the windows of the known runs under the current policy.
 func (s *strip) addWindows() {
 	runs := s.runs
 	if s.status.State == Running {
 		runs = append(slices.Clip(runs), Run{Started: s.status.LastStart})
 	}
-	for _, w := range windows(s.policy, runs) {
-		if span := s.span(w.from, w.to); span.End > 0 && span.Start < s.end() {
+	if len(runs) == 0 {
+		return
+	}
+	first := runs[0].Started
+	drawn := make([]picture.Run, len(runs))
+	for i, run := range runs {
+		drawn[i] = run.after(first)
+	}
+	for _, w := range picture.Windows(s.policy, drawn) {
+		if span := s.span(first.Add(w.Start), first.Add(w.End)); span.End > 0 && span.Start < s.end() {
 			s.events.Windows = append(s.events.Windows, span)
 		}
 	}
+}
+
+// after returns r on an axis that begins at start. A run without an end is active.
+func (r Run) after(start time.Time) picture.Run {
+	drawn := picture.Run{
+		Start: r.Started.Sub(start), End: r.Ended.Sub(start), Active: r.Ended.IsZero(),
+		Attempt: r.Attempt, Failed: r.failed(), Again: r.Result == string(throttle.ResultRetryIn),
+	}
+	if !r.retry.IsZero() {
+		drawn.Retry = r.retry.Sub(start)
+	}
+	return drawn
 }
 
 // failed reports whether r failed. A RetryIn is not a failure.
