@@ -73,15 +73,15 @@ func (r Run) label() string {
 	if r.Attempt > 1 {
 		words = append(words, "attempt "+strconv.Itoa(r.Attempt))
 	}
-	switch r.Calls {
-	case 0:
-		if r.Cause != throttle.CauseRetry {
-			words = append(words, "no call")
-		}
-	case 1:
-		words = append(words, "1 call")
-	default:
+	switch {
+	case r.Calls > 1:
 		words = append(words, strconv.Itoa(r.Calls)+" calls")
+	case r.Calls == 1:
+		words = append(words, "1 call")
+	case r.Cause != throttle.CauseRetry:
+		words = append(words, "no call")
+	case r.Attempt <= 1:
+		words = append(words, "again") // as RetryIn has asked
 	}
 	if r.Failed {
 		words = append(words, "fails")
