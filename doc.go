@@ -44,7 +44,8 @@
 // keeps long runs further apart. [Policy.Validate] rejects combinations in which a field
 // would have no effect, and [Policy.Clamp] mends them. A Policy prints in words.
 // [Throttler.SetPolicy] replaces the policy while calls are pending: a pending run is
-// then due when the new policy says.
+// then due when the new policy says. [Simulate] predicts the runs that a policy makes of
+// given calls.
 //
 // A run is due at the earliest of three instants. Permit is the end of the window;
 // from then on runs are allowed again.

@@ -43,9 +43,11 @@ type SimulatedRun struct {
 //
 // The runs come in order, each as soon as it ends; one that never ends does not come.
 // Calls are read as they are needed. With MaxInterval, or if a run is retried for ever,
-// there is no last run: then leave the loop when you have seen enough. If calls and run
-// always give the same answers, then each loop over the runs sees the same ones, even with
-// Jitter, whose random numbers start anew with each loop.
+// there is no last run: then leave the loop when you have seen enough.
+//
+// If calls and run always give the same answers, then each loop over the runs sees the same
+// ones, even with Jitter: its random numbers start anew with each loop. A [Coalescer] may
+// make more runs than Simulate predicts, because it fills another batch after MaxCalls.
 //
 // The error joins a [*PolicyError] for each problem with p.
 func Simulate(
@@ -64,7 +66,9 @@ func Simulate(
 		s.run = func(int) (time.Duration, error) { return 0, nil }
 	}
 	for _, opt := range opts {
-		opt(&s)
+		if opt != nil {
+			opt(&s)
+		}
 	}
 	return func(yield func(SimulatedRun) bool) {
 		s := s // each loop starts anew
@@ -77,14 +81,20 @@ func Simulate(
 type SimulateOption func(*simulation)
 
 // WithBounds makes call number n a [Throttler.CallWithin] of within(n). For a call without a
-// bound, within returns [math.MaxInt64].
+// bound, within returns [math.MaxInt64]. A nil within bounds no call.
 func WithBounds(within func(n int) time.Duration) SimulateOption {
+	if within == nil {
+		return nil
+	}
 	return func(s *simulation) { s.within = within }
 }
 
 // WithDropped makes [Simulate] call fn for each call that the policy drops, with the call's
-// number and its instant.
+// number and its instant, before the runs that end later come. A nil fn is not called.
 func WithDropped(fn func(n int, at time.Duration)) SimulateOption {
+	if fn == nil {
+		return nil
+	}
 	return func(s *simulation) { s.dropped = fn }
 }
 

@@ -214,7 +214,7 @@ func TestSimulate(t *testing.T) {
 		assert.Equal(t, 3, runs[1].First)
 	})
 	t.Run("no calls, no run, no options", func(t *testing.T) {
-		runs, err := throttle.Simulate(throttle.Policy{MaxInterval: 10}, nil, nil)
+		runs, err := throttle.Simulate(throttle.Policy{MaxInterval: 10}, nil, nil, nil, throttle.WithBounds(nil), throttle.WithDropped(nil))
 		require.NoError(t, err)
 		var started []time.Duration
 		for run := range runs {
