@@ -54,8 +54,8 @@ func ExamplePolicy_String() {
 func ExampleSimulate() {
 	var calls []time.Duration
 	for burst := time.Duration(0); burst < time.Minute; burst += 10 * time.Second {
-		for i := range time.Duration(20) {
-			calls = append(calls, burst+i*100*time.Millisecond)
+		for call := burst; call < burst+2*time.Second; call += 100 * time.Millisecond {
+			calls = append(calls, call)
 		}
 	}
 	takesHalf := func(int) (time.Duration, error) { return 500 * time.Millisecond, nil }

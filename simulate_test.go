@@ -67,7 +67,8 @@ func (f trial) observe(t *testing.T) (runs []throttle.SimulatedRun, dropped int)
 		begun, n, first := time.Now(), 0, 0
 		callback := func() error {
 			took, err := f.run(n)
-			if n++; n == mostRuns {
+			n++
+			if n == mostRuns {
 				throttler.Pause()
 			}
 			time.Sleep(took)
@@ -230,7 +231,8 @@ func TestSimulate(t *testing.T) {
 	t.Run("reads calls as they are needed", func(t *testing.T) {
 		read := 0
 		endless := func(yield func(time.Duration) bool) {
-			for read = 1; yield(time.Duration(read)); read++ {
+			for yield(time.Duration(read + 1)) {
+				read++
 			}
 		}
 		runs, err := throttle.Simulate(throttle.Every(10), endless, nil)
@@ -240,7 +242,7 @@ func TestSimulate(t *testing.T) {
 				break
 			}
 		}
-		assert.Equal(t, 51, read)
+		assert.Equal(t, 50, read)
 	})
 	t.Run("invalid policy", func(t *testing.T) {
 		runs, err := throttle.Simulate(throttle.Policy{Interval: -1, MaxWait: 1}, nil, nil)
