@@ -8,13 +8,15 @@ import (
 
 // No element of a drawing has an id, so that a page can hold many drawings.
 
-// The sizes of the drawings, in pixels before scaling.
+// The sizes of the drawings, in pixels before scaling. Programs that thin out events need some
+// of them.
 const (
-	pictureWidth = 640 // so that letters stay legible on a phone
+	PictureWidth = 640 // so that letters stay legible on a phone
+	AxisStart    = 84  // of the axis of a picture; the lane names are left of it
+	AxisEnd      = PictureWidth - 3*margin/2
+	Letter       = 9 // width of a letter that a drawing assumes
 
 	margin        = 16
-	laneNames     = 84 // width of the lane names, left of the axis
-	letter        = 9  // width of a letter that textWidth assumes
 	lineHeight    = 22
 	gap           = 6 // between things that must not touch
 	inset         = 4 // from the start of a run to its label
@@ -36,7 +38,7 @@ const (
 // calls, or ends in a cross if they were dropped. A failed run is hatched, or a cross if it
 // is too short. Windows are shaded.
 func SVG(e Events, title, description string) string {
-	s := newSketch(e, pictureWidth, laneNames, margin*3/2)
+	s := newSketch(e, PictureWidth, AxisStart, PictureWidth-AxisEnd)
 	s.row(margin)
 	s.draw()
 	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" class="timeline" role="img" viewBox="0 0 %[1]d %[2]d" width="%[1]d" height="%[2]d">
@@ -46,7 +48,7 @@ func SVG(e Events, title, description string) string {
 %[5]s</style>
 <rect class="paper" width="%[1]d" height="%[2]d" rx="6"/>
 %[6]s</svg>
-`, pictureWidth, int(s.y+margin/2), escape(title), escape(description), Style, s.String())
+`, PictureWidth, int(s.y+margin/2), escape(title), escape(description), Style, s.String())
 }
 
 // A sketch is an SVG in the making.

@@ -69,4 +69,4 @@ func (s *sketch) stack(labels []placed) (stacked []placed, rows int) {
 // the widest font that Style names, the letters of our labels are 7 to 9 pixels wide on
 // average, and digits are 10; the gap makes up for a few of them. A text in capitals may
 // need more, and then touch its neighbour.
-func textWidth(text string) float64 { return letter*float64(utf8.RuneCountInString(text)) + gap }
+func textWidth(text string) float64 { return Letter*float64(utf8.RuneCountInString(text)) + gap }
