@@ -20,7 +20,6 @@ import (
 // executables, each named like its source folder.
 func Build(t *testing.T, folders ...string) (bin string) {
 	t.Helper()
-	t.Helper()
 	bin = t.TempDir() + string(filepath.Separator)
 	// Nobody debugs these, and without symbols they link faster.
 	args := []string{"build", "-ldflags=-s -w", "-o", bin}
@@ -64,7 +63,6 @@ func Check(t *testing.T, program string, wrong ...string) {
 }
 
 func run(t *testing.T, program string, args ...string) (status int, stdout, stderr string) {
-	t.Helper()
 	t.Helper()
 	var out, failure bytes.Buffer
 	command := exec.CommandContext(t.Context(), program, args...)  //nolint:gosec // what build has built
