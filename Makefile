@@ -6,7 +6,7 @@ GO       ?= go
 OLDEST   ?= go1.25.5
 FUZZTIME ?= 1m
 LONG     ?= . ./fleet/... ./internal/testkit/...
-MUTATED  ?= due.go policy.go word.go lock.go run.go close.go throttle.go group.go shard.go table.go turn.go heap.go outcome.go coalescer.go batch.go deliver.go room.go keyed.go internal/backoff/backoff.go
+MUTATED  ?= due.go policy.go simulate.go word.go lock.go run.go close.go throttle.go group.go shard.go table.go turn.go heap.go outcome.go coalescer.go batch.go deliver.go room.go keyed.go internal/backoff/backoff.go
 MUTANT   ?= -count=1 -short -failfast -vet=off -skip=Readme
 EXAMPLE  ?= -duration 2s
 BENCH    ?= -json bench.json
@@ -17,14 +17,17 @@ MODULE    := github.com/throttle-go/throttle
 TOOL      := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 MODULES   := $(sort $(patsubst %/go.mod,%,$(shell find . -name go.mod ! -path './tools/*')))
 PUBLISHED := . $(filter ./adapters/%,$(MODULES))
-# All of Kubernetes' clients take minutes to build for the race detector.
-NORACE    := ./examples/leader
 SLOW      := ./adapters/fleetredis ./adapters/fleetpg
 PORTS     := linux/arm64 darwin/arm64 js/wasm wasip1/wasm
 
 # Neither a go.work in a folder above nor the owner of the checkout may change what is built.
+# With -trimpath, release-check in its scratch clone shares what was built here.
 export GOWORK  := off
-export GOFLAGS := $(GOFLAGS) -buildvcs=false
+export GOFLAGS := $(GOFLAGS) -buildvcs=false -trimpath
+
+# Linters and release-check use what the tests build. To build Kubernetes' clients once takes
+# minutes.
+RACE := CGO_ENABLED=1 GOFLAGS='$(GOFLAGS) -race'
 
 # $(call in,modules,command) runs the command in each module, until one fails.
 in = for module in $(1); do (cd $$module && $(2)) || exit 1; done
@@ -45,8 +48,8 @@ test-all: servers test ## that, the long forms, the other modules, and a short v
 	@echo 'test-all: the long forms and the other modules'
 	@printf '%s\n' $(SLOW) $(filter-out $(SLOW) ./verify,$(MODULES)) | \
 		CGO_ENABLED=1 tools/progress.sh xargs -P 3 -I MODULE sh -c \
-		'packages=./...; race=-race; case MODULE in .) packages="$(LONG)";; $(NORACE)) race=;; esac; \
-		cd MODULE && $(GO) test $$race -shuffle=on -timeout 20m $$packages'
+		'packages=./...; case MODULE in .) packages="$(LONG)";; esac; \
+		cd MODULE && $(GO) test -race -shuffle=on -timeout 20m $$packages'
 	@# Under the race detector the checks of verify would see fewer interleavings in more time.
 	@echo 'test-all: verify'
 	@cd verify && ../tools/progress.sh $(GO) test -shuffle=on ./...
@@ -60,13 +63,13 @@ servers:
 	@tools/installed.sh PostgreSQL 'adapters/fleetpg, bench, examples/batch and examples/fleet' initdb /usr/lib/postgresql/*/bin/initdb
 	@tools/installed.sh Chromium verify/browser chromium chromium-browser google-chrome google-chrome-stable chrome
 
-lint: ## format, fix, golangci-lint with vet, lock use, tidy modules, vulnerabilities
+lint: compiler ## format, fix, golangci-lint with vet, lock use, tidy modules, vulnerabilities
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted by gofmt: $$files"; exit 1; }
-	$(call in,$(MODULES),$(GO) fix -diff ./...)
-	$(call in,$(MODULES),$(TOOL) golangci-lint run ./...)
+	$(call in,$(MODULES),$(RACE) $(GO) fix -diff ./...)
+	$(call in,$(MODULES),$(RACE) "$$($(TOOL) -n golangci-lint)" run ./...)
 	@# Where it prints "-" it means a closing brace: the function leaves a lock held, or it is a
 	@# closure that is called under a lock, which the checker cannot follow.
-	$(call in,$(MODULES),$(GO) vet -vettool="$$($(TOOL) -n checklocks)" -inferred=false ./...)
+	$(call in,$(MODULES),$(RACE) $(GO) vet -vettool="$$($(TOOL) -n checklocks)" -inferred=false ./...)
 	$(call in,$(MODULES) tools,$(GO) mod tidy -diff)
 	@# If the database of vulnerabilities is out of reach, the step is skipped.
 	@for module in $(MODULES); do \
@@ -168,8 +171,8 @@ api: ## incompatible changes of the API since the last tag
 release: ## commit and tag VERSION=vX.Y.Z of every published module; nothing is pushed
 	@tools/release.sh '$(VERSION)'
 
-release-check: ## rehearse a release in a scratch clone, and use each module from outside
-	@tools/release-check.sh
+release-check: compiler ## rehearse a release in a scratch clone, and use each module from outside
+	@$(RACE) tools/release-check.sh
 
-ci: FUZZTIME = 10s
+ci: FUZZTIME = 5s
 ci: lint cross examples api fuzz release-check compat test test-all ## everything that has to pass before a merge

@@ -7,7 +7,7 @@
 outside() {
 	export GOPROXY="file://$(go env GOMODCACHE)/cache/download,$(go env GOPROXY)"
 	export GOMODCACHE=$2/modules GOPRIVATE=github.com/throttle-go/throttle GOWORK=off
-	export GOFLAGS="${GOFLAGS-} -modcacherw -trimpath" # -trimpath shares builds with the next SCRATCH
+	export GOFLAGS="${GOFLAGS-} -modcacherw -trimpath" # -trimpath shares what is built with the tree and the next SCRATCH
 	export GIT_CONFIG_COUNT=2
 	export GIT_CONFIG_KEY_0=url.$1.insteadOf GIT_CONFIG_VALUE_0=https://github.com/throttle-go/throttle
 	export GIT_CONFIG_KEY_1=safe.directory GIT_CONFIG_VALUE_1='*'
