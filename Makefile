@@ -33,7 +33,7 @@ RACE := CGO_ENABLED=1 GOFLAGS='$(GOFLAGS) -race'
 in = for module in $(1); do (cd $$module && $(2)) || exit 1; done
 
 .NOTPARALLEL:
-.PHONY: help test test-all compiler servers lint fuzz verify bench bench-fleet bench-plot docs cover cross compat examples mutate api release release-check ci
+.PHONY: help test test-all compiler servers lint fuzz verify bench bench-fleet bench-plot playground docs cover cross compat examples mutate api release release-check ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s  %s\n", $$1, $$2 }' Makefile
@@ -102,6 +102,9 @@ bench-plot: bench/bench.json ## draw docs/bench.svg from what bench last measure
 
 bench/bench.json:
 	$(MAKE) bench
+
+playground: ## build and serve the page in which you play with a policy
+	$(GO) run ./docs/playground
 
 docs: ## draw the pictures of docs/POLICIES.md, which test compares
 	$(GO) test -count=1 -run '^TestPictures' ./docs -update

@@ -9,7 +9,8 @@
 //   - litmus: on real cores, the one outcome that the memory model must forbid.
 //   - tracing: what the execution tracer of runtime/trace shows of runs.
 //   - migrating: the code of docs/MIGRATING.md, theirs and ours side by side in fake time.
-//   - browser: the page of throttledebug in a real browser, which must be installed.
+//   - browser: the page of throttledebug and the playground in a real browser, which must be
+//     installed.
 //   - casecover: no check, but a program that `make mutate` needs.
 //
 // Each is a directory. `go test ./...` runs the short form of all checks. `make verify`, in the

@@ -1,5 +1,6 @@
-// Package browser tests the page of throttledebug in a real browser, Chromium or Chrome:
-// what it shows, how it keeps up with changes, and that no text on it can do harm.
+// Package browser tests the page of throttledebug and the playground in a real browser,
+// Chromium or Chrome: what they show, how they keep up with changes, and that no text on them
+// can do harm.
 package browser_test
 
 import (
