@@ -16,7 +16,7 @@ import (
 // packages maps the names that the pages' Go code may use to import paths.
 var packages = map[string]string{
 	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "iter": "iter", "maps": "maps",
-	"os": "os", "signal": "os/signal", "slog": "log/slog", "sync": "sync", "syscall": "syscall", "time": "time",
+	"os": "os", "signal": "os/signal", "slices": "slices", "slog": "log/slog", "sync": "sync", "syscall": "syscall", "time": "time",
 	"throttle": "github.com/throttle-go/throttle", "throttledebug": "github.com/throttle-go/throttle/throttledebug",
 }
 

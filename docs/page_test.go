@@ -20,7 +20,7 @@ import (
 const page = "POLICIES.md"
 
 // TestPoliciesPage_Pictures checks that the page shows each scenario's picture once,
-// under its title, with the code that drew it.
+// under its title, with the code that drew it and a link to its preset of the playground.
 func TestPoliciesPage_Pictures(t *testing.T) {
 	sections := map[string]string{} // by their title
 	for _, section := range strings.Split(readPage(t), "\n## ")[1:] {
@@ -34,6 +34,7 @@ func TestPoliciesPage_Pictures(t *testing.T) {
 		section := sections[s.title]
 		assert.Equal(t, []string{pictures + "/" + s.name + ".svg"}, pictureFiles(section), s.title)
 		assert.Equal(t, ran[s.name], snippet.Blocks(section), "%s: the code on the page differs from the scenario's", s.title)
+		assert.Contains(t, section, "](http://localhost:8080/#preset="+s.name+")", s.title)
 	}
 	assert.Len(t, pictureFiles(readPage(t)), len(scenarios), "pictures on the page")
 }
