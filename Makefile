@@ -16,17 +16,17 @@ CHECKS   ?= linearizability interleaving litmus
 MODULE    := github.com/throttle-go/throttle
 TOOL      := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 MODULES   := $(sort $(patsubst %/go.mod,%,$(shell find . -name go.mod ! -path './tools/*')))
-PUBLISHED := . $(filter ./adapters/%,$(MODULES))
 SLOW      := ./adapters/fleetredis ./adapters/fleetpg
-PORTS     := linux/arm64 darwin/arm64 js/wasm wasip1/wasm
+PORTS     := darwin/arm64 wasip1/wasm
+# Kubernetes' clients take minutes to build, and to check for locks.
+LARGE     := ./adapters/throttlequeue ./examples/controller ./examples/leader
 
 # Neither a go.work in a folder above nor the owner of the checkout may change what is built.
 # With -trimpath, release-check in its scratch clone shares what was built here.
 export GOWORK  := off
 export GOFLAGS := $(GOFLAGS) -buildvcs=false -trimpath
 
-# Linters and release-check use what the tests build. To build Kubernetes' clients once takes
-# minutes.
+# Linters and release-check use what the tests build, so that LARGE is built once.
 RACE := CGO_ENABLED=1 GOFLAGS='$(GOFLAGS) -race'
 
 # $(call in,modules,command) runs the command in each module, until one fails.
@@ -65,11 +65,13 @@ servers:
 
 lint: compiler ## format, fix, golangci-lint with vet, lock use, tidy modules, vulnerabilities
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted by gofmt: $$files"; exit 1; }
+	@# From empty caches, golangci-lint takes minutes to build, too: meanwhile.
+	@$(TOOL) -n golangci-lint >/dev/null 2>&1 &
 	$(call in,$(MODULES),$(RACE) $(GO) fix -diff ./...)
 	$(call in,$(MODULES),$(RACE) "$$($(TOOL) -n golangci-lint)" run ./...)
 	@# Where it prints "-" it means a closing brace: the function leaves a lock held, or it is a
 	@# closure that is called under a lock, which the checker cannot follow.
-	$(call in,$(MODULES),$(RACE) $(GO) vet -vettool="$$($(TOOL) -n checklocks)" -inferred=false ./...)
+	$(call in,$(filter-out $(LARGE),$(MODULES)),$(RACE) $(GO) vet -vettool="$$($(TOOL) -n checklocks)" -inferred=false ./...)
 	$(call in,$(MODULES) tools,$(GO) mod tidy -diff)
 	@# If the database of vulnerabilities is out of reach, the step is skipped.
 	@for module in $(MODULES); do \
@@ -136,14 +138,11 @@ cross: ## tests on 386 if the system runs its programs, builds for the other por
 	done
 	GOOS=windows GOARCH=amd64 $(GO) build ./...
 
-compat: ## build what is published and test the root module with the OLDEST Go that is supported
-	@# Except throttlequeue: once more to build what it needs of Kubernetes takes minutes.
-	$(call in,$(filter-out %/throttlequeue,$(PUBLISHED)),GOTOOLCHAIN=$(OLDEST) $(GO) build ./...)
+compat: ## build and test the root module with the OLDEST Go that is supported
 	CI= GOTOOLCHAIN=$(OLDEST) tools/progress.sh $(GO) test -short ./...
 
-examples: ## build the examples of the root module, run the snapshot; the tests of the others build them
-	$(GO) build -o /dev/null ./examples/...
-	$(GO) run ./examples/snapshot $(EXAMPLE)
+examples: ## run the snapshot; the tests build the others
+	$(RACE) $(GO) run ./examples/snapshot $(EXAMPLE)
 
 # gremlins breaks the files of one folder, without the files in folders below and others not in
 # MUTATED. A mutant's tests may take some times as long as the coverage of the folder and those
