@@ -74,7 +74,7 @@ func (f trial) observe(t *testing.T) (runs []throttle.SimulatedRun, dropped int)
 			time.Sleep(took)
 			return err
 		}
-		throttler = throttle.Must(throttle.New(f.policy, callback, throttle.WithCallCount(),
+		throttler = throttle.Must(throttle.New(f.policy, callback, throttle.WithCallCount(), throttle.WithPaused(),
 			throttle.WithErrorHandler(func(error) {}),
 			throttle.WithObserver(func(r throttle.Run) {
 				since := func(at time.Time) time.Duration { return at.Sub(begun) }
@@ -93,6 +93,7 @@ func (f trial) observe(t *testing.T) (runs []throttle.SimulatedRun, dropped int)
 				}
 				runs = append(runs, run)
 			})))
+		throttler.Resume() // now the callback knows it
 		for i, at := range f.calls {
 			time.Sleep(at - time.Since(begun))
 			synctest.Wait()
