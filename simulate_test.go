@@ -178,7 +178,7 @@ func FuzzSimulate(f *testing.F) {
 
 // TestSimulate_throttler compares Simulate with a Throttler, to the nanosecond.
 func TestSimulate_throttler(t *testing.T) {
-	counts := playRandomly(t, 2000, 30000, playSimulation)
+	counts := playRandomly(t, 2000, 10000, playSimulation)
 	requireCounts(t, counts, []string{
 		"dropped calls", "cause call", "cause retry", "cause interval", "a repetition", "a late start", "several calls",
 	}, 100)

@@ -118,6 +118,9 @@ func (w *world) awaitServed(after int64, herds ...*herd) (reports []crowdReport)
 		if len(unserved) > 0 {
 			problem = fmt.Sprintf("%d keys have not run", len(unserved))
 		}
+		if problem != "" {
+			time.Sleep(100 * time.Millisecond) // a report of thousands of runs takes the crowd's processor, too
+		}
 		return problem == ""
 	})
 	require.True(w.t, served, problem)
