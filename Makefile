@@ -48,8 +48,7 @@ test-all: servers test ## that, the long forms, the other modules, and a short v
 	@echo 'test-all: the long forms and the other modules'
 	@printf '%s\n' $(SLOW) $(filter-out $(SLOW) ./verify,$(MODULES)) | \
 		CGO_ENABLED=1 tools/progress.sh xargs -P 3 -I MODULE sh -c \
-		'packages=./...; case MODULE in .) packages="$(LONG)";; esac; \
-		cd MODULE && $(GO) test -race -shuffle=on -timeout 20m $$packages'
+		'packages=./...; test MODULE != . || packages="$(LONG)"; cd MODULE && $(GO) test -race -shuffle=on -timeout 20m $$packages'
 	@# Under the race detector the checks of verify would see fewer interleavings in more time.
 	@echo 'test-all: verify'
 	@cd verify && ../tools/progress.sh $(GO) test -shuffle=on ./...
