@@ -223,7 +223,7 @@ func (l *Live) run(ctx context.Context) error {
 func (l *Live) start(_ context.Context, run throttle.Run, _ []context.Context) (traced context.Context, end func(throttle.Run)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.runs = latest(append(l.runs, l.drawn(run)), keptRuns)
+	l.runs = latest(append(l.runs, picture.Observed(run, l.begun)), keptRuns)
 	return nil, l.end
 }
 
@@ -231,26 +231,7 @@ func (l *Live) start(_ context.Context, run throttle.Run, _ []context.Context) (
 func (l *Live) end(run throttle.Run) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.runs[len(l.runs)-1] = l.drawn(run)
-}
-
-// drawn returns how a picture shows run. It is active if it has not ended.
-func (l *Live) drawn(run throttle.Run) picture.Run {
-	drawn := picture.Run{
-		Start: l.at(run.Started), Active: run.Ended.IsZero(), Cause: run.Cause, Attempt: run.Attempt,
-		Calls:  int(run.Calls), //nolint:gosec // nobody clicks so often
-		Failed: run.Err != nil,
-	}
-	if !run.Asked.IsZero() {
-		drawn.Wait = run.Started.Sub(run.Asked)
-	}
-	if !drawn.Active {
-		drawn.End = l.at(run.Ended)
-	}
-	if !run.Retry.IsZero() {
-		drawn.Retry = l.at(run.Retry)
-	}
-	return drawn
+	l.runs[len(l.runs)-1] = picture.Observed(run, l.begun)
 }
 
 // latest returns s without its oldest elements if there are far more than most.

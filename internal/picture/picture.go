@@ -35,13 +35,17 @@ func Simulated(r throttle.SimulatedRun) Run {
 	}
 }
 
-// Observed returns the Run of a run that an observer got, on an axis that begins at start. The
-// throttler must count calls.
+// Observed returns the Run of a run that an observer or a tracer got, on an axis that begins at
+// start. A run that has not ended is active. The throttler must count calls.
 func Observed(r throttle.Run, start time.Time) Run {
 	drawn := Run{
-		Start: r.Started.Sub(start), End: r.Ended.Sub(start), Cause: r.Cause, Attempt: r.Attempt, Calls: int(r.Calls), //nolint:gosec // not that many
+		Start: r.Started.Sub(start), Active: r.Ended.IsZero(), Cause: r.Cause, Attempt: r.Attempt,
+		Calls:  int(r.Calls), //nolint:gosec // not that many
 		Failed: r.Result == throttle.ResultFailure || r.Result == throttle.ResultPanic,
 		Again:  r.Result == throttle.ResultRetryIn,
+	}
+	if !drawn.Active {
+		drawn.End = r.Ended.Sub(start)
 	}
 	if !r.Asked.IsZero() {
 		drawn.Wait = r.Started.Sub(r.Asked)
