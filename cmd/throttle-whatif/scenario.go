@@ -60,7 +60,7 @@ func later(at, d time.Duration) time.Duration {
 // errFailed is the error of runs that fail.
 var errFailed = errors.New("failed")
 
-// run says what becomes of run number n. It is the same under every policy.
+// run returns how long run number n takes and how it ends, the same under every policy.
 func (s scenario) run(n int) (took time.Duration, err error) {
 	if s.fail > 0 {
 		random := rand.New(rand.NewPCG(1, uint64(n))) //nolint:gosec // n is not negative

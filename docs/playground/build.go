@@ -76,7 +76,7 @@ func build(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	// Where the checkout is, and who owns it, must not change what is built.
+	// The same source gives the same file, wherever the checkout is and whoever owns it.
 	_, err = goCommand(ctx, []string{"GOOS=js", "GOARCH=wasm"},
 		"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", absolute, importPath)
 	return err

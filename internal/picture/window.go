@@ -9,9 +9,8 @@ import (
 )
 
 // Windows returns the times in which spacing, or the backoff of a failed run, held off the
-// next run: those of runs, which are in order, under p. It knows of no earlier run and of no
-// earlier policy. So a window is missing if a run before these has taken a token of
-// Policy.Burst.
+// next run under p. runs are in order. Windows does not know earlier runs or policies: a window
+// is missing if a run before these has taken a token of Policy.Burst.
 func Windows(p throttle.Policy, runs []Run) []timeline.Span {
 	b := bucket{policy: p, full: true}
 	var all []timeline.Span
