@@ -13,7 +13,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle/adapters/fleetpg"
@@ -84,7 +83,7 @@ func newServer(tb testing.TB) database {
 	tb.Helper()
 	s, err := servers.Postgres()
 	servers.Require(tb, err)
-	tb.Cleanup(func() { assert.NoError(tb, s.Remove()) })
+	servers.RemoveAtEnd(tb, s)
 	return database{s, "postgres"}
 }
 

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle/adapters/fleetredis"
@@ -59,7 +58,7 @@ func newServer(tb testing.TB, name string, more ...string) *server {
 		tb.Skipf("needs a server: %v", err)
 	}
 	servers.Require(tb, err)
-	tb.Cleanup(func() { assert.NoError(tb, own.Remove()) })
+	servers.RemoveAtEnd(tb, own)
 	return &server{Server: own, name: name, more: more}
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle/internal/testkit/servers"
@@ -18,7 +17,7 @@ import (
 func TestDemonstration_Postgres(t *testing.T) {
 	server, err := servers.Postgres()
 	servers.Require(t, err)
-	t.Cleanup(func() { assert.NoError(t, server.Remove()) })
+	servers.RemoveAtEnd(t, server)
 	require.NoError(t, server.Start(t.Context()))
 	url := "postgres://postgres@" + server.Addr() + "/postgres?sslmode=disable"
 	requireDemonstration(t, "PostgreSQL", "-postgres", url)

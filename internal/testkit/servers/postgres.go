@@ -49,6 +49,7 @@ func (s *Server) initialize(programs string) error {
 	for _, setting := range []string{
 		"listen_addresses=127.0.0.1", "max_connections=500", "shared_buffers=64MB",
 		"fsync=on", "synchronous_commit=on", "full_page_writes=on",
+		"dynamic_shared_memory_type=mmap", // in the data folder: a killed server leaves the other kinds behind
 	} {
 		s.command = append(s.command, "-c", setting)
 	}

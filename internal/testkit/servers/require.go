@@ -21,3 +21,17 @@ func Require(tb testing.TB, err error) {
 		tb.Fatal(err)
 	}
 }
+
+// RemoveAtEnd removes s at the end of the test. If the test has failed, the end of the server's
+// log appears in the test's.
+func RemoveAtEnd(tb testing.TB, s *Server) {
+	tb.Helper()
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Logf("the end of the server's log:\n%s", s.logEnd())
+		}
+		if err := s.Remove(); err != nil {
+			tb.Error(err)
+		}
+	})
+}

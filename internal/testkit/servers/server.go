@@ -39,9 +39,14 @@ type Server struct {
 	ended   chan struct{} // closed when the process has ended
 }
 
+// folderVariable names the environment variable that says where servers have their folders, if
+// that is not where other temporary files are. On a file system in memory, no server waits for a
+// disk. While others write much to a disk, it may let a server wait for half a minute.
+const folderVariable = "TESTKIT_SERVERS"
+
 // newServer returns a Server with a folder and a port.
 func newServer(name string) (*Server, error) {
-	folder, err := os.MkdirTemp("", name)
+	folder, err := os.MkdirTemp(os.Getenv(folderVariable), name)
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +96,12 @@ func (s *Server) Start(ctx context.Context, more ...string) error {
 
 func (s *Server) log() string { return filepath.Join(s.folder, "log") }
 
+// logEnd returns the last part of the server's log.
+func (s *Server) logEnd() []byte {
+	log, _ := os.ReadFile(s.log()) // empty if the server never started
+	return log[max(0, len(log)-2000):]
+}
+
 // launch starts command from a thread that lives as long as the server: the kernel kills the
 // server when the thread that started it ends.
 func (s *Server) launch(command *exec.Cmd) (<-chan struct{}, error) {
@@ -118,8 +129,7 @@ func (s *Server) await(ctx context.Context, ended <-chan struct{}) error {
 	for !s.ready(ctx) {
 		select {
 		case <-ended:
-			log, _ := os.ReadFile(s.log())
-			return fmt.Errorf("%s ended: %s", s.command[0], log[max(0, len(log)-2000):])
+			return fmt.Errorf("%s ended: %s", s.command[0], s.logEnd())
 		case <-ctx.Done():
 			return fmt.Errorf("%s does not answer: %w", s.command[0], ctx.Err())
 		case <-time.After(5 * time.Millisecond):
