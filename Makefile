@@ -7,7 +7,7 @@ OLDEST   ?= go1.25.5
 FUZZTIME ?= 1m
 LONG     ?= . ./fleet/... ./internal/testkit/...
 MUTATED  ?= due.go policy.go simulate.go word.go lock.go run.go close.go throttle.go group.go shard.go table.go turn.go heap.go outcome.go coalescer.go batch.go deliver.go room.go keyed.go internal/backoff/backoff.go
-MUTANT   ?= -count=1 -short -failfast -vet=off -skip=Readme
+MUTANT   ?= -count=1 -short -failfast -skip=Readme
 EXAMPLE  ?= -duration 2s
 BENCH    ?= -json bench.json
 EFFORT   ?= 10
@@ -20,11 +20,15 @@ SLOW      := ./adapters/fleetredis ./adapters/fleetpg
 PORTS     := darwin/arm64 wasip1/wasm
 # Kubernetes' clients take minutes to build, and to check for locks.
 LARGE     := ./adapters/throttlequeue ./examples/controller ./examples/leader
+# Servers of tests keep their data in memory where there is room: a busy disk can make one wait for
+# longer than a test waits for it.
+MEMORY    := $(shell df -Pk /dev/shm 2>/dev/null | awk '$$6 == "/dev/shm" && $$4 > 2 * 1024 * 1024 { print $$6 }')
 
 # Neither a go.work in a folder above nor the owner of the checkout may change what is built.
-# With -trimpath, release-check in its scratch clone shares what was built here.
+# With -trimpath, release-check in its scratch clone shares what was built here. Without -vet=off,
+# go test would vet all that LARGE imports, for minutes. lint vets everything, more thoroughly.
 export GOWORK  := off
-export GOFLAGS := $(GOFLAGS) -buildvcs=false -trimpath
+export GOFLAGS := $(GOFLAGS) -buildvcs=false -trimpath -vet=off
 
 # Linters and release-check use what the tests build, so that LARGE is built once.
 RACE := CGO_ENABLED=1 GOFLAGS='$(GOFLAGS) -race'
@@ -47,7 +51,7 @@ test-all: servers test ## that, the long forms, the other modules, and a short v
 	@# so they come first.
 	@echo 'test-all: the long forms and the other modules'
 	@printf '%s\n' $(SLOW) $(filter-out $(SLOW) ./verify,$(MODULES)) | \
-		CGO_ENABLED=1 tools/progress.sh xargs -P 3 -I MODULE sh -c \
+		TESTKIT_SERVERS=$(MEMORY) CGO_ENABLED=1 tools/progress.sh xargs -P 3 -I MODULE sh -c \
 		'packages=./...; test MODULE != . || packages="$(LONG)"; cd MODULE && $(GO) test -race -shuffle=on -timeout 20m $$packages'
 	@# Under the race detector the checks of verify would see fewer interleavings in more time.
 	@echo 'test-all: verify'
