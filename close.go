@@ -206,7 +206,11 @@ func (t *Throttler) drainLocked(waits []wait, now instant, late bool) []wait {
 			h.refuse()
 			h.flushLocked(now)
 		}
-		if t.run != nil && !(t.run.decided && t.run.verdict.kept) { // a batch that was kept waits again
+		switch {
+		case t.run == nil:
+		case t.run.decided && t.run.verdict.kept:
+			waits = append(waits, wait{t, nil}) // its batch waits again, unless it was canceled since
+		default:
 			waits = append(waits, wait{t, t.awaitActiveLocked()})
 		}
 		for _, o := range h.awaitAllLocked() {

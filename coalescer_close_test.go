@@ -475,6 +475,21 @@ func TestCoalescer_Shutdown_lastRun(t *testing.T) {
 	}
 }
 
+// TestCoalescer_Shutdown_lastRun_canceled cancels the value that a failed run has kept, while
+// that run's hooks are at work. Shutdown waits for them.
+func TestCoalescer_Shutdown_lastRun_canceled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newValueRecorder(fails(1)...)
+		c := l.coalescer(t, backoff(time.Hour, 0), throttle.WithObserver(func(throttle.Run) { time.Sleep(time.Second) }))
+		require.NoError(t, c.Call([]int{1}))
+		synctest.Wait()
+		require.Equal(t, [][]int{{1}}, c.Cancel())
+		require.NoError(t, c.Shutdown(context.Background()))
+		require.Equal(t, 1000, l.elapsed())
+		require.False(t, c.Stats().Running)
+	})
+}
+
 // TestCoalescer_Shutdown_lossBeingTold begins Shutdown and Flush while the handler is
 // being told of a loss. They wait for that, but are not told again.
 func TestCoalescer_Shutdown_lossBeingTold(t *testing.T) {
