@@ -22,6 +22,9 @@ func (t *Throttler) takeClaimReply(reply machine.Reply) (reports []error) {
 	t.message, t.outage = message{}, outage{}
 	t.countLocked(reply.Verdict)
 	start, settled := t.replica.Answer(now, reply)
+	if t.group != nil {
+		t.group.saw(t.replica.Seen())
+	}
 	t.settleWaitsLocked(settled)
 	switch {
 	case start && t.phase == closed:

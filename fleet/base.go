@@ -30,6 +30,12 @@ type Base struct {
 	// How many keys of order the last looks have asked for.
 	// +checklocks:mu
 	asked int
+	// The Group that owns all keys; nil if there is none.
+	// +checklocks:mu
+	group *Group
+	// Makes the poller look again soon; nil if none is running.
+	// +checklocks:mu
+	again chan struct{}
 	// Stops the poller; nil if none is running.
 	// +checklocks:mu
 	stop context.CancelFunc
@@ -87,10 +93,14 @@ func (b *Base) Health() Health {
 	return h
 }
 
-// join adds t, which uses engine. It starts the poller if t is the first throttler.
-func (b *Base) join(engine Engine, t *Throttler) {
+// join adds t, which uses engine. It starts the poller if t is the first throttler. It reports
+// false if a Group that t is not of owns the keys.
+func (b *Base) join(engine Engine, t *Throttler) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.group != t.group && b.group != nil {
+		return false
+	}
 	if b.keys == nil {
 		b.keys = map[string]*heldKey{}
 	}
@@ -100,15 +110,68 @@ func (b *Base) join(engine Engine, t *Throttler) {
 		b.keys[t.key], b.order = k, append(b.order, t.key)
 	}
 	k.throttlers = append(k.throttlers, t)
-	if b.stop == nil {
-		ctx, stop := context.WithCancel(context.Background())
-		before, stopped := b.stopped, make(chan struct{})
-		b.stop, b.stopped = stop, stopped
-		go b.poll(ctx, engine, before, stopped) // ends with the last throttler, see leave
+	b.startLocked(engine)
+	return true
+}
+
+// joinGroup makes g the owner of all keys. It reports false if they have an owner.
+func (b *Base) joinGroup(g *Group) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.group != nil || len(b.keys) > 0 {
+		return false
+	}
+	b.group = g
+	b.startLocked(g.engine)
+	return true
+}
+
+// leaveGroup ends what joinGroup began.
+func (b *Base) leaveGroup(g *Group) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.group == g {
+		b.group = nil
+	}
+	b.stopLocked()
+}
+
+// startLocked starts the poller unless it is running.
+//
+// +checklocks:b.mu
+func (b *Base) startLocked(engine Engine) {
+	if b.stop != nil {
+		return
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	before, stopped := b.stopped, make(chan struct{})
+	b.stop, b.stopped, b.again = stop, stopped, make(chan struct{}, 1)
+	go b.poll(ctx, engine, before, stopped, b.again) // ends with the last throttler and the Group
+}
+
+// stopLocked stops the poller if there is nothing to poll for.
+//
+// +checklocks:b.mu
+func (b *Base) stopLocked() {
+	if len(b.keys) > 0 || b.group != nil || b.stop == nil {
+		return
+	}
+	b.stop()
+	b.stop, b.again, b.due = nil, nil, machine.Due{}
+	b.keys, b.order = nil, nil
+}
+
+// lookAgain makes the poller look at the index soon.
+func (b *Base) lookAgain() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case b.again <- struct{}{}:
+	default:
 	}
 }
 
-// leave removes t. It stops the poller if t was the last throttler.
+// leave removes t. It stops the poller if t was the last throttler and there is no Group.
 func (b *Base) leave(t *Throttler) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -124,10 +187,7 @@ func (b *Base) leave(t *Throttler) {
 	b.order[k.index], b.keys[last].index = last, k.index
 	b.order = b.order[:len(b.order)-1]
 	delete(b.keys, t.key)
-	if len(b.keys) == 0 && b.stop != nil {
-		b.stop()
-		b.stop, b.due = nil, machine.Due{}
-	}
+	b.stopLocked()
 }
 
 // pollerEnded returns a channel that is closed once the poller's goroutines have ended. If
@@ -171,13 +231,14 @@ func (b *Base) clock() reading {
 const (
 	lookEvery   = time.Second            // the longest time between two looks at the index
 	lookDelay   = 250 * time.Millisecond // how long after a key is due it looks at most: replicas with calls poll first
+	lookAgain   = 10 * time.Millisecond  // how long after a look the next one comes if a Group asks for it
 	lookTimeout = 5 * time.Second        // how long a look may take
 	lookKeys    = 250                    // how many of the keys held here a look asks for
 )
 
 // poll is the poller. It waits until the previous poller has ended, and returns when ctx
 // ends.
-func (b *Base) poll(ctx context.Context, engine Engine, before <-chan struct{}, stopped chan<- struct{}) {
+func (b *Base) poll(ctx context.Context, engine Engine, before <-chan struct{}, stopped chan<- struct{}, again <-chan struct{}) {
 	defer close(stopped)
 	if before != nil {
 		<-before
@@ -195,7 +256,19 @@ func (b *Base) poll(ctx context.Context, engine Engine, before <-chan struct{}, 
 			b.each((*Throttler).retrySoon)
 		}
 		reached = err == nil
-		sleep(ctx, wait)
+		rest(ctx, wait, again)
+	}
+}
+
+// rest returns after d, soon after again, or when ctx ends.
+func rest(ctx context.Context, d time.Duration, again <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-again:
+		sleep(ctx, lookAgain)
+	case <-ctx.Done():
 	}
 }
 
@@ -213,9 +286,10 @@ func (r *reading) steppedBack(store machine.Time) bool {
 	return before.store != 0 && store.Sub(before.store) < now.Sub(before.at)-lookEvery
 }
 
-// look looks at the index, notifies the throttlers whose keys are due, and returns how long
-// to wait before the next look. looks is the reading of the previous look. Of many due keys
-// it sees a part, and then asks for some of the keys held here: all of them in turn.
+// look looks at the index, notifies the throttlers whose keys are due, and offers the Group those
+// that have none. It returns how long to wait before the next look. looks is the reading of the
+// previous look. Of many due keys it sees a part, and then asks for some of the keys held here:
+// all of them in turn.
 func (b *Base) look(ctx context.Context, engine Engine, looks *reading) (wait time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
@@ -229,16 +303,32 @@ func (b *Base) look(ctx context.Context, engine Engine, looks *reading) (wait ti
 		// whose replica is gone would be due late by the length of the step.
 		b.each((*Throttler).noticeStep)
 	}
+	var orphans []string
 	for _, key := range due.Keys {
-		for _, t := range b.throttlersOf(key) {
+		throttlers := b.throttlersOf(key)
+		for _, t := range throttlers {
 			t.noticeDue(due.Now)
 		}
+		if len(throttlers) == 0 {
+			orphans = append(orphans, key)
+		}
+	}
+	if g := b.owner(); g != nil {
+		g.slots.offer(orphans, due.Count > machine.MaxDue)
+		g.adoptMore()
 	}
 	wait = lookEvery
 	if due.Next >= 0 {
 		wait = min(wait, due.Next)
 	}
 	return wait + lookDelay/5 + rand.N(lookDelay), nil
+}
+
+// owner returns the Group that owns all keys, or nil.
+func (b *Base) owner() *Group {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.group
 }
 
 // saw records the answer of a look.

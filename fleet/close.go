@@ -29,11 +29,12 @@ func (t *Throttler) Close() error {
 // Throttler, Shutdown waits for what is still active and returns nil. Inside the callback,
 // with the run's own context, it returns [throttle.ErrReentrant] and has no effect.
 func (t *Throttler) Shutdown(ctx context.Context) error {
-	ended := ctx.Err()
-	drained, err := t.drain(ctx)
-	if err != nil {
-		return err
+	if t.isOwn(ctx) {
+		return t.named(throttle.ErrReentrant)
 	}
+	ended := ctx.Err()
+	drained := t.drain()
+	var err error
 	if ended == nil {
 		select {
 		case <-drained:
@@ -59,17 +60,21 @@ func (t *Throttler) Shutdown(ctx context.Context) error {
 
 // drain refuses calls from now on. It returns a channel that is closed once the store knows
 // everything that this replica knows, and nothing of this replica is active.
-func (t *Throttler) drain(ctx context.Context) (<-chan struct{}, error) {
+func (t *Throttler) drain() <-chan struct{} {
 	now := t.lock()
 	defer t.settle(now)
-	if t.isOwnLocked(ctx) {
-		return nil, t.named(throttle.ErrReentrant)
-	}
 	t.phase = max(t.phase, draining)
 	if t.drained == nil {
 		t.drained = make(chan struct{})
 	}
-	return t.drained, nil
+	return t.drained
+}
+
+// isOwn reports whether ctx is the active run's context or derives from it.
+func (t *Throttler) isOwn(ctx context.Context) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.isOwnLocked(ctx)
 }
 
 func (t *Throttler) isClosed() bool {

@@ -43,6 +43,9 @@ type namedError struct {
 }
 
 func (e *namedError) Error() string {
+	if e.name == "" {
+		return e.err.Error()
+	}
 	const prefix = "throttle: "
 	return prefix + e.name + ": " + strings.TrimPrefix(e.err.Error(), prefix)
 }

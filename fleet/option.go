@@ -15,12 +15,15 @@ type Option func(*config) *throttle.PolicyError
 
 // A config is what options set. It does not change once New has made it.
 type config struct {
-	name      string
-	handler   func(error)     // nil: log
-	parent    context.Context // of every run
-	guard     time.Duration   // 0: derived from the interval
-	lease     time.Duration
-	local     bool // RunLocal
+	name    string
+	handler func(error)     // nil: log
+	parent  context.Context // of every run
+	guard   time.Duration   // 0: derived from the interval
+	lease   time.Duration
+	local   bool // RunLocal
+
+	maxConcurrent, maxKeys int // of a Group; 0 means no limit
+
 	observers []func(throttle.Run)
 	tracers   []tracer
 }
@@ -143,6 +146,34 @@ func RunLocal() Option {
 	}
 }
 
+// WithMaxConcurrent lets at most n runs of a [Group] be active at once in this process, n at
+// least 1. A key takes its place before it asks the store for a run, so a process that has no
+// place leaves its keys to the others: a limit for the fleet is the sum of those of its
+// processes. Without this option there is no limit.
+func WithMaxConcurrent(n int) Option {
+	return func(c *config) *throttle.PolicyError {
+		c.maxConcurrent = n
+		return atLeastOne("WithMaxConcurrent", n)
+	}
+}
+
+// WithMaxKeys lets a [Group] hold at most n keys in this process, n at least 1. A call for a
+// further key fails with [throttle.ErrTooManyKeys], and the Group takes over no more keys of
+// others. Without this option there is no limit.
+func WithMaxKeys(n int) Option {
+	return func(c *config) *throttle.PolicyError {
+		c.maxKeys = n
+		return atLeastOne("WithMaxKeys", n)
+	}
+}
+
+func atLeastOne(field string, n int) *throttle.PolicyError {
+	if n < 1 {
+		return &throttle.PolicyError{Field: field, Value: n, Reason: "must be at least 1"}
+	}
+	return nil
+}
+
 // Reasons of a PolicyError.
 const (
 	mustNotBeNil = "must not be nil"
@@ -153,9 +184,12 @@ func outOfRange(least time.Duration) string {
 	return fmt.Sprintf("must be from %v to a hundred years", least)
 }
 
+// named returns err with the throttler's name in its text.
+func (c *config) named(err error) error { return &namedError{c.name, err} }
+
 // newConfig applies opts, and returns everything that is wrong with them.
-func newConfig(opts []Option, key string) (*config, []error) {
-	c := &config{name: key, parent: context.Background(), lease: defaultLease}
+func newConfig(opts []Option, name string) (*config, []error) {
+	c := &config{name: name, parent: context.Background(), lease: defaultLease}
 	var problems []error
 	for _, opt := range opts {
 		problem := &throttle.PolicyError{Field: "Option", Value: nil, Reason: mustNotBeNil}

@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -15,15 +14,33 @@ import (
 // maxKey is how many bytes a key may have.
 const maxKey = 512
 
-// check returns everything that is wrong with the arguments of New.
-func (c *config) check(engine Engine, key string, p throttle.Policy, fn func(context.Context) error) []error {
+// check returns everything that is wrong with the arguments of New and NewGroup, except for keys.
+func (c *config) check(engine Engine, noCallback bool, p throttle.Policy) []error {
 	problems := c.checkPolicy(p)
 	refuse := refuser(&problems)
 	refuse(engine == nil, "engine", nil, mustNotBeNil)
-	refuse(fn == nil, "callback", nil, mustNotBeNil)
-	refuse(key == "" || len(key) > maxKey || !utf8.ValidString(key) || strings.ContainsRune(key, 0),
-		"key", fmt.Sprintf("%.40q", key), fmt.Sprintf("must be 1 to %d bytes of UTF-8 without NUL", maxKey))
+	refuse(noCallback, "callback", nil, mustNotBeNil)
 	return problems
+}
+
+// checkSingle returns what only NewGroup can use.
+func (c *config) checkSingle() []error {
+	var problems []error
+	refuse := refuser(&problems)
+	const onlyGroup = "needs a Group"
+	refuse(c.maxConcurrent > 0, "WithMaxConcurrent", c.maxConcurrent, onlyGroup)
+	refuse(c.maxKeys > 0, "WithMaxKeys", c.maxKeys, onlyGroup)
+	return problems
+}
+
+// checkKey returns what is wrong with key, or nil.
+func checkKey(key string) error {
+	if key != "" && len(key) <= maxKey && utf8.ValidString(key) && !strings.ContainsRune(key, 0) {
+		return nil
+	}
+	return &throttle.PolicyError{
+		Field: "key", Value: fmt.Sprintf("%.40q", key), Reason: fmt.Sprintf("must be 1 to %d bytes of UTF-8 without NUL", maxKey),
+	}
 }
 
 // checkPolicy returns everything that is wrong with p.

@@ -134,6 +134,7 @@ type rig struct {
 	store *fleet.Memory
 	begin time.Time
 	all   []member
+	teams []team
 
 	mu       sync.Mutex
 	starts   []start
@@ -158,9 +159,15 @@ func inFleet(t *testing.T, f func(r *rig)) {
 		for _, m := range r.all {
 			require.NoError(t, m.Close())
 		}
+		for _, m := range r.teams {
+			require.NoError(t, m.Close())
+		}
 		r.sleep(time.Minute) // messages that are out end
 	})
 }
+
+// newLink returns a link to the store.
+func (r *rig) newLink() *link { return &link{store: r.store, sent: map[string][]time.Duration{}} }
 
 // state returns the stored state of the key.
 func (r *rig) state() machine.State {
@@ -183,7 +190,7 @@ func (r *rig) members(n int, p throttle.Policy, fn func(context.Context) error, 
 	r.Helper()
 	var all []member
 	for i := range n {
-		l := &link{store: r.store, sent: map[string][]time.Duration{}}
+		l := r.newLink()
 		opts := append([]fleet.Option{fleet.WithErrorHandler(r.record)}, opts...)
 		th, err := fleet.New(l, key, p, r.watched(i, fn), opts...)
 		require.NoError(r, err)

@@ -21,14 +21,15 @@ import (
 // A run is one execution of the callback. Its fields are written before its goroutine starts
 // or by that goroutine, except for those that the Throttler's mu guards.
 type run struct {
-	cancel   context.CancelCauseFunc
-	ends     []func(throttle.Run) // of the tracers that have started
-	token    int64                // 0 for a run without a grant
-	failures int                  // how many runs in a row had failed before it
-	late     bool                 // it was too late to enter the callback
-	entered  bool                 // the callback was entered
-	returned bool                 // the callback has returned or panicked
-	seen     throttle.Run         // what observers get
+	throttler *Throttler
+	cancel    context.CancelCauseFunc
+	ends      []func(throttle.Run) // of the tracers that have started
+	token     int64                // 0 for a run without a grant
+	failures  int                  // how many runs in a row had failed before it
+	late      bool                 // it was too late to enter the callback
+	entered   bool                 // the callback was entered
+	returned  bool                 // the callback has returned or panicked
+	seen      throttle.Run         // what observers get
 
 	// The Throttler's mu guards the fields below while the run is active.
 
@@ -61,7 +62,10 @@ func (t *Throttler) startLocked() {
 	t.active++
 	now := time.Now()
 	seen := throttle.Run{Name: t.config.name, Cause: throttle.CauseCall, Attempt: 1, Asked: now, Due: now}
-	go t.execute(&run{seen: seen}) // ends by itself, soon after the callback
+	if t.group != nil {
+		seen.Key = t.key
+	}
+	go t.execute(&run{throttler: t, seen: seen}) // ends by itself, soon after the callback
 }
 
 // execute is the goroutine of a run. The tracers and the callback are foreign code: each may

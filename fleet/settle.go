@@ -12,7 +12,7 @@ import (
 // does what the replica wants next. So no transition can forget to, and a timer that fires
 // early or late is harmless. The transitions are in the files of those who make them: the
 // user in throttler.go, wait.go and close.go, a turn to send in send.go, the store's answers
-// and notices in answer.go, and runs in run.go.
+// and notices in answer.go, runs in run.go, and a Group in slot.go.
 
 // now returns the current instant.
 func (t *Throttler) now() time.Duration { return time.Since(t.origin) }
@@ -31,14 +31,23 @@ func (t *Throttler) lock() time.Duration {
 func (t *Throttler) settle(now time.Duration) {
 	lose := t.keepLeaseLocked(now)
 	t.abandonLocked(now)
-	t.setTimerLocked(now, min(t.advanceLocked(now), t.startLocalLocked(now)))
+	freed, adopted := t.settleSlotLocked(now)
+	t.setTimerLocked(now, min(
+		t.advanceLocked(now), t.startLocalLocked(now), t.idleLocked(now), t.slotUntilLocked(now)))
 	if t.drained != nil && t.isDrainedLocked() {
 		close(t.drained)
 		t.drained = nil
 	}
+	over := t.group != nil && t.phase == closed && t.isDrainedLocked()
 	t.mu.Unlock()
 	if lose != nil {
 		lose(t.named(ErrLeaseLost))
+	}
+	if over {
+		t.group.remove(t)
+	}
+	if freed || adopted {
+		t.group.proceed(freed, adopted)
 	}
 }
 
@@ -134,15 +143,40 @@ func (t *Throttler) askForTurnLocked(step replica.Step) {
 //
 // +checklocks:t.mu
 func (t *Throttler) startLocalLocked(now time.Duration) (until time.Duration) {
-	if !t.config.local || !t.replica.Pending() || !t.engine.base().reach.isLost(t.part) {
+	if !t.mayRunLocalLocked() {
 		return replica.Never
 	}
-	planned, until := t.replica.PlanLocal(now)
-	if planned {
+	if t.replica.PlanLocal(now) {
 		t.startLocked()
 		return replica.Never
 	}
+	if until = t.replica.LocalFrom(); until <= now {
+		return replica.Never // a slot of the Group is wanting, which wakes the throttler
+	}
 	return until
+}
+
+// mayRunLocalLocked reports whether a call is pending, the store cannot be reached, and RunLocal
+// was given.
+//
+// +checklocks:t.mu
+func (t *Throttler) mayRunLocalLocked() bool {
+	return t.config.local && t.replica.Pending() && t.engine.base().reach.isLost(t.part)
+}
+
+// idleLocked closes a throttler of a Group that is of no use any more, and returns when to ask
+// again.
+//
+// +checklocks:t.mu
+func (t *Throttler) idleLocked(now time.Duration) (until time.Duration) {
+	switch {
+	case t.group == nil, t.phase != open, !t.replica.Idle(now), !t.isDrainedLocked():
+		return replica.Never
+	case t.config.local && now < t.replica.NotBefore():
+		return t.replica.NotBefore() // a new throttler would not know of the run here
+	}
+	t.phase, t.closedAt = closed, now
+	return replica.Never
 }
 
 // setTimerLocked makes the timer wake the throttler at until.

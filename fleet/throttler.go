@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ import (
 // goroutines for all throttlers of the process on that engine together.
 type Throttler struct {
 	engine  Engine
+	group   *Group // nil for one that New made
 	key     string
 	fn      func(context.Context) error
 	config  *config
@@ -47,6 +49,12 @@ type Throttler struct {
 	// What the throttler waits for in the queue to send.
 	// +checklocks:mu
 	turn turnKind
+	// Whether the throttler has one of the Group's slots.
+	// +checklocks:mu
+	slot slotState
+	// Whether the throttler was made for a key that is due, and nobody has answered its claim yet.
+	// +checklocks:mu
+	adopted bool
 	// The active run, from the callback's entry on; nil if no run is active.
 	// +checklocks:mu
 	run *run
@@ -105,11 +113,29 @@ const (
 // all. If fn reloads the replica's own state, the other replicas stay stale.
 func New(engine Engine, key string, p throttle.Policy, fn func(ctx context.Context) error, opts ...Option) (*Throttler, error) {
 	c, problems := newConfig(opts, key)
-	problems = append(problems, c.check(engine, key, p, fn)...)
+	problems = append(problems, c.check(engine, fn == nil, p)...)
+	problems = append(problems, c.checkSingle()...)
+	if err := checkKey(key); err != nil {
+		problems = append(problems, err)
+	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
-	t := &Throttler{
+	t := newThrottler(engine, key, c, p, c.rules(p), fn)
+	if !t.engine.base().join(engine, t) {
+		return nil, &throttle.PolicyError{Field: "engine", Value: fmt.Sprintf("%T", engine), Reason: "has a Group, which owns its keys"}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.unwatch = context.AfterFunc(c.parent, func() { t.close(context.Cause(c.parent)) })
+	return t, nil
+}
+
+// newThrottler returns a Throttler that has not joined the engine's Base.
+func newThrottler(
+	engine Engine, key string, c *config, p throttle.Policy, rules replica.Rules, fn func(context.Context) error,
+) *Throttler {
+	return &Throttler{
 		engine:  engine,
 		key:     key,
 		part:    engine.Part(key),
@@ -118,13 +144,8 @@ func New(engine Engine, key string, p throttle.Policy, fn func(ctx context.Conte
 		origin:  time.Now(),
 		session: newSession(),
 		policy:  p,
-		replica: replica.Replica{Rules: c.rules(p)},
+		replica: replica.Replica{Rules: rules},
 	}
-	t.engine.base().join(engine, t)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.unwatch = context.AfterFunc(c.parent, func() { t.close(context.Cause(c.parent)) })
-	return t, nil
 }
 
 // Name returns the name that WithName set, or the key.
@@ -134,12 +155,16 @@ func (t *Throttler) Name() string { return t.config.name }
 // nothing once the Throttler is closed or Shutdown has begun.
 //
 // Until the store has received the call, only this process knows of it.
-func (t *Throttler) Call() {
+func (t *Throttler) Call() { t.call() }
+
+// call makes a call, and reports whether the Throttler has accepted it.
+func (t *Throttler) call() (accepted bool) {
 	now := t.lock()
 	defer t.settle(now)
 	if t.phase == open {
 		t.replica.Call(now)
 	}
+	return t.phase == open
 }
 
 // Do is a Call that waits for a run that covers it, in any replica, and returns the outcome
@@ -159,12 +184,7 @@ func (t *Throttler) Do(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case <-w.done:
-		return w.err
-	case <-ctx.Done():
-		return t.stopWaiting(ctx, w)
-	}
+	return t.await(ctx, w)
 }
 
 // Cancel drops this replica's calls, and reports whether any was pending. Their Do returns
@@ -199,14 +219,22 @@ func (t *Throttler) SetPolicy(p throttle.Policy) error {
 	if err := errors.Join(t.config.checkPolicy(p)...); err != nil {
 		return err
 	}
+	if !t.setPolicy(p, t.config.rules(p)) {
+		return t.named(throttle.ErrClosed)
+	}
+	return nil
+}
+
+// setPolicy reports whether it has replaced the policy.
+func (t *Throttler) setPolicy(p throttle.Policy, rules replica.Rules) bool {
 	now := t.lock()
 	defer t.settle(now)
 	if t.phase != open {
-		return t.named(throttle.ErrClosed)
+		return false
 	}
 	t.policy = p
-	t.replica.Rules = t.config.rules(p)
-	return nil
+	t.replica.Rules = rules
+	return true
 }
 
 // Stats returns a snapshot of this replica's own calls and runs. Calls counts every call.
@@ -239,6 +267,17 @@ type Counts struct {
 	LostLeases uint64 // runs that have lost their lease
 }
 
+// add adds what has happened to another replica.
+func (c *Counts) add(other Counts) {
+	c.Served += other.Served
+	c.Granted += other.Granted
+	c.Deferred += other.Deferred
+	c.Failed += other.Failed
+	c.Late += other.Late
+	c.LocalRuns += other.LocalRuns
+	c.LostLeases += other.LostLeases
+}
+
 // Counts returns how often something has happened to this replica.
 func (t *Throttler) Counts() Counts {
 	t.mu.Lock()
@@ -247,10 +286,13 @@ func (t *Throttler) Counts() Counts {
 }
 
 // named returns err with the Throttler's name in its text.
-func (t *Throttler) named(err error) error { return &namedError{t.config.name, err} }
+func (t *Throttler) named(err error) error { return t.config.named(err) }
 
 // report passes err to the error handler. The caller must not hold mu.
 func (t *Throttler) report(err error, attrs ...slog.Attr) {
+	if t.group != nil {
+		err = &throttle.KeyError{Key: t.key, Err: err}
+	}
 	if t.config.handler != nil {
 		t.config.handler(err)
 		return

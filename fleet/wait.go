@@ -38,6 +38,16 @@ func (t *Throttler) ask(ctx context.Context) (*wait, error) {
 	return w, nil
 }
 
+// await waits until the run is over that covers w's call.
+func (t *Throttler) await(ctx context.Context, w *wait) error {
+	select {
+	case <-w.done:
+		return w.err
+	case <-ctx.Done():
+		return t.stopWaiting(ctx, w)
+	}
+}
+
 // settleWaitsLocked ends the waits whose calls were covered by a run of another replica.
 //
 // +checklocks:t.mu

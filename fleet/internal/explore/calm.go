@@ -108,6 +108,8 @@ func (c *calming) nextOf(p *process) Step {
 	switch phase := p.look().Phase; {
 	case p.paused:
 		return ResumeProcess
+	case p.look().Full:
+		return Free
 	case p.main != nil && p.main.at == lost:
 		return Resend
 	case c.arrives(p.main, toStore, c.There):

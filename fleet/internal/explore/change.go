@@ -42,7 +42,7 @@ func (s Step) kind() Kind {
 	return [StepCount]Kind{
 		LoseMain: Loss, LoseRenewal: Loss, CopyMain: Copy, CopyRenewal: Copy, SlowMain: Slowness, SlowRenewal: Slowness,
 		CrashProcess: Crash, PauseProcess: Pause, WipeStore: Wipe, RollBack: Rollback, StepBack: Backward, StepForward: Forward,
-		EndFailed: Failure, EndLocalFailed: Failure, Cancel: Canceling, Close: Closing, Shutdown: Draining, SetPolicy: Steering,
+		EndFailed: Failure, EndLocalFailed: Failure, Cancel: Canceling, Close: Closing, Shutdown: Draining, SetPolicy: Steering, Fill: Filling,
 	}[s]
 }
 

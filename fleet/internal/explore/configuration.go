@@ -15,6 +15,7 @@ type Configuration struct {
 	Lease    int
 	Second   Policy // set by SetPolicy
 	Local    bool   // RunLocal
+	Group    bool   // each process drops its replica as soon as it is idle, as a Group does
 
 	Run      int   // how long a callback takes at most
 	Slow     int   // how long a slow message takes at most, each way; others take Guard there and back
@@ -55,6 +56,7 @@ const (
 	Closing        // Close
 	Draining       // Shutdown
 	Steering       // SetPolicy
+	Filling        // a process has as many runs of other keys as it may have, for a while
 	KindCount
 )
 
@@ -62,6 +64,6 @@ func (k Kind) String() string {
 	return [KindCount]string{
 		noKind: "no fault", Loss: "loss", Copy: "copy", Slowness: "slowness", Crash: "crash", Pause: "pause",
 		Wipe: "wipe", Rollback: "rollback", Backward: "step back", Forward: "step forward",
-		Failure: "failure", Canceling: "Cancel", Closing: "Close", Draining: "Shutdown", Steering: "SetPolicy",
+		Failure: "failure", Canceling: "Cancel", Closing: "Close", Draining: "Shutdown", Steering: "SetPolicy", Filling: "full",
 	}[k]
 }

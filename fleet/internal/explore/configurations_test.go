@@ -27,13 +27,16 @@ func small(calls, hints, faults int, kinds ...explore.Kind) configuration {
 	}
 }
 
-// with returns c, changed by change.
-func with(c configuration, change func(*configuration)) configuration {
-	change(&c)
+// with returns c, changed by changes.
+func with(c configuration, changes ...func(*configuration)) configuration {
+	for _, change := range changes {
+		change(&c)
+	}
 	return c
 }
 
 func local(c *configuration)      { c.Local = true }
+func group(c *configuration)      { c.Group = true }
 func three(c *configuration)      { c.Replicas = 3 }
 func shortLease(c *configuration) { c.Lease, c.Run = 3, 2 }
 func far(c *configuration)        { c.Step = 60 }

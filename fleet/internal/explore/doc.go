@@ -25,6 +25,7 @@
 //     again. If the claim still holds the grant, the reply says so.
 //   - late: a claim that arrives too late for its run to start is not granted.
 //   - local: runs of one replica, with or without a grant, start an interval apart.
+//   - room: a full process starts no run.
 //   - work: a replica does not send claims for ever while no time passes. Once all is calm
 //     and nothing is pending, it sends nothing.
 //
@@ -48,6 +49,9 @@
 //     index does not follow a clock that steps back: the run then waits until the clock
 //     reaches the old time again. Crashes and steps back are searched together only with
 //     small steps.
+//
+// With Group, a process is one key's part of a fleet.Group: it drops its replica as soon as that
+// is idle, and it may be full: other keys then have all the runs that may be active at once.
 //
 // The tests put faults into the explored code, one for each part that it needs, and check
 // that the search finds the breach of a guarantee.

@@ -274,23 +274,59 @@ func faults() []fault {
 		},
 		{
 			"a local run starts soon after another", short,
-			replicaFile, "case now < r.notBefore:\n\t\treturn false, r.notBefore\n", "",
+			replicaFile, "if r.Full || now < r.LocalFrom() {", "if r.Full || r.LocalFrom() == Never {",
 			"local", with(small(2, 0, 1, explore.Loss), local),
 		},
 		{
 			"a claim during a run can be granted", short,
-			replicaFile, "r.phase != idle || r.local || now < r.notBefore {\n\t\treturn 0", "r.local || now < r.notBefore {\n\t\treturn 0",
+			replicaFile, "r.phase != idle || r.local || r.Full || now < r.notBefore {", "r.local || now < r.notBefore {",
 			"late", with(small(2, 0, 1, explore.Pause), shortLease),
 		},
 		{
 			"a claim during a local run can be granted", short,
-			replicaFile, "r.phase != idle || r.local || now < r.notBefore {\n\t\treturn 0", "r.phase != idle || now < r.notBefore {\n\t\treturn 0",
+			replicaFile, "r.phase != idle || r.local || r.Full || now < r.notBefore {", "r.phase != idle || now < r.notBefore {",
 			"late", with(small(1, 0, 2, explore.Loss, explore.Failure), local),
 		},
 		{
 			"a claim soon after a local run can be granted", short,
-			replicaFile, "r.phase != idle || r.local || now < r.notBefore {\n\t\treturn 0", "r.phase != idle || r.local {\n\t\treturn 0",
+			replicaFile, "r.phase != idle || r.local || r.Full || now < r.notBefore {", "r.phase != idle || r.local {",
 			"late", with(small(1, 0, 2, explore.Loss, explore.Failure), local),
+		},
+		// The replicas of a Group.
+		{
+			"a full process asks for a run", short,
+			replicaFile, "r.phase != idle || r.local || r.Full || now < r.notBefore {", "r.phase != idle || r.local || now < r.notBefore {",
+			"late", with(small(1, 0, 1, explore.Filling), group),
+		},
+		{
+			"a full process polls for ever", short,
+			replicaFile, "case r.Full:\n\t\treturn Wait, until\n\tdefault:", "default:",
+			"work", with(small(1, 0, 1, explore.Filling), group),
+		},
+		{
+			"a full process runs without a grant", short,
+			replicaFile, "if r.Full || now < r.LocalFrom() {", "if now < r.LocalFrom() {",
+			"room", with(small(1, 0, 2, explore.Loss, explore.Filling), local, group),
+		},
+		{
+			"a key with a call is forgotten", short,
+			replicaFile, "return !r.pending && r.Synced()", "return r.Synced()",
+			"Do", with(small(2, 0, 0), group),
+		},
+		{
+			"a key with a run is forgotten", short,
+			replicaFile, "return !r.pending && r.Synced()", "return !r.pending",
+			"work", with(small(2, 0, 0), group, shortLease),
+		},
+		{
+			"tokens are forgotten with their key", short,
+			modelFile, "p.r.See(old.Seen)", "",
+			"I3", with(small(2, 0, 2, explore.Wipe, explore.Backward), group),
+		},
+		{
+			"a local run is forgotten with its key", short,
+			modelFile, "(!c.Local || c.at(c.now) >= v.NotBefore)", "true",
+			"local", with(small(2, 0, 1, explore.Loss), local, group),
 		},
 	}
 }

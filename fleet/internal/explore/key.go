@@ -202,7 +202,7 @@ func (k *keys) owed(call int) int {
 
 func (k *keys) replica(v *replica.View) {
 	k.long(int64(v.Calls)) //nolint:gosec // a few calls are made in all
-	k.bits(v.Pending, v.Dirty, v.Out, v.Polling, v.Local)
+	k.bits(v.Pending, v.Dirty, v.Out, v.Polling, v.Local, v.Full)
 	if v.Pending {
 		k.since(v.Newest)
 	}

@@ -46,6 +46,7 @@ func (x *moves) ofProcess(i int, p *process) {
 		x.ofLocalRun(i, p)
 		x.ofUser(i, p)
 		x.ofHints(i, p)
+		x.ofRoom(i, p)
 		x.fail(Pause, PauseProcess, i)
 	}
 	x.fail(Crash, CrashProcess, i)
@@ -74,7 +75,7 @@ func (x *moves) ofLocalRun(i int, p *process) {
 	switch p.local.at {
 	case noRun:
 		if x.m.Local && p.life == open && p.main != nil && p.main.failed {
-			if planned, _ := p.r.Clone().PlanLocal(x.m.at(x.s.now)); planned {
+			if p.r.Clone().PlanLocal(x.m.at(x.s.now)) {
 				x.add(PlanLocal, i, 0)
 			}
 		}
@@ -102,6 +103,17 @@ func (x *moves) ofUser(i int, p *process) {
 		x.fail(Canceling, Cancel, i)
 	}
 	x.fail(Steering, SetPolicy, i)
+}
+
+// ofRoom adds the moves of a process that must not start a run because of its other keys. A run
+// that is active or planned has its place.
+func (x *moves) ofRoom(i int, p *process) {
+	switch v := p.look(); {
+	case v.Full:
+		x.add(Free, i, 0)
+	case v.Phase == replica.Idle && !v.Local && !v.Out:
+		x.fail(Filling, Fill, i)
+	}
 }
 
 func (x *moves) ofHints(i int, p *process) {

@@ -69,6 +69,10 @@ func (c *change) own(mv move, p *process) {
 		p.life = closed
 		c.cancel(p)
 		p.r.Stop()
+	case Fill:
+		p.r.Full = true
+	case Free:
+		p.r.Full = false
 	case AnswerMain:
 		c.answer(p)
 	case AnswerRenewal:
@@ -176,10 +180,34 @@ func (c *change) proceed(i int) {
 			c.send(p, c.wants(p))
 		}
 	}
-	if p.life != open && p.main == nil && p.r.Synced() {
+	switch {
+	case p.life != open && p.main == nil && p.r.Synced():
 		c.checkStopped(p)
 		c.processes[i] = new(process)
+	case c.forgets(p):
+		c.forget(c.process(i))
 	}
+}
+
+// forgets reports whether p drops its replica, which is idle. A new one would be the same.
+func (c *change) forgets(p *process) bool {
+	if !c.Group || p.life != open || p.main != nil || p.renew != nil || !p.r.Idle(c.at(c.now)) {
+		return false
+	}
+	v := p.look()
+	return (v.Calls > 0 || v.NotBefore > 0) && (!c.Local || c.at(c.now) >= v.NotBefore)
+}
+
+// forget puts a new replica in the place of p's.
+func (c *change) forget(p *process) {
+	if p.settled < len(p.calls) {
+		c.breaks("Do", "a process forgets a key that a call waits for")
+	}
+	old := p.look()
+	p.r = &replica.Replica{Rules: c.rules(p.policy), Full: old.Full}
+	p.r.See(old.Seen)
+	p.r.Observe(old.StoreAt, old.StoreNow)
+	p.calls, p.settled, p.view = nil, 0, nil
 }
 
 // pointless reports whether it is useless to send p's message again.
@@ -235,7 +263,7 @@ func (c *change) sendClaim(p *process) {
 	p.main = c.message(claiming)
 	p.main.claim = p.r.SendClaim(c.at(c.now), strconv.Itoa(c.claims))
 	p.main.guard, p.main.seenToken = p.policy.Guard, p.seenToken
-	p.main.barred = p.r.View().Phase != replica.Idle || p.local.at != noRun || c.Local && p.interval > 0
+	p.main.barred = p.r.View().Phase != replica.Idle || p.local.at != noRun || p.r.Full || c.Local && p.interval > 0
 	if p.main.claim.New || p.main.claim.Age >= 0 {
 		p.main.call = p.last
 	}

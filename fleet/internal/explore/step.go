@@ -21,6 +21,8 @@ const (
 	SetPolicy
 	Shutdown
 	Close
+	Fill
+	Free
 	AnswerMain
 	AnswerRenewal
 	lastOwn
@@ -55,7 +57,7 @@ func (s Step) String() string {
 		Call: "calls", Cancel: "cancels", Begin: "begins", End: "ends", EndFailed: "fails", EndInterrupted: "is interrupted",
 		PlanLocal: "plans a local run", BeginLocal: "begins locally", EndLocal: "ends locally",
 		EndLocalFailed: "fails locally", Look: "looks at the index", Wake: "is woken",
-		SetPolicy: "sets the policy", Shutdown: "shuts down", Close: "closes",
+		SetPolicy: "sets the policy", Shutdown: "shuts down", Close: "closes", Fill: "is full", Free: "is full no more",
 		AnswerMain: "gets an answer", AnswerRenewal: "gets its renewal's answer",
 		ArriveMain: "reaches the store", LoseMain: "loses its message", CopyMain: "has its message copied", SlowMain: "has a slow message",
 		Resend: "sends again", ArriveRenewal: "renews", LoseRenewal: "loses its renewal",

@@ -112,7 +112,7 @@ func marks(v *replica.View, p *process) (words []string) {
 		set  bool
 	}{
 		{"draining", p.life == draining}, {"closed", p.life == closed}, {"paused", p.paused}, {"pending", v.Pending}, {"dirty", v.Dirty}, {"lost", v.Lost},
-		{"local", v.Local},
+		{"local", v.Local}, {"full", v.Full},
 	} {
 		if mark.set {
 			words = append(words, mark.word)

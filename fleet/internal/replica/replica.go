@@ -30,6 +30,10 @@ type Rules struct {
 type Replica struct {
 	Rules Rules
 
+	// Full is set while no run may start here, because the driver has enough of them. The
+	// replica then registers calls, but does not ask for a run.
+	Full bool
+
 	calls   uint64        // how many calls were made
 	pending bool          // a call is not known to be covered
 	newest  time.Duration // when the newest call was made; valid while pending
@@ -127,6 +131,32 @@ func (r *Replica) Calls() uint64 { return r.calls }
 // Pending reports whether a call is not known to be covered.
 func (r *Replica) Pending() bool { return r.pending }
 
+// Idle reports whether the driver may drop the replica: no call is pending here, nothing is active,
+// and the replica plans no poll within the guard. Later polls are left to whoever looks at the
+// index then. A new replica in the place of this one must know Seen. With runs without a grant,
+// NotBefore must have passed, too.
+func (r *Replica) Idle(now time.Duration) bool {
+	return !r.pending && r.Synced() && !(r.polling && r.pollAt-now <= r.Rules.Guard)
+}
+
+// NotBefore returns the instant before which no run may start here.
+func (r *Replica) NotBefore() time.Duration { return r.notBefore }
+
+// Seen returns the highest token that the replica has seen.
+func (r *Replica) Seen() int64 { return r.seen }
+
+// See makes token one that the replica has seen. It may be the token of another key.
+func (r *Replica) See(token int64) { r.seen = max(r.seen, token) }
+
+// Active reports whether a run is active or about to begin.
+func (r *Replica) Active() bool { return r.phase == granted || r.phase == running || r.local }
+
+// WantsClaim reports whether the replica would send a claim now if it was not Full, and that claim
+// could be granted.
+func (r *Replica) WantsClaim(now time.Duration) bool {
+	return !r.out && r.phase == idle && !r.local && (r.dirty || r.polling && now >= r.pollAt)
+}
+
 // Dirty reports whether a call is not known to be registered.
 func (r *Replica) Dirty() bool { return r.dirty }
 
@@ -177,10 +207,12 @@ func (r *Replica) Next(now time.Duration) (step Step, until time.Duration) {
 		return Claim, until
 	case !r.polling || r.phase == running:
 		return Wait, until
-	case now >= r.pollAt:
-		return Claim, until
-	default:
+	case now < r.pollAt:
 		return Wait, r.pollAt
+	case r.Full:
+		return Wait, until
+	default:
+		return Claim, until
 	}
 }
 
@@ -207,7 +239,7 @@ func (r *Replica) SendClaim(now time.Duration, id string) machine.Claim {
 // by returns the store's time until which a claim that is sent now may be granted. It is 0
 // if a granted run could not start.
 func (r *Replica) by(now time.Duration) machine.Time {
-	if r.storeNow == 0 || r.phase != idle || r.local || now < r.notBefore {
+	if r.storeNow == 0 || r.phase != idle || r.local || r.Full || now < r.notBefore {
 		return 0
 	}
 	return r.storeNow.Add(now - r.storeAt + r.Rules.Guard)
@@ -313,9 +345,12 @@ func (r *Replica) deferred(now time.Duration, reply machine.Reply) {
 	// The store judged the claim at some time between sent and now. A poll at sent+Poll
 	// would often come too early.
 	at := r.sent + reply.Poll + min(now-r.sent, r.Rules.Guard)
-	if reply.Poll > 0 {
+	switch {
+	case reply.Poll > 0:
 		r.misses = 0
-	} else {
+	case r.Full:
+		at = now // no miss: the claim did not ask for a run
+	default:
 		at = now + r.pause()
 		r.misses++
 	}
@@ -460,18 +495,23 @@ func (r *Replica) SchedulePoll(at time.Duration) {
 	}
 }
 
-// PlanLocal plans a run without a grant, which then calls BeginLocal. It does so if no run is
-// active, calls are pending, and the last start here is as long ago as the policy demands.
-// Otherwise it returns false and when to ask again: Never if time alone changes nothing.
-func (r *Replica) PlanLocal(now time.Duration) (planned bool, again time.Duration) {
-	switch {
-	case !r.pending, r.local, r.phase == granted, r.phase == running:
-		return false, Never
-	case now < r.notBefore:
-		return false, r.notBefore
+// LocalFrom returns when a run without a grant may be planned: once the last start here is as
+// long ago as the policy demands. It is Never while a run is active or no call is pending.
+func (r *Replica) LocalFrom() time.Duration {
+	if !r.pending || r.local || r.phase == granted || r.phase == running {
+		return Never
+	}
+	return r.notBefore
+}
+
+// PlanLocal plans a run without a grant, which then calls BeginLocal, and reports whether it may
+// be planned now.
+func (r *Replica) PlanLocal(now time.Duration) (planned bool) {
+	if r.Full || now < r.LocalFrom() {
+		return false
 	}
 	r.local = true
-	return true, 0
+	return true
 }
 
 // BeginLocal begins the run that PlanLocal planned, and reports whether there was one. The

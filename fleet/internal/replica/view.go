@@ -17,6 +17,8 @@ func (r *Replica) Clone() *Replica {
 // A View is a snapshot of a Replica, for package explore: all of its fields except Rules,
 // under the same names.
 type View struct {
+	Full bool
+
 	Calls   uint64
 	Pending bool
 	Newest  time.Duration
@@ -75,6 +77,7 @@ func (r *Replica) View() View {
 		registered = append(registered, Registration{g.through, g.generation})
 	}
 	return View{
+		Full:       r.Full,
 		Calls:      r.calls,
 		Pending:    r.pending,
 		Newest:     r.newest,
