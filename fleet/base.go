@@ -158,7 +158,6 @@ func (b *Base) stopLocked() {
 	}
 	b.stop()
 	b.stop, b.again, b.due = nil, nil, machine.Due{}
-	b.keys, b.order = nil, nil
 }
 
 // lookAgain makes the poller look at the index soon.
@@ -187,6 +186,9 @@ func (b *Base) leave(t *Throttler) {
 	b.order[k.index], b.keys[last].index = last, k.index
 	b.order = b.order[:len(b.order)-1]
 	delete(b.keys, t.key)
+	if len(b.keys) == 0 {
+		b.keys, b.order = nil, nil // they keep the memory of what they once held
+	}
 	b.stopLocked()
 }
 

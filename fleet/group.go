@@ -175,6 +175,16 @@ func (g *Group) Keys() iter.Seq[string] {
 	}
 }
 
+// KeyStats returns a snapshot of key in this process, as [Throttler.Stats] does, and whether the
+// Group holds it. The snapshot begins with the call since which it is held.
+func (g *Group) KeyStats(key string) (stats throttle.Stats, held bool) {
+	t := g.held(key)
+	if t == nil {
+		return throttle.Stats{}, false
+	}
+	return t.Stats(), true
+}
+
 // Policy returns the policy in force.
 func (g *Group) Policy() throttle.Policy {
 	g.mu.Lock()

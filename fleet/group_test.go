@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/throttle-go/throttle"
 	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/fleet/machine"
 )
 
 // A team is the Group of one process, on a link of its own.
@@ -161,6 +163,10 @@ func TestGroup_idle(t *testing.T) {
 		assert.Equal(r, []string{"a"}, slices.Collect(all[0].Keys()))
 		r.sleep(interval / 20)
 		assert.True(r, all[0].Stats().Running)
+		s, held := all[0].KeyStats("a")
+		assert.True(r, held && s.Running && !s.Pending)
+		_, held = all[0].KeyStats("b")
+		assert.False(r, held)
 		r.sleep(interval / 10)
 		assert.Zero(r, all[0].Len())
 		require.NoError(r, all[0].Call("a"))
@@ -176,7 +182,7 @@ func TestGroup_idle(t *testing.T) {
 			assert.False(r, s.Pending || s.Running || s.Closed)
 			assert.Zero(r, s.Next)
 		}
-		s := all[1].Stats()
+		s = all[1].Stats()
 		assert.Equal(r, uint64(1), s.Runs)
 		assert.Equal(r, uint64(1), s.Failures)
 		assert.Equal(r, errBroken, s.LastError)
@@ -588,6 +594,61 @@ func TestGroup_token(t *testing.T) {
 		require.Len(r, starts, 2)
 		assert.Greater(r, starts[1].token, starts[0].token)
 	})
+}
+
+// A yes is an engine that grants everything, and keeps nothing.
+type yes struct {
+	fleet.Base
+
+	tokens atomic.Int64
+}
+
+func (y *yes) Claim(context.Context, string, machine.Claim) (machine.Reply, error) {
+	return machine.Reply{Verdict: machine.Granted, Token: y.tokens.Add(1), Now: y.now()}, nil
+}
+
+func (y *yes) Finish(context.Context, string, machine.Finish) (machine.Finished, error) {
+	return machine.Finished{Now: y.now()}, nil
+}
+
+func (y *yes) Due(context.Context, []string) (machine.Due, error) {
+	return machine.Due{Next: machine.None, Now: y.now()}, nil
+}
+
+func (*yes) Renew(context.Context, string, int64) (bool, error)         { return true, nil }
+func (*yes) Listen(context.Context, func(machine.Wake)) error           { return errors.ErrUnsupported }
+func (*yes) Inspect(context.Context, string) (s machine.State, _ error) { return s, nil }
+func (*yes) Forget(context.Context, string) error                       { return nil }
+func (*yes) Part(string) int                                            { return 0 }
+func (*yes) now() machine.Time                                          { return machine.Time(time.Now().UnixMicro()) }
+
+// Keys that are forgotten take no memory.
+func TestGroup_idle_memory(t *testing.T) {
+	heap := func() int {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc) //nolint:gosec // it fits
+	}
+	g, err := fleet.NewGroup(new(yes), throttle.Every(time.Second), func(context.Context, string) error { return nil })
+	require.NoError(t, err)
+	const n = 50_000
+	call := func() {
+		for i := range n {
+			require.NoError(t, g.Call(fmt.Sprintf("key %d", i)))
+			for g.Len() > 100 { // otherwise the runtime would keep thousands of goroutines
+				runtime.Gosched()
+			}
+		}
+		require.Eventually(t, func() bool { return g.Len() == 0 }, time.Minute, time.Millisecond)
+	}
+	call()
+	before := heap()
+	call()
+	assert.Less(t, heap()-before, n, "not even a byte for each key")
+	require.NoError(t, g.Close())
+	require.NoError(t, g.Shutdown(t.Context()))
 }
 
 func TestNewGroup_problems(t *testing.T) {

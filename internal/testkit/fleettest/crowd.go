@@ -6,12 +6,14 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -20,11 +22,14 @@ import (
 	"github.com/throttle-go/throttle/fleet"
 )
 
-// A crowd is many throttlers of one process, on one engine, whose callbacks return at once.
+// A crowd is many keys of one process, on one engine, whose callbacks return at once: throttlers or,
+// if group is not nil, keys of a Group.
 type crowd struct {
 	host   *host
 	engine fleet.Engine
+	keys   []string
 	all    []*fleet.Throttler
+	group  *fleet.Group
 
 	mu sync.Mutex // guards the field below
 	// +checklocks:mu
@@ -36,7 +41,8 @@ type crowdReport struct {
 	Runs    []crowdRun
 	Counts  fleet.Counts // the sum over all throttlers
 	Errors  map[errorKind]int
-	Pending int // how many throttlers have calls that are not known to be covered
+	Pending int // how many throttlers have calls that are not known to be covered, or keys the Group holds
+	Heap    int // bytes in use on the heap, without those of Runs
 
 	Unreachable bool // whether messages do not reach the store
 }
@@ -55,10 +61,22 @@ func (h *host) gather(o options) (*crowd, error) {
 		return nil, err
 	}
 	c := &crowd{host: h, engine: engine, report: crowdReport{Errors: make(map[errorKind]int)}}
-	opts := o.asOptions(c.failed)
 	for i := range o.Keys {
+		c.keys = append(c.keys, keyOf(o.Key, o.First+i))
+	}
+	opts := o.asOptions(c.failed)
+	if o.Group {
+		c.group, err = fleet.NewGroup(engine, throttle.Every(o.Interval), func(ctx context.Context, key string) error {
+			token, _ := fleet.Token(ctx)
+			number, err := strconv.Atoi(key[len(o.Key)+1:])
+			c.ran(crowdRun{number, h.now(), token})
+			return err
+		}, opts...)
+		return c, err
+	}
+	for i, key := range c.keys {
 		var token int64 // of the active run, or the last one
-		t, err := fleet.New(engine, keyOf(o.Key, i), throttle.Every(o.Interval), func(ctx context.Context) error {
+		t, err := fleet.New(engine, key, throttle.Every(o.Interval), func(ctx context.Context) error {
 			token, _ = fleet.Token(ctx)
 			return nil
 		}, append(slices.Clip(opts), fleet.WithObserver(func(run throttle.Run) {
@@ -111,22 +129,66 @@ func (c *crowd) obey(do command, answer *event) {
 				time.Sleep(do.Pace)
 			}
 			answer.At = c.host.now()
-			for _, t := range c.all {
-				t.Call()
-			}
+			c.call()
+		}
+	case actRegister:
+		answer.At = c.host.now()
+		c.call()
+		if !eventually(func() bool { return c.areRegistered(do.Times) }) {
+			answer.Error, answer.Text = other, "the store does not know of all calls"
 		}
 	case actStats:
 		answer.Crowd = c.describe()
-	case actOpen, actGather, actBehave, actRegister, actCallAll, actDo, actCancel, actShutdown, actClose, actQuit:
+	case actOpen, actGather, actBehave, actCallAll, actDo, actCancel, actShutdown, actClose, actQuit:
 		answer.Error, answer.Text = other, "a crowd cannot do that"
 	}
 }
 
+// heapInUse returns how many bytes on the heap are in use.
+func heapInUse() int {
+	runtime.GC()
+	runtime.GC() // a pool keeps what it has until the second
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	return int(memory.HeapAlloc) //nolint:gosec // it fits
+}
+
+// call calls every key once.
+func (c *crowd) call() {
+	for _, t := range c.all {
+		t.Call()
+	}
+	if c.group == nil {
+		return
+	}
+	for _, key := range c.keys {
+		if err := c.group.Call(key); err != nil {
+			c.failed(err)
+		}
+	}
+}
+
+// areRegistered reports whether the store knows of so many generations of every key.
+func (c *crowd) areRegistered(generations int) bool {
+	for _, key := range c.keys {
+		if state, err := c.engine.Inspect(context.Background(), key); err != nil || state.Requested < int64(generations) {
+			return false
+		}
+	}
+	return true
+}
+
 func (c *crowd) describe() *crowdReport {
+	heap := heapInUse()
 	c.mu.Lock()
 	r := crowdReport{Runs: slices.Clone(c.report.Runs), Errors: maps.Clone(c.report.Errors)}
+	heap -= cap(c.report.Runs) * int(unsafe.Sizeof(crowdRun{}))
 	c.mu.Unlock()
+	r.Heap = heap
 	r.Counts = total(c.all)
+	if c.group != nil {
+		r.Counts, r.Pending = c.group.Counts(), c.group.Len()
+	}
 	if engine, ok := c.engine.(interface{ Health() fleet.Health }); ok {
 		r.Unreachable = engine.Health().Unreachable != nil
 	}
@@ -197,6 +259,10 @@ func (c *crowd) close(ctx context.Context) error {
 		_ = t.Close() // always nil
 	}
 	var failed error
+	if c.group != nil {
+		_ = c.group.Close() // always nil
+		failed = c.group.Shutdown(ctx)
+	}
 	for _, t := range c.all {
 		if err := t.Shutdown(ctx); err != nil {
 			failed = err

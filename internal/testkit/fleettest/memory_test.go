@@ -38,11 +38,12 @@ func TestScenarios(t *testing.T) {
 
 // A request is a call of a method of an engine, and a reply what the method returned.
 type request struct {
-	Key    string
-	Claim  *machine.Claim
-	Finish *machine.Finish
-	Renew  int64
-	Due    bool
+	Key     string
+	Claim   *machine.Claim
+	Finish  *machine.Finish
+	Renew   int64
+	Due     bool
+	Inspect bool
 }
 
 type reply struct {
@@ -50,6 +51,7 @@ type reply struct {
 	Finish machine.Finished
 	Held   bool
 	Due    machine.Due
+	State  machine.State
 	Error  string
 }
 
@@ -87,8 +89,9 @@ func (r *remote) Due(ctx context.Context, _ []string) (machine.Due, error) {
 	return got.Due, err
 }
 
-func (r *remote) Inspect(context.Context, string) (machine.State, error) {
-	return machine.State{}, errors.ErrUnsupported
+func (r *remote) Inspect(ctx context.Context, key string) (machine.State, error) {
+	got, err := r.do(ctx, request{Key: key, Inspect: true})
+	return got.State, err
 }
 
 func (r *remote) Forget(context.Context, string) error { return errors.ErrUnsupported }
@@ -272,6 +275,8 @@ func (s *server) answer(asked request) (got reply) {
 		}
 	case asked.Finish != nil:
 		got.Finish, err = state.Finish(now, *asked.Finish)
+	case asked.Inspect:
+		got.State = *state
 	default:
 		got.Held = state.Renew(now, asked.Renew)
 	}
@@ -289,6 +294,7 @@ func (s *server) dueLocked(now machine.Time) machine.Due {
 		case !pending || s.fault.mute:
 		case due <= now:
 			answer.Keys = append(answer.Keys, key)
+			answer.Count++
 		case answer.Next == machine.None || due.Sub(now) < answer.Next:
 			answer.Next = due.Sub(now)
 		}

@@ -54,7 +54,9 @@ type options struct {
 	Retry    time.Duration // after a failed run; 0 for no retry
 	Local    bool
 	Behavior behavior
-	Keys     int // of a crowd
+	Keys     int  // of a crowd
+	First    int  // the number of a crowd's first key
+	Group    bool // the crowd is a fleet.Group
 }
 
 // asOptions returns o as options of package fleet, with the error handler.

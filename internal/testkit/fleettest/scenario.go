@@ -53,6 +53,7 @@ func Run(t *testing.T, store Store, numbers ...int) {
 		{"21 the store refuses a crowd: told as that, no run without a grant", testCrowdRefused, alone},
 		{"22 orphans of a crowd: those held elsewhere run, whoever called", testOrphans, alone},
 		{"23 a crowd stopped past its leases beside another: tokens rise, nothing lost", testCrowdStopped, alone},
+		{"24 a Group's keys, one process killed and one stopped: the others run every call, and forget the keys", testGroup, alone},
 	} {
 		if len(numbers) > 0 && !slices.Contains(numbers, i+1) {
 			continue

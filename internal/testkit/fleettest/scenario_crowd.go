@@ -5,7 +5,9 @@ package fleettest
 import (
 	"cmp"
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -26,8 +28,12 @@ type herd struct {
 	interval time.Duration
 }
 
-// crowdSize returns how many keys a crowd has.
+// crowdSize returns how many keys a crowd has: as many as the environment variable FLEET_KEYS says,
+// or else some hundred.
 func crowdSize() int {
+	if n, err := strconv.Atoi(os.Getenv("FLEET_KEYS")); err == nil {
+		return n
+	}
 	if testing.Short() {
 		return 100
 	}
@@ -260,4 +266,80 @@ func testCrowdStopped(w *world) {
 	reports := w.awaitServed(called, stopped, other)
 	w.t.Logf("%d keys: %+v and %+v", keys, reports[0].Counts, reports[1].Counts)
 	assert.Zero(w.t, reports[1].Counts.LocalRuns, "runs without a grant")
+}
+
+func testGroup(w *world) {
+	const processes, lease = 4, 2 * time.Second
+	keys := crowdSize() * processes
+	interval := 3*time.Second + time.Duration(keys)*200*time.Microsecond // long enough for all calls to reach the store
+	prefix := w.prefix(keys)
+	var herds []*herd
+	for i := range processes {
+		h := w.gather(w.process(), prefix, keys/processes, func(o *options) {
+			o.Group, o.First, o.Interval, o.Lease, o.Local = true, i*keys/processes, interval, lease, false
+		})
+		h.keys = keys // of all processes together
+		herds = append(herds, h)
+	}
+	var heaps []int
+	for _, h := range herds {
+		heaps = append(heaps, h.report().Heap)
+	}
+	callAll := func(c command) {
+		var answers []<-chan event
+		for _, h := range herds {
+			c.Throttler = h.name
+			answers = append(answers, h.p.send(c))
+		}
+		for i, answer := range answers {
+			require.Empty(w.t, herds[i].p.await(answer).Text)
+		}
+	}
+	callAll(command{Do: actCall, Times: 1})
+	w.awaitForgotten(herds)
+	callAll(command{Do: actRegister, Times: 2}) // in the window of the first runs, unless the machine is slow
+	registered := time.Now()
+	w.kill(herds[0].p)
+	herds[1].p.stop()
+	w.paused = 1 + keys/100 // a callback may be entered just before the pause, and run after it
+	require.True(w.t, eventually(func() bool {
+		time.Sleep(100 * time.Millisecond)
+		grants := make(map[string]int)
+		for _, g := range w.store.Grants(w.t) {
+			grants[g.Key]++
+		}
+		for i := range keys {
+			if grants[keyOf(prefix, i)] < 2 {
+				return false
+			}
+		}
+		return true
+	}), "calls that the store knows of have no run")
+	w.t.Logf("%d keys: all have run %v after the last call", keys, time.Since(registered).Round(time.Millisecond))
+	herds[1].p.resume()
+	living := herds[1:]
+	for _, h := range living {
+		h.calling(1, 0)()
+	}
+	for i, r := range w.awaitForgotten(living) {
+		w.t.Logf("process %d: %+v, %d runs, errors %v, heap %d kB, at first %d kB", i+2, r.Counts, len(r.Runs), r.Errors, r.Heap/1000, heaps[i+1]/1000)
+	}
+}
+
+// awaitForgotten waits until no Group holds a key, and returns the reports.
+func (w *world) awaitForgotten(herds []*herd) (reports []crowdReport) {
+	w.t.Helper()
+	require.True(w.t, eventually(func() bool {
+		reports = nil
+		held := 0
+		for _, h := range herds {
+			r := h.report()
+			reports, held = append(reports, r), held+r.Pending
+		}
+		if held > 0 {
+			time.Sleep(100 * time.Millisecond) // a report takes the crowd's processor, too
+		}
+		return held == 0
+	}), "the Groups hold keys for ever")
+	return reports
 }
