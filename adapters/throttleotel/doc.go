@@ -29,7 +29,7 @@
 //	throttle.attempt  1, and one more for each failed run in a row before it
 //	throttle.calls    how many calls it covers, if they are counted
 //	throttle.wait     seconds from the first of them to the start, if it covers one
-//	throttle.key      of a Group or KeyedCoalescer, with WithKeys
+//	throttle.key      of a Group, KeyedCoalescer or fleet.Group, with WithKeys
 //
 // The end of the run adds
 //
@@ -62,24 +62,24 @@
 //	throttle.batch.count   up-down counter  {batch}     batches in which these values wait
 //
 // There is no throttle.calls unless calls are counted: see [throttle.WithCallCount]. A
-// [fleet.Throttler] always counts them. It does not include refused calls.
+// [fleet.Throttler] or [fleet.Group] always counts them. It does not include refused calls.
 // throttle.call.refused, throttle.value.count and throttle.batch.count appear together with
 // it. They are zero for throttles whose calls carry no values.
 //
-// Throttles of one name are added up. A Group or KeyedCoalescer counts as one throttle and
-// has no more series than any other, because a key is never an attribute of a metric. Runs
-// are measured in the context of their span, for exemplars. The boundaries of the histograms
-// range from 100 µs to 5 min; a view can set others. Lateness follows the policy at the
-// run's start: if SetPolicy makes a run due in the past, the run is late.
+// Throttles of one name are added up. A Group, KeyedCoalescer or fleet.Group counts as one
+// throttle and has no more series than any other, because a key is never an attribute of a
+// metric. Runs are measured in the context of their span, for exemplars. The boundaries of
+// the histograms range from 100 µs to 5 min; a view can set others. Lateness follows the
+// policy at the run's start: if SetPolicy makes a run due in the past, the run is late.
 //
 // # Fleets
 //
-// Pass [Telemetry.Trace] to [fleet.WithTracer], and each [fleet.Throttler] to
+// Pass [Telemetry.Trace] to [fleet.WithTracer], and each [fleet.Throttler] or [fleet.Group] to
 // [Telemetry.Add]. The metrics above then count the calls and runs of this process. Each other
 // process exports its own. throttle.run.due is when the throttler will ask the store next.
-// If a grant turns out to be too late once its span has started, the span and throttle.runs
-// show a failed run, although the callback was not called. These are read at each
-// collection, too:
+// throttle.key.count is how many keys a [fleet.Group] holds in this process. If a grant turns
+// out to be too late once its span has started, the span and throttle.runs show a failed run,
+// although the callback was not called. These are read at each collection, too:
 //
 //	throttle.claims          counter  {claim}    name, verdict  claims that the store has answered
 //	throttle.message.failed  counter  {message}  name           failed attempts to send a claim or a finish
@@ -93,7 +93,8 @@
 //
 // The name of a [fleet.Throttler] is its key, unless [fleet.WithName] sets it. If a process
 // has throttlers for many keys, give them one name: then their series are as few as those of
-// one throttler.
+// one throttler. A [fleet.Group] has one name for all its keys: the one that [fleet.WithName]
+// sets, or none.
 //
 // These are read at each collection from the engines given to [Telemetry.AddEngine], with
 // throttle.engine, the name given there, as the only attribute:

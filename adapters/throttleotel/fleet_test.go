@@ -110,6 +110,37 @@ func TestTelemetry_Fleet(t *testing.T) {
 	})
 }
 
+// A Group of a fleet has keys, and counts.
+func TestTelemetry_FleetGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, sdktrace.AlwaysSample())
+		tenants, err := fleet.NewGroup(fleet.NewMemory(), throttle.Every(time.Hour), func(context.Context, string) error { return nil },
+			fleet.WithName("tenants"), fleet.WithTracer(r.Trace))
+		require.NoError(t, err)
+		defer tenants.Close()
+		r.Add(tenants)
+		synctest.Wait() // until the process has read the store's clock
+		for _, key := range []string{"a", "b", "c"} {
+			require.NoError(t, tenants.Do(t.Context(), key)) // granted
+		}
+		synctest.Wait() // until the store knows that the runs have ended
+		for _, key := range []string{"a", "b"} {
+			require.NoError(t, tenants.Call(key)) // deferred
+		}
+		synctest.Wait()
+
+		r.requireMetrics(t, append(countMetrics("tenants", 0, 0, 0, 0),
+			runsMetric(point(3, "tenants", "call", "success")),
+			durationMetric(took(of("tenants", "", "success"), 0, 0, 0)),
+			latenessMetric(took(of("tenants"), 0, 0, 0)), waitMetric(took(of("tenants"), 0, 0, 0)),
+			callsMetric(point(5, "tenants")), droppedMetric(point(0, "tenants")), refusedMetric(point(0, "tenants")),
+			pendingMetric(point(1, "tenants")), runningMetric(point(0, "tenants")),
+			keysMetric(point(2, "tenants")), valuesMetric(point(0, "tenants")), batchesMetric(point(0, "tenants")),
+			dueMetric(tenants.Stats().Next, "tenants"),
+			claimsMetric("tenants", 0, 3, 2))...)
+	})
+}
+
 func TestTelemetry_FleetCounts(t *testing.T) {
 	r := newRig(t, sdktrace.AlwaysSample())
 	require.Equal(t, 7, reflect.TypeFor[fleet.Counts]().NumField(), "a new field")

@@ -38,9 +38,9 @@ func WithTracerProvider(p trace.TracerProvider) Option {
 	}
 }
 
-// WithKeys adds a run's key in a Group or KeyedCoalescer, as fmt.Sprint prints it, to the
-// run's span. By default the key is left out, because it may be personal data. Metrics never
-// include it.
+// WithKeys adds a run's key in a Group, KeyedCoalescer or fleet.Group, as fmt.Sprint prints
+// it, to the run's span. By default the key is left out, because it may be personal data.
+// Metrics never include it.
 func WithKeys() Option {
 	return func(c *config) *throttle.PolicyError {
 		c.withKeys = true

@@ -9,10 +9,11 @@ import (
 )
 
 // A Source is an argument of [Telemetry.Add]: a [*throttle.Throttler], a
-// [*throttle.Coalescer], a [*throttle.Group], a [*throttle.KeyedCoalescer] or a
-// [*fleet.Throttler]. A Source with a Len() int method counts as a Group; Len is its number
-// of keys. A Source with a Counts() [fleet.Counts] method counts as a throttler of a fleet.
-// The methods of a Source are called concurrently, and with no lock held.
+// [*throttle.Coalescer], a [*throttle.Group], a [*throttle.KeyedCoalescer], a
+// [*fleet.Throttler] or a [*fleet.Group]. A Source with a Len() int method counts as a Group;
+// Len is its number of keys. A Source with a Counts() [fleet.Counts] method counts as a
+// throttler of a fleet. A fleet.Group has both. The methods of a Source are called
+// concurrently, and with no lock held.
 type Source interface {
 	Name() string
 	Stats() throttle.Stats

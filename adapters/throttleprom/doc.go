@@ -36,7 +36,7 @@
 //
 //   - throttle_calls_total: calls accepted or dropped. It appears with the first call, and
 //     only if calls are counted: by throttle.WithCallCount, or in a Coalescer,
-//     KeyedCoalescer or fleet.Throttler.
+//     KeyedCoalescer, fleet.Throttler or fleet.Group.
 //   - throttle_calls_dropped_total: calls dropped because the policy has no trailing edge.
 //   - throttle_calls_refused_total: calls refused because of throttle.WithMaxPending. They
 //     are not in throttle_calls_total.
@@ -50,18 +50,19 @@
 // throttle_calls_refused_total, throttle_values and throttle_batches appear together with
 // throttle_calls_total. They are zero for throttles whose calls carry no values.
 //
-// A Group or KeyedCoalescer counts as one throttle. All metrics have the label "throttle":
-// the name given with throttle.WithName, or an empty one. Keep the number of names small,
-// because the series of each name stay for as long as the program runs. A key never becomes
-// a label unless you map it to one with [WithKeyLabel]. In names, bytes that are not UTF-8
-// become U+FFFD.
+// A Group, KeyedCoalescer or fleet.Group counts as one throttle. All metrics have the label
+// "throttle": the name given with throttle.WithName, or an empty one. Keep the number of
+// names small, because the series of each name stay for as long as the program runs. A key
+// never becomes a label unless you map it to one with [WithKeyLabel]. In names, bytes that
+// are not UTF-8 become U+FFFD.
 //
 // # Fleets
 //
-// Pass [Metrics.Observe] to fleet.WithObserver, and each fleet.Throttler to [Metrics.Add].
-// The metrics above then count the calls and runs of this process. Each other process
-// exports its own. throttle_next_run_timestamp_seconds is when the throttler will ask the
-// store next. These are read at each scrape, too:
+// Pass [Metrics.Observe] to fleet.WithObserver, and each fleet.Throttler or fleet.Group to
+// [Metrics.Add]. The metrics above then count the calls and runs of this process. Each other
+// process exports its own. throttle_next_run_timestamp_seconds is when the throttler will
+// ask the store next. throttle_keys is how many keys a fleet.Group holds in this process.
+// These are read at each scrape, too:
 //
 //   - throttle_claims_total: claims that the store has answered, by verdict: served (no
 //     call is pending any more), granted (the replica may run) or deferred (no run is due,
@@ -77,7 +78,8 @@
 // The name of a fleet.Throttler is its key, unless fleet.WithName sets it. If a process has
 // throttlers for many keys, give them one name. Their series are then as few as those of one
 // throttler, and a scrape of ten thousand takes about 10 ms of processor time. With ten
-// thousand names, it takes seconds, and has more than 400 000 lines.
+// thousand names, it takes seconds, and has more than 400 000 lines. A fleet.Group has one
+// name for all its keys: the one that fleet.WithName sets, or an empty one.
 //
 // These are read at each scrape from the engines given to [Metrics.AddEngine]. Their only
 // label is "engine", the name given there:

@@ -73,6 +73,41 @@ func TestMetrics_Fleet(t *testing.T) {
 	})
 }
 
+// A Group of a fleet has keys, and counts.
+func TestMetrics_FleetGroup(t *testing.T) {
+	metrics, target := newMetrics(t)
+	synctest.Test(t, func(t *testing.T) {
+		tenants, err := fleet.NewGroup(fleet.NewMemory(), throttle.Every(time.Hour), func(context.Context, string) error { return nil },
+			fleet.WithName("tenants"), fleet.WithObserver(metrics.Observe))
+		require.NoError(t, err)
+		defer tenants.Close()
+		metrics.Add(tenants)
+		synctest.Wait() // until the process has read the store's clock
+		for _, key := range []string{"a", "b", "c"} {
+			require.NoError(t, tenants.Do(t.Context(), key)) // granted
+		}
+		synctest.Wait() // until the store knows that the runs have ended
+		for _, key := range []string{"a", "b"} {
+			require.NoError(t, tenants.Call(key)) // deferred
+		}
+		synctest.Wait()
+
+		lines := without(target.gather(t), isOfNoRun)
+		for _, line := range []string{
+			`throttle_calls_total{throttle="tenants"} 5`,
+			`throttle_claims_total{throttle="tenants",verdict="deferred"} 2`,
+			`throttle_claims_total{throttle="tenants",verdict="granted"} 3`,
+			`throttle_claims_total{throttle="tenants",verdict="served"} 0`,
+			`throttle_keys{throttle="tenants"} 2`,
+			`throttle_pending{throttle="tenants"} 1`,
+			`throttle_running{throttle="tenants"} 0`,
+			`throttle_runs_total{cause="call",result="success",throttle="tenants"} 3`,
+		} {
+			require.Contains(t, lines, line)
+		}
+	})
+}
+
 func TestMetrics_FleetCounts(t *testing.T) {
 	metrics, target := newMetrics(t)
 	require.Equal(t, 7, reflect.TypeFor[fleet.Counts]().NumField(), "a new field")

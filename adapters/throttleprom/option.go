@@ -74,8 +74,8 @@ func defaultBounds() []float64 {
 	}
 }
 
-// WithKeyLabel adds the label "key" to all metrics of runs. For a run of a Group or
-// KeyedCoalescer its value is class of the key; for other runs it is empty.
+// WithKeyLabel adds the label "key" to all metrics of runs. For a run of a Group,
+// KeyedCoalescer or fleet.Group its value is class of the key; for other runs it is empty.
 // [Metrics.Observe] calls class, and may do so concurrently.
 //
 // Each value of a label is a time series of its own in every metric, here and in the

@@ -1,5 +1,5 @@
-// Package sources adds up the Stats of throttles, the Counts of throttlers of a fleet, and
-// the Health of engines by name, for adapters to metrics systems. A metrics system wants one
+// Package sources adds up the Stats of throttles, the Counts of throttles of a fleet, and the
+// Health of engines by name, for adapters to metrics systems. A metrics system wants one
 // value for each name, and counts that never fall.
 package sources
 
@@ -14,7 +14,7 @@ import (
 )
 
 // A Source is a [*throttle.Throttler], a [*throttle.Group], a [*throttle.Coalescer], a
-// [*throttle.KeyedCoalescer] or a [*fleet.Throttler].
+// [*throttle.KeyedCoalescer], a [*fleet.Throttler] or a [*fleet.Group].
 type Source interface {
 	Name() string
 	Stats() throttle.Stats
@@ -28,7 +28,7 @@ type Keyed interface {
 }
 
 // A Counted is a Source that counts the messages to its store and what they led to, as a
-// [*fleet.Throttler] does.
+// [*fleet.Throttler] and a [*fleet.Group] do.
 type Counted interface {
 	Source
 
