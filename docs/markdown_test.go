@@ -17,7 +17,7 @@ import (
 var packages = map[string]string{
 	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "iter": "iter", "maps": "maps",
 	"os": "os", "signal": "os/signal", "slices": "slices", "slog": "log/slog", "sync": "sync", "syscall": "syscall", "time": "time",
-	"throttle": "github.com/throttle-go/throttle", "throttledebug": "github.com/throttle-go/throttle/throttledebug",
+	"fleet": "github.com/throttle-go/throttle/fleet", "throttle": "github.com/throttle-go/throttle", "throttledebug": "github.com/throttle-go/throttle/throttledebug",
 }
 
 // adapters are the packages that this module cannot import. A test of each compiles

@@ -23,6 +23,13 @@
 // should have the same policy, and callbacks that do the same. A replica that never calls
 // is useful, too: it runs the calls of replicas that have died.
 //
+// # One throttle per key
+//
+// A [Group] has one throttle per key, for keys that need not be known beforehand: one for each
+// tenant, document or customer. Every process has a Group on the same engine. A process holds a
+// key in memory only while it is of use there. A key that is due and that no living process holds
+// is taken over by any of them. [WithMaxConcurrent] and [WithMaxKeys] bound a Group.
+//
 // # Guarantees
 //
 //   - Grants of a key are at least Interval plus the guard apart on the store's clock, and

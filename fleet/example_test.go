@@ -45,6 +45,22 @@ func ExampleNew() {
 	// Output: throttle: Quiet 1s: does not work across a fleet
 }
 
+// Every process of a service has such a Group. If one dies, the others run what it has called.
+func ExampleNewGroup() {
+	g := throttle.Must(fleet.NewGroup(fleet.NewMemory(), throttle.Every(time.Minute),
+		func(_ context.Context, tenant string) error {
+			fmt.Println("index", tenant)
+			return nil
+		}, fleet.WithMaxConcurrent(8)))
+	defer g.Close()
+	fmt.Println(g.Do(context.Background(), "acme"))
+	fmt.Println(g.Call("acme")) // runs a minute later, here or in another process
+	// Output:
+	// index acme
+	// <nil>
+	// <nil>
+}
+
 // The destination of the callback's writes refuses those of a run that a newer run has
 // overtaken.
 func ExampleToken() {
