@@ -1,6 +1,6 @@
 // Package throttledebug serves a live web page of throttles: what each one is doing, when
 // its next run is due, and how its recent runs went. Of a throttle that a fleet shares, it
-// shows this process's part: see [Fleet] and [Engine].
+// shows this process's part: see [Fleet], [FleetGroup] and [Engine].
 //
 //	var recorder throttledebug.Recorder
 //	reload, err := throttle.New(policy, load,
@@ -15,8 +15,9 @@
 //
 // A strip shows the recent runs of a throttle and the first calls that they cover. Shading
 // shows the windows, in which spacing or a backoff holds off the next run, under the current
-// policy. Of a Group or KeyedCoalescer, the five keys that ran most often have strips of
-// their own. All strips have the same time axis, so that you can compare them.
+// policy. Of a throttle with keys (a Group, KeyedCoalescer or fleet.Group), the five keys that
+// ran most often have strips of their own. All strips have the same time axis, so that you
+// can compare them.
 //
 // # Requests
 //
@@ -27,7 +28,7 @@
 //	show       failing, running, pending, paused or closed: only these throttles
 //	last       1s, 10s, 30s, 1m, 10m, 1h, 6h or 24h: how much of the past the strips show;
 //	           without it, what suits most policies
-//	q0, q1, …  for the Group or KeyedCoalescer at that position among the options: only keys
+//	q0, q1, …  for the throttle with keys at that position among the options: only keys
 //	           that contain this text
 //
 // A Page in JSON has all throttles, in the order of the options.
@@ -46,6 +47,6 @@
 // Without an open page nothing runs and no timer is set. An open page is one request. It
 // reads the throttles once a second, or less often if that takes long, so that it uses at
 // most a twentieth of one processor. Without JavaScript, it reads them every five seconds.
-// Reading a Group or KeyedCoalescer takes time in proportion to its keys, and holds no lock
-// for all of that time. An open page does not delay http.Server.Shutdown.
+// Reading a throttle with keys takes time in proportion to them, and holds no lock for all of
+// that time. An open page does not delay http.Server.Shutdown.
 package throttledebug

@@ -12,15 +12,14 @@ type replica struct{ *fleet.Throttler }
 
 func (r replica) look(string, []string) Throttle {
 	t := newThrottle(fleetKind, r)
-	t.asks = true
 	counts := Counts(r.Counts())
 	t.Counts = &counts
 	return t
 }
 
-// errNoFlush is returned by the action flush on a replica: the fleet's interval holds for
-// every run.
-var errNoFlush = errors.New("a throttler of a fleet cannot be flushed")
+// errNoFlush is returned by the action flush on a throttle of a fleet: the fleet's interval
+// holds for every run.
+var errNoFlush = errors.New("a throttle of a fleet cannot be flushed")
 
 func (r replica) act(_ context.Context, action action, _ string) error {
 	if action == flush {
@@ -29,6 +28,29 @@ func (r replica) act(_ context.Context, action action, _ string) error {
 	r.Cancel()
 	return nil
 }
+
+// A fleetGroup is a part with keys that a fleet shares.
+type fleetGroup struct {
+	group[string]
+
+	counts func() fleet.Counts
+}
+
+func newFleetGroup(g *fleet.Group) fleetGroup {
+	return fleetGroup{group[string]{fleetKeys{g}, fleetGroupKind, func(key string) { g.Cancel(key) }}, g.Counts}
+}
+
+func (g fleetGroup) look(query string, busy []string) Throttle {
+	t := g.group.look(query, busy)
+	counts := Counts(g.counts())
+	t.Counts = &counts
+	return t
+}
+
+// fleetKeys makes a fleet.Group a keyed.
+type fleetKeys struct{ *fleet.Group }
+
+func (fleetKeys) Flush(context.Context, string) error { return errNoFlush }
 
 // An engine is an engine on the page.
 type engine struct {

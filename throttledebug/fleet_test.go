@@ -3,8 +3,10 @@ package throttledebug_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -175,6 +177,175 @@ func TestFleet_Actions(t *testing.T) {
 	})
 }
 
+// newFleetGroup returns a Group of a fleet that is closed at the end of the test. It discards
+// the errors of its runs.
+func newFleetGroup(t *testing.T, p throttle.Policy, fn func(context.Context, string) error, options ...fleet.Option) *fleet.Group {
+	t.Helper()
+	group, err := fleet.NewGroup(fleet.NewMemory(), p, fn, append(options, fleet.WithErrorHandler(func(error) {}))...)
+	require.NoError(t, err)
+	t.Cleanup(func() { group.Close() })
+	synctest.Wait() // until the process has read the store's clock
+	return group
+}
+
+func TestFleetGroup_Life(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var recorder throttledebug.Recorder
+		group := newFleetGroup(t, throttle.Every(time.Hour), func(_ context.Context, key string) error {
+			time.Sleep(100 * ms)
+			if key == "key-10" {
+				return errFailed
+			}
+			return nil
+		}, fleet.WithName("tenants"), fleet.WithObserver(recorder.Observe))
+		show := []throttledebug.Option{throttledebug.FleetGroup(group), throttledebug.Runs(&recorder)}
+		now := func() throttledebug.Throttle {
+			t.Helper()
+			synctest.Wait()
+			return lookAt(t, show...)
+		}
+
+		want := throttledebug.Throttle{
+			Kind: "fleet group", Name: "tenants", Policy: "at most once per 1h0m0s",
+			Status: throttledebug.Status{State: throttledebug.Idle}, Counts: &throttledebug.Counts{},
+			Keys: &throttledebug.Keys{First: []throttledebug.Key{}},
+		}
+		assert.Equal(t, want, now())
+
+		running := func() throttledebug.Status {
+			return throttledebug.Status{State: throttledebug.Running, LastStart: time.Now().UTC()}
+		}
+		require.NoError(t, group.Call("key-2"))
+		first := running()
+		time.Sleep(ms) // so that the run that fails is the last one
+		require.NoError(t, group.Call("key-10"))
+		want.Status = running()
+		want.Runs, want.Calls, want.Counts.Granted = 2, 2, 2
+		want.Keys = &throttledebug.Keys{Held: 2, Matching: 2, First: []throttledebug.Key{{Key: "key-2", Status: first}, {Key: "key-10", Status: want.Status}}}
+		assert.Equal(t, want, now())
+
+		time.Sleep(time.Second)
+		got := now()
+		assert.Equal(t, throttledebug.Idle, got.State)
+		assert.EqualValues(t, 1, got.Failures)
+		assert.Equal(t, "key-10", got.Failure.Key)
+		assert.Len(t, got.Recent, 2)
+		assert.Zero(t, got.Keys.Held)
+
+		require.NoError(t, group.Call("key-2"))
+		got = now()
+		assert.Equal(t, throttledebug.Waiting, got.State)
+		assert.Equal(t, &throttledebug.Counts{Granted: 2, Deferred: 1}, got.Counts)
+		assert.WithinDuration(t, time.Now().Add(time.Hour), got.Next, time.Minute, "when it asks the store")
+		waiting := throttledebug.Status{State: throttledebug.Waiting, Next: got.Next}
+		assert.Equal(t, []throttledebug.Key{{Key: "key-2", Status: waiting}}, got.Keys.First)
+		page := html(t, show...)
+		for _, part := range []string{
+			`<section id="part-0" class="waiting failing keyed" data-kind="fleet group">`,
+			`<p class="status"><span class="state" data-field="state">waiting</span> <span data-field="next">asks the store <time `,
+			`<dd data-field="claims">granted: 2, deferred: 1, served: 0</dd>`,
+			`>search 1 keys</label>`,
+			`<li data-key="key-2" class="waiting"><span class="name" dir="auto">key-2</span> ` +
+				`<span class="state" data-field="state">waiting</span> <span data-field="next">asks the store <time `,
+		} {
+			assert.Contains(t, page, part)
+		}
+
+		require.NoError(t, group.Close())
+		assert.Equal(t, throttledebug.Closed, now().State)
+	})
+}
+
+func TestFleetGroup_Lanes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var recorder throttledebug.Recorder
+		group := newFleetGroup(t, throttle.Every(time.Second), func(context.Context, string) error {
+			time.Sleep(500 * ms)
+			return nil
+		}, fleet.WithObserver(recorder.Observe))
+		for _, key := range []string{"idle", "running", "waiting"} {
+			require.NoError(t, group.Call(key))
+		}
+		time.Sleep(5 * time.Second)
+		require.NoError(t, group.Call("waiting"))
+		time.Sleep(600 * ms)
+		require.NoError(t, group.Call("waiting"))
+		require.NoError(t, group.Call("running"))
+		time.Sleep(200 * ms)
+		synctest.Wait()
+		page := html(t, throttledebug.FleetGroup(group), throttledebug.Runs(&recorder))
+		stats, _ := group.KeyStats("waiting")
+		due := fmt.Sprintf("due %.2f", time.Until(stats.Next).Seconds())
+		time.Sleep(2 * time.Second) // until all runs have ended
+		synctest.Wait()
+
+		for _, key := range []string{"idle", "running", "waiting"} {
+			assert.Contains(t, page, `<li data-lane="`+key+`" class="`+key+`">`)
+		}
+		drawn := strips(t, page)
+		require.Len(t, drawn, 4)
+		first := "run -5.80..-5.30"
+		assert.Equal(t, []string{first}, drawn[1].of("run", "due"))
+		assert.Equal(t, []string{first, "run active -0.20..0.00"}, drawn[2].of("run", "due"))
+		assert.Equal(t, []string{due, first, "run -0.80..-0.30"}, drawn[3].of("run", "due"))
+	})
+}
+
+func TestFleetGroup_Search(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		group := newFleetGroup(t, throttle.Every(time.Hour), func(ctx context.Context, _ string) error {
+			<-ctx.Done()
+			return nil
+		})
+		for i := range 120 {
+			require.NoError(t, group.Call("Tenant "+strconv.Itoa(i)))
+		}
+		synctest.Wait()
+		keys := look(t, "&q0=tenant+1", throttledebug.FleetGroup(group)).Throttles[0].Keys
+		assert.Equal(t, 120, keys.Held)
+		assert.Equal(t, 31, keys.Matching)
+		require.Len(t, keys.First, 31)
+		assert.Equal(t, "Tenant 10", keys.First[1].Key)
+		assert.Len(t, look(t, "", throttledebug.FleetGroup(group)).Throttles[0].Keys.First, 50)
+	})
+}
+
+func TestFleetGroup_Actions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		group := newFleetGroup(t, throttle.Every(time.Hour), func(context.Context, string) error {
+			time.Sleep(time.Minute)
+			return nil
+		})
+		handler := throttledebug.Handler(throttledebug.FleetGroup(group), throttledebug.Actions())
+		buttons := func() int {
+			synctest.Wait()
+			return strings.Count(get(t, handler, "").Body.String(), `<form method="post">`)
+		}
+		act := func(action, key string) int {
+			return post(handler, url.Values{"part": {"0"}, "action": {action}, "key": {key}}, nil).Code
+		}
+		require.NoError(t, group.Do(t.Context(), "b"))
+		require.NoError(t, group.Call("a"))
+		assert.Zero(t, buttons(), "a run is active, but nothing is pending")
+		require.NoError(t, group.Call("b"))
+		assert.Equal(t, 1, buttons(), "only b is pending")
+		assert.Contains(t, get(t, handler, "").Body.String(), `<form method="post"><input type="hidden" name="part" value="0">`+
+			`<input type="hidden" name="key" value="b"><button name="action" value="cancel">cancel</button></form>`)
+
+		assert.Equal(t, http.StatusBadRequest, act("flush", "b"))
+		assert.Equal(t, http.StatusNotFound, act("cancel", "c"))
+		require.NoError(t, group.Call("a"))
+		assert.Equal(t, 2, buttons(), "a is pending, too, while its run is active")
+		assert.Equal(t, http.StatusSeeOther, act("cancel", "b"))
+		assert.False(t, group.Cancel("b"))
+		assert.Equal(t, 1, buttons())
+		assert.True(t, group.Cancel("a"))
+		time.Sleep(time.Minute) // until a's run has ended
+		assert.Zero(t, buttons())
+		assert.EqualValues(t, 2, group.Stats().Runs)
+	})
+}
+
 func TestEngine(t *testing.T) {
 	const hostile = `<img src=x>` + "\xff"
 	show := []throttledebug.Option{
@@ -184,6 +355,7 @@ func TestEngine(t *testing.T) {
 		throttledebug.Engine("none", nil),
 		throttledebug.Engine("none", (*fleet.Memory)(nil)),
 		throttledebug.Fleet(nil),
+		throttledebug.FleetGroup(nil),
 	}
 	shown := strings.ToValidUTF8(hostile, "\uFFFD")
 	long := shown + strings.Repeat("W", 1024-len(shown)) + "…"

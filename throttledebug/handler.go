@@ -72,6 +72,18 @@ func Fleet(t *fleet.Throttler) Option {
 	}
 }
 
+// FleetGroup shows g: this process's totals, as [Fleet] does, and the keys that g holds in
+// this process, as [Group] does. If a key is cancelled from the page, this process's calls for
+// it are dropped, but not those that the store has registered. Keys cannot be flushed. A nil g
+// shows nothing.
+func FleetGroup(g *fleet.Group) Option {
+	return func(h *handler) {
+		if g != nil {
+			h.parts = append(h.parts, newFleetGroup(g))
+		}
+	}
+}
+
 // Engine shows what this process sees of e under the given name: whether it reaches the
 // store, how many messages are in flight or wait, and which keys are due. e is any
 // [fleet.Engine]. Engines come before the throttles. With thousands of throttlers on e, show
@@ -96,14 +108,14 @@ func Runs(r *Recorder) Option {
 }
 
 // Actions lets everyone who can reach the page flush pending calls, and cancel them, which
-// drops the calls. In a Group or KeyedCoalescer it does so for one key. The page has buttons
-// where they do something: none where no call is pending, and no flush while paused, because
-// it would wait for Resume. Other sites cannot do this through the browser of a user of the
-// page, because of [http.CrossOriginProtection]. The POST request has the form values
+// drops the calls. In a throttle with keys it does so for one key. The page has buttons where
+// they do something: none where no call is pending, and no flush while paused, because it
+// would wait for Resume. Other sites cannot do this through the browser of a user of the page,
+// because of [http.CrossOriginProtection]. The POST request has the form values
 //
-//	action  flush or cancel; only cancel for a throttler of a fleet
+//	action  flush or cancel; only cancel for a throttle of a fleet
 //	part    position of the throttle among the options, from 0
-//	key     for a Group or KeyedCoalescer: the key, as the page shows it
+//	key     for a throttle with keys: the key, as the page shows it
 //
 // The response comes when the action is done; for a flush, when its run has ended. It
 // redirects to the page. If there is no such part or key, the status is 404. If several

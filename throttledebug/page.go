@@ -15,9 +15,10 @@ type Page struct {
 	Engines   []Health   `json:"engines,omitempty"` // likewise
 }
 
-// A Throttle is a Throttler, a Group, a Coalescer, a KeyedCoalescer or a Throttler of a fleet.
+// A Throttle is a Throttler, a Group, a Coalescer or a KeyedCoalescer, or a Throttler or Group
+// of a fleet.
 type Throttle struct {
-	Kind   string `json:"kind"`           // throttler, group, coalescer, keyed coalescer or fleet throttler
+	Kind   string `json:"kind"`           // throttler, group, coalescer, keyed coalescer, fleet throttler or fleet group
 	Name   string `json:"name,omitempty"` // as given with throttle.WithName; that of a fleet throttler may be its key
 	Policy string `json:"policy"`         // in words
 	Status
@@ -32,8 +33,8 @@ type Throttle struct {
 	Failure  *Failure `json:"failure,omitempty"` // the last known failure
 
 	Recent []Run   `json:"recent,omitempty"` // from a Recorder, the latest last
-	Keys   *Keys   `json:"keys,omitempty"`   // of a Group or KeyedCoalescer
-	Counts *Counts `json:"counts,omitempty"` // of a fleet throttler
+	Keys   *Keys   `json:"keys,omitempty"`   // of a throttle with keys
+	Counts *Counts `json:"counts,omitempty"` // of a throttle of a fleet
 
 	policy throttle.Policy
 	busy   map[string]Status // of the keys that ran most often, as far as they are held
@@ -43,12 +44,12 @@ type Throttle struct {
 // A Status is the current state of a throttle, or of a key.
 type Status struct {
 	State     State     `json:"state"`
-	Next      time.Time `json:"next,omitzero"`       // when the next run is due; while a run is active, the earliest possible time; zero while paused; of a fleet throttler, when it asks the store next
+	Next      time.Time `json:"next,omitzero"`       // when the next run is due; while a run is active, the earliest possible time; zero while paused; of a throttle of a fleet, when it asks the store next
 	LastStart time.Time `json:"last_start,omitzero"` // start of the last run, or of the active one
 	Batches   int       `json:"batches,omitempty"`   // batches that wait; 0 without values
 	Values    int       `json:"values,omitempty"`    // calls whose values wait in these batches
 
-	asks    bool // Next is when a fleet throttler asks the store
+	asks    bool // Next is when a throttle of a fleet asks the store
 	pending bool // a call waits for its run, or a failed run for its retry
 	paused  bool // no run starts until Resume, even if the State is Running
 	closed  bool // calls are refused, even if the State is another one
@@ -66,7 +67,7 @@ const (
 	Idle    State = "idle"
 )
 
-// Keys describes the keys of a Group or KeyedCoalescer.
+// Keys describes the keys of a Group or KeyedCoalescer, or of a Group of a fleet.
 type Keys struct {
 	Held     int    `json:"held"`     // number of keys
 	Query    string `json:"query"`    // search text; upper and lower case are the same
@@ -74,13 +75,13 @@ type Keys struct {
 	First    []Key  `json:"first"`    // the first 50 matching keys, in natural order: item-2 before item-10
 }
 
-// A Key is a key of a Group or KeyedCoalescer.
+// A Key is a key of a throttle with keys.
 type Key struct {
 	Key string `json:"key"` // as fmt.Sprint prints it; an address for a pointer without a String method
 	Status
 }
 
-// Counts are how often something has happened to a fleet throttler. Its fields have the same
+// Counts are how often something has happened to a throttle of a fleet. Its fields have the same
 // meaning as in [fleet.Counts].
 type Counts struct {
 	// Claims, by what the store answered.

@@ -33,12 +33,16 @@ const (
 
 // The kinds of throttles. The template relies on their names.
 const (
-	throttlerKind = "throttler"
-	groupKind     = "group"
-	coalescerKind = "coalescer"
-	keyedKind     = "keyed coalescer"
-	fleetKind     = "fleet throttler"
+	throttlerKind  = "throttler"
+	groupKind      = "group"
+	coalescerKind  = "coalescer"
+	keyedKind      = "keyed coalescer"
+	fleetKind      = "fleet throttler"
+	fleetGroupKind = "fleet group"
 )
+
+// inFleet reports whether a fleet shares the throttles of that kind.
+func inFleet(kind string) bool { return kind == fleetKind || kind == fleetGroupKind }
 
 // A source is a throttle of any kind.
 type source interface {
@@ -54,7 +58,7 @@ type unkeyed interface {
 	Flush(ctx context.Context) error
 }
 
-// A keyed is a Group or a KeyedCoalescer.
+// A keyed is a Group, a KeyedCoalescer or a fleetKeys.
 type keyed[K comparable] interface {
 	source
 
@@ -99,7 +103,7 @@ func (g group[K]) look(query string, busy []string) Throttle {
 	t.Keys = g.keys(query, func(text string, key K) {
 		if slices.Contains(busy, text) {
 			if stats, held := g.KeyStats(key); held {
-				t.busy[text] = status(stats)
+				t.busy[text] = status(g.kind, stats)
 			}
 		}
 	})
@@ -135,7 +139,7 @@ func (g group[K]) keys(query string, visit func(text string, key K)) *Keys {
 	}
 	for _, n := range first {
 		if stats, held := g.KeyStats(n.key); held {
-			found.First = append(found.First, Key{Key: n.text, Status: status(stats)})
+			found.First = append(found.First, Key{Key: n.text, Status: status(g.kind, stats)})
 		}
 	}
 	return found
@@ -182,7 +186,7 @@ func newThrottle(kind string, s source) Throttle {
 		Kind:     kind,
 		Name:     s.Name(),
 		Policy:   policy.String(),
-		Status:   status(stats),
+		Status:   status(kind, stats),
 		Runs:     stats.Runs,
 		Failures: stats.Failures,
 		Panics:   stats.Panics,
@@ -198,13 +202,15 @@ func newThrottle(kind string, s source) Throttle {
 	return t
 }
 
-func status(stats throttle.Stats) Status {
+// status returns the status of a throttle of that kind, or of one of its keys.
+func status(kind string, stats throttle.Stats) Status {
 	s := Status{
 		State:     Idle,
 		Next:      rounded(stats.Next),
 		LastStart: rounded(stats.LastStart),
 		Batches:   stats.Batches,
 		Values:    stats.Values,
+		asks:      inFleet(kind),
 		pending:   stats.Pending,
 		paused:    stats.Paused && !stats.Closed,
 		closed:    stats.Closed,

@@ -89,7 +89,7 @@ func (h *handler) offer(kind string, s Status) offer {
 	if !h.actions || !s.pending {
 		return offer{}
 	}
-	return offer{Cancel: true, Flush: kind != fleetKind && !s.paused && !s.closed}
+	return offer{Cancel: true, Flush: !inFleet(kind) && !s.paused && !s.closed}
 }
 
 // view returns the data of the template main.
