@@ -629,7 +629,7 @@ func TestGroup_idle_memory(t *testing.T) {
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		return int(m.HeapAlloc) //nolint:gosec // it fits
+		return int(m.HeapAlloc)
 	}
 	g, err := fleet.NewGroup(new(yes), throttle.Every(time.Second), func(context.Context, string) error { return nil })
 	require.NoError(t, err)
