@@ -258,19 +258,9 @@ func (b *Base) poll(ctx context.Context, engine Engine, before <-chan struct{}, 
 			b.each((*Throttler).retrySoon)
 		}
 		reached = err == nil
-		rest(ctx, wait, again)
-	}
-}
-
-// rest returns after d, soon after again, or when ctx ends.
-func rest(ctx context.Context, d time.Duration, again <-chan struct{}) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-again:
-		sleep(ctx, lookAgain)
-	case <-ctx.Done():
+		if isWoken := rest(ctx, wait, again); isWoken {
+			sleep(ctx, lookAgain)
+		}
 	}
 }
 
@@ -397,11 +387,17 @@ func (b *Base) eachIn(part int, do func(*Throttler)) {
 }
 
 // sleep returns after d, or when ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
+func sleep(ctx context.Context, d time.Duration) { rest(ctx, d, nil) }
+
+// rest returns after d, when ctx ends, or when wake says so, and then it returns true.
+func rest(ctx context.Context, d time.Duration, wake <-chan struct{}) (isWoken bool) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
+	case <-wake:
+		return true
 	}
+	return false
 }

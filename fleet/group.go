@@ -63,8 +63,8 @@ type Group struct {
 // the same engine together. It does not wait for the store. The Group looks for due keys at once,
 // so it may run fn for calls of other processes.
 //
-// The policy and the errors are those of [New]. The error handler gets a [*throttle.KeyError],
-// which says which key an error belongs to.
+// NewGroup accepts the policies that [New] accepts, and returns the same errors. The error handler
+// gets a [*throttle.KeyError], which names the key.
 func NewGroup(
 	engine Engine, p throttle.Policy, fn func(ctx context.Context, key string) error, opts ...Option,
 ) (*Group, error) {
@@ -204,7 +204,7 @@ func (g *Group) SetPolicy(p throttle.Policy) error {
 		return g.config.named(throttle.ErrClosed)
 	}
 	g.policy, g.rules = p, rules
-	members := slices.Collect(maps.Values(g.members))
+	members := g.membersLocked()
 	g.mu.Unlock()
 	for _, t := range members {
 		t.setPolicy(p, rules)
@@ -219,7 +219,7 @@ func (g *Group) SetPolicy(p throttle.Policy) error {
 func (g *Group) Stats() throttle.Stats {
 	g.mu.Lock()
 	sum, isClosed := g.past, g.phase != open
-	members := slices.Collect(maps.Values(g.members))
+	members := g.membersLocked()
 	g.mu.Unlock()
 	for _, t := range members {
 		addStats(&sum, t.Stats())
@@ -232,7 +232,7 @@ func (g *Group) Stats() throttle.Stats {
 func (g *Group) Counts() Counts {
 	g.mu.Lock()
 	sum := g.counts
-	members := slices.Collect(maps.Values(g.members))
+	members := g.membersLocked()
 	g.mu.Unlock()
 	for _, t := range members {
 		sum.add(t.Counts())
@@ -323,11 +323,8 @@ func (g *Group) close(cause error) {
 	}
 	g.mu.Lock()
 	unwatch := g.unwatch
-	g.unwatch = nil
 	g.mu.Unlock()
-	if unwatch != nil {
-		unwatch()
-	}
+	unwatch()
 	g.engine.base().leaveGroup(g)
 }
 
@@ -336,8 +333,13 @@ func (g *Group) refuse(next phase) []*Throttler {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.phase = max(g.phase, next)
-	return slices.Collect(maps.Values(g.members))
+	return g.membersLocked()
 }
+
+// membersLocked returns the throttlers of all keys.
+//
+// +checklocks:g.mu
+func (g *Group) membersLocked() []*Throttler { return slices.Collect(maps.Values(g.members)) }
 
 // member returns the throttler of key, and makes one if there is none.
 func (g *Group) member(key string) (*Throttler, error) {

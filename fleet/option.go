@@ -147,9 +147,9 @@ func RunLocal() Option {
 }
 
 // WithMaxConcurrent lets at most n runs of a [Group] be active at once in this process, n at
-// least 1. A key takes its place before it asks the store for a run, so a process that has no
-// place leaves its keys to the others: a limit for the fleet is the sum of those of its
-// processes. Without this option there is no limit.
+// least 1. A key takes its place before it asks the store for a run. While a process has no
+// place, others may run its keys. So the fleet as a whole has at most as many runs at once as
+// the limits of its processes add up to. Without this option there is no limit.
 func WithMaxConcurrent(n int) Option {
 	return func(c *config) *throttle.PolicyError {
 		c.maxConcurrent = n

@@ -115,9 +115,7 @@ func New(engine Engine, key string, p throttle.Policy, fn func(ctx context.Conte
 	c, problems := newConfig(opts, key)
 	problems = append(problems, c.check(engine, fn == nil, p)...)
 	problems = append(problems, c.checkSingle()...)
-	if err := checkKey(key); err != nil {
-		problems = append(problems, err)
-	}
+	problems = append(problems, checkKey(key))
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}

@@ -108,7 +108,7 @@ func (c *calming) nextOf(p *process) Step {
 	switch phase := p.look().Phase; {
 	case p.paused:
 		return ResumeProcess
-	case p.look().Full:
+	case p.r.Full:
 		return Free
 	case p.main != nil && p.main.at == lost:
 		return Resend

@@ -292,6 +292,7 @@ func faults() []fault {
 			replicaFile, "r.phase != idle || r.local || r.Full || now < r.notBefore {", "r.phase != idle || r.local {",
 			"late", with(small(1, 0, 2, explore.Loss, explore.Failure), local),
 		},
+
 		// The replicas of a Group.
 		{
 			"a full process asks for a run", short,

@@ -69,7 +69,7 @@ func (c *change) enter(token int64, asked Policy) {
 // enterHere records that a callback is entered at p, and checks it. It covers the calls made
 // at p.
 func (c *change) enterHere(p *process) {
-	if p.r.View().Full {
+	if p.r.Full {
 		c.breaks("room", "a full process starts a run")
 	}
 	if p.interval > 0 && c.Local {
