@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/internal/testkit/heap"
 )
 
 // TestThrottler_idle tests G6 with 100 000 throttlers (10 000 under -short), each
@@ -35,11 +36,11 @@ func TestThrottler_idle(t *testing.T) {
 	callback := func() { runs.Add(1) }
 	throttlers := make([]*throttle.Throttler, count)
 
-	goroutines, empty := runtime.NumGoroutine(), heapInUse()
+	goroutines, empty := runtime.NumGoroutine(), heap.InUse()
 	for i := range throttlers {
 		throttlers[i] = throttle.Must(throttle.New(throttle.Every(time.Millisecond), callback))
 	}
-	fresh := heapInUse()
+	fresh := heap.InUse()
 	var awaited sync.WaitGroup
 	for i, throttler := range throttlers {
 		throttler.Call() // leading
@@ -66,7 +67,7 @@ func TestThrottler_idle(t *testing.T) {
 		t.Errorf("%d throttlers made %d runs", count, runs)
 	}
 	eventually(t, "the goroutines of the runs", func() bool { return runtime.NumGoroutine() <= goroutines })
-	idle := heapInUse()
+	idle := heap.InUse()
 
 	for i, throttler := range throttlers {
 		runtime.AddCleanup(throttler, func(struct{}) { collected.Add(1) }, struct{}{})
@@ -84,23 +85,12 @@ func TestThrottler_idle(t *testing.T) {
 	}
 	// What the runtime keeps of a goroutine that has ended, for the next one, is
 	// not the throttler's: so count what is freed with it.
-	freshSize, idleSize := (fresh-empty)/count, (idle-heapInUse())/count
+	freshSize, idleSize := (fresh-empty)/count, (idle-heap.InUse())/count
 	runtime.KeepAlive(throttlers) // the slice is in all figures
 	t.Logf("%d bytes per throttler when new, %d after its runs", freshSize, idleSize)
 	if freshSize > most || idleSize > most {
 		t.Errorf("a throttler weighs %d bytes when new and %d after its runs, more than %d", freshSize, idleSize, most)
 	}
-}
-
-// heapInUse returns the bytes of all objects that are alive.
-func heapInUse() int {
-	var stats runtime.MemStats
-	// The second collection frees what the first one only found to be dead, and
-	// what a pool held over one.
-	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&stats)
-	return int(stats.HeapAlloc)
 }
 
 // TestThrottler_idle_collected checks that you need no Close once nothing is
@@ -293,9 +283,9 @@ func TestGroup_idle(t *testing.T) {
 	if err := g.SetPolicy(throttle.Every(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	empty := heapInUse()
+	empty := heap.InUse()
 	warmUp(t, g, keys)
-	full := heapInUse()
+	full := heap.InUse()
 	if held := g.Len(); held != keys {
 		t.Errorf("%d keys are held", held)
 	}
@@ -343,7 +333,7 @@ func TestGroup_idle_memory(t *testing.T) {
 		t.Fatal(err)
 	}
 	emptied(t, g)
-	empty := heapInUse()
+	empty := heap.InUse()
 	if err := g.SetPolicy(throttle.Every(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
@@ -356,12 +346,12 @@ func TestGroup_idle_memory(t *testing.T) {
 			g.Cancel(key) // a timer stopped
 		}
 	}
-	full := heapInUse()
+	full := heap.InUse()
 	if err := g.SetPolicy(throttle.Policy{}); err != nil {
 		t.Fatal(err)
 	}
 	emptied(t, g)
-	left := heapInUse()
+	left := heap.InUse()
 	t.Logf("%d bytes with no key, %d more with %d keys, %d more once they are forgotten", empty, full-empty, keys, left-empty)
 	if full-left < (full-empty)*95/100 {
 		t.Errorf("%d keys took %d bytes, and gave %d back when they were forgotten", keys, full-empty, full-left)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/throttle-go/throttle"
 	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/internal/testkit/heap"
 )
 
 // A crowd is many keys of one process, on one engine, whose callbacks return at once: throttlers or,
@@ -42,7 +42,7 @@ type crowdReport struct {
 	Counts  fleet.Counts // the sum over all throttlers
 	Errors  map[errorKind]int
 	Pending int // how many throttlers have calls that are not known to be covered, or keys the Group holds
-	Heap    int // bytes in use on the heap, without those of Runs
+	Heap    int // bytes in use on the heap, except for Runs; 0 unless a Group holds no key
 
 	Unreachable bool // whether messages do not reach the store
 }
@@ -144,15 +144,6 @@ func (c *crowd) obey(do command, answer *event) {
 	}
 }
 
-// heapInUse returns how many bytes on the heap are in use.
-func heapInUse() int {
-	runtime.GC()
-	runtime.GC() // a pool keeps what it has until the second
-	var memory runtime.MemStats
-	runtime.ReadMemStats(&memory)
-	return int(memory.HeapAlloc) //nolint:gosec // it fits
-}
-
 // call calls every key once.
 func (c *crowd) call() {
 	for _, t := range c.all {
@@ -179,12 +170,14 @@ func (c *crowd) areRegistered(generations int) bool {
 }
 
 func (c *crowd) describe() *crowdReport {
-	heap := heapInUse()
+	inUse := 0
+	if c.group != nil && c.group.Len() == 0 { // a collection takes a while
+		inUse = heap.InUse()
+	}
 	c.mu.Lock()
 	r := crowdReport{Runs: slices.Clone(c.report.Runs), Errors: maps.Clone(c.report.Errors)}
-	heap -= cap(c.report.Runs) * int(unsafe.Sizeof(crowdRun{}))
+	r.Heap = max(0, inUse-cap(c.report.Runs)*int(unsafe.Sizeof(crowdRun{})))
 	c.mu.Unlock()
-	r.Heap = heap
 	r.Counts = total(c.all)
 	if c.group != nil {
 		r.Counts, r.Pending = c.group.Counts(), c.group.Len()

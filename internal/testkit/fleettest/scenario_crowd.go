@@ -94,6 +94,21 @@ func (h *herd) report() crowdReport {
 	return *e.Crowd
 }
 
+// grantedAgain returns how many of the keys have had their second grant.
+func (h *herd) grantedAgain() (n int) {
+	h.w.t.Helper()
+	grants := make(map[string]int)
+	for _, g := range h.w.store.Grants(h.w.t) {
+		grants[g.Key]++
+	}
+	for i := range h.keys {
+		if grants[keyOf(h.prefix, i)] > 1 {
+			n++
+		}
+	}
+	return n
+}
+
 // awaitServed waits until every key of the crowds has had a run after an instant, in one of
 // the crowds' processes, no crowd has pending calls, and all reach the store. It returns their
 // reports.
@@ -232,19 +247,7 @@ func testOrphans(w *world) {
 	time.Sleep(crowdInterval / 4)    // the store knows of most calls
 	w.kill(caller.p)
 	few := w.gather(w.process(), prefix, keys/20)
-	runAgain := func() (n int) { // how many of the few have had their second grant
-		grants := make(map[string]int)
-		for _, g := range w.store.Grants(w.t) {
-			grants[g.Key]++
-		}
-		for i := range few.keys {
-			if grants[keyOf(prefix, i)] > 1 {
-				n++
-			}
-		}
-		return n
-	}
-	require.True(w.t, eventually(func() bool { return runAgain() >= few.keys*9/10 }), "held keys of dead callers do not run")
+	require.True(w.t, eventually(func() bool { return few.grantedAgain() >= few.keys*9/10 }), "held keys of dead callers do not run")
 	r := few.report()
 	w.t.Logf("%d of %d keys: %+v, errors %v", few.keys, keys, r.Counts, r.Errors)
 	w.awaitServed(max(called, few.calling(1, 0)()), few)
@@ -304,16 +307,7 @@ func testGroup(w *world) {
 	w.paused = 1 + keys/100 // a callback may be entered just before the pause, and run after it
 	require.True(w.t, eventually(func() bool {
 		time.Sleep(100 * time.Millisecond)
-		grants := make(map[string]int)
-		for _, g := range w.store.Grants(w.t) {
-			grants[g.Key]++
-		}
-		for i := range keys {
-			if grants[keyOf(prefix, i)] < 2 {
-				return false
-			}
-		}
-		return true
+		return herds[2].grantedAgain() == keys
 	}), "calls that the store knows of have no run")
 	w.t.Logf("%d keys: all have run %v after the last call", keys, time.Since(registered).Round(time.Millisecond))
 	herds[1].p.resume()
