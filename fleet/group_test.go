@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -19,6 +18,7 @@ import (
 	"github.com/throttle-go/throttle"
 	"github.com/throttle-go/throttle/fleet"
 	"github.com/throttle-go/throttle/fleet/machine"
+	"github.com/throttle-go/throttle/internal/testkit/heap"
 )
 
 // A team is the Group of one process, on a link of its own.
@@ -244,160 +244,6 @@ func TestGroup_orphans_lease(t *testing.T) {
 	})
 }
 
-// No more runs are active at once than WithMaxConcurrent allows, and a process with enough to do
-// leaves its keys to another.
-func TestWithMaxConcurrent(t *testing.T) {
-	inFleet(t, func(r *rig) {
-		const n = 200
-		all, runs := r.groups(1, throttle.Every(interval), func(context.Context, string) error {
-			time.Sleep(10 * time.Millisecond)
-			return nil
-		}, fleet.WithMaxConcurrent(3))
-		for _, key := range keys(n) {
-			require.NoError(r, all[0].Call(key))
-		}
-		r.sleep(10 * time.Second)
-		for _, key := range keys(n) {
-			require.Len(r, runs.of(key), 1, key)
-		}
-		assert.Equal(r, map[int]int{0: 3}, runs.most())
-		assert.LessOrEqual(r, all[0].link.claims.Load(), int64(2*n+10), "one to register the call, one for the run")
-		assert.Empty(r, r.errors())
-		assert.Zero(r, all[0].Len())
-	})
-}
-
-func TestWithMaxConcurrent_fullProcess(t *testing.T) {
-	inFleet(t, func(r *rig) {
-		all, runs := r.groups(2, throttle.Every(interval), func(_ context.Context, key string) error {
-			if key == "long" {
-				time.Sleep(time.Minute)
-			}
-			return nil
-		}, fleet.WithMaxConcurrent(1))
-		require.NoError(r, all[0].Call("long"))
-		r.sleep(interval)
-		for _, key := range keys(300) {
-			require.NoError(r, all[0].Call(key))
-		}
-		r.sleep(30 * time.Second)
-		for _, key := range keys(300) {
-			starts := runs.of(key)
-			require.Len(r, starts, 1)
-			assert.Equal(r, 1, starts[0].member)
-		}
-		assert.Equal(r, map[int]int{0: 1, 1: 1}, runs.most())
-		r.sleep(time.Minute)
-		assert.Zero(r, all[0].Len(), "calls that others have served are forgotten")
-	})
-}
-
-// A run without a grant needs a place, too.
-func TestWithMaxConcurrent_local(t *testing.T) {
-	inFleet(t, func(r *rig) {
-		all, runs := r.groups(1, throttle.Every(30*interval), func(context.Context, string) error {
-			time.Sleep(10 * time.Millisecond)
-			return nil
-		}, fleet.WithMaxConcurrent(2), fleet.RunLocal())
-		all[0].link.cut()
-		for _, rest := range []time.Duration{25 * interval, 2 * interval} {
-			for _, key := range keys(50) {
-				require.NoError(r, all[0].Call(key))
-			}
-			r.sleep(rest)
-		}
-		for _, key := range keys(50) {
-			require.Len(r, runs.of(key), 1, "the window of a local run is remembered")
-		}
-		assert.Equal(r, map[int]int{0: 2}, runs.most())
-		r.sleep(30 * interval)
-		for _, key := range keys(50) {
-			times := runs.times(key)
-			require.Len(r, times, 2)
-			assert.GreaterOrEqual(r, times[1]-times[0], 30*interval)
-		}
-		_ = r.errors()
-	})
-}
-
-// A claim keeps its place only for as long as its grant would be in time.
-func TestWithMaxConcurrent_slowStore(t *testing.T) {
-	inFleet(t, func(r *rig) {
-		all, runs := r.groups(1, throttle.Every(interval), nil, fleet.WithMaxConcurrent(1))
-		var begun atomic.Bool
-		all[0].link.on(func(ctx context.Context, op string) error {
-			if op == "claim" && !begun.Swap(true) {
-				<-ctx.Done()
-			}
-			return ctx.Err()
-		}, nil)
-		require.NoError(r, all[0].Call("slow"))
-		r.sleep(interval / 20)
-		require.NoError(r, all[0].Call("other"))
-		r.sleep(10 * interval)
-		assert.Len(r, runs.of("slow"), 1)
-		require.Len(r, runs.of("other"), 1)
-		assert.Less(r, runs.times("other")[0], interval/5)
-		_ = r.errors()
-	})
-}
-
-// Close drops the calls of this process, and takes over no more keys.
-func TestGroup_Close(t *testing.T) {
-	inFleet(t, func(r *rig) {
-		all, runs := r.groups(3, throttle.Every(interval), func(ctx context.Context, key string) error {
-			if key == "long" {
-				<-ctx.Done()
-			}
-			return nil
-		}, fleet.WithMaxConcurrent(1))
-		require.NoError(r, all[1].Call("long"))
-		for range 2 {
-			for _, key := range keys(20) {
-				require.NoError(r, all[0].Call(key))
-			}
-			r.sleep(interval / 10)
-		}
-		all[0].kill()
-		all[2].link.cut()
-		r.sleep(5 * interval)
-		require.NoError(r, all[1].Call("key 1")) // one that it has seen to be due
-		require.NoError(r, all[1].Close())
-		require.NoError(r, all[1].Close())
-		r.sleep(5 * interval)
-		assert.Zero(r, all[1].Len())
-		for _, key := range keys(20) {
-			assert.Len(r, runs.of(key), 1, "its run is for another process")
-		}
-		all[2].link.heal()
-		r.sleep(5 * interval)
-		for _, key := range keys(20) {
-			assert.Len(r, runs.of(key), 2)
-		}
-	})
-}
-
-func TestWithMaxKeys(t *testing.T) {
-	inFleet(t, func(r *rig) {
-		all, runs := r.groups(2, throttle.Every(interval), nil, fleet.WithMaxKeys(2), fleet.WithName("tenants"))
-		for range 2 {
-			for _, key := range keys(2) {
-				require.NoError(r, all[0].Call(key))
-			}
-			r.sleep(0)
-		}
-		err := all[0].Call("key 2")
-		require.ErrorIs(r, err, throttle.ErrTooManyKeys)
-		assert.Equal(r, `throttle: tenants: too many keys: "key 2"`, err.Error())
-		require.ErrorIs(r, all[0].Do(r.Context(), "key 2"), throttle.ErrTooManyKeys)
-		r.sleep(10 * time.Second)
-		require.NoError(r, all[0].Call("key 2"))
-		r.sleep(10 * time.Second)
-		assert.Len(r, runs.of("key 2"), 1)
-		assert.Equal(r, "tenants", all[0].Name())
-	})
-}
-
 func TestGroup_Do(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		var all []team
@@ -461,6 +307,41 @@ func TestGroup_hooks(t *testing.T) {
 		var failed *throttle.KeyError
 		require.ErrorAs(r, reported[0], &failed)
 		assert.Equal(r, "a", failed.Key)
+	})
+}
+
+// Close drops the calls of this process, and takes over no more keys.
+func TestGroup_Close(t *testing.T) {
+	inFleet(t, func(r *rig) {
+		all, runs := r.groups(3, throttle.Every(interval), func(ctx context.Context, key string) error {
+			if key == "long" {
+				<-ctx.Done()
+			}
+			return nil
+		}, fleet.WithMaxConcurrent(1))
+		require.NoError(r, all[1].Call("long"))
+		for range 2 {
+			for _, key := range keys(20) {
+				require.NoError(r, all[0].Call(key))
+			}
+			r.sleep(interval / 10)
+		}
+		all[0].kill()
+		all[2].link.cut()
+		r.sleep(5 * interval)
+		require.NoError(r, all[1].Call("key 1")) // one that it has seen to be due
+		require.NoError(r, all[1].Close())
+		require.NoError(r, all[1].Close())
+		r.sleep(5 * interval)
+		assert.Zero(r, all[1].Len())
+		for _, key := range keys(20) {
+			assert.Len(r, runs.of(key), 1, "its run is for another process")
+		}
+		all[2].link.heal()
+		r.sleep(5 * interval)
+		for _, key := range keys(20) {
+			assert.Len(r, runs.of(key), 2)
+		}
 	})
 }
 
@@ -624,13 +505,6 @@ func (*yes) now() machine.Time                                          { return
 
 // Keys that are forgotten take no memory.
 func TestGroup_idle_memory(t *testing.T) {
-	heap := func() int {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int(m.HeapAlloc)
-	}
 	g, err := fleet.NewGroup(new(yes), throttle.Every(time.Second), func(context.Context, string) error { return nil })
 	require.NoError(t, err)
 	const n = 50_000
@@ -644,9 +518,9 @@ func TestGroup_idle_memory(t *testing.T) {
 		require.Eventually(t, func() bool { return g.Len() == 0 }, time.Minute, time.Millisecond)
 	}
 	call()
-	before := heap()
+	before := heap.InUse()
 	call()
-	assert.Less(t, heap()-before, n, "not even a byte for each key")
+	assert.Less(t, heap.InUse()-before, n, "not even a byte for each key")
 	require.NoError(t, g.Close())
 	require.NoError(t, g.Shutdown(t.Context()))
 }
@@ -690,69 +564,4 @@ func TestNewGroup_problems(t *testing.T) {
 		require.NoError(r, err, "the engine is free again")
 		require.NoError(r, again.Close())
 	})
-}
-
-// Although messages are lost and late, processes are killed, and all places are taken at times,
-// every call of a process that lives, or that the store has heard of, is followed by a run of its
-// key. Starts keep the interval, runs of a key never overlap, tokens rise, and in the end nobody
-// holds a key.
-func TestGroup_RandomFaults(t *testing.T) {
-	for seed := range seeds(60) {
-		inFleet(t, func(r *rig) {
-			random := rand.New(rand.NewPCG(seed, 6))
-			w := &noise{random: rand.New(rand.NewPCG(seed, 7))}
-			all, runs := r.groups(4, throttle.Every(interval), func(ctx context.Context, _ string) error {
-				w.mu.Lock()
-				takes := time.Duration(w.random.Int64N(int64(interval)))
-				w.mu.Unlock()
-				select {
-				case <-ctx.Done():
-				case <-time.After(takes):
-				}
-				return ctx.Err()
-			}, append(shortLease(), fleet.WithMaxConcurrent(1+random.IntN(3)))...)
-			for _, m := range all {
-				m.link.on(w.disturb, w.disturb)
-			}
-			last := map[string]time.Duration{}
-			killed := 2 + random.IntN(2)
-			for i := range 150 {
-				if i == 75 {
-					r.sleep(30 * time.Second) // until the store has heard of all calls
-					all[killed].kill()
-				}
-				m := all[random.IntN(len(all))]
-				key := keys(12)[random.IntN(12)]
-				if m.Call(key) == nil {
-					last[key] = r.now()
-				}
-				r.sleep(time.Duration(random.ExpFloat64() * float64(interval) / 10))
-			}
-			w.stop()
-			r.sleep(2 * time.Minute)
-			for key, called := range last {
-				starts := runs.of(key)
-				for i := 1; i < len(starts); i++ {
-					require.GreaterOrEqual(r, starts[i].at-starts[i-1].at, interval, "seed %d", seed)
-					require.Greater(r, starts[i].token, starts[i-1].token, "seed %d", seed)
-				}
-				require.NotEmpty(r, starts)
-				require.GreaterOrEqual(r, starts[len(starts)-1].at, called, "seed %d, %s", seed, key)
-			}
-			require.Empty(r, runs.overlaps(), "seed %d", seed)
-			for most := range maps.Values(runs.most()) {
-				require.LessOrEqual(r, most, 3)
-			}
-			ran := map[int]uint64{}
-			for key := range last {
-				for _, s := range runs.of(key) {
-					ran[s.member]++
-				}
-			}
-			for i, m := range all {
-				require.Equal(r, ran[i], m.Stats().Runs)
-				require.Zero(r, m.Len(), "seed %d, process %d: %+v", seed, i, m.Stats())
-			}
-		})
-	}
 }

@@ -2,14 +2,17 @@ package fleet_test
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle"
+	"github.com/throttle-go/throttle/fleet"
 	"github.com/throttle-go/throttle/internal/testkit/effort"
 )
 
@@ -169,6 +172,71 @@ func TestThrottler_RandomCalls(t *testing.T) {
 			assert.Empty(r, r.errors())
 			for _, m := range replicas {
 				assert.False(r, m.Stats().Pending)
+			}
+		})
+	}
+}
+
+// Although messages are lost and late, processes are killed, and all places are taken at times,
+// every call of a process that lives, or that the store has heard of, is followed by a run of its
+// key. Starts keep the interval, runs of a key never overlap, tokens rise, and in the end nobody
+// holds a key.
+func TestGroup_RandomFaults(t *testing.T) {
+	for seed := range seeds(60) {
+		inFleet(t, func(r *rig) {
+			random := rand.New(rand.NewPCG(seed, 6))
+			w := &noise{random: rand.New(rand.NewPCG(seed, 7))}
+			all, runs := r.groups(4, throttle.Every(interval), func(ctx context.Context, _ string) error {
+				w.mu.Lock()
+				takes := time.Duration(w.random.Int64N(int64(interval)))
+				w.mu.Unlock()
+				select {
+				case <-ctx.Done():
+				case <-time.After(takes):
+				}
+				return ctx.Err()
+			}, append(shortLease(), fleet.WithMaxConcurrent(1+random.IntN(3)))...)
+			for _, m := range all {
+				m.link.on(w.disturb, w.disturb)
+			}
+			last := map[string]time.Duration{}
+			killed := 2 + random.IntN(2)
+			for i := range 150 {
+				if i == 75 {
+					r.sleep(30 * time.Second) // until the store has heard of all calls
+					all[killed].kill()
+				}
+				m := all[random.IntN(len(all))]
+				key := keys(12)[random.IntN(12)]
+				if m.Call(key) == nil {
+					last[key] = r.now()
+				}
+				r.sleep(time.Duration(random.ExpFloat64() * float64(interval) / 10))
+			}
+			w.stop()
+			r.sleep(2 * time.Minute)
+			for key, called := range last {
+				starts := runs.of(key)
+				for i := 1; i < len(starts); i++ {
+					require.GreaterOrEqual(r, starts[i].at-starts[i-1].at, interval, "seed %d", seed)
+					require.Greater(r, starts[i].token, starts[i-1].token, "seed %d", seed)
+				}
+				require.NotEmpty(r, starts)
+				require.GreaterOrEqual(r, starts[len(starts)-1].at, called, "seed %d, %s", seed, key)
+			}
+			require.Empty(r, runs.overlaps(), "seed %d", seed)
+			for most := range maps.Values(runs.most()) {
+				require.LessOrEqual(r, most, 3)
+			}
+			ran := map[int]uint64{}
+			for key := range last {
+				for _, s := range runs.of(key) {
+					ran[s.member]++
+				}
+			}
+			for i, m := range all {
+				require.Equal(r, ran[i], m.Stats().Runs)
+				require.Zero(r, m.Len(), "seed %d, process %d: %+v", seed, i, m.Stats())
 			}
 		})
 	}
