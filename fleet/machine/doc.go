@@ -40,6 +40,10 @@
 //     answer that there is nothing to do.
 //   - The first claim for a call says that the call is new, whatever its age. By age alone,
 //     the call would be lost if the store's clock steps back.
+//   - Calls postpone the next run by moving its earliest start, never back. So all that rests on
+//     that start rests on Quiet, too: new calls join until then, and the index has the key then.
+//   - The limit to that is set by the first call that no grant has taken, and a grant keeps it.
+//     Otherwise the calls of a grant that was lost would wait for MaxWait again.
 //   - A retry is one step with the finish. Otherwise it would be lost if the holder dies
 //     between the two. The store remembers the spacing that the retry asks for. Otherwise
 //     the next claim would cut it to the policy's spacing.

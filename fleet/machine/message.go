@@ -25,8 +25,13 @@ type Claim struct {
 	New bool
 
 	// Age is how long before the claim was first sent the newest call was made that is
-	// not known to be covered. It is None if there is no such call.
+	// not known to be covered. It is None if there is no such call. If New is set, it has
+	// no effect without Quiet.
 	Age time.Duration
+
+	// First is how long before the claim was first sent the oldest call was made that New
+	// is set for. It has no effect without MaxWait.
+	First time.Duration
 
 	// By is the store's time after which the store registers the claim but does not grant
 	// it. If By is 0, the store never grants the claim.
@@ -38,6 +43,11 @@ type Claim struct {
 	// Spacing is the least time from a grant of this claim to the next grant: the
 	// policy's interval plus the guard. It is at least 0.
 	Spacing time.Duration
+
+	// Quiet is how long after the newest call no run may start, and MaxWait how long after
+	// the first call that no grant has taken Quiet may postpone the run. Without Quiet,
+	// calls do not postpone a run; without MaxWait, there is no limit.
+	Quiet, MaxWait time.Duration
 
 	// Lease is how long a grant of this claim, and each renewal, holds. It is more than 0.
 	Lease time.Duration

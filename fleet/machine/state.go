@@ -37,6 +37,7 @@ type State struct {
 	Granted Time          // time of the last grant; 0 if the clock has stepped back to before it
 	Next    Time          // earliest time of the next grant
 	Span    time.Duration // how far ahead Next was when it was set
+	Limit   Time          // until when calls may postpone Next; 0 if there is no limit yet
 	Owner   string        // ID of the claim that holds the grant; empty if none does
 	Until   Time          // end of the holder's lease
 	Lease   time.Duration // how long a renewal prolongs it
@@ -85,6 +86,7 @@ func (s *State) Claim(now Time, c Claim) (Reply, error) {
 		if s.Requested <= s.Acknowledged {
 			s.notDueBefore(now)
 		}
+		s.postpone(now, c)
 		s.Requested = max(s.Requested, s.Taken+1)
 	}
 	switch {
@@ -104,6 +106,32 @@ func (s *State) Claim(now Time, c Claim) (Reply, error) {
 func (s *State) notDueBefore(now Time) {
 	if s.Next < now {
 		s.Span, s.Next = 0, now
+	}
+}
+
+// postpone lets no run start within Quiet of the newest call of c, which is about to be pending,
+// unless the first call that no grant has taken is older than MaxWait. A grant does not forget that
+// first call: if it is lost, the call has waited for nothing.
+func (s *State) postpone(now Time, c Claim) {
+	if c.Quiet < time.Microsecond {
+		return
+	}
+	if s.Requested <= s.Taken && (s.Taken == s.Acknowledged || s.Owner != "" && now < s.Until) {
+		s.Limit = 0 // no earlier call waits
+	}
+	next := now.Add(c.Quiet).Add(-max(c.Age, 0))
+	if c.MaxWait >= time.Microsecond {
+		latest := now.Add(c.MaxWait)
+		if s.Limit == 0 {
+			s.Limit = max(1, latest.Add(-max(c.First, 0)))
+		}
+		s.Limit = min(s.Limit, latest) // the clock may have stepped back
+	}
+	if s.Limit > 0 {
+		next = min(next, s.Limit)
+	}
+	if next > max(s.Next, now) {
+		s.Span, s.Next = next.Sub(now), next
 	}
 }
 
@@ -168,6 +196,9 @@ func (s *State) Finish(now Time, f Finish) (Finished, error) {
 		s.Failures = f.Failures
 	}
 	if f.Again {
+		if s.Requested <= s.Taken {
+			s.Limit = 0 // no call waits
+		}
 		s.Requested = max(s.Requested, s.Taken+1)
 	}
 	if next := now.Add(f.Delay); f.Delay >= time.Microsecond && next > s.Next {

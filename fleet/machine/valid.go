@@ -16,9 +16,12 @@ func (c Claim) validate() error {
 	return errors.Join(
 		checkID(c.ID),
 		checkSpan("Age", max(c.Age, 0)),
+		checkSpan("First", max(c.First, 0)),
 		checkNumber("By", int64(c.By)),
 		checkBelow("Seen", c.Seen),
 		checkSpan("Spacing", c.Spacing),
+		checkSpan("Quiet", c.Quiet),
+		checkSpan("MaxWait", c.MaxWait),
 		checkSpan("Lease", c.Lease-time.Microsecond),
 		checkText("Policy", c.Policy),
 	)
@@ -43,6 +46,7 @@ func (s *State) Validate() error {
 		checkNumber("Granted", int64(s.Granted)),
 		checkNumber("Next", int64(s.Next)),
 		checkSpan("Span", s.Span),
+		checkNumber("Limit", int64(s.Limit)),
 		checkNumber("Until", int64(s.Until)),
 		checkSpan("Lease", s.Lease),
 		checkText("Policy", s.Policy),

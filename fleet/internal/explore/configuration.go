@@ -11,6 +11,9 @@ type Configuration struct {
 	Tick     time.Duration // how long a tick is for the store; 0 means a millisecond
 
 	Interval int
+	Quiet    int
+	MaxWait  int
+	Slack    int
 	Guard    int
 	Lease    int
 	Second   Policy // set by SetPolicy

@@ -39,10 +39,16 @@ func local(c *configuration)      { c.Local = true }
 func group(c *configuration)      { c.Group = true }
 func three(c *configuration)      { c.Replicas = 3 }
 func shortLease(c *configuration) { c.Lease, c.Run = 3, 2 }
-func far(c *configuration)        { c.Step = 60 }
-func near(c *configuration)       { c.Step = 1 }
-func slowThere(c *configuration)  { c.There = 1 }
-func slowBack(c *configuration)   { c.Back = 1 }
+
+// quiet debounces, without an interval.
+func quiet(c *configuration)     { c.Interval, c.Quiet, c.MaxWait, c.Slack = 0, 2, 4, 1 }
+func slack(c *configuration)     { c.Slack, c.MaxWait = 2, 0 }
+func spaced(c *configuration)    { c.Interval = 2 }
+func unlimited(c *configuration) { c.MaxWait = 0 }
+func far(c *configuration)       { c.Step = 60 }
+func near(c *configuration)      { c.Step = 1 }
+func slowThere(c *configuration) { c.There = 1 }
+func slowBack(c *configuration)  { c.Back = 1 }
 
 // forgetful makes ticks so long that the store forgets claims within a search.
 func forgetful(c *configuration) { c.Tick, c.Patience = machine.KeepIDs/5, 2 }

@@ -25,6 +25,12 @@
 //     again. If the claim still holds the grant, the reply says so.
 //   - late: a claim that arrives too late for its run to start is not granted.
 //   - local: runs of one replica, with or without a grant, start an interval apart.
+//   - quiet: no grant, and no run without one, comes within Quiet of a call, unless MaxWait has passed
+//     since the first of the calls that wait for it. A call counts if the store received it, and if no
+//     grant was lost since the last run.
+//   - wait: the store holds no run back for longer than Quiet and the slack after the newest call, nor
+//     for longer than MaxWait after the first one. To both is added the time that the news took to
+//     reach it. This and quiet are not checked once the store has lost state or its clock has stepped.
 //   - room: a full process starts no run.
 //   - work: a replica does not send claims for ever while no time passes. Once all is calm
 //     and nothing is pending, it sends nothing.

@@ -60,6 +60,8 @@ func TestSearch_Faults(t *testing.T) {
 //   - The replica that ends a run polls for the next one. The index would notify another.
 //   - The time of a remembered claim steps back with the clock. The store would only
 //     remember the claim for longer.
+//   - A claim says when its first call was made, not its last. They differ by the time for which a
+//     claim is out, which these searches allow for anyway.
 //   - A replica gets an outcome only of the first run that covers a call. A later run covers
 //     the call, too.
 func faults() []fault {
@@ -142,7 +144,7 @@ func faults() []fault {
 		},
 		{
 			"a finish drops its retry", short,
-			machineFile, "if f.Again {\n\t\ts.Requested = max(s.Requested, s.Taken+1)\n\t}\n", "",
+			machineFile, "s.Requested = max(s.Requested, s.Taken+1)\n\t}\n\tif next", "}\n\tif next",
 			"I4", small(1, 0, 2, explore.Failure, explore.Crash),
 		},
 		{
@@ -181,6 +183,78 @@ func faults() []fault {
 			"I3", small(2, 0, 2, explore.Wipe, explore.Backward),
 		},
 
+		// Quiet and MaxWait.
+		{
+			"calls do not hold the run back", short,
+			machineFile, "s.postpone(now, c)\n", "",
+			"quiet", with(small(1, 0, 0), quiet),
+		},
+		{
+			"calls hold the run back for ever", short,
+			machineFile, "next = min(next, s.Limit)", "",
+			"wait", with(small(2, 0, 0), quiet),
+		},
+		{
+			"a call counts as made when the store is told", short,
+			machineFile, "next := now.Add(c.Quiet).Add(-max(c.Age, 0))", "next := now.Add(c.Quiet)",
+			"wait", with(small(2, 0, 0), quiet),
+		},
+		{
+			"the first call counts as made when the store is told", short,
+			machineFile, "max(1, latest.Add(-max(c.First, 0)))", "latest",
+			"wait", with(small(3, 0, 0), quiet),
+		},
+		{
+			"a lost grant forgets the first call", short,
+			machineFile, ` && (s.Taken == s.Acknowledged || s.Owner != "" && now < s.Until)`, "",
+			"wait", with(small(2, 0, 1, explore.Loss), quiet),
+		},
+		{
+			"the first call is never forgotten", short,
+			machineFile, "s.Limit = 0 // no earlier call waits", "",
+			"quiet", with(small(2, 0, 0), quiet),
+		},
+		{
+			"calls during a run have the limit of those before it", short,
+			machineFile, ` && (s.Taken == s.Acknowledged || s.Owner != "" && now < s.Until)`, " && s.Taken == s.Acknowledged",
+			"quiet", with(small(2, 0, 0), quiet),
+		},
+		{
+			"a call puts the run forward", short,
+			machineFile, "if next > max(s.Next, now) {", "if next > now {",
+			"I1", with(small(2, 0, 0), quiet, spaced),
+		},
+		{
+			"a retry has the limit of the calls before it", short,
+			machineFile, "s.Limit = 0 // no call waits", "",
+			"quiet", with(small(2, 0, 1, explore.Failure), quiet),
+		},
+		{
+			"the store does not allow for the slack", short,
+			replicaFile, "r.claim.Quiet += r.Rules.Slack", "",
+			"quiet", with(small(2, 1, 0), quiet, slack),
+		},
+		{
+			"the store is told of no call that joins", short,
+			replicaFile, "at < r.holdUntil && (r.Rules.Quiet == 0 || at-r.told < r.Rules.Slack)", "at < r.holdUntil",
+			"quiet", with(small(2, 1, 0), quiet),
+		},
+		{
+			"a claim that is given up forgets its first call", short,
+			replicaFile, "r.dirty, r.fresh = true, r.sent-r.claim.First", "r.dirty, r.fresh = true, now",
+			"wait", with(small(2, 0, 1, explore.Loss), quiet),
+		},
+		{
+			"a local run does not wait for quiet", short,
+			replicaFile, "return max(r.notBefore, from)", "return r.notBefore",
+			"quiet", with(small(1, 0, 1, explore.Loss), quiet, local),
+		},
+		{
+			"calls that a local run covers hold the next run back", short,
+			replicaFile, "r.dirty = r.pending && r.calls", "r.dirty = r.calls",
+			"wait", with(small(2, 0, 1, explore.Loss), quiet, local),
+		},
+
 		// The replica.
 		{
 			"spacing lacks the guard", short,
@@ -209,7 +283,7 @@ func faults() []fault {
 		},
 		{
 			"calls made since the claim join what is pending", normal,
-			replicaFile, "r.dirty = r.calls > r.sentCalls && r.newest >= r.holdUntil", "r.dirty = false",
+			replicaFile, "r.dirty = r.pending && r.calls > r.sentCalls && !r.joins(r.newest)", "r.dirty = false",
 			"I4", small(3, 0, 0),
 		},
 		{
@@ -224,12 +298,12 @@ func faults() []fault {
 		},
 		{
 			"the first claim for a call has only an age", short,
-			replicaFile, "if r.pending && !r.dirty {", "r.claim.New = false\nif r.pending {",
+			replicaFile, "case r.pending && !r.dirty:", "case r.pending:\nr.claim.New = false",
 			"I4", with(small(2, 0, 1, explore.Backward), near),
 		},
 		{
 			"an abandoned claim is not repeated", normal,
-			replicaFile, "r.dirty = r.dirty || r.claim.New && r.pending", "",
+			replicaFile, "if r.claim.New && r.pending {", "if false {",
 			"I4", with(small(2, 0, 2, explore.Loss, explore.Backward), near),
 		},
 		{

@@ -39,10 +39,58 @@ func (c *change) checkClaim(m *message, before *machine.State) {
 	}
 }
 
+// tell records that the store is told of call and of calls that were made since oldest. The news took
+// so many ticks.
+func (c *change) tell(call, oldest, took int, leased bool) {
+	g := &c.ghost
+	if c.Quiet == 0 || call == 0 {
+		return
+	}
+	newest := g.made[call-1]
+	if g.told == nothing || g.taken && leased {
+		g.limit = oldest + took + c.MaxWait
+	}
+	g.taken = false
+	g.told = max(g.told, newest)
+	g.until = max(g.until, newest+took+c.Quiet+c.Slack)
+}
+
+// checkQuiet checks the time of a run for calls that were made from oldest to newest.
+func (c *change) checkQuiet(oldest, newest int) {
+	if c.now < newest+c.Quiet && (c.MaxWait == 0 || c.now < oldest+c.MaxWait) {
+		c.breaks("quiet", "a run is due too soon after a call")
+	}
+}
+
+// checkLocal checks the plan to run at p without a grant.
+func (c *change) checkLocal(p *process) {
+	if open := p.calls[p.settled:]; c.Quiet > 0 && len(open) > 0 {
+		c.checkQuiet(c.ghost.made[open[0]-1], c.ghost.made[open[len(open)-1]-1])
+	}
+}
+
+// steady reports whether the store has kept its state, and its clock has never stepped.
+func (c *change) steady() bool { return c.ghost.lost == 0 && c.faults[Backward] == 0 }
+
+// checkWait checks for how long the store postpones the next run.
+func (c *change) checkWait() {
+	until := c.ghost.until
+	if c.MaxWait > 0 {
+		until = min(until, c.ghost.limit)
+	}
+	if next := c.now + c.ticks(c.store.Next.Sub(c.clock(c.state))); next > max(until, c.now+c.ghost.spacing) {
+		c.breaks("wait", "a run is postponed for too long")
+	}
+}
+
 // checkGrant checks a new grant.
-func (c *change) checkGrant(m *message) {
+func (c *change) checkGrant(m *message, before *machine.State) {
 	token := c.store.Token
 	knows := c.ghost.lost == 0 || m.seenToken >= c.ghost.highest || int64(c.clock(c.state)) > c.ghost.highest
+	if isLost := before.Taken > before.Acknowledged; c.ghost.told != nothing && c.steady() && !isLost {
+		c.checkQuiet(c.ghost.limit-c.MaxWait, c.ghost.told)
+	}
+	c.ghost.taken = true
 	switch {
 	case c.ghost.spacing > 0:
 		c.breaks("I1", "a grant follows the last too soon")
@@ -62,6 +110,9 @@ func (c *change) enter(token int64, asked Policy) {
 	}
 	c.ghost.interval = asked.Interval
 	c.ghost.started = c.ghost.calls
+	if c.ghost.taken { // otherwise the store believes that another run must follow
+		c.ghost.told = nothing
+	}
 	c.ghost.runs = append(slices.Clip(c.ghost.runs), run{token: token, covers: c.ghost.calls})
 	slices.SortFunc(c.ghost.runs, func(a, b run) int { return cmp.Compare(a.token, b.token) })
 }
@@ -77,6 +128,7 @@ func (c *change) enterHere(p *process) {
 	}
 	p.interval = c.Interval
 	p.settled = len(p.calls)
+	p.known = c.ghost.calls
 }
 
 // checkStopped checks a process that has shut down or closed.
@@ -140,6 +192,9 @@ func (c *change) checkState() {
 	}
 	if holders > 1+c.ghost.lost {
 		c.breaks("I5", "two replicas rely on leases")
+	}
+	if c.ghost.told != nothing && c.steady() {
+		c.checkWait()
 	}
 	if s := c.store; s.Acknowledged > s.Taken || s.Taken > s.Requested {
 		c.breaks("machine", "generations are not in order")

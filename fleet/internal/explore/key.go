@@ -187,9 +187,23 @@ func (k *keys) process(p *process) {
 		k.num(call)
 	}
 	k.num(k.owed(p.last))
+	if k.m.Quiet > 0 {
+		k.made(p)
+	}
 	if k.m.Local {
 		k.num(p.interval)
 	}
+}
+
+// made appends when the calls of p were made that no run covers or that are not settled.
+func (k *keys) made(p *process) {
+	for i, call := range p.calls {
+		if i >= p.settled || call > k.s.ghost.started {
+			k.bits(call <= p.known)
+			k.ago(k.s.ghost.made[call-1])
+		}
+	}
+	k.num(nothing)
 }
 
 // owed returns call if no run that covers it has started.
@@ -205,6 +219,9 @@ func (k *keys) replica(v *replica.View) {
 	k.bits(v.Pending, v.Dirty, v.Out, v.Polling, v.Local, v.Full)
 	if v.Pending {
 		k.since(v.Newest)
+	}
+	if k.m.Quiet > 0 {
+		k.debounce(v)
 	}
 	if v.Out || v.Phase == replica.Granted {
 		k.since(v.Sent)
@@ -242,6 +259,20 @@ func (k *keys) replica(v *replica.View) {
 	for _, g := range v.Registered {
 		k.long(int64(v.Calls - g.Through)) //nolint:gosec // as above
 		k.long(g.Generation)
+	}
+}
+
+// debounce appends what matters only with a Quiet.
+func (k *keys) debounce(v *replica.View) {
+	if v.Dirty {
+		k.since(v.Fresh)
+	}
+	k.since(v.Told)
+	if v.Out {
+		k.since(v.Sent - v.Claim.First)
+	}
+	for _, g := range v.Registered {
+		k.since(g.First)
 	}
 }
 
@@ -292,6 +323,10 @@ func (k *keys) claim(m *message) {
 	c := &m.claim
 	k.bits(c.New)
 	k.long(int64(min(c.Age, k.m.at(k.m.far))))
+	k.long(int64(min(c.First, k.m.at(k.m.far))))
+	if k.m.Quiet > 0 {
+		k.ago(m.oldest)
+	}
 	k.stored(c.By)
 	k.token(c.Seen)
 	k.token(m.seenToken)
@@ -407,6 +442,12 @@ func (k *keys) rest() {
 	k.num(g.started)
 	k.num(g.ended)
 	k.num(k.owed(g.kept))
+	k.bits(g.told != nothing, g.taken)
+	k.num(max(0, g.until-s.now))
+	if g.told != nothing {
+		k.ago(g.told)
+		k.num(max(0, g.limit-s.now))
+	}
 	k.num(g.spacing)
 	k.num(g.interval)
 	k.num(g.lost)
@@ -429,6 +470,9 @@ func (k *keys) machine(s *machine.State) {
 	k.stored(s.Granted)
 	k.ahead(s.Next)
 	k.long(int64(s.Span))
+	if k.m.Quiet > 0 {
+		k.limit(s)
+	}
 	k.bits(s.Owner != "")
 	if s.Owner != "" {
 		k.ahead(s.Until)
@@ -436,4 +480,12 @@ func (k *keys) machine(s *machine.State) {
 	k.long(int64(s.Lease))
 	k.num(s.Failures)
 	k.ending(&s.Last)
+}
+
+// limit appends the limit of a state.
+func (k *keys) limit(s *machine.State) {
+	k.bits(s.Limit > 0)
+	if s.Limit > 0 {
+		k.ahead(s.Limit)
+	}
 }

@@ -1,6 +1,7 @@
 package explore
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/throttle-go/throttle/fleet/internal/replica"
@@ -18,7 +19,10 @@ func (m *model) join(s *state, i int) {
 }
 
 func (m *model) rules(p Policy) replica.Rules {
-	return replica.Rules{Guard: m.at(p.Guard), Spacing: m.at(p.spacing()), Lease: m.at(m.Lease)}
+	return replica.Rules{
+		Guard: m.at(p.Guard), Spacing: m.at(p.spacing()), Lease: m.at(m.Lease),
+		Quiet: m.at(m.Quiet), MaxWait: m.at(m.MaxWait), Slack: m.at(m.Slack),
+	}
 }
 
 // own makes a step of p alone.
@@ -43,6 +47,7 @@ func (c *change) own(mv move, p *process) {
 		p.r.GiveBack()
 	case PlanLocal:
 		p.r.PlanLocal(now)
+		c.checkLocal(p)
 		p.local = localRun{planned, c.now}
 	case BeginLocal:
 		c.beginLocal(p)
@@ -87,11 +92,17 @@ func (c *change) own(mv move, p *process) {
 
 // call makes a call at p.
 func (c *change) call(p *process, call func()) {
-	c.ghost.calls++
+	c.addCall()
 	call()
 	p.calls = append(p.calls, c.ghost.calls)
 	p.last = c.ghost.calls
 	c.joined(p)
+}
+
+// addCall records that a call is made now.
+func (c *change) addCall() {
+	c.ghost.calls++
+	c.ghost.made = append(slices.Clip(c.ghost.made), c.now)
 }
 
 // joined records that the store has p's newest call if p counts it as registered without
@@ -100,7 +111,22 @@ func (c *change) call(p *process, call func()) {
 func (c *change) joined(p *process) {
 	if v := p.r.View(); v.Pending && !v.Dirty && !v.Out && c.ghost.lost == 0 {
 		c.ghost.kept = max(c.ghost.kept, p.last)
+		p.known = p.last
+		if c.ghost.told != nothing && p.last > c.ghost.started {
+			c.ghost.told = max(c.ghost.told, c.ghost.made[p.last-1])
+		}
 	}
+}
+
+// oldestOf returns when the oldest call of p was made of which, for all that p knows, the store does
+// not know. If there is none, it returns now.
+func (c *change) oldestOf(p *process) int {
+	for _, call := range p.calls {
+		if call > p.known {
+			return c.ghost.made[call-1]
+		}
+	}
+	return c.now
 }
 
 func (c *change) cancel(p *process) {
@@ -158,6 +184,7 @@ func (c *change) answer(p *process) {
 		c.settle(p, s)
 	}
 	if m.reply.Verdict == machine.Deferred {
+		p.known = max(p.known, m.call)
 		c.joined(p)
 	}
 }
@@ -264,8 +291,11 @@ func (c *change) sendClaim(p *process) {
 	p.main.claim = p.r.SendClaim(c.at(c.now), strconv.Itoa(c.claims))
 	p.main.guard, p.main.seenToken = p.policy.Guard, p.seenToken
 	p.main.barred = p.r.View().Phase != replica.Idle || p.local.at != noRun || p.r.Full || c.Local && p.interval > 0
-	if p.main.claim.New || p.main.claim.Age >= 0 {
-		p.main.call = p.last
+	switch {
+	case p.main.claim.New:
+		p.main.call, p.main.oldest = p.last, c.oldestOf(p)
+	case p.main.claim.Age >= 0:
+		p.main.call, p.main.oldest = p.last, c.ghost.made[p.last-1]
 	}
 }
 

@@ -45,10 +45,17 @@ type state struct {
 // 1 in the order in which they are made. The repetition of a failed local run is a call, too.
 type ghost struct {
 	calls   int
-	started int // calls up to this one were made before a run started
-	ended   int // calls up to this one were made before a run started that has ended
-	kept    int // the newest call that the store knows of
-	keptOld int // the newest call that the snapshot knows of
+	started int   // calls up to this one were made before a run started
+	ended   int   // calls up to this one were made before a run started that has ended
+	made    []int // when each call was made
+	kept    int   // the newest call that the store knows of
+	keptOld int   // the newest call that the snapshot knows of
+
+	// Of the calls that the store believes to be pending, if there is a Quiet.
+	told  int  // when the newest was made; nothing if there is none
+	until int  // until when Quiet may postpone the run for the newest
+	limit int  // until when MaxWait lets Quiet postpone it for the oldest
+	taken bool // a grant has taken them all
 
 	spacing  int // ticks of the store's clock until a grant may follow
 	interval int // ticks until a run may start
@@ -88,6 +95,7 @@ type process struct {
 	calls     []int // the numbers of its calls
 	settled   int   // how many of them are settled
 	last      int   // its newest call that was not canceled; 0 if there is none
+	known     int   // its newest call of which a reply said that the store knows it
 	interval  int   // ticks until a run may start here
 	seenToken int64 // the highest token in the replies that it received
 	denied    bool  // a reply said that the lease of its run has ended
@@ -142,6 +150,7 @@ type message struct {
 	seenToken int64 // of its process when it was sent
 	barred    bool  // no run could start when it was sent
 	call      int   // the newest call that it covers; 0 if there is none
+	oldest    int   // when the oldest call was made of which it tells the store
 	applied   int   // when the store first saw it; nothing if it has not
 }
 
@@ -175,7 +184,7 @@ func newModel(c Configuration) *model {
 		c.Tick = time.Millisecond
 	}
 	m := &model{Configuration: c, first: Policy{c.Interval, c.Guard}}
-	m.longest = max(m.first.spacing(), c.Second.spacing(), c.Lease)
+	m.longest = max(m.first.spacing(), c.Second.spacing(), c.Lease, c.Quiet+c.Slack, c.MaxWait)
 	for _, delay := range c.Retries {
 		m.longest = max(m.longest, delay)
 	}
@@ -185,7 +194,7 @@ func newModel(c Configuration) *model {
 
 // start returns the state in which nothing has happened yet.
 func (m *model) start() *state {
-	s := &state{store: new(machine.State)}
+	s := &state{store: new(machine.State), ghost: ghost{told: nothing}}
 	for i := range s.processes {
 		s.processes[i] = new(process)
 		if i < m.Replicas {

@@ -39,8 +39,11 @@ func (c *change) claim(m *message) {
 	m.reply = reply
 	c.ghost.kept = max(c.ghost.kept, m.call)
 	c.checkClaim(m, before)
+	if registered := s.Requested > s.Taken || s.Token != before.Token; m.applied == nothing && registered {
+		c.tell(m.call, m.oldest, c.now-m.sent, before.Owner != "" && c.clock(c.state) < before.Until)
+	}
 	if s.Token != before.Token {
-		c.checkGrant(m)
+		c.checkGrant(m, before)
 		c.ghost.spacing = c.ticks(m.claim.Spacing)
 		c.ghost.highest = max(c.ghost.highest, s.Token)
 	}
@@ -81,7 +84,7 @@ func (c *change) finish(m *message) {
 		return
 	}
 	if m.again {
-		c.ghost.calls++
+		c.addCall()
 		c.ghost.kept = c.ghost.calls
 	}
 	c.ghost.spacing = max(c.ghost.spacing, c.ticks(m.finish.Delay))
@@ -100,7 +103,7 @@ func (c *change) finish(m *message) {
 // loseState records that the store has lost state.
 func (c *change) loseState() {
 	c.ghost.lost++
-	c.ghost.spacing = 0
+	c.ghost.spacing, c.ghost.told = 0, nothing
 }
 
 func (c *change) wipe() {

@@ -22,7 +22,12 @@ type Rules struct {
 
 	// The replica copies these into its claims. Spacing includes Guard.
 	Spacing, Lease time.Duration
+	Quiet, MaxWait time.Duration
 	Policy         string
+
+	// The replica tells the store of calls that join what is pending at most once per Slack.
+	// It has no effect without Quiet.
+	Slack time.Duration
 }
 
 // A Replica is the state of one replica. With Rules set, its zero value is ready for use: it
@@ -37,7 +42,9 @@ type Replica struct {
 	calls   uint64        // how many calls were made
 	pending bool          // a call is not known to be covered
 	newest  time.Duration // when the newest call was made; valid while pending
-	dirty   bool          // a call is not known to be registered in the store
+	dirty   bool          // a call is not known to be registered in the store, or postpones the run
+	fresh   time.Duration // when the oldest such call was made; valid while dirty
+	told    time.Duration // the store knows the calls up to then, and lets no run start within Quiet and Slack
 
 	out       bool          // a claim is out: it was sent and not answered yet
 	claim     machine.Claim // the claim that is out
@@ -69,10 +76,11 @@ type Replica struct {
 }
 
 // A registration records that a run covers the calls up to through, from where the previous
-// registration ends, once the store has acknowledged generation.
+// registration ends, once the store has acknowledged generation. None of them is older than first.
 type registration struct {
 	through    uint64
 	generation int64
+	first      time.Duration
 }
 
 // A phase is how far a grant has come.
@@ -99,7 +107,10 @@ type Settlement struct {
 func (r *Replica) Call(now time.Duration) uint64 {
 	r.calls++
 	r.pending, r.newest = true, now
-	if r.out || r.phase != idle || r.local || now >= r.holdUntil {
+	if r.out || r.phase != idle || r.local || !r.joins(now) {
+		if !r.dirty {
+			r.fresh = now
+		}
 		r.dirty = true
 		return r.calls
 	}
@@ -108,6 +119,12 @@ func (r *Replica) Call(now time.Duration) uint64 {
 		r.SchedulePoll(max(r.holdUntil, r.notBefore))
 	}
 	return r.calls
+}
+
+// joins reports whether a call made at at joins what is pending in the store, and need not be told:
+// no run starts before the call's own would be due.
+func (r *Replica) joins(at time.Duration) bool {
+	return at < r.holdUntil && (r.Rules.Quiet == 0 || at-r.told < r.Rules.Slack)
 }
 
 // Cancel drops all calls, and reports whether any of them was not known to be covered. Calls
@@ -123,6 +140,7 @@ func (r *Replica) Cancel() (pending bool) {
 func (r *Replica) forget() {
 	r.pending, r.dirty, r.registered = false, false, nil
 	r.holdUntil = 0
+	r.claim.New = false // should the claim be given up, no other has to register its calls
 }
 
 // Calls returns how many calls were made.
@@ -225,11 +243,19 @@ func (r *Replica) SendClaim(now time.Duration, id string) machine.Claim {
 		By:      r.by(now),
 		Seen:    r.seen,
 		Spacing: r.Rules.Spacing,
+		Quiet:   r.Rules.Quiet,
+		MaxWait: r.Rules.MaxWait,
 		Lease:   r.Rules.Lease,
 		Policy:  r.Rules.Policy,
 	}
-	if r.pending && !r.dirty {
-		r.claim.Age = now - r.newest
+	switch {
+	case r.dirty && r.Rules.Quiet > 0:
+		// Later calls join for Slack without a word.
+		r.claim.Quiet += r.Rules.Slack
+		r.claim.Age, r.claim.First = now-r.newest, now-r.fresh
+		r.told = r.newest
+	case r.pending && !r.dirty:
+		r.claim.Age, r.claim.First = now-r.newest, now-r.newest
 	}
 	r.out, r.sent, r.sentCalls, r.guard = true, now, r.calls, r.Rules.Guard
 	r.dirty, r.polling = false, false
@@ -265,7 +291,9 @@ func (r *Replica) EstimateClock(now time.Duration, store machine.Time) {
 // Abandon gives up the claim that is out. It may or may not have reached the store.
 func (r *Replica) Abandon(now time.Duration) {
 	r.out = false
-	r.dirty = r.dirty || r.claim.New && r.pending
+	if r.claim.New && r.pending {
+		r.dirty, r.fresh = true, r.sent-r.claim.First
+	}
 	r.polling, r.pollAt = r.pending, now
 }
 
@@ -281,8 +309,8 @@ func (r *Replica) Answer(now time.Duration, reply machine.Reply) (start bool, se
 	case reply.Verdict == machine.Granted:
 		start = r.grant(now, reply)
 	case forgotten:
+		r.dirty, r.fresh = r.pending, r.oldest()
 		r.registered, r.holdUntil, r.misses = nil, 0, 0
-		r.dirty = r.pending
 	case reply.Verdict == machine.Served:
 		r.served()
 	default:
@@ -335,7 +363,7 @@ func (r *Replica) served() {
 // deferred handles a reply that says that calls are pending in the store.
 func (r *Replica) deferred(now time.Duration, reply machine.Reply) {
 	r.holdUntil = r.sent + reply.Hold
-	r.dirty = r.calls > r.sentCalls && r.newest >= r.holdUntil
+	r.dirty = r.pending && r.calls > r.sentCalls && !r.joins(r.newest)
 	through := r.calls
 	if r.dirty {
 		through = r.sentCalls
@@ -370,14 +398,29 @@ func (r *Replica) pause() time.Duration {
 	return min(r.Rules.Guard<<min(r.misses-1, 10), r.Rules.Spacing)
 }
 
+// oldest returns when the oldest call was made that is not known to be covered, or an earlier
+// instant.
+func (r *Replica) oldest() time.Duration {
+	switch {
+	case len(r.registered) > 0:
+		return r.registered[0].first
+	case r.out && r.claim.New:
+		return r.sent - r.claim.First
+	default:
+		return r.fresh
+	}
+}
+
 // register records that calls up to through are covered once generation is.
 func (r *Replica) register(through uint64, generation int64) {
 	// If an earlier registration has the same or a higher generation, the store has lost its
 	// state since, and has registered the calls again.
+	first := r.sent - r.claim.First
 	for len(r.registered) > 0 && r.registered[len(r.registered)-1].generation >= generation {
+		first = r.registered[len(r.registered)-1].first
 		r.registered = r.registered[:len(r.registered)-1]
 	}
-	r.registered = append(r.registered, registration{through, generation})
+	r.registered = append(r.registered, registration{through, generation, first})
 }
 
 // grant handles a reply that grants a run, and reports whether the replica accepts it.
@@ -495,13 +538,20 @@ func (r *Replica) SchedulePoll(at time.Duration) {
 	}
 }
 
-// LocalFrom returns when a run without a grant may be planned: once the last start here is as
-// long ago as the policy demands. It is Never while a run is active or no call is pending.
+// LocalFrom returns when a run without a grant may be planned: once the last start and the calls
+// here are as long ago as the policy demands. It is Never while a run is active or no call is pending.
 func (r *Replica) LocalFrom() time.Duration {
 	if !r.pending || r.local || r.phase == granted || r.phase == running {
 		return Never
 	}
-	return r.notBefore
+	if r.Rules.Quiet == 0 {
+		return r.notBefore
+	}
+	from := r.newest + r.Rules.Quiet
+	if r.Rules.MaxWait > 0 {
+		from = min(from, r.oldest()+r.Rules.MaxWait)
+	}
+	return max(r.notBefore, from)
 }
 
 // PlanLocal plans a run without a grant, which then calls BeginLocal, and reports whether it may

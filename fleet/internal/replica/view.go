@@ -23,6 +23,8 @@ type View struct {
 	Pending bool
 	Newest  time.Duration
 	Dirty   bool
+	Fresh   time.Duration
+	Told    time.Duration
 
 	Out       bool
 	Claim     machine.Claim
@@ -57,6 +59,7 @@ type View struct {
 type Registration struct {
 	Through    uint64
 	Generation int64
+	First      time.Duration
 }
 
 // A Phase is the phase in a View.
@@ -74,7 +77,7 @@ const (
 func (r *Replica) View() View {
 	var registered []Registration
 	for _, g := range r.registered {
-		registered = append(registered, Registration{g.through, g.generation})
+		registered = append(registered, Registration{g.through, g.generation, g.first})
 	}
 	return View{
 		Full:       r.Full,
@@ -82,6 +85,8 @@ func (r *Replica) View() View {
 		Pending:    r.pending,
 		Newest:     r.newest,
 		Dirty:      r.dirty,
+		Fresh:      r.fresh,
+		Told:       r.told,
 		Out:        r.out,
 		Claim:      r.claim,
 		Sent:       r.sent,
