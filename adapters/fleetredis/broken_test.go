@@ -41,7 +41,7 @@ func newEngine(tb testing.TB, client redis.UniversalClient, opts ...fleetredis.O
 // value, make it invalid.
 func stored(changes ...string) map[string]string {
 	fields := map[string]string{
-		"n": "1 5 5 6 7 60 60 3 2 3 0 a",
+		"n": "1 5 5 6 7 60 60 3 2 3 0 8 a",
 		"i": "hash-one0000000000000001" + "hash-two0000000000000005",
 		"p": "policy",
 		"e": "1 5 0 message",
@@ -81,12 +81,13 @@ func TestEngine_BrokenState(t *testing.T) {
 		"another hash":     put(map[string]string{"x": "y"}),
 		"no numbers":       put(map[string]string{"i": stored()["i"], "p": "policy"}),
 		"empty":            put(stored("n", "")),
+		"no limit":         put(stored("n", "1 5 5 6 7 60 60 3 2 3 0 a")),
 		"garbage":          put(stored("n", "garbage")),
 		"binary":           put(stored("n", "\x00\xff\x01")),
 		"later version":    put(stored("n", "2 "+stored()["n"][2:])),
 		"long version":     put(stored("n", strings.Repeat("9", 1000)+" 1 2")),
 		"too few numbers":  put(stored("n", "1 2 3 a")),
-		"too many numbers": put(stored("n", "1 5 5 6 7 60 60 3 2 3 0 0 a")),
+		"too many numbers": put(stored("n", "1 5 5 6 7 60 60 3 2 3 0 8 0 a")),
 		"no owner":         put(stored("n", strings.TrimSuffix(stored()["n"], " a"))),
 		"negative":         put(stored("n", withNumber(1, "-5"))),
 		"fraction":         put(stored("n", withNumber(1, "5.5"))),
@@ -99,8 +100,8 @@ func TestEngine_BrokenState(t *testing.T) {
 		"requested":        put(stored("n", withNumber(7, tooHigh))),
 		"acknowledged":     put(stored("n", withNumber(8, "4"))),
 		"taken":            put(stored("n", withNumber(9, "4"))),
-		"long owner":       put(stored("n", withNumber(11, strings.Repeat("a", 65)))),
-		"owner of others":  put(stored("n", withNumber(11, "a_b"))),
+		"long owner":       put(stored("n", withNumber(12, strings.Repeat("a", 65)))),
+		"owner of others":  put(stored("n", withNumber(12, "a_b"))),
 		"half identifier":  put(stored("i", "hash-one0000000000000001hash-two")),
 		"many identifiers": put(stored("i", strings.Repeat("hash-one0000000000000001", machine.MaxIDs+1))),
 		"long policy":      put(stored("p", strings.Repeat("p", machine.MaxText+1))),
@@ -118,7 +119,7 @@ func TestEngine_BrokenState(t *testing.T) {
 		"no higher number": put(stored("n", withNumber(1, "9007199254740991"))),
 		"no generation":    put(stored("n", withNumber(7, "9007199254740991"))),
 	}
-	for _, number := range []int{1, 2, 3, 4, 10} {
+	for _, number := range []int{1, 2, 3, 4, 10, 11} {
 		states[fmt.Sprintf("number %d too high", number)] = put(stored("n", withNumber(number, tooHigh)))
 	}
 	forEachServer(t, func(t *testing.T, s *server) {

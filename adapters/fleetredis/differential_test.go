@@ -71,6 +71,21 @@ func (w *twin) span() time.Duration {
 	}
 }
 
+// quiet returns a span that is often 0 or not in whole microseconds, and seldom so long that the key is
+// not due again.
+func (w *twin) quiet() time.Duration {
+	switch w.random.IntN(40) {
+	case 0:
+		return machine.MaxSpan
+	case 1, 2, 3, 4, 5, 6, 7, 8, 9:
+		return rand.N(2 * time.Microsecond)
+	case 10, 11, 12, 13, 14, 15, 16, 17, 18, 19:
+		return rand.N(3 * w.unit)
+	default:
+		return 0
+	}
+}
+
 func (w *twin) text() string {
 	return []string{"", "every 1m0s", "quote ' \" \\ %d", "new\r\nline ;=1 2", "ünïcödé ☃", strings.Repeat("x", machine.MaxText)}[w.random.IntN(6)]
 }
@@ -116,8 +131,11 @@ func (w *twin) claim(key string) {
 		ID:      w.id(),
 		New:     w.random.IntN(2) == 0,
 		Age:     []time.Duration{machine.None, 0, w.span()}[w.random.IntN(3)],
+		First:   []time.Duration{machine.None, 0, w.span()}[w.random.IntN(3)],
 		By:      []machine.Time{0, now, now.Add(time.Hour), now.Add(time.Hour), now.Add(time.Hour)}[w.random.IntN(5)],
 		Spacing: w.span(),
+		Quiet:   w.quiet(),
+		MaxWait: []time.Duration{0, w.quiet(), w.span()}[w.random.IntN(3)],
 		Lease:   max(time.Microsecond, w.span()),
 		Policy:  w.text(),
 	}

@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -132,14 +133,17 @@ func (e *Engine) Claim(ctx context.Context, key string, c machine.Claim) (machin
 		return machine.Reply{}, err
 	}
 	age := int64(-1)
-	switch {
-	case c.New:
-		age = -2
-	case c.Age >= 0:
+	if c.Age >= 0 {
 		age = c.Age.Microseconds()
 	}
-	f, err := e.run(ctx, e.scripts.claim, key, c.ID, binary.BigEndian.AppendUint64(nil, hash(c.ID)),
-		age, int64(c.By), c.Seen, c.Spacing.Microseconds(), c.Lease.Microseconds(), c.Policy)
+	args := []any{
+		c.ID, binary.BigEndian.AppendUint64(nil, hash(c.ID)), c.New, age,
+		int64(c.By), c.Seen, c.Spacing.Microseconds(), c.Lease.Microseconds(), c.Policy,
+	}
+	if c.Quiet >= time.Microsecond {
+		args = append(args, c.Quiet.Microseconds(), c.MaxWait.Microseconds(), max(c.First, 0).Microseconds())
+	}
+	f, err := e.run(ctx, e.scripts.claim, key, args...)
 	if err != nil {
 		return machine.Reply{}, err
 	}

@@ -14,6 +14,9 @@ if not stale then
 		acknowledged, failures = taken, ARGV[8] + 0
 	end
 	if ARGV[6] == '1' then
+		if requested <= taken then
+			limit = 0
+		end
 		requested = max(requested, taken + 1)
 	end
 	if delay > 0 and now + delay > next then

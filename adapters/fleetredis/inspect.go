@@ -54,7 +54,7 @@ func (f *fields) numbers() machine.State {
 	w.number() // the version
 	s := machine.State{
 		Token: w.number(), Granted: w.time(), Next: w.time(), Until: w.time(), Span: w.span(), Lease: w.span(),
-		Requested: w.number(), Acknowledged: w.number(), Taken: w.number(), Failures: number(w.number()),
+		Requested: w.number(), Acknowledged: w.number(), Taken: w.number(), Failures: number(w.number()), Limit: w.time(),
 	}
 	s.Owner = w.rest
 	if f.err == nil {

@@ -22,8 +22,9 @@ end
 
 if numbers_changed then
 	numbers = format(
-		wide and '1 %d %d %d %d %d %d %d %d %d %d %s' or '1 %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %s',
-		token, granted, next, lease_end, span, lease, requested, acknowledged, taken, failures, owner)
+		wide and '1 %d %d %d %d %d %d %d %d %d %d %d %s'
+			or '1 %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %s',
+		token, granted, next, lease_end, span, lease, requested, acknowledged, taken, failures, limit, owner)
 	if ids_changed then
 		done = pcall('HSET', KEYS[1], 'n', numbers, 'i', ids)
 	else

@@ -12,7 +12,7 @@ local find, format, match, max, sub = string.find, string.format, string.match, 
 
 -- A stored state is a hash. The fields other than n are missing if they are empty.
 --
---	n  the version of the format, ten numbers, and the owner, with blanks between them
+--	n  the version of the format, eleven numbers, and the owner, with blanks between them
 --	i  the identifiers, the oldest first; each is a hash of 8 bytes and its time in 16 digits
 --	p  the policy
 --	e  the last ending: From, Token, Failed and the message, with blanks between them; its
@@ -20,7 +20,7 @@ local find, format, match, max, sub = string.find, string.format, string.match, 
 --
 -- If no engine can have written it, the reply is { 0, reason }, which the engine turns into a
 -- *fleet.StateError.
-local NUMBERS = '^1 (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) ([%w%-]*)$'
+local NUMBERS = '^1 (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) ([%w%-]*)$'
 local ENDING = '^(%d+) (%d+) [01] ()%Z*$'
 local HASH, ENTRY = 8, 24
 
@@ -34,11 +34,12 @@ if stored.err then
 end
 local numbers, ids, policy, ending = stored[1], stored[2] or '', stored[3] or '', stored[4] or ''
 
-local token, granted, next, lease_end, span, lease, requested, acknowledged, taken, failures, owner =
-	0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ''
+local token, granted, next, lease_end, span, lease, requested, acknowledged, taken, failures, limit, owner =
+	0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ''
 local indexed -- the key's time in the index; nil if it is not there
 if numbers then
-	token, granted, next, lease_end, span, lease, requested, acknowledged, taken, failures, owner = match(numbers, NUMBERS)
+	token, granted, next, lease_end, span, lease, requested, acknowledged, taken, failures, limit, owner =
+		match(numbers, NUMBERS)
 	if not token then
 		local version = match(numbers, '^(%d+) ')
 		if version and version ~= '1' and #version < 10 then
@@ -49,8 +50,10 @@ if numbers then
 	-- Adding 0 turns digits into a number.
 	token, granted, next, lease_end, span = token + 0, granted + 0, next + 0, lease_end + 0, span + 0
 	lease, requested, acknowledged, taken, failures = lease + 0, requested + 0, acknowledged + 0, taken + 0, failures + 0
+	limit = limit + 0
 	if token > MAX_NUMBER or granted > MAX_NUMBER or next > MAX_NUMBER or lease_end > MAX_NUMBER
-		or requested > MAX_NUMBER or failures > MAX_NUMBER or span > MAX_SPAN or lease > MAX_SPAN then
+		or requested > MAX_NUMBER or failures > MAX_NUMBER or limit > MAX_NUMBER
+		or span > MAX_SPAN or lease > MAX_SPAN then
 		return { 0, 'a number is too high' }
 	end
 	if acknowledged > taken or taken > requested then

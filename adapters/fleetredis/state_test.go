@@ -28,16 +28,16 @@ func decode(tb testing.TB, fields map[string]string) machine.State {
 	version, numbers, _ := strings.Cut(fields["n"], " ")
 	require.Equal(tb, "1", version, "%q", fields)
 	words := strings.Split(numbers, " ")
-	require.Len(tb, words, 11, "%q", fields)
-	var n [10]int64
+	require.Len(tb, words, 12, "%q", fields)
+	var n [11]int64
 	for i := range n {
 		n[i] = integer(tb, words[i])
 	}
 	s := machine.State{
 		Token: n[0], Granted: machine.Time(n[1]), Next: machine.Time(n[2]), Until: machine.Time(n[3]),
 		Span: micro(n[4]), Lease: micro(n[5]),
-		Requested: n[6], Acknowledged: n[7], Taken: n[8], Failures: int(n[9]),
-		Owner:  words[10],
+		Requested: n[6], Acknowledged: n[7], Taken: n[8], Failures: int(n[9]), Limit: machine.Time(n[10]),
+		Owner:  words[11],
 		Policy: fields["p"],
 	}
 	for ids := fields["i"]; ids != ""; ids = ids[24:] {
