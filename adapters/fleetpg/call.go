@@ -14,10 +14,12 @@ import (
 // what tx wrote.
 //
 // Some replica with a throttler of key runs the call when it is due. You cannot wait for that run
-// with Do. CallTx takes no lock that operations on key wait for. But it notifies, and the server
-// commits notifying transactions of all its databases one after the other: see the package
-// documentation. Nor can you prepare such a transaction for a two-phase commit. After an error you
-// can only roll tx back, as after any failed statement.
+// with Do. Quiet and MaxWait count from when a replica finds the call, soon after the commit.
+//
+// CallTx takes no lock that operations on key wait for. But it notifies, and the server commits
+// notifying transactions of all its databases one after the other: see the package documentation.
+// Nor can you prepare such a transaction for a two-phase commit. After an error you can only roll tx
+// back, as after any failed statement.
 //
 // CallTx does not check whether the server is durable.
 func (e *Engine) CallTx(ctx context.Context, tx pgx.Tx, key string) error {

@@ -4,6 +4,7 @@ package fleetpg_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"testing"
 	"time"
@@ -89,6 +90,91 @@ func TestEngine_CallTx(t *testing.T) {
 	state, err = engine.Inspect(t.Context(), "another key")
 	require.NoError(t, err)
 	require.Zero(t, state)
+}
+
+// TestEngine_CallTx_Quiet checks how calls in transactions postpone a run. Each counts as made when
+// a claim finds it.
+func TestEngine_CallTx_Quiet(t *testing.T) {
+	const second = time.Second
+	pool := newDatabase(t).pool(t)
+	engine := newEngine(t, pool)
+	set := standClock(t, pool)
+	var now machine.Time
+	setSeconds := func(seconds int64) {
+		now = machine.Time(seconds * second.Microseconds())
+		set(now)
+	}
+	call := func(key string) {
+		require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+			return engine.CallTx(t.Context(), tx, key)
+		}))
+	}
+	claim := func(key string, c machine.Claim) machine.Reply {
+		c.ID, c.By, c.Lease = rand.Text(), now, time.Minute
+		reply, err := engine.Claim(t.Context(), key, c)
+		require.NoError(t, err)
+		return reply
+	}
+	requireHold := func(hold time.Duration, reply machine.Reply) {
+		t.Helper()
+		require.Equal(t, machine.Deferred, reply.Verdict)
+		require.Equal(t, hold, reply.Hold)
+	}
+	poll := machine.Claim{Age: machine.None, First: machine.None, Quiet: 10 * second, MaxWait: 25 * second}
+
+	// Each call postpones the run, up to the limit of the first call.
+	setSeconds(1000)
+	call("key")
+	requireHold(10*second, claim("key", poll))
+	setSeconds(1004)
+	requireHold(6*second, claim("key", poll))
+	setSeconds(1009)
+	call("key")
+	requireHold(10*second, claim("key", poll))
+	setSeconds(1018)
+	call("key")
+	requireHold(7*second, claim("key", poll))
+	setSeconds(1025)
+	call("key")
+	grant := claim("key", poll)
+	require.Equal(t, machine.Granted, grant.Verdict)
+
+	// A call during the run has its own limit, and a retry does not change that.
+	setSeconds(1030)
+	call("key")
+	requireHold(10*second, claim("key", poll))
+	_, err := engine.Finish(t.Context(), "key", machine.Finish{Token: grant.Token, Ran: true, Again: true})
+	require.NoError(t, err)
+	setSeconds(1039)
+	call("key")
+	requireHold(10*second, claim("key", poll))
+	setSeconds(1048)
+	call("key")
+	requireHold(7*second, claim("key", poll))
+
+	// So has a call after the run, even if a retry is pending already.
+	setSeconds(1055)
+	grant = claim("key", poll)
+	require.Equal(t, machine.Granted, grant.Verdict)
+	_, err = engine.Finish(t.Context(), "key", machine.Finish{Token: grant.Token, Ran: true, Again: true})
+	require.NoError(t, err)
+	call("key")
+	requireHold(10*second, claim("key", poll))
+
+	// A poll's First has no effect on the call that it finds.
+	known := poll
+	known.First = 20 * second
+	call("known")
+	requireHold(10*second, claim("known", known))
+
+	// If a claim registers calls, too, the newest call is the one that it finds, and the first is its own.
+	own := poll
+	own.New, own.Age, own.First = true, 6*second, 20*second
+	call("own")
+	requireHold(5*second, claim("own", own))
+	own.MaxWait = 0
+	call("own without a limit")
+	requireHold(10*second, claim("own without a limit", own))
 }
 
 // TestEngine_CallTx_Run checks that throttlers run a key that only a transaction has called.

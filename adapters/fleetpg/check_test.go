@@ -136,7 +136,7 @@ func TestEngine_Check_Once(t *testing.T) {
 }
 
 // TestEngine_KilledServer kills the server right after each confirmed operation, and checks that it
-// has kept it. Of claims, those count that are granted or register a call.
+// has kept it. Of claims, those count that are granted, register a call or postpone the run.
 func TestEngine_KilledServer(t *testing.T) {
 	d := newServer(t)
 	d.start(t)
@@ -151,6 +151,18 @@ func TestEngine_KilledServer(t *testing.T) {
 		},
 		func(engine *fleetpg.Engine) error { // a call during the run
 			_, err := engine.Claim(t.Context(), key, claimOf("b"))
+			return err
+		},
+		func(engine *fleetpg.Engine) error { // it postpones the run
+			c := claimOf("postpones")
+			c.Quiet = time.Hour
+			_, err := engine.Claim(t.Context(), key, c)
+			return err
+		},
+		func(engine *fleetpg.Engine) error { // it only sets the limit
+			c := claimOf("limits")
+			c.Quiet, c.MaxWait = time.Second, 24*time.Hour
+			_, err := engine.Claim(t.Context(), key, c)
 			return err
 		},
 		func(engine *fleetpg.Engine) error {

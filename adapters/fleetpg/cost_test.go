@@ -76,7 +76,7 @@ func TestEngine_Cost(t *testing.T) {
 	mustExec(t, pool, "ALTER TABLE throttle.calls SET (autovacuum_enabled = off)")
 	operate := func(key string) (highest int) {
 		for _, call := range []string{
-			"claim('default', '%s', false, md5(random()::text), true, -1, 0, 0, 0, 1, '')", "renew('default', '%s', false, 1)",
+			"claim('default', '%s', false, md5(random()::text), true, -1, 0, 0, 0, 0, 0, 0, 1, '')", "renew('default', '%s', false, 1)",
 			"finish('default', '%s', false, 1, true, false, '', false, 0, 0)", "inspect('default', '%s')",
 			"forget('default', '%s', false)",
 		} {

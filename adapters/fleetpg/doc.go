@@ -34,11 +34,12 @@
 // A claim, a finish and a renewal each call one function, in a transaction of its own. The function
 // locks the row, reads the server's clock and updates the row. Most claims of a busy key do not
 // change when the key is due; these updates do not touch the indexes (HOT), and pages keep room for
-// them. As with any busy table, a transaction that stays open for hours keeps vacuum from its work.
+// them. With Quiet, a claim costs more if it postpones the run, because it changes an index. As with
+// any busy table, a transaction that stays open for hours keeps vacuum from its work.
 //
-// A commit waits for the disk if a claim is granted or registers a call, and for each finish and
-// renewal. A claim that only joins a pending call changes nothing but the list of identifiers. It does
-// not wait, whatever the session's synchronous_commit: if a crash undoes it, the store is as if it had
+// A commit waits for the disk if a claim is granted, registers a call or postpones the run, and for each
+// finish and renewal. A claim that only joins a pending call changes nothing but the list of identifiers.
+// It does not wait, whatever the session's synchronous_commit: if a crash undoes it, the store is as if it had
 // never come.
 //
 // What a look for due keys reads is limited, however many there are: some thousand entries of the index,

@@ -69,13 +69,13 @@ func New(pool *pgxpool.Pool, opts ...Option) (*Engine, error) {
 		channel:   "throttle_" + hex.EncodeToString(sum[:16]), // PostgreSQL allows 63 bytes
 		calls: calls{
 			claim: "SELECT * FROM " + prefix + ".claim($1::text, $2::text, $3::boolean, $4::text, $5::boolean, " +
-				"$6::bigint, $7::bigint, $8::bigint, $9::bigint, $10::bigint, $11::text)",
+				"$6::bigint, $7::bigint, $8::bigint, $9::bigint, $10::bigint, $11::bigint, $12::bigint, $13::bigint, $14::text)",
 			finish: "SELECT * FROM " + prefix + ".finish($1::text, $2::text, $3::boolean, $4::bigint, $5::boolean, " +
 				"$6::boolean, $7::text, $8::boolean, $9::bigint, $10::bigint)",
 			renew: "SELECT * FROM " + prefix + ".renew($1::text, $2::text, $3::boolean, $4::bigint)",
 			due:   "SELECT * FROM " + prefix + ".due($1::text, $2::text[], $3::bigint, $4::text, $5::text)",
-			inspect: "SELECT requested, acknowledged, taken, token, granted, next, span, owner, until, lease, policy, failures, " +
-				"last_from, last_through, last_token, last_failed, last_message, ids, ids_at " +
+			inspect: "SELECT requested, acknowledged, taken, token, granted, next, span, next_limit, owner, until, lease, policy, " +
+				"failures, last_from, last_through, last_token, last_failed, last_message, ids, ids_at " +
 				"FROM " + prefix + ".inspect($1::text, $2::text)",
 			called: "SELECT EXISTS (SELECT FROM " + prefix + ".calls WHERE namespace = $1::text AND key = $2::text)",
 			forget: "SELECT " + prefix + ".forget($1::text, $2::text, $3::boolean)",
@@ -103,7 +103,8 @@ func (e *Engine) Claim(ctx context.Context, key string, c machine.Claim) (machin
 	var failures, hold, poll int64
 	err := e.with(ctx, func(conn *pgxpool.Conn) error {
 		return conn.QueryRow(ctx, e.calls.claim, e.namespace, key, !e.volatile, c.ID, c.New,
-			age, int64(c.By), c.Seen, c.Spacing.Microseconds(), c.Lease.Microseconds(), c.Policy,
+			age, c.First.Microseconds(), int64(c.By), c.Seen, c.Spacing.Microseconds(),
+			c.Quiet.Microseconds(), c.MaxWait.Microseconds(), c.Lease.Microseconds(), c.Policy,
 		).Scan(&r.Verdict, &r.Token, &failures, &hold, &poll, &r.Generation, &r.Acknowledged,
 			&r.Last.From, &r.Last.Through, &r.Last.Token, &r.Last.Outcome.Failed, &r.Last.Outcome.Message,
 			&r.Policy, &r.Now)

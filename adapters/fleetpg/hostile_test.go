@@ -103,7 +103,7 @@ func TestEngine_BrokenState(t *testing.T) {
 		"acknowledged, taken, requested  ": "requested = 9007199254740992", "acknowledged, taken, requested   ": "acknowledged = -1",
 		"no higher number is left": "requested = 9007199254740991", "no higher number is left ": "token = 9007199254740991",
 	}
-	for _, column := range []string{"token", "granted", "next", "until", "failures", "last_from", "last_through", "last_token", "span", "lease"} {
+	for _, column := range []string{"token", "granted", "next", "next_limit", "until", "failures", "last_from", "last_through", "last_token", "span", "lease"} {
 		for i, value := range []string{"-1", "-9223372036854775808", "9007199254740992", "9223372036854775807"} {
 			changes[column+strings.Repeat(" ", i)] = column + " = " + value
 		}

@@ -41,8 +41,8 @@ func (e *Engine) Inspect(ctx context.Context, key string) (machine.State, error)
 func scanState(row pgx.Row) (s machine.State, err error) {
 	var ahead, lease, failures int64
 	var ids, at []int64
-	err = row.Scan(&s.Requested, &s.Acknowledged, &s.Taken, &s.Token, &s.Granted, &s.Next, &ahead, &s.Owner, &s.Until,
-		&lease, &s.Policy, &failures, &s.Last.From, &s.Last.Through, &s.Last.Token, &s.Last.Outcome.Failed,
+	err = row.Scan(&s.Requested, &s.Acknowledged, &s.Taken, &s.Token, &s.Granted, &s.Next, &ahead, &s.Limit, &s.Owner,
+		&s.Until, &lease, &s.Policy, &failures, &s.Last.From, &s.Last.Through, &s.Last.Token, &s.Last.Outcome.Failed,
 		&s.Last.Outcome.Message, &ids, &at)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return machine.State{}, nil

@@ -112,6 +112,11 @@ func (r *replay) next() machine.Time {
 		return s.Next
 	case 6:
 		return s.Until
+	case 7:
+		if s.Limit == 0 {
+			return r.now
+		}
+		return s.Limit
 	default:
 		return r.now.Add(r.span())
 	}
@@ -124,6 +129,14 @@ func (r *replay) span() time.Duration {
 		machine.KeepIDs - microsecond, machine.KeepIDs, machine.KeepIDs + microsecond,
 	}
 	return spans[r.random.IntN(len(spans))]
+}
+
+// rare is span, but often returns 0.
+func (r *replay) rare() time.Duration {
+	if r.chance(3) {
+		return 0
+	}
+	return r.span()
 }
 
 func (r *replay) chance(n int) bool { return r.random.IntN(n) == 0 }
@@ -154,12 +167,8 @@ func (r *replay) operate() {
 		require.Equal(r, expected, finished)
 	default:
 		c := r.claim(s)
-		// Calls in transactions count before the claim, even if the claim fails.
 		if _, called := r.called[key]; called {
-			if s.Requested <= s.Acknowledged && s.Next < r.now {
-				s.Span, s.Next = 0, r.now
-			}
-			s.Requested = max(s.Requested, s.Taken+1)
+			r.register(s, c)
 			delete(r.called, key)
 		}
 		expected, err := s.Claim(r.now, c)
@@ -169,6 +178,19 @@ func (r *replay) operate() {
 		require.Equal(r, expected, reply)
 	}
 	r.requireStored(key)
+}
+
+// register registers the calls of c, and then a call that c finds in the table. A call in a transaction
+// counts even if c was sent before.
+func (r *replay) register(s *machine.State, c machine.Claim) {
+	ids := slices.Clone(s.IDs)
+	c.By = 0
+	found := machine.Claim{ID: "found", New: true, Quiet: c.Quiet, MaxWait: c.MaxWait, Lease: c.Lease}
+	for _, c := range []machine.Claim{c, found} {
+		_, err := s.Claim(r.now, c)
+		require.NoError(r, err)
+	}
+	s.IDs = ids // as if no claim had come
 }
 
 // claim returns a new claim, or one that was sent before, to this or another key.
@@ -183,6 +205,7 @@ func (r *replay) claim(s *machine.State) machine.Claim {
 	c := machine.Claim{
 		ID: fmt.Sprintf("%x-%d", r.random.Uint64(), len(r.ids)), New: r.chance(3), Age: r.span() - 10*time.Microsecond,
 		By: r.now.Add(r.span() - 10*time.Microsecond), Seen: s.Token + int64(r.random.IntN(3)) - 1,
+		First: r.span() - 10*time.Microsecond, Quiet: r.rare(), MaxWait: r.rare(),
 		Spacing: r.span(), Lease: r.span() + time.Microsecond, Policy: fmt.Sprintf("Interval=%dms", r.random.IntN(9)),
 	}
 	c.By, c.Seen = max(0, c.By), max(0, c.Seen)
@@ -249,10 +272,10 @@ func stored(tb testing.TB, pool *pgxpool.Pool, key string, hashes map[int64]stri
 	var s machine.State
 	var span, lease int64
 	var ids, at []int64
-	err := pool.QueryRow(tb.Context(), `SELECT requested, acknowledged, taken, token, granted, next, span, owner, until, lease,
+	err := pool.QueryRow(tb.Context(), `SELECT requested, acknowledged, taken, token, granted, next, span, next_limit, owner, until, lease,
 		policy, failures, last_from, last_through, last_token, last_failed, last_message, ids, ids_at
 		FROM throttle.state WHERE key = $1`, key).Scan(
-		&s.Requested, &s.Acknowledged, &s.Taken, &s.Token, &s.Granted, &s.Next, &span, &s.Owner, &s.Until, &lease,
+		&s.Requested, &s.Acknowledged, &s.Taken, &s.Token, &s.Granted, &s.Next, &span, &s.Limit, &s.Owner, &s.Until, &lease,
 		&s.Policy, &s.Failures, &s.Last.From, &s.Last.Through, &s.Last.Token, &s.Last.Outcome.Failed,
 		&s.Last.Outcome.Message, &ids, &at)
 	if err == pgx.ErrNoRows { //nolint:errorlint // pgx does not wrap it

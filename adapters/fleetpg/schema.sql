@@ -16,6 +16,7 @@ CREATE TABLE {schema}.state (
     granted      bigint NOT NULL DEFAULT 0,
     next         bigint NOT NULL DEFAULT 0,
     span         bigint NOT NULL DEFAULT 0,
+    next_limit   bigint NOT NULL DEFAULT 0, -- machine.State.Limit
     until        bigint NOT NULL DEFAULT 0,
     lease        bigint NOT NULL DEFAULT 0,
     failures     bigint NOT NULL DEFAULT 0,
@@ -63,9 +64,9 @@ CREATE FUNCTION {schema}.is_valid(s {schema}.state) RETURNS boolean
 LANGUAGE sql STABLE AS $throttle$
     SELECT s.format >= 1 AND s.oldest <= 1
         AND s.acknowledged <= s.taken AND s.taken <= s.requested
-        AND least(s.acknowledged, s.token, s.granted, s.next, s.span, s.until, s.lease, s.failures,
+        AND least(s.acknowledged, s.token, s.granted, s.next, s.span, s.next_limit, s.until, s.lease, s.failures,
             s.last_from, s.last_through, s.last_token) >= 0
-        AND greatest(s.requested, s.token, s.granted, s.next, s.until, s.failures,
+        AND greatest(s.requested, s.token, s.granted, s.next, s.next_limit, s.until, s.failures,
             s.last_from, s.last_through, s.last_token) <= 9007199254740991 -- machine.MaxNumber
         AND greatest(s.span, s.lease) <= 3153600000000000 -- machine.MaxSpan
         AND octet_length(s.owner) <= 64 AND octet_length(s.policy) <= 256 AND octet_length(s.last_message) <= 256
@@ -87,6 +88,7 @@ LANGUAGE sql STABLE AS $throttle$
         WHEN s.granted NOT BETWEEN 0 AND 9007199254740991 THEN 'granted'
         WHEN s.next NOT BETWEEN 0 AND 9007199254740991 THEN 'next'
         WHEN s.span NOT BETWEEN 0 AND 3153600000000000 THEN 'span'
+        WHEN s.next_limit NOT BETWEEN 0 AND 9007199254740991 THEN 'next_limit'
         WHEN s.until NOT BETWEEN 0 AND 9007199254740991 THEN 'until'
         WHEN s.lease NOT BETWEEN 0 AND 3153600000000000 THEN 'lease'
         WHEN s.failures NOT BETWEEN 0 AND 9007199254740991 THEN 'failures'
@@ -169,6 +171,35 @@ BEGIN
 END
 $throttle$;
 
+-- postpone is machine.State.postpone, if quiet is more than 0. It returns the changed s, and does not
+-- write it. No age is negative.
+CREATE FUNCTION {schema}.postpone(
+    s {schema}.state, now bigint, newest_age bigint, first_age bigint, quiet bigint, max_wait bigint)
+RETURNS {schema}.state
+LANGUAGE plpgsql STABLE AS $throttle$
+DECLARE
+    next bigint := now + quiet - newest_age;
+BEGIN
+    IF s.requested <= s.taken AND (s.taken = s.acknowledged OR s.owner <> '' AND now < s.until) THEN
+        s.next_limit := 0;
+    END IF;
+    IF max_wait > 0 THEN
+        IF s.next_limit = 0 THEN
+            s.next_limit := greatest(1, now + max_wait - first_age);
+        END IF;
+        s.next_limit := least(s.next_limit, now + max_wait);
+    END IF;
+    IF s.next_limit > 0 THEN
+        next := least(next, s.next_limit);
+    END IF;
+    IF next > greatest(s.next, now) THEN
+        s.span := next - now;
+        s.next := next;
+    END IF;
+    RETURN s;
+END
+$throttle$;
+
 -- A reply is machine.Reply.
 CREATE TYPE {schema}.reply AS (
     verdict smallint, token bigint, failures bigint, hold bigint, poll bigint,
@@ -176,27 +207,31 @@ CREATE TYPE {schema}.reply AS (
     last_from bigint, last_through bigint, last_token bigint, last_failed boolean, last_message text,
     policy text, now bigint);
 
--- claim is machine.State.Claim. It first counts the calls made in transactions.
+-- claim is machine.State.Claim. It also counts the calls made in transactions, as calls made now. If it
+-- finds one, that is the newest call. It is the first one as well, unless the claim registers an older
+-- one.
 --
--- Most claims join calls that are pending already: they only add their identifier to the row. These do
--- not wait for the disk. If a crash undoes one, the store is as if its claim had never arrived, and
--- whatever else the row says comes from commits that did wait.
+-- Most claims join calls that are pending already, and do not postpone the run: they only add their
+-- identifier to the row. These do not wait for the disk. If a crash undoes one, the store is as if its
+-- claim had never arrived, and whatever else the row says comes from commits that did wait.
 CREATE FUNCTION {schema}.claim(
     namespace text, key text, durable boolean,
-    id text, is_new boolean, age bigint, not_after bigint, seen bigint,
-    spacing bigint, lease bigint, policy text) RETURNS {schema}.reply
+    id text, is_new boolean, age bigint, first bigint, not_after bigint, seen bigint,
+    spacing bigint, quiet bigint, max_wait bigint, lease bigint, policy text) RETURNS {schema}.reply
 LANGUAGE plpgsql SET enable_seqscan = off AS $throttle$
 DECLARE
     highest CONSTANT bigint := 9007199254740991; -- machine.MaxNumber
     hash    CONSTANT bigint := hashtextextended(id, 0);
-    s       {schema}.state;
-    now     bigint;
-    resent  boolean; -- the claim has the grant: its reply was lost
-    known   boolean; -- the row has the identifier
-    surplus int;     -- how many identifiers to drop
-    changed boolean := false; -- something but the identifiers
-    granted boolean;
-    setting text;
+    s         {schema}.state;
+    now       bigint;
+    resent    boolean; -- the claim has the grant: its reply was lost
+    known     boolean; -- the row has the identifier
+    registers boolean; -- the claim is for calls that may not be pending
+    before    {schema}.state; -- s before the run is postponed
+    surplus   int;     -- how many identifiers to drop
+    changed   boolean := false; -- something but the identifiers
+    granted   boolean;
+    setting   text;
 BEGIN
     LOOP
         s := {schema}.lock(namespace, key, durable);
@@ -214,13 +249,21 @@ BEGIN
     resent := s.owner = id AND now < s.until;
     surplus := {schema}.expired(s, now);
     known := resent OR array_position(s.ids, hash, surplus + 1) IS NOT NULL;
+    registers := NOT known AND (is_new OR age >= 0 AND (s.granted = 0 OR now - age >= s.granted));
 
     DELETE FROM {schema}.calls c WHERE c.namespace = claim.namespace AND c.key = claim.key;
-    IF FOUND OR NOT known AND (is_new OR age >= 0 AND (s.granted = 0 OR now - age >= s.granted)) THEN
+    IF FOUND OR registers THEN
         changed := changed OR FOUND OR s.requested <= s.taken;
         IF s.requested <= s.acknowledged AND s.next < now THEN
             s.span := 0;
             s.next := now;
+        END IF;
+        IF quiet > 0 THEN
+            before := s;
+            s := {schema}.postpone(s, now,
+                CASE WHEN FOUND THEN 0 ELSE greatest(age, 0) END,
+                CASE WHEN registers THEN greatest(first, 0) ELSE 0 END, quiet, max_wait);
+            changed := changed OR s.next <> before.next OR s.next_limit <> before.next_limit;
         END IF;
         s.requested := greatest(s.requested, s.taken + 1);
     END IF;
@@ -234,7 +277,8 @@ BEGIN
         UPDATE {schema}.state t SET
             requested = s.requested, taken = s.requested, token = greatest(s.token + 1, now, seen + 1),
             owner = id, granted = now, lease = claim.lease, until = now + claim.lease,
-            span = spacing, next = now + spacing, due = now + greatest(spacing, claim.lease), policy = claim.policy,
+            span = spacing, next = now + spacing, next_limit = s.next_limit,
+            due = now + greatest(spacing, claim.lease), policy = claim.policy,
             ids = s.ids[surplus + 1 :] || hash, ids_at = s.ids_at[surplus + 1 :] || now
         WHERE t.namespace = s.namespace AND t.key = s.key
         RETURNING t.token INTO s.token;
@@ -244,7 +288,7 @@ BEGIN
         END IF;
         s.due := {schema}.due_of(s);
         UPDATE {schema}.state t SET
-            requested = s.requested, span = s.span, next = s.next, due = s.due,
+            requested = s.requested, span = s.span, next = s.next, next_limit = s.next_limit, due = s.due,
             ids = CASE WHEN known THEN s.ids[surplus + 1 :] ELSE s.ids[surplus + 1 :] || hash END,
             ids_at = CASE WHEN known THEN s.ids_at[surplus + 1 :] ELSE s.ids_at[surplus + 1 :] || now END
         WHERE t.namespace = s.namespace AND t.key = s.key;
@@ -299,6 +343,9 @@ BEGIN
         s.failures := failures;
     END IF;
     IF again THEN
+        IF s.requested <= s.taken THEN
+            s.next_limit := 0;
+        END IF;
         s.requested := greatest(s.requested, s.taken + 1);
     END IF;
     IF delay > 0 AND now + delay > s.next THEN
@@ -313,7 +360,8 @@ BEGIN
     UPDATE {schema}.state t SET
         requested = s.requested, acknowledged = s.acknowledged, owner = s.owner, failures = s.failures,
         last_from = s.last_from, last_through = s.last_through, last_token = s.last_token,
-        last_failed = s.last_failed, last_message = s.last_message, span = s.span, next = s.next, due = s.due
+        last_failed = s.last_failed, last_message = s.last_message,
+        span = s.span, next = s.next, next_limit = s.next_limit, due = s.due
     WHERE t.namespace = s.namespace AND t.key = s.key;
     pending := s.due IS NOT NULL;
     IF pending THEN
