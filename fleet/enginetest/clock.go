@@ -13,6 +13,7 @@ func clockScripts() []script {
 		{"clock steps back", testStepBack},
 		{"clock steps back during a lease", testStepBackLease},
 		{"clock steps back after a claim", testStepBackRemembered},
+		{"clock steps back before a postponed run", testStepBackPostponed},
 		{"clock steps forth", testStepForth},
 	}
 }
@@ -91,6 +92,24 @@ func testStepBackRemembered(b *bench) {
 	require.Equal(b.t, machine.Served, b.doClaim(key, c).Verdict)
 	b.wait(time.Microsecond)
 	b.grant(key, c)
+}
+
+func testStepBackPostponed(b *bench) {
+	// The quiet time counts from the step.
+	key := b.key("")
+	b.doCall(key, b.call(time.Second, 0))
+	b.step(-time.Hour)
+	require.Equal(b.t, time.Second, b.doCall(key, b.poll()).Hold)
+	b.wait(time.Second)
+	b.grant(key, b.call(0, 0))
+
+	// The limit counts from the next call.
+	key = b.key("limit")
+	b.doCall(key, b.call(time.Second, time.Minute))
+	b.step(-time.Hour)
+	require.Equal(b.t, time.Minute, b.doCall(key, b.call(time.Hour, time.Minute)).Hold)
+	b.wait(time.Minute)
+	b.grant(key, b.call(time.Hour, time.Minute))
 }
 
 func testStepForth(b *bench) {

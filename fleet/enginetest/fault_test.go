@@ -119,6 +119,60 @@ func faults() map[string]fault {
 		"ignores calls during a run":   {claim: func(s *machine.State, _ machine.Time, c *machine.Claim) { c.New = c.New && s.Owner == "" }},
 		"spacing without its fraction": {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.Spacing = c.Spacing.Truncate(time.Second) }},
 
+		// Postponed runs.
+		"never postpones":             {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.Quiet = min(c.Quiet, 0) }},
+		"postpones without a limit":   {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.MaxWait = min(c.MaxWait, 0) }},
+		"postpones from the claim on": {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.Age = young(c) }},
+		"limits from the claim on":    {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.First = min(c.First, 0) }},
+		"limits from the newest call": {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.First = min(c.First, c.Age) }},
+		"takes the latest limit":      {claim: func(s *machine.State, now machine.Time, c *machine.Claim) { relax(s, now, c) }},
+		"limits from the first call of any claim": {claim: func(s *machine.State, now machine.Time, c *machine.Claim) {
+			if s.Limit > 0 && c.New && c.Quiet > time.Microsecond && c.MaxWait > time.Microsecond {
+				s.Limit = min(s.Limit, max(1, now.Add(c.MaxWait).Add(-max(c.First, 0))))
+			}
+		}},
+		"never lowers the limit": {claim: func(s *machine.State, now machine.Time, c *machine.Claim) {
+			if c.MaxWait > time.Microsecond && c.MaxWait <= machine.MaxSpan && s.Requested > s.Taken {
+				c.MaxWait = min(machine.MaxSpan, max(c.MaxWait, s.Limit.Sub(now)))
+			}
+		}},
+		"never resets the limit":      {claim: func(s *machine.State, now machine.Time, c *machine.Claim) { tighten(s, now, c) }},
+		"resets the limit by a grant": {reply: func(s *machine.State, _ machine.Claim, r *machine.Reply) { unlimit(s, r.Verdict == machine.Granted) }},
+		"forgets the limit of a lost grant": {claim: func(s *machine.State, now machine.Time, _ *machine.Claim) {
+			unlimit(s, s.Requested == s.Taken && now >= s.Until)
+		}},
+		"limits calls of a run with others": {claim: func(s *machine.State, now machine.Time, c *machine.Claim) {
+			if s.Requested == s.Taken && s.Owner != "" && now < s.Until {
+				tighten(s, now, c)
+			}
+		}},
+		"keeps the limit for a retry": {finish: func(s *machine.State, _ machine.Time, f *machine.Finish) { keepLimit(s, f) }},
+		"resets the limit by a retry": {finish: func(s *machine.State, _ machine.Time, f *machine.Finish) { unlimit(s, f.Again && f.Token == s.Token) }},
+		"moves a run to an earlier time": {reply: func(s *machine.State, c machine.Claim, r *machine.Reply) {
+			if c.New && c.Quiet > time.Microsecond && r.Verdict == machine.Deferred {
+				s.Next = min(s.Next, r.Now.Add(c.Quiet))
+			}
+		}},
+		"moves a run to the limit": {reply: func(s *machine.State, _ machine.Claim, _ *machine.Reply) {
+			if s.Limit > 0 {
+				s.Next = min(s.Next, s.Limit)
+			}
+		}},
+		"postpones by a repeated claim": {claim: func(s *machine.State, now machine.Time, c *machine.Claim) {
+			if c.New && s.Owner != c.ID && slices.ContainsFunc(s.IDs, func(r machine.Recent) bool { return r.ID == c.ID }) {
+				s.Next = max(s.Next, now.Add(c.Quiet))
+			}
+		}},
+		"postpones by polls":        {claim: func(s *machine.State, now machine.Time, c *machine.Claim) { postponeByPoll(s, now, c) }},
+		"subtracts, then truncates": {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { subtract(c) }},
+		"postpones by a nanosecond": {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.Quiet = roundUp(c.Quiet) }},
+		"limits to a nanosecond":    {claim: func(_ *machine.State, _ machine.Time, c *machine.Claim) { c.MaxWait = roundUp(c.MaxWait) }},
+		"keeps a wrong span": {reply: func(s *machine.State, c machine.Claim, r *machine.Reply) {
+			if c.Quiet > time.Microsecond && r.Hold > 0 {
+				s.Span = c.Spacing.Truncate(time.Microsecond)
+			}
+		}},
+
 		// Tokens.
 		"counts tokens from one": {reply: func(s *machine.State, _ machine.Claim, r *machine.Reply) {
 			if r.Verdict == machine.Granted && r.Token > 1e6 {
@@ -246,6 +300,7 @@ func faults() map[string]fault {
 		// Stored states.
 		"shows no state":       {inspect: func(s *machine.State) { *s = machine.State{} }},
 		"shows no identifiers": {inspect: func(s *machine.State) { s.IDs = nil }},
+		"shows no limit":       {inspect: func(s *machine.State) { s.Limit = 0 }},
 		"shows no message":     {inspect: func(s *machine.State) { s.Last.Outcome.Message = "" }},
 		"forgets nothing":      {forgetful: true},
 
@@ -295,6 +350,59 @@ func older(d time.Duration) time.Duration {
 		return d + time.Microsecond
 	}
 	return d
+}
+
+// young returns no age for a new call.
+func young(c *machine.Claim) time.Duration {
+	if c.New {
+		return machine.None
+	}
+	return c.Age
+}
+
+func roundUp(d time.Duration) time.Duration {
+	if d > 0 {
+		return max(d, time.Microsecond)
+	}
+	return d
+}
+
+func unlimit(s *machine.State, when bool) {
+	if when {
+		s.Limit = 0
+	}
+}
+
+// relax makes the machine take the limit of c even if it is later.
+func relax(s *machine.State, now machine.Time, c *machine.Claim) {
+	unlimit(s, s.Limit > 0 && c.MaxWait > time.Microsecond && now.Add(c.MaxWait) > s.Limit && s.Requested > s.Taken)
+}
+
+// tighten makes the machine keep the limit even if it would reset it.
+func tighten(s *machine.State, now machine.Time, c *machine.Claim) {
+	if s.Limit > 0 && c.MaxWait > time.Microsecond && c.MaxWait <= machine.MaxSpan {
+		c.First = min(machine.MaxSpan, max(c.First, now.Add(c.MaxWait).Sub(s.Limit)))
+	}
+}
+
+// keepLimit makes the machine keep the limit even if no call waits.
+func keepLimit(s *machine.State, f *machine.Finish) {
+	if f.Again && f.Token == s.Token && s.Owner != "" {
+		s.Requested = max(s.Requested, s.Taken+1)
+	}
+}
+
+func postponeByPoll(s *machine.State, now machine.Time, c *machine.Claim) {
+	if !c.New && c.Age < 0 && c.Quiet > time.Microsecond && s.Requested > s.Taken {
+		s.Span, s.Next = c.Quiet, max(s.Next, now.Add(c.Quiet))
+	}
+}
+
+// subtract subtracts the age from the quiet time before the machine truncates both.
+func subtract(c *machine.Claim) {
+	if c.New && c.Age > 0 && c.Quiet > c.Age {
+		c.Quiet, c.Age = max(time.Microsecond, c.Quiet-c.Age), 0
+	}
 }
 
 func later(d time.Duration) time.Duration {
@@ -373,7 +481,9 @@ func mendNumbers(c *machine.Claim, f *machine.Finish) {
 	if c != nil {
 		c.Seen = min(max(c.Seen, 0), machine.MaxNumber-1)
 		c.By = min(max(c.By, 0), machine.MaxNumber)
+		c.Age, c.First = min(c.Age, machine.MaxSpan), min(c.First, machine.MaxSpan)
 		c.Spacing = min(max(c.Spacing, 0), machine.MaxSpan)
+		c.Quiet, c.MaxWait = min(max(c.Quiet, 0), machine.MaxSpan), min(max(c.MaxWait, 0), machine.MaxSpan)
 		c.Lease = min(max(c.Lease, time.Microsecond), machine.MaxSpan)
 	}
 	if f != nil {

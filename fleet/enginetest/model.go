@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -82,16 +83,89 @@ type model struct {
 	seen  machine.Time  // the instant of the last operation
 	loose time.Duration // how much later than state.Until the lease may end
 	open  bool          // the lease may end as late as the instant of the next operation allows
+
+	// Other possible models, which differ in state.Limit. A claim resets the limit only before the
+	// end of the lease, and its answer need not show whether it did. They have no others.
+	others []model
 }
 
 func (m *model) clone() *model {
 	c := *m
 	c.state.IDs = slices.Clone(c.state.IDs)
+	c.others = nil
+	for i := range m.others {
+		c.others = append(c.others, *m.others[i].clone())
+	}
 	return &c
+}
+
+// possible returns m without the others, then the others.
+func (m *model) possible() []model {
+	c := m.clone()
+	all := append([]model{*c}, c.others...)
+	all[0].others = nil
+	return all
 }
 
 // follow repeats o on the machine. It returns an error if the machine gives another answer.
 func (m *model) follow(o *operation) error {
+	var (
+		wrong error
+		right []model
+	)
+	for _, p := range m.possible() {
+		for _, p := range p.split(o) {
+			if err := p.followAlone(o); err != nil {
+				wrong = errors.Join(wrong, err)
+				continue
+			}
+			if !slices.ContainsFunc(right, func(q model) bool { return reflect.DeepEqual(p, q) }) {
+				right = append(right, p)
+			}
+		}
+	}
+	if len(right) == 0 {
+		return wrong
+	}
+	*m, m.others = right[0], right[1:]
+	return nil
+}
+
+// split returns m, or, if o leaves another limit after the end of the lease than before it, a model
+// for either case.
+func (m *model) split(o *operation) []model {
+	now, _ := o.now()
+	first, last := m.state.Until, m.state.Until.Add(m.looseAt(now))
+	if o.kind != claim || m.state.Owner == "" || now < first || now >= last {
+		return []model{*m}
+	}
+	ended, running := m.clone(), m.clone()
+	ended.loose, ended.open = now.Sub(first), false
+	running.state.Until, running.loose, running.open = now+1, last.Sub(now+1), false
+	if ended.after(o, now).Limit == running.after(o, now).Limit {
+		return []model{*m}
+	}
+	return []model{*ended, *running}
+}
+
+// after returns the state that the claim leaves if the store does not grant it.
+func (m *model) after(o *operation, now machine.Time) machine.State {
+	s, c := m.clone().state, o.claim
+	c.By = 0
+	_, _ = s.Claim(now, c) // if the claim is not valid, it changes nothing
+	return s
+}
+
+// looseAt returns what m.loose is at now.
+func (m *model) looseAt(now machine.Time) time.Duration {
+	if m.open {
+		return max(0, now.Sub(m.state.Until.Add(-m.state.Lease)))
+	}
+	return m.loose
+}
+
+// followAlone is follow for a model without others.
+func (m *model) followAlone(o *operation) error {
 	now, known := o.now()
 	if o.at != 0 && now != o.at {
 		return fmt.Errorf("%v\nhas another instant than the store's clock, %d", o, o.at)
@@ -106,9 +180,7 @@ func (m *model) follow(o *operation) error {
 	if o.kind == renew {
 		return m.followRenewal(o, now, false)
 	}
-	if m.open {
-		m.loose, m.open = now.Sub(m.state.Until.Add(-m.state.Lease)), false
-	}
+	m.loose, m.open = m.looseAt(now), false
 	if o.kind == finish {
 		return m.followFinish(o, now)
 	}
@@ -167,15 +239,16 @@ func (m *model) tighten(o *operation, now machine.Time) bool {
 	first := m.state.Until
 	last := first.Add(m.loose)
 	due := now.Add(o.reply.Poll)
+	next := max(now, m.after(o, now).Next) // the claim may have moved it
 	switch {
 	case o.reply.Verdict == machine.Granted && o.claim.ID == m.state.Owner && o.reply.Token == m.state.Token:
 		first = max(first, now+1)
 	case o.reply.Verdict == machine.Granted:
 		last = min(last, now)
-	case o.reply.Verdict == machine.Deferred && due > max(now, m.state.Next):
+	case o.reply.Verdict == machine.Deferred && due > next:
 		first, last = max(first, due), min(last, due)
 	case o.reply.Verdict == machine.Deferred:
-		last = min(last, max(now, m.state.Next))
+		last = min(last, next)
 	}
 	m.state.Until, m.loose = first, last.Sub(first)
 	return first <= last
@@ -188,27 +261,42 @@ func (m *model) due(now machine.Time) (first, last machine.Time, pending bool) {
 		return 0, 0, false
 	}
 	first, pending = m.state.Due()
-	if !pending || m.state.Owner == "" {
-		return first, first, pending
+	last = first
+	if pending && m.state.Owner != "" {
+		last = max(m.state.Next, m.state.Until.Add(m.looseAt(now)))
 	}
-	loose := m.loose
-	if m.open {
-		loose = max(0, now.Sub(m.state.Until.Add(-m.state.Lease)))
+	for i := range m.others {
+		f, l, _ := m.others[i].due(now)
+		first, last = min(first, f), max(last, l)
 	}
-	return first, max(m.state.Next, m.state.Until.Add(loose)), pending
+	return first, last, pending
 }
 
 // compare returns how the stored state of the key differs from what the machine says. A store need
 // not write what the next operation corrects: what the clock has overtaken. It may keep hashes of
-// identifiers.
+// identifiers, and truncate durations to microseconds.
 func (m *model) compare(stored machine.State) error {
+	var wrong error
+	for _, p := range m.possible() {
+		err := p.compareAlone(stored)
+		if err == nil {
+			return nil
+		}
+		wrong = errors.Join(wrong, err)
+	}
+	return wrong
+}
+
+// compareAlone is compare for a model without others.
+func (m *model) compareAlone(stored machine.State) error {
 	want := m.clone().state
-	if m.loose > 0 || m.open {
+	if m.loose > 0 || m.open || want.Owner == "" { // without an owner the lease does not matter
 		stored.Until = want.Until
 	}
 	for _, s := range []*machine.State{&want, &stored} {
 		s.IDs = slices.Clone(s.IDs)
 		s.Renew(m.seen, -1)
+		s.Span, s.Lease = s.Span.Truncate(time.Microsecond), s.Lease.Truncate(time.Microsecond)
 		for i := range s.IDs {
 			s.IDs[i].ID = ""
 		}

@@ -28,6 +28,8 @@ func scripts() []script {
 		{"late claim", testBy},
 		{"delay of a retry", testRetry},
 		{"age of a call", testAge},
+		{"postponed runs", testPostponed},
+		{"limit of postponed runs", testPostponedLimit},
 		{"texts", testTexts},
 		{"highest numbers", testNumbers},
 		{"invalid messages", testInvalid},
@@ -272,6 +274,156 @@ func testAge(b *bench) {
 	}
 }
 
+// call returns a claim for a new call that postpones runs.
+func (b *bench) call(quiet, maxWait time.Duration) machine.Claim {
+	c := b.claim()
+	c.Spacing, c.Quiet, c.MaxWait = 0, quiet, maxWait
+	return c
+}
+
+// doCall makes a claim like doClaim, and compares the stored state, of which no answer shows the limit.
+func (b *bench) doCall(key string, c machine.Claim) machine.Reply {
+	b.t.Helper()
+	reply := b.doClaim(key, c)
+	b.requireState(key)
+	return reply
+}
+
+func testPostponed(b *bench) {
+	// Each call of a burst postpones the run.
+	key := b.key("")
+	for range 3 {
+		require.Equal(b.t, 3*shortly, b.doCall(key, b.call(3*shortly, 0)).Hold)
+		b.wait(shortly)
+	}
+	b.wait(3 * shortly)
+	last := b.poll()
+	last.By, last.Spacing = machine.MaxNumber, time.Hour
+	token := b.grant(key, last)
+
+	// A call never moves the run to an earlier time.
+	b.doCall(key, b.call(shortly, 0))
+	b.doCall(key, b.call(2*time.Hour, 0))
+	for _, quiet := range []time.Duration{0, 1, time.Microsecond, shortly, time.Hour} {
+		require.Greater(b.t, b.doCall(key, b.call(quiet, 0)).Hold, time.Hour)
+		require.Greater(b.t, b.doCall(key, b.call(quiet, time.Hour)).Hold, time.Hour)
+	}
+	b.doFinish(key, machine.Finish{Token: token, Ran: true})
+	b.requireState(key)
+
+	// The quiet time counts from the newest call.
+	key = b.key("age")
+	aged := func(quiet, age time.Duration) machine.Claim {
+		c := b.call(quiet, 0)
+		c.Age = age
+		return c
+	}
+	for _, age := range []time.Duration{machine.None, -time.Hour, math.MinInt64, 999} {
+		require.Equal(b.t, time.Hour, b.doCall(b.key("age"+b.id()), aged(time.Hour, age)).Hold, "age %d", age)
+	}
+	require.Equal(b.t, time.Minute, b.doCall(key, aged(time.Hour, 59*time.Minute)).Hold)
+	require.Equal(b.t, 2*time.Minute, b.doCall(key, aged(2*time.Minute+500, 600)).Hold, "each duration is truncated")
+	require.Equal(b.t, machine.MaxSpan, b.doCall(key, aged(machine.MaxSpan, 0)).Hold)
+	for _, quiet := range []time.Duration{0, 1, 999, time.Microsecond, time.Hour} {
+		b.grant(b.key("old"+b.id()), aged(quiet, time.Hour))
+	}
+
+	// Claims for no new call, and repeated claims, postpone nothing.
+	key = b.key("again")
+	c := b.call(shortly, 0)
+	b.doCall(key, c)
+	b.wait(2 * shortly)
+	require.Zero(b.t, b.doCall(key, c).Hold)
+	p := b.poll()
+	p.Quiet = time.Hour
+	require.Zero(b.t, b.doCall(key, p).Hold)
+	p = b.poll()
+	p.Quiet, p.Age = time.Hour, 0
+	require.Equal(b.t, time.Hour, b.doCall(key, p).Hold)
+}
+
+// testPostponedLimit leads to each change of the limit. A call that no longer postpones the run gets a
+// grant.
+func testPostponedLimit(b *bench) {
+	begin := func(name string) (key string) {
+		key = b.key(name)
+		require.Equal(b.t, 3*shortly, b.doCall(key, b.call(time.Hour, 3*shortly)).Hold)
+		b.wait(4 * shortly)
+		return key
+	}
+	long := func() machine.Claim { return b.call(time.Hour, 2*time.Hour) }
+
+	// The limit ends a burst. During the run calls have a limit of their own.
+	key := begin("")
+	token := b.grant(key, b.call(time.Hour, 3*shortly))
+	b.requireState(key)
+	require.Equal(b.t, time.Hour, b.doCall(key, long()).Hold)
+	b.doFinish(key, machine.Finish{Token: token, Ran: true})
+	b.requireState(key)
+
+	// A call that comes without a limit keeps that of the others, and may be the first one.
+	key = begin("unlimited")
+	b.grant(key, b.call(time.Hour, 0))
+	key = b.key("unlimited first")
+	b.doCall(key, b.call(time.Minute, 0))
+	b.doCall(key, b.call(time.Hour, 999)) // no limit either
+	require.Equal(b.t, 2*time.Hour, b.doCall(key, b.call(3*time.Hour, 2*time.Hour)).Hold)
+	b.doCall(key, b.call(4*time.Hour, 3*time.Hour)) // a later limit
+	b.doCall(key, b.call(4*time.Hour, time.Hour))   // an earlier one, of a replica with another policy
+
+	// A grant that is lost, or given back, keeps the limit. One that ran does not.
+	key = begin("lost")
+	c := long()
+	c.Lease = shortly
+	b.grant(key, c)
+	b.requireState(key)
+	b.wait(2 * shortly)
+	b.grant(key, long())
+	b.requireState(key)
+	key = begin("returned")
+	b.doFinish(key, machine.Finish{Token: b.grant(key, long())})
+	b.requireState(key)
+	b.grant(key, long())
+	key = begin("ran")
+	b.doFinish(key, machine.Finish{Token: b.grant(key, long()), Ran: true})
+	b.requireState(key)
+	require.Equal(b.t, time.Hour, b.doCall(key, long()).Hold)
+
+	// A retry starts a new limit, unless a call waits.
+	key = begin("retry")
+	failed := machine.Finish{
+		Token: b.grant(key, long()), Ran: true, Outcome: machine.Outcome{Failed: true}, Again: true, Failures: 1,
+	}
+	b.doFinish(key, failed)
+	b.requireState(key)
+	require.Equal(b.t, time.Hour, b.doCall(key, long()).Hold)
+	key = begin("both")
+	failed.Token = b.grant(key, long())
+	b.doCall(key, b.call(time.Hour, shortly))
+	b.doFinish(key, failed)
+	b.requireState(key)
+	b.wait(2 * shortly)
+	b.grant(key, long())
+
+	// The limit counts from the first call of the first claim.
+	first := func(maxWait, first time.Duration) machine.Claim {
+		c := b.call(machine.MaxSpan, maxWait)
+		c.First = first
+		return c
+	}
+	for _, none := range []time.Duration{machine.None, -time.Hour, math.MinInt64, 999} {
+		require.Equal(b.t, time.Hour, b.doCall(b.key("first"+b.id()), first(time.Hour, none)).Hold, "first %d", none)
+	}
+	key = b.key("first")
+	require.Equal(b.t, time.Minute, b.doCall(key, first(time.Hour+500, 59*time.Minute+600)).Hold, "each duration is truncated")
+	b.doCall(key, first(2*time.Minute, 90*time.Second)) // a later claim
+	b.grant(b.key("first exactly"), first(time.Hour, time.Hour))
+	b.requireState(b.key("first exactly"))
+	b.grant(b.key("first before 1970"), first(time.Microsecond, machine.MaxSpan))
+	b.requireState(b.key("first before 1970"))
+	b.doCall(b.key("longest"), first(machine.MaxSpan, 0))
+}
+
 func testTexts(b *bench) {
 	for i, text := range texts() {
 		key := b.key(strings.Repeat("k", i))
@@ -370,6 +522,8 @@ func (b *bench) invalidClaims() []machine.Claim {
 		func(c *machine.Claim) { c.ID += "'" },
 		func(c *machine.Claim) { c.Age = machine.MaxSpan + time.Microsecond },
 		func(c *machine.Claim) { c.Age = math.MaxInt64 },
+		func(c *machine.Claim) { c.First = machine.MaxSpan + time.Microsecond },
+		func(c *machine.Claim) { c.First = math.MaxInt64 },
 		func(c *machine.Claim) { c.By = -1 },
 		func(c *machine.Claim) { c.By = machine.MaxNumber + 1 },
 		func(c *machine.Claim) { c.By = math.MaxInt64 },
@@ -381,6 +535,14 @@ func (b *bench) invalidClaims() []machine.Claim {
 		func(c *machine.Claim) { c.Spacing = -1 },
 		func(c *machine.Claim) { c.Spacing = machine.MaxSpan + time.Microsecond },
 		func(c *machine.Claim) { c.Spacing = math.MaxInt64 },
+		func(c *machine.Claim) { c.Quiet = -1 },
+		func(c *machine.Claim) { c.Quiet = math.MinInt64 },
+		func(c *machine.Claim) { c.Quiet = machine.MaxSpan + time.Microsecond },
+		func(c *machine.Claim) { c.Quiet = math.MaxInt64 },
+		func(c *machine.Claim) { c.MaxWait = -1 },
+		func(c *machine.Claim) { c.MaxWait = math.MinInt64 },
+		func(c *machine.Claim) { c.MaxWait = machine.MaxSpan + time.Microsecond },
+		func(c *machine.Claim) { c.MaxWait = math.MaxInt64 },
 		func(c *machine.Claim) { c.Lease = 0 },
 		func(c *machine.Claim) { c.Lease = time.Microsecond - 1 },
 		func(c *machine.Claim) { c.Lease = -time.Second },

@@ -48,12 +48,24 @@ func (c *chooser) claim() machine.Claim {
 		ID:      fmt.Sprintf("%s-%d", c.name, c.ids),
 		New:     r.IntN(2) == 0,
 		Age:     pick(r, machine.None, machine.None, 0, time.Microsecond, ms, 10*ms, time.Hour, machine.MaxSpan, -time.Hour),
+		First:   pick(r, machine.None, machine.None, 0, 999, time.Microsecond, ms, 10*ms, time.Hour, machine.MaxSpan, -time.Hour),
 		By:      pick(r, 0, max(0, c.now-1), c.now.Add(2*ms), c.now.Add(time.Hour), machine.MaxNumber, machine.MaxNumber),
 		Seen:    pick(r, 0, 0, 0, c.token, c.token+1000, int64(c.now.Add(time.Minute))),
 		Spacing: pick(r, 0, 0, ms, 3*ms, 3*ms+time.Nanosecond, 15*ms),
+		Quiet:   c.quiet(),
+		MaxWait: pick(r, 0, 0, 1, 999, time.Microsecond, ms, 2*ms+500, 4*ms, 15*ms, time.Hour, machine.MaxSpan),
 		Lease:   pick(r, time.Microsecond, ms, 4*ms, 4*ms+999, 15*ms, time.Hour, machine.MaxSpan),
 		Policy:  pick(r, texts()...),
 	}
+}
+
+// quiet returns a time that is seldom so long that the key is not due again in this test.
+func (c *chooser) quiet() time.Duration {
+	r, ms := c.random, time.Millisecond
+	if r.IntN(100) == 0 {
+		return pick(r, time.Hour, machine.MaxSpan)
+	}
+	return pick(r, 0, 0, 0, 0, 0, 0, 1, 999, time.Microsecond, 1500, ms, 2*ms+999, 3*ms, 15*ms)
 }
 
 func (c *chooser) finish() machine.Finish {
@@ -98,6 +110,9 @@ func testSequence(b *bench) {
 		o := choose.operation(key, made[key])
 		b.do(o)
 		made[key] = append(made[key], o)
+		if b.random.IntN(4) == 0 {
+			b.requireState(key)
+		}
 		if b.random.IntN(4) == 0 {
 			b.wait(pick(b.random, time.Millisecond, 3*time.Millisecond))
 		}
