@@ -30,10 +30,25 @@
 // key in memory only while it is of use there. A key that is due and that no living process holds
 // is taken over by any of them. [WithMaxConcurrent] and [WithMaxKeys] bound a Group.
 //
+// # Wait until calls stop
+//
+// With Policy.Quiet, a run waits until no process has called for that long, and with MaxWait no
+// longer than that after the first call that no run covers:
+//
+//	g, err := fleet.NewGroup(engine, throttle.Debounce(5*time.Second, time.Minute), reindex)
+//
+// A process does not tell the store of every call. It does so at most once per slack, a quarter of
+// Quiet unless [WithSlack] says otherwise, and the store lets the run wait for the slack as well.
+// So the run comes at least Quiet and at most Quiet plus the slack after the last call, and a burst
+// of a million calls costs each process a few messages. If a process dies, the calls that the store
+// has not heard of are covered, but the run no longer waits for them.
+//
 // # Guarantees
 //
 //   - Grants of a key are at least Interval plus the guard apart on the store's clock, and
 //     runs start at least Interval apart. Clocks of replicas are never compared.
+//   - No run is granted within Quiet of a call that the store knows of, unless MaxWait has passed
+//     since the first one that no grant has taken.
 //   - Runs do not overlap. A grant is a lease, which the replica renews while its run goes
 //     on, and the store makes no other grant before the lease ends.
 //   - A run starts after the last call, as long as the replica that made it lives, or the
@@ -72,8 +87,9 @@
 //
 // # Cost
 //
-// A call that joins a pending run sends no message. A run costs one claim and one finish, and
-// one more claim if it had to wait. All throttlers of a process on one engine share one
+// A call that joins a pending run sends no message, but with Quiet one per slack. A run costs one
+// claim and one finish, and one more claim if it had to wait. While Quiet holds a run back, each
+// process with a call asks once per Quiet whether it is due. All throttlers of a process on one engine share one
 // poller. It looks for keys whose replica is gone once a second, and when a key becomes due.
 // What a look costs does not depend on how many keys are due: if there are many, it sees a
 // part of them.

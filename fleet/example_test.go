@@ -39,10 +39,10 @@ func Example() {
 }
 
 func ExampleNew() {
-	_, err := fleet.New(fleet.NewMemory(), "search-index", throttle.Debounce(time.Second, 0),
+	_, err := fleet.New(fleet.NewMemory(), "search-index", throttle.Policy{Interval: time.Second, Burst: 2},
 		func(context.Context) error { return nil })
 	fmt.Println(err)
-	// Output: throttle: Quiet 1s: does not work across a fleet
+	// Output: throttle: Burst 2: does not work across a fleet
 }
 
 // Every process of a service has such a Group. If one dies, the others run what it has called.

@@ -20,7 +20,8 @@ type config struct {
 	parent  context.Context // of every run
 	guard   time.Duration   // 0: derived from the interval
 	lease   time.Duration
-	local   bool // RunLocal
+	slack   time.Duration // 0: derived from Quiet
+	local   bool          // RunLocal
 
 	maxConcurrent, maxKeys int // of a Group; 0 means no limit
 
@@ -122,13 +123,30 @@ func WithLease(d time.Duration) Option {
 // WithGuard sets how long it may take from sending a claim to entering the callback. A grant
 // that takes longer is not used. Grants are the policy's interval plus the guard apart, so
 // that the starts of runs are at least the interval apart. d must be at least 1 ms. The
-// default is a tenth of the interval, but at least 10 ms and at most 1 s.
+// default is a tenth of Interval or of Quiet, whichever is longer, but at least 10 ms and at
+// most 1 s.
 func WithGuard(d time.Duration) Option {
 	return func(c *config) *throttle.PolicyError {
 		if d < time.Millisecond || d > machine.MaxSpan/4 {
 			return &throttle.PolicyError{Field: "WithGuard", Value: d, Reason: outOfRange(time.Millisecond)}
 		}
 		c.guard = d
+		return nil
+	}
+}
+
+// WithSlack sets how often a replica tells the store of further calls while a policy with Quiet
+// holds a run back: at most once per d, however many calls there are. In return the run may come
+// up to d later: at least Quiet and at most Quiet plus d after the last call, apart from the time
+// that messages take. If a replica dies, the calls that it has not told the store of are covered
+// all the same, but no longer hold the run back. d must be at least 1 ms. The default is a quarter
+// of Quiet. Without Quiet this option has no effect.
+func WithSlack(d time.Duration) Option {
+	return func(c *config) *throttle.PolicyError {
+		if d < time.Millisecond || d > machine.MaxSpan/4 {
+			return &throttle.PolicyError{Field: "WithSlack", Value: d, Reason: outOfRange(time.Millisecond)}
+		}
+		c.slack = d
 		return nil
 	}
 }

@@ -39,7 +39,8 @@ func TestNew_Policy(t *testing.T) {
 	for field, p := range map[string]throttle.Policy{
 		"Burst":       {Interval: interval, Burst: 2},
 		"MaxLoad":     {Interval: interval, MaxLoad: 0.5},
-		"Quiet":       {Quiet: interval},
+		"Quiet":       {Quiet: 1<<63 - 1},
+		"MaxWait":     {Quiet: interval, MaxWait: 1<<63 - 1},
 		"MaxInterval": {Interval: interval, MaxInterval: interval},
 		"Edges":       {Interval: interval, Edges: throttle.Leading},
 		"From":        {Interval: interval, From: throttle.FromEnd},
@@ -52,7 +53,7 @@ func TestNew_Policy(t *testing.T) {
 	}
 	_, err := fleet.New(fleet.NewMemory(), key,
 		throttle.Policy{Interval: interval, Quiet: 1, MaxWait: 2, MaxCalls: 3}, nothing)
-	assert.Equal(t, []string{"Quiet", "MaxWait", "MaxCalls"}, problems(err))
+	assert.Equal(t, []string{"MaxCalls"}, problems(err))
 	_, err = fleet.New(fleet.NewMemory(), key,
 		throttle.Policy{Interval: interval, MaxInterval: interval, Jitter: 0.5}, nothing)
 	assert.Equal(t, []string{"MaxInterval", "Jitter"}, problems(err))
@@ -66,9 +67,9 @@ func TestNew_Problems(t *testing.T) {
 		var none context.Context
 		_, err := fleet.New(nil, k, throttle.Every(-1), nil, nil, fleet.WithContext(none),
 			fleet.WithErrorHandler(nil), fleet.WithObserver(nil), fleet.WithTracer(nil),
-			fleet.WithLease(0), fleet.WithGuard(0))
+			fleet.WithLease(0), fleet.WithGuard(0), fleet.WithSlack(0))
 		assert.Equal(t, []string{
-			"Option", "WithContext", "WithErrorHandler", "WithObserver", "WithTracer", "WithLease", "WithGuard",
+			"Option", "WithContext", "WithErrorHandler", "WithObserver", "WithTracer", "WithLease", "WithGuard", "WithSlack",
 			"Interval", "engine", "callback", "key",
 		}, problems(err), "%.10q", k)
 	}
@@ -265,7 +266,7 @@ func TestThrottler_SetPolicy(t *testing.T) {
 		assert.Equal(r, 1100*time.Millisecond, times[2]-times[1])
 
 		var wrong *throttle.PolicyError
-		require.ErrorAs(r, m.SetPolicy(throttle.Debounce(1, 0)), &wrong)
+		require.ErrorAs(r, m.SetPolicy(throttle.Policy{Interval: interval, Burst: 2}), &wrong)
 		require.NoError(r, m.Close())
 		require.ErrorIs(r, m.SetPolicy(throttle.Every(interval)), throttle.ErrClosed)
 	})

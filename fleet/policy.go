@@ -53,8 +53,6 @@ func (c *config) checkPolicy(p throttle.Policy) []error {
 	const tooLong = "must be at most fifty years"
 	refuse(p.Burst > 1, "Burst", p.Burst, notShared)
 	refuse(p.MaxLoad != 0, "MaxLoad", p.MaxLoad, notShared)
-	refuse(p.Quiet != 0, "Quiet", p.Quiet, notShared)
-	refuse(p.MaxWait != 0, "MaxWait", p.MaxWait, notShared)
 	refuse(p.MaxInterval != 0, "MaxInterval", p.MaxInterval, notShared)
 	refuse(p.Jitter != 0, "Jitter", p.Jitter, notShared)
 	refuse(p.MaxCalls != 0, "MaxCalls", p.MaxCalls, notShared)
@@ -62,6 +60,8 @@ func (c *config) checkPolicy(p throttle.Policy) []error {
 	refuse(p.From == throttle.FromEnd, "From", p.From, notShared)
 	refuse(p.Retry.Eager, "Retry.Eager", p.Retry.Eager, notShared)
 	refuse(p.Interval > machine.MaxSpan/2, "Interval", p.Interval, tooLong)
+	refuse(p.Quiet > machine.MaxSpan/2, "Quiet", p.Quiet, tooLong)
+	refuse(p.MaxWait > machine.MaxSpan/2, "MaxWait", p.MaxWait, tooLong)
 	refuse(max(p.Retry.Initial, p.Retry.Max) > machine.MaxSpan/2, "Retry", p.Retry, tooLong)
 	guard := c.guardOf(p)
 	refuse(c.lease <= 2*guard, "WithLease", c.lease, fmt.Sprintf("must be more than twice the guard of %v", guard))
@@ -82,19 +82,29 @@ func (c *config) guardOf(p throttle.Policy) time.Duration {
 	if c.guard > 0 {
 		return c.guard
 	}
-	return min(max(p.Interval/10, minGuard), maxGuard)
+	return min(max(p.Interval/10, p.Quiet/10, minGuard), maxGuard)
 }
 
 // rules returns the rules of a replica with policy p.
 func (c *config) rules(p throttle.Policy) replica.Rules {
-	guard := c.guardOf(p)
-	const unit = time.Microsecond // the store counts microseconds
+	guard, slack := c.guardOf(p), c.slack
+	if slack == 0 {
+		slack = p.Quiet / 4
+	}
 	return replica.Rules{
 		Guard:   guard,
-		Spacing: (p.Interval + guard + unit - 1).Truncate(unit),
-		Lease:   c.lease.Truncate(unit),
+		Spacing: whole(p.Interval + guard),
+		Quiet:   whole(p.Quiet),
+		MaxWait: whole(p.MaxWait),
+		Slack:   whole(slack),
+		Lease:   c.lease.Truncate(time.Microsecond),
 		Policy:  c.describe(p, guard),
 	}
+}
+
+// whole rounds d up to a whole microsecond, because the store counts microseconds.
+func whole(d time.Duration) time.Duration {
+	return (d + time.Microsecond - 1).Truncate(time.Microsecond)
 }
 
 // describe returns a text that contains everything that the replicas of a key should agree
@@ -102,6 +112,12 @@ func (c *config) rules(p throttle.Policy) replica.Rules {
 func (c *config) describe(p throttle.Policy, guard time.Duration) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "interval %v, guard %v, lease %v", p.Interval, guard, c.lease)
+	if p.Quiet > 0 {
+		fmt.Fprintf(&b, ", quiet %v", p.Quiet)
+	}
+	if p.MaxWait > 0 {
+		fmt.Fprintf(&b, ", max wait %v", p.MaxWait)
+	}
 	if r := p.Retry; r.Initial > 0 {
 		fmt.Fprintf(&b, ", retry %v", r.Initial)
 		if r.Max > r.Initial {

@@ -58,6 +58,14 @@ func (w *noise) stop() {
 	w.stopped = true
 }
 
+// debounced returns p, with Quiet and MaxWait for every second seed.
+func debounced(seed uint64, p throttle.Policy) throttle.Policy {
+	if seed%2 == 1 {
+		p.Quiet, p.MaxWait = interval/2, 3*interval
+	}
+	return p
+}
+
 // Although messages and answers are lost and late, runs never overlap and starts keep the
 // interval. Once the lines work again, a run starts after the last call.
 func TestThrottler_RandomFaults(t *testing.T) {
@@ -65,7 +73,7 @@ func TestThrottler_RandomFaults(t *testing.T) {
 		inFleet(t, func(r *rig) {
 			random := rand.New(rand.NewPCG(seed, 2))
 			w := &noise{random: rand.New(rand.NewPCG(seed, 3))}
-			replicas := r.members(2+random.IntN(3), retry(throttle.Backoff{Initial: interval / 2}),
+			replicas := r.members(2+random.IntN(3), debounced(seed, retry(throttle.Backoff{Initial: interval / 2})),
 				func(context.Context) error {
 					w.mu.Lock()
 					takes, fails := time.Duration(w.random.Int64N(int64(2*interval))), w.random.IntN(4) == 0
@@ -186,7 +194,7 @@ func TestGroup_RandomFaults(t *testing.T) {
 		inFleet(t, func(r *rig) {
 			random := rand.New(rand.NewPCG(seed, 6))
 			w := &noise{random: rand.New(rand.NewPCG(seed, 7))}
-			all, runs := r.groups(4, throttle.Every(interval), func(ctx context.Context, _ string) error {
+			all, runs := r.groups(4, debounced(seed, throttle.Every(interval)), func(ctx context.Context, _ string) error {
 				w.mu.Lock()
 				takes := time.Duration(w.random.Int64N(int64(interval)))
 				w.mu.Unlock()

@@ -105,8 +105,8 @@ const (
 // same engine together. It does not wait for the store. The Throttler looks for due runs at
 // once, so it may run fn for the calls of other replicas.
 //
-// Of the fields of p, only Interval and Retry work across a fleet, without Retry.Eager. The
-// error joins one [*throttle.PolicyError] for everything that is wrong with the arguments. A
+// Of the fields of p, Interval, Quiet, MaxWait and Retry work across a fleet, without
+// Retry.Eager; see [WithSlack] for Quiet. The error joins one [*throttle.PolicyError] for everything that is wrong with the arguments. A
 // key is 1 to 512 bytes of UTF-8 without NUL.
 //
 // The work of fn must be on state that all replicas share, because one replica does it for
