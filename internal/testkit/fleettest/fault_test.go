@@ -62,6 +62,16 @@ func faults() map[string]fault {
 				s.Owner, s.IDs, s.Next = "", nil, 0
 			}
 		}},
+		"runs at once": {scenario: "25", before: func(_ *machine.State, r request) {
+			if r.Claim != nil {
+				r.Claim.Quiet = 0
+			}
+		}},
+		"waits for ever": {scenario: "26", before: func(_ *machine.State, r request) {
+			if r.Claim != nil {
+				r.Claim.MaxWait = 0
+			}
+		}},
 		"has an empty index of orphans": {scenario: "22", mute: true},
 		"leaks a goroutine":             {scenario: "18", leaks: true},
 	}

@@ -49,6 +49,8 @@ type options struct {
 	Address  string // of the store, or of a proxy in front of it
 	Key      string
 	Interval time.Duration
+	Quiet    time.Duration
+	MaxWait  time.Duration
 	Guard    time.Duration
 	Lease    time.Duration
 	Retry    time.Duration // after a failed run; 0 for no retry

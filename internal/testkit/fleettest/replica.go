@@ -264,7 +264,7 @@ func (h *host) make(name string, o options) (*hosted, error) {
 	t := &hosted{host: h, name: name, key: o.Key}
 	t.engine = &watched{Engine: opened, throttler: t, guard: o.Guard, lease: o.Lease}
 	t.behavior.Store(&given{o.Behavior, make(chan struct{})})
-	policy := throttle.Policy{Interval: o.Interval, Retry: throttle.Backoff{Initial: o.Retry}}
+	policy := throttle.Policy{Interval: o.Interval, Quiet: o.Quiet, MaxWait: o.MaxWait, Retry: throttle.Backoff{Initial: o.Retry}}
 	t.throttler, err = fleet.New(t.engine, o.Key, policy, t.run, o.asOptions(t.report)...)
 	if err != nil {
 		return nil, err

@@ -54,6 +54,8 @@ func Run(t *testing.T, store Store, numbers ...int) {
 		{"22 orphans of a crowd: those held elsewhere run, whoever called", testOrphans, alone},
 		{"23 a crowd stopped past its leases beside another: tokens rise, nothing lost", testCrowdStopped, alone},
 		{"24 a Group's keys, one process killed and one stopped: the others run every call, and forget the keys", testGroup, alone},
+		{"25 a burst from eight processes with Quiet: one run, when it is over, and few claims", testQuiet, alone},
+		{"26 calls without end, one process killed and one stopped: a run by MaxWait, nothing lost", testQuietKill, false},
 	} {
 		if len(numbers) > 0 && !slices.Contains(numbers, i+1) {
 			continue
