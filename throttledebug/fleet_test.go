@@ -188,6 +188,21 @@ func newFleetGroup(t *testing.T, p throttle.Policy, fn func(context.Context, str
 	return group
 }
 
+// The page shows the policy, and when a key is due if nobody calls any more.
+func TestFleetGroup_quiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := throttle.Debounce(time.Minute, time.Hour)
+		group := newFleetGroup(t, p, func(context.Context, string) error { return nil })
+		require.NoError(t, group.Call("acme"))
+		synctest.Wait()
+		got := lookAt(t, throttledebug.FleetGroup(group))
+		assert.Equal(t, p.String(), got.Policy)
+		require.Len(t, got.Keys.First, 1)
+		assert.Equal(t, throttledebug.Waiting, got.Keys.First[0].State)
+		assert.Equal(t, time.Now().Add(time.Minute+15*time.Second).UTC(), got.Keys.First[0].Next)
+	})
+}
+
 func TestFleetGroup_Life(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var recorder throttledebug.Recorder
