@@ -408,7 +408,7 @@ func TestRunLocal_ReachableStore(t *testing.T) {
 func TestThrottler_Mismatch(t *testing.T) {
 	inFleet(t, func(r *rig) {
 		a := r.member(throttle.Every(interval), nil)
-		b := r.member(throttle.Every(2*interval), nil)
+		b := r.member(throttle.Policy{Interval: 2 * interval, Quiet: interval / 10, MaxWait: interval}, nil)
 		for range 100 {
 			a.Call()
 			b.Call()
@@ -422,6 +422,7 @@ func TestThrottler_Mismatch(t *testing.T) {
 		require.ErrorAs(r, reported[0], &mismatch)
 		assert.Contains(r, mismatch.Own+mismatch.Other, "interval 1s")
 		assert.Contains(r, mismatch.Own+mismatch.Other, "interval 2s")
+		assert.Contains(r, mismatch.Own+mismatch.Other, "quiet 100ms, max wait 1s")
 		assert.LessOrEqual(r, len(reported), len(times))
 	})
 }

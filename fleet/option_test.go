@@ -78,7 +78,7 @@ func TestNew_Problems(t *testing.T) {
 	assert.Equal(t, []string{"WithLease"}, problems(err))
 }
 
-// The default guard is a tenth of the interval, within limits.
+// The default guard is a tenth of the interval or of Quiet, within limits.
 func TestWithGuard_Default(t *testing.T) {
 	for _, c := range []struct{ every, guard time.Duration }{
 		{0, 10 * time.Millisecond},
@@ -92,6 +92,19 @@ func TestWithGuard_Default(t *testing.T) {
 			require.NoError(r, m.Do(r.Context()))
 			times := r.times()
 			assert.Equal(r, c.every+c.guard, times[1]-times[0])
+		})
+	}
+}
+
+func TestWithGuard_Default_quiet(t *testing.T) {
+	for _, p := range []throttle.Policy{
+		{Quiet: 500 * time.Millisecond},
+		{Interval: 500 * time.Millisecond, Quiet: 100 * time.Millisecond},
+	} {
+		inFleet(t, func(r *rig) {
+			m := r.member(p, nil)
+			require.NoError(r, m.Do(r.Context()))
+			assert.Equal(r, p.Interval+50*time.Millisecond, r.state().Span)
 		})
 	}
 }

@@ -2,7 +2,6 @@ package fleet_test
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"time"
 
@@ -23,7 +22,7 @@ const (
 // burst costs each process a message per slack, and a poll per Quiet.
 func TestThrottler_quiet(t *testing.T) {
 	for _, gap := range []time.Duration{time.Millisecond, 30 * time.Millisecond, quiet / 2, quiet * 9 / 10} {
-		t.Run(fmt.Sprint(gap), func(t *testing.T) {
+		t.Run(gap.String(), func(t *testing.T) {
 			inFleet(t, func(r *rig) {
 				replicas := r.members(8, throttle.Debounce(quiet, 0), nil)
 				r.sleep(quiet)
@@ -169,7 +168,8 @@ func TestThrottler_quiet_retry(t *testing.T) {
 		p.Retry = throttle.Backoff{Initial: quiet / 2}
 		fails := 2
 		m := r.member(p, func(context.Context) error {
-			if fails--; fails >= 0 {
+			fails--
+			if fails >= 0 {
 				return errBroken
 			}
 			return nil

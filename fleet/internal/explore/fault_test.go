@@ -236,7 +236,7 @@ func faults() []fault {
 		},
 		{
 			"the store is told of no call that joins", short,
-			replicaFile, "at < r.holdUntil && (r.Rules.Quiet == 0 || at-r.told < r.Rules.Slack)", "at < r.holdUntil",
+			replicaFile, "made < r.holdUntil && (r.Rules.Quiet == 0 || made-r.told < r.Rules.Slack)", "made < r.holdUntil",
 			"quiet", with(small(2, 1, 0), quiet),
 		},
 		{

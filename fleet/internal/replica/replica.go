@@ -42,9 +42,9 @@ type Replica struct {
 	calls   uint64        // how many calls were made
 	pending bool          // a call is not known to be covered
 	newest  time.Duration // when the newest call was made; valid while pending
-	dirty   bool          // a call is not known to be registered in the store, or postpones the run
+	dirty   bool          // the store must be told of a call, which it may not know or which may hold the run back
 	fresh   time.Duration // when the oldest such call was made; valid while dirty
-	told    time.Duration // the store knows the calls up to then, and lets no run start within Quiet and Slack
+	told    time.Duration // when the newest call was made of which the store was told
 
 	out       bool          // a claim is out: it was sent and not answered yet
 	claim     machine.Claim // the claim that is out
@@ -121,10 +121,10 @@ func (r *Replica) Call(now time.Duration) uint64 {
 	return r.calls
 }
 
-// joins reports whether a call made at at joins what is pending in the store, and need not be told:
-// no run starts before the call's own would be due.
-func (r *Replica) joins(at time.Duration) bool {
-	return at < r.holdUntil && (r.Rules.Quiet == 0 || at-r.told < r.Rules.Slack)
+// joins reports whether a call of that instant joins what is pending in the store, although the
+// store is not told of it: the pending run comes late enough to cover it and to keep Quiet.
+func (r *Replica) joins(made time.Duration) bool {
+	return made < r.holdUntil && (r.Rules.Quiet == 0 || made-r.told < r.Rules.Slack)
 }
 
 // Cancel drops all calls, and reports whether any of them was not known to be covered. Calls
