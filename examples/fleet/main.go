@@ -26,7 +26,23 @@
 //	killed         8
 //	last call          served 445ms after it was made, by a process that did not make it
 //
-// Copy from replica.go.
+// With -tenants, each tenant has an index of its own, and all processes edit its documents.
+// They share a fleet.Group, which re-indexes a tenant's documents when its edits have stopped,
+// or after five intervals of edits:
+//
+//	go run . -tenants 8                              # and the flags above
+//
+// It fails if no re-index followed the last edit of a tenant. It kills the process of these
+// edits as soon as the store knows of them:
+//
+//	edits       1158   of 8 tenants
+//	re-indexed    36   24 after 400ms without edits, 12 during edits
+//	messages     581   to tell of edits, and to begin and end runs
+//	broken off     3   half-way, and repeated by another process
+//	killed         8   processes 4 3 3 1 1 0 3 0
+//	last edits         re-indexed at most 615ms after they were made, though their process was killed
+//
+// Copy from replica.go, or for a fleet.Group from editor.go.
 package main
 
 import (
@@ -68,11 +84,18 @@ func main() {
 }
 
 // replica is the main of one process of the service. Its arguments are the store's URL, the
-// key, and the interval.
+// namespace, the interval, and the number of tenants.
 func replica(ctx context.Context, args []string) error {
 	interval, err := time.ParseDuration(args[2])
 	if err != nil {
 		return err
+	}
+	tenants, err := strconv.Atoi(args[3])
+	if err != nil {
+		return err
+	}
+	if tenants > 0 {
+		return serveTenants(ctx, args[0], args[1], interval, tenants, os.Stdin, os.Stdout)
 	}
 	return serve(ctx, args[0], args[1], interval, os.Stdin, os.Stdout)
 }
@@ -81,7 +104,8 @@ func replica(ctx context.Context, args []string) error {
 type config struct {
 	store, url string
 	replicas   int
-	interval   time.Duration
+	tenants    int           // 0: one index for all
+	interval   time.Duration // Quiet, if there are tenants
 	duration   time.Duration
 }
 
@@ -91,7 +115,9 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	set.StringVar(&c.store, "store", "redis", "`kind` of the server to start: redis or postgres")
 	set.StringVar(&c.url, "url", "", "`address` of a server to use instead, redis://… or postgres://…")
 	set.IntVar(&c.replicas, "replicas", 5, "`number` of processes")
-	set.DurationVar(&c.interval, "interval", 400*time.Millisecond, "least `time` between two runs")
+	set.IntVar(&c.tenants, "tenants", 0, "`number` of tenants, each with an index of its own; 0 means one index for all")
+	set.DurationVar(&c.interval, "interval", 400*time.Millisecond,
+		"least `time` between two runs; with -tenants, between a tenant's last edit and a run")
 	set.DurationVar(&c.duration, "duration", 8*time.Second, "`time` during which processes are killed")
 	if err := flags.Parse(set, args, stdout, c.check); err != nil {
 		return err
@@ -113,6 +139,9 @@ func (c *config) check() error {
 	}
 	if c.replicas < 2 {
 		return fmt.Errorf("-replicas is %d, must be at least 2", c.replicas)
+	}
+	if c.tenants < 0 {
+		return fmt.Errorf("-tenants is %d, must be at least 0", c.tenants)
 	}
 	if c.interval <= 0 || c.duration <= 0 {
 		return errors.New("-interval and -duration must be more than 0")
@@ -149,12 +178,12 @@ func (c *config) startServer(ctx context.Context) (stop func(), err error) {
 
 // show runs the service, kills some of its processes, and prints what happened.
 func (c *config) show(ctx context.Context, stdout io.Writer) error {
-	// A new key, so that calls of an earlier example do not count.
-	key := "index-" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	// A new namespace, so that calls of an earlier example do not count.
+	namespace := "example-" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	r := &record{ran: make(chan int)}
 	fleet := make([]*process, c.replicas)
 	start := func(i int) (err error) {
-		fleet[i], err = r.start(i, c.url, key, c.interval.String())
+		fleet[i], err = r.start(i, c.url, namespace, c.interval.String(), strconv.Itoa(c.tenants))
 		return err
 	}
 	defer func() {
@@ -169,9 +198,37 @@ func (c *config) show(ctx context.Context, stdout io.Writer) error {
 			return err
 		}
 	}
-	begin := time.Now()
-	fmt.Fprintf(stdout, "%d processes on %s, at most one run in %v\n\n", c.replicas, c.kind(), c.interval)
+	fmt.Fprintf(stdout, "%d processes on %s, %s\n\n", c.replicas, c.kind(), c.rule())
 
+	begin := time.Now()
+	if err := c.killSome(ctx, r, fleet, start); err != nil {
+		return err
+	}
+	var last time.Time
+	var err error
+	if c.tenants > 0 {
+		err = c.lastEdits(ctx, r, fleet)
+	} else {
+		last, err = c.lastCall(ctx, r, fleet)
+	}
+	if err != nil {
+		return err
+	}
+	for _, p := range fleet[1:] {
+		if err := p.stop(); err != nil {
+			return err
+		}
+	}
+	r.draw(stdout, begin, c.replicas)
+	if c.tenants > 0 {
+		return r.judgeEdits(stdout, c.interval, c.tenants)
+	}
+	return r.judge(stdout, c.interval, last)
+}
+
+// killSome kills processes and starts new ones, some at random, some in the middle of a run.
+func (c *config) killSome(ctx context.Context, r *record, fleet []*process, start func(i int) error) error {
+	begin := time.Now()
 	for n := 0; time.Since(begin) < c.duration; n++ {
 		victim := rand.IntN(len(fleet))
 		if n%2 == 1 {
@@ -187,17 +244,7 @@ func (c *config) show(ctx context.Context, stdout io.Writer) error {
 		}
 		pause(ctx, c.duration/10)
 	}
-	last, err := c.lastCall(ctx, r, fleet)
-	if err != nil {
-		return err
-	}
-	for _, p := range fleet[1:] {
-		if err := p.stop(); err != nil {
-			return err
-		}
-	}
-	r.draw(stdout, begin, c.replicas)
-	return r.judge(stdout, c.interval, last)
+	return nil
 }
 
 // kind returns the name of the store.
@@ -206,6 +253,14 @@ func (c *config) kind() string {
 		return "Redis"
 	}
 	return "PostgreSQL"
+}
+
+// rule returns when a run may begin.
+func (c *config) rule() string {
+	if c.tenants == 0 {
+		return fmt.Sprintf("at most one run in %v", c.interval)
+	}
+	return fmt.Sprintf("%d tenants, a run after %v without edits or %v of edits", c.tenants, c.interval, maxWait(c.interval))
 }
 
 // lastCall silences all processes, lets one make a last call, and kills it as soon as the

@@ -17,8 +17,8 @@ import (
 type event struct {
 	at      time.Time
 	process int
-	kind    string // call, run, end, error, kill
-	detail  string // the token of a run or end
+	kind    string // call, run, end, error, kill; with tenants also edit, message, told
+	detail  string // the token of a run or end, or the tenant
 }
 
 // A record holds the events of all processes.

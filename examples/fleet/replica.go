@@ -32,7 +32,7 @@ func checkURL(url string) (err error) {
 }
 
 // open returns an engine on the store at url, and a function that closes its connections.
-func open(ctx context.Context, url string) (fleet.Engine, func(), error) {
+func open(ctx context.Context, url, namespace string) (fleet.Engine, func(), error) {
 	if strings.HasPrefix(url, "redis") {
 		options, err := redis.ParseURL(url)
 		if err != nil {
@@ -40,7 +40,7 @@ func open(ctx context.Context, url string) (fleet.Engine, func(), error) {
 		}
 		options.ContextTimeoutEnabled = true
 		client := redis.NewClient(options)
-		engine, err := fleetredis.New(client, fleetredis.WithNamespace("example"))
+		engine, err := fleetredis.New(client, fleetredis.WithNamespace(namespace))
 		return engine, func() { _ = client.Close() }, err
 	}
 	pool, err := pgxpool.New(ctx, url)
@@ -51,23 +51,28 @@ func open(ctx context.Context, url string) (fleet.Engine, func(), error) {
 		pool.Close()
 		return nil, nil, err
 	}
-	engine, err := fleetpg.New(pool, fleetpg.WithNamespace("example"))
+	engine, err := fleetpg.New(pool, fleetpg.WithNamespace(namespace))
 	return engine, pool.Close, err
+}
+
+// printTo returns a function that prints an event as a line with the time.
+func printTo(events io.Writer) func(format string, args ...any) {
+	return func(format string, args ...any) {
+		fmt.Fprintf(events, "%d "+format+"\n", append([]any{time.Now().UnixMicro()}, args...)...)
+	}
 }
 
 // serve is a process of the service. It asks for a rebuild of the index whenever something
 // changes, which here happens at random until the command "quiet". It returns at the end of
 // the commands. It prints its events as lines, each with the time: "call", and "run" and
 // "end" with the token.
-func serve(ctx context.Context, url, key string, interval time.Duration, commands io.Reader, events io.Writer) error {
-	engine, disconnect, err := open(ctx, url)
+func serve(ctx context.Context, url, namespace string, interval time.Duration, commands io.Reader, events io.Writer) error {
+	engine, disconnect, err := open(ctx, url, namespace)
 	if err != nil {
 		return err
 	}
 	defer disconnect()
-	printEvent := func(format string, args ...any) {
-		fmt.Fprintf(events, "%d "+format+"\n", append([]any{time.Now().UnixMicro()}, args...)...)
-	}
+	printEvent := printTo(events)
 
 	rebuild := func(ctx context.Context) error {
 		token, _ := fleet.Token(ctx) // a store should refuse a lower token than it has seen
@@ -76,7 +81,7 @@ func serve(ctx context.Context, url, key string, interval time.Duration, command
 		printEvent("end %d", token)
 		return nil
 	}
-	index, err := fleet.New(engine, key, throttle.Every(interval), rebuild,
+	index, err := fleet.New(engine, "index", throttle.Every(interval), rebuild,
 		fleet.WithLease(lease),
 		fleet.WithErrorHandler(func(err error) { printEvent("error %v", err) }))
 	if err != nil {
