@@ -5,6 +5,7 @@
 //
 //	cd bench && go run ./fleet
 //	go run ./fleet -store redis -duration 5s
+//	go run ./fleet -debounce
 //
 // It prints, for each store:
 //
@@ -17,6 +18,11 @@
 //   - the messages of thousands of keys in one process, called at the same time, and how long
 //     they take,
 //   - and, computed from the others, the demand of a larger fleet on the store.
+//
+// With -debounce it measures only policies with Quiet, on a Redis server, in about five minutes:
+// the messages of a burst of calls, how long after the last call the run comes, and what becomes
+// of the calls if a process is killed. Beside it are the aggregation of github.com/hibiken/asynq
+// and, if node and npm are installed, the deduplication of BullMQ.
 //
 // The fleet and the server share one machine. The claims per second hold for this
 // arrangement only; plan with the store's CPU time per claim.
@@ -79,10 +85,15 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	set := flag.NewFlagSet("fleet", flag.ContinueOnError)
 	duration := set.Duration("duration", 2*time.Second, "approximate `time` of a measurement, at most 20s")
 	only := set.String("store", "both", "redis, postgres, or `both`")
+	debounce := set.Bool("debounce", false,
+		"measure only policies with Quiet, beside asynq and BullMQ, and kill processes; on redis, without other flags, about five minutes")
 	var chosen []kind
 	err := flags.Parse(set, args, stdout, func() error {
 		if *duration <= 0 || *duration > 20*time.Second { // in this time no key is granted twice
 			return fmt.Errorf("-duration is %v, must be more than 0 and at most 20s", *duration)
+		}
+		if *debounce && set.NFlag() > 1 {
+			return errors.New("-debounce goes without other flags")
 		}
 		for _, k := range kinds() {
 			if *only == k.flag || *only == "both" {
@@ -97,7 +108,11 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return fullEffort(*duration).measure(ctx, chosen, strings.Join(append([]string{"go run ./fleet"}, args...), " "), stdout)
+	command := strings.Join(append([]string{"go run ./fleet"}, args...), " ")
+	if *debounce {
+		return measureDebounce(ctx, command, stdout)
+	}
+	return fullEffort(*duration).measure(ctx, chosen, command, stdout)
 }
 
 // A finding holds the figures of one store.

@@ -91,6 +91,24 @@ func TestEffort_MeasureKind(t *testing.T) {
 	assert.Equal(t, 6+3+1+1+2+len(f.crowds), strings.Count(out.String(), "\nredis, fsync always  "))
 }
 
+// Every call is covered, although the process that made it is killed.
+func TestStore_MeasureBurst(t *testing.T) {
+	t.Parallel()
+	for _, p := range contenders() {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			s := startStore(t, kinds()[1])
+			row, err := s.measureBurst(t.Context(), p, burst{"tiny", 2, 3, 5, 50 * time.Millisecond, 0})
+			require.NoError(t, err)
+			assert.Equal(t, []string{p.name, "tiny", "30"}, row[:3])
+			assert.NotContains(t, row, "NaN")
+			row, err = s.measureKill(t.Context(), p, false)
+			require.NoError(t, err)
+			assert.Equal(t, []string{p.name, "the caller, before the run", "20", "20"}, row[:4])
+		})
+	}
+}
+
 // An unexpected verdict is an error, since it would give a figure of something else.
 func TestClaim(t *testing.T) {
 	t.Parallel()
@@ -232,5 +250,5 @@ func TestRun_NotInstalled(t *testing.T) {
 func TestFlags(t *testing.T) {
 	t.Parallel()
 	program := filepath.Join(flagstest.Build(t, "."), "fleet")
-	flagstest.Check(t, program, "-store file", "-duration 0s", "-duration 21s", "-duration long")
+	flagstest.Check(t, program, "-store file", "-duration 0s", "-duration 21s", "-duration long", "-debounce -store redis")
 }

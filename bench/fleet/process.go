@@ -28,6 +28,9 @@ type job struct {
 	Duration   time.Duration // of the last step
 	Interval   time.Duration // of throttlers
 	Busy       time.Duration // of a run
+	Calls      int           // of each key, in a burst
+	Pace       time.Duration // between two calls of a key
+	Stagger    time.Duration // between the first calls of two keys
 }
 
 type jobKind string
@@ -36,13 +39,18 @@ type jobKind string
 const (
 	claimer   jobKind = "claimer"   // see claimerSteps
 	throttler jobKind = "throttler" // see throttlerSteps
+
+	// See debounce.
+	debouncer  jobKind = "debouncer"
+	enqueuer   jobKind = "enqueuer"   // of asynq
+	aggregator jobKind = "aggregator" // of asynq
 )
 
 // A step is a part of a job. It begins when all processes have ended the previous one.
 type step func(ctx context.Context) (totals, error)
 
 // perform does a job: one step for each line of commands, answered by a line each. It
-// returns at the end of commands.
+// returns at the end of commands. A process that debounces reports events instead.
 func perform(ctx context.Context, text string, commands io.Reader, answers io.Writer) error {
 	var j job
 	if err := json.Unmarshal([]byte(text), &j); err != nil {
@@ -59,6 +67,12 @@ func perform(ctx context.Context, text string, commands io.Reader, answers io.Wr
 		steps = j.claimerSteps(c)
 	case throttler:
 		steps = j.throttlerSteps(c)
+	case debouncer, enqueuer, aggregator:
+		r, ok := c.(*redisClient)
+		if !ok {
+			return fmt.Errorf("a %s needs Redis", j.Kind)
+		}
+		return j.debounce(r, commands, answers)
 	}
 	lines := bufio.NewScanner(commands)
 	for _, do := range steps {
