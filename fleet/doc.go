@@ -40,7 +40,7 @@
 // A process does not tell the store of every call. It does so at most once per slack, a quarter of
 // Quiet unless [WithSlack] says otherwise, and the store lets the run wait for the slack as well.
 // So the run comes at least Quiet and at most Quiet plus the slack after the last call, and a burst
-// of a million calls costs each process a few messages. If a process dies, the calls that the store
+// costs each process five messages or so per key and Quiet, however many calls it has. If a process dies, the calls that the store
 // has not heard of are covered, but the run no longer waits for them.
 //
 // # Guarantees
