@@ -443,19 +443,32 @@ func TestGroup_Forget(t *testing.T) {
 
 func TestGroup_SetPolicy(t *testing.T) {
 	inFleet(t, func(r *rig) {
-		all, runs := r.groups(1, throttle.Every(time.Hour), nil)
+		all, runs := r.groups(1, throttle.Every(time.Hour), func(_ context.Context, key string) error {
+			if key == "long" {
+				time.Sleep(interval)
+			}
+			return nil
+		}, fleet.WithMaxConcurrent(1))
 		require.Error(r, all[0].SetPolicy(throttle.Policy{Interval: -1}))
-		require.NoError(r, all[0].Call("a"))
+		require.NoError(r, all[0].Call("long"))
+		r.sleep(0)
+		require.NoError(r, all[0].Call("a")) // it cannot ask for a run yet
+		r.sleep(0)
 		require.NoError(r, all[0].SetPolicy(throttle.Every(interval)))
 		assert.Equal(r, throttle.Every(interval), all[0].Policy())
-		r.sleep(0)
+		r.sleep(interval / 2)
+		require.Empty(r, runs.of("a"))
+		r.sleep(interval)
 		require.NoError(r, all[0].Call("a"))
+		r.sleep(0)
 		require.NoError(r, all[0].Call("b"))
 		r.sleep(0)
 		require.NoError(r, all[0].Call("b"))
 		r.sleep(10 * time.Second)
 		assert.Len(r, runs.of("a"), 2)
-		assert.Equal(r, []time.Duration{0, 1100 * time.Millisecond}, runs.times("b"))
+		times := runs.times("b")
+		require.Len(r, times, 2)
+		assert.Equal(r, 1100*time.Millisecond, times[1]-times[0])
 	})
 }
 
