@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/throttle-go/throttle"
@@ -112,11 +111,7 @@ func WithTracer(
 // lease every d/3. d must be more than twice the guard. The default is 10 s.
 func WithLease(d time.Duration) Option {
 	return func(c *config) *throttle.PolicyError {
-		if d < time.Millisecond || d > machine.MaxSpan {
-			return &throttle.PolicyError{Field: "WithLease", Value: d, Reason: outOfRange(time.Millisecond)}
-		}
-		c.lease = d
-		return nil
+		return set(&c.lease, "WithLease", d, machine.MaxSpan)
 	}
 }
 
@@ -127,11 +122,7 @@ func WithLease(d time.Duration) Option {
 // most 1 s.
 func WithGuard(d time.Duration) Option {
 	return func(c *config) *throttle.PolicyError {
-		if d < time.Millisecond || d > machine.MaxSpan/4 {
-			return &throttle.PolicyError{Field: "WithGuard", Value: d, Reason: outOfRange(time.Millisecond)}
-		}
-		c.guard = d
-		return nil
+		return set(&c.guard, "WithGuard", d, machine.MaxSpan/4)
 	}
 }
 
@@ -143,11 +134,7 @@ func WithGuard(d time.Duration) Option {
 // of Quiet. Without Quiet this option has no effect.
 func WithSlack(d time.Duration) Option {
 	return func(c *config) *throttle.PolicyError {
-		if d < time.Millisecond || d > machine.MaxSpan/4 {
-			return &throttle.PolicyError{Field: "WithSlack", Value: d, Reason: outOfRange(time.Millisecond)}
-		}
-		c.slack = d
-		return nil
+		return set(&c.slack, "WithSlack", d, machine.MaxSpan/4)
 	}
 }
 
@@ -198,8 +185,14 @@ const (
 	notShared    = "does not work across a fleet"
 )
 
-func outOfRange(least time.Duration) string {
-	return fmt.Sprintf("must be from %v to a hundred years", least)
+// set sets a duration of a config to d, the argument of the option field. It returns an error instead
+// if d is shorter than a millisecond or longer than most.
+func set(duration *time.Duration, field string, d, most time.Duration) *throttle.PolicyError {
+	if d < time.Millisecond || d > most {
+		return &throttle.PolicyError{Field: field, Value: d, Reason: "must be from 1ms to a hundred years"}
+	}
+	*duration = d
+	return nil
 }
 
 // named returns err with the throttler's name in its text.
