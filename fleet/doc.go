@@ -40,8 +40,8 @@
 // A process does not tell the store of every call. It does so at most once per slack, a quarter of
 // Quiet unless [WithSlack] says otherwise, and the store lets the run wait for the slack as well.
 // So the run comes at least Quiet and at most Quiet plus the slack after the last call, and a burst
-// costs each process five messages or so per key and Quiet, however many calls it has. If a process dies, the calls that the store
-// has not heard of are covered, but the run no longer waits for them.
+// costs each process five messages or so per key and Quiet, however many calls it has. If a process
+// dies, the calls that the store has not heard of are covered, but the run no longer waits for them.
 //
 // # Guarantees
 //
@@ -89,8 +89,8 @@
 //
 // A call that joins a pending run sends no message, but with Quiet one per slack. A run costs one
 // claim and one finish, and one more claim if it had to wait. While Quiet holds a run back, each
-// process with a call asks once per Quiet whether it is due. All throttlers of a process on one engine share one
-// poller. It looks for keys whose replica is gone once a second, and when a key becomes due.
+// process with a call asks once per Quiet whether it is due. All throttlers of a process on one
+// engine share one poller. It looks for keys whose replica is gone once a second, and when a key becomes due.
 // What a look costs does not depend on how many keys are due: if there are many, it sees a
 // part of them.
 package fleet

@@ -106,8 +106,8 @@ const (
 // once, so it may run fn for the calls of other replicas.
 //
 // Of the fields of p, Interval, Quiet, MaxWait and Retry work across a fleet, without
-// Retry.Eager; see [WithSlack] for Quiet. The error joins one [*throttle.PolicyError] for everything that is wrong with the arguments. A
-// key is 1 to 512 bytes of UTF-8 without NUL.
+// Retry.Eager; see [WithSlack] for Quiet. The error joins one [*throttle.PolicyError] for
+// everything that is wrong with the arguments. A key is 1 to 512 bytes of UTF-8 without NUL.
 //
 // The work of fn must be on state that all replicas share, because one replica does it for
 // all. If fn reloads the replica's own state, the other replicas stay stale.

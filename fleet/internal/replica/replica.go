@@ -42,7 +42,7 @@ type Replica struct {
 	calls   uint64        // how many calls were made
 	pending bool          // a call is not known to be covered
 	newest  time.Duration // when the newest call was made; valid while pending
-	dirty   bool          // the store must be told of a call, which it may not know or which may hold the run back
+	dirty   bool          // the store must be told of a call
 	fresh   time.Duration // when the oldest such call was made; valid while dirty
 	told    time.Duration // when the newest call was made of which the store was told
 
