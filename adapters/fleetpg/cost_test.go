@@ -3,11 +3,15 @@
 package fleetpg_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/throttle-go/throttle/adapters/fleetpg"
@@ -93,3 +97,38 @@ func TestEngine_Cost(t *testing.T) {
 	mustExec(t, pool, `INSERT INTO throttle.calls (namespace, key, at) SELECT 'default', i, i FROM generate_series(1, 20000) i`)
 	require.Less(t, operate("many"), 200, "buffers; the tables have more than a thousand")
 }
+
+// The first claim of a session must find its plans ready, because others may wait for the row that it
+// locks. The buffers of a statement include what the planner reads of the catalog.
+func TestEngine_Claim_newSession(t *testing.T) {
+	d := newDatabase(t)
+	firstClaim := func(before string) int {
+		pool := d.pool(t, "pool_max_conns=1", hasty)
+		mustExec(t, pool, before)
+		return buffers(t, pool, "SELECT * FROM throttle.claim('default', 'key', false, 'id', true, 0, 0, 0, 0, 0, 0, 0, 1, '')")
+	}
+	unplanned := firstClaim("SELECT 1")
+	planned := firstClaim("SELECT throttle.claim(NULL, NULL, false, '', false, 0, 0, 0, 0, 0, 0, 0, 0, '')")
+	t.Logf("%d and %d buffers", unplanned, planned)
+	assert.Less(t, planned, unplanned/4)
+
+	claims := claimTracer{}
+	engine := newEngine(t, d.configured(t, func(c *pgxpool.Config) { c.ConnConfig.Tracer = &claims }, "pool_max_conns=1"))
+	for _, key := range []string{"a", "b"} {
+		_, err := engine.Claim(t.Context(), key, machine.Claim{ID: key, New: true, Spacing: time.Second, Lease: time.Second})
+		require.NoError(t, err)
+	}
+	assert.Equal(t, []any{nil, "a", "b"}, claims.keys)
+}
+
+// A claimTracer records the keys of claims.
+type claimTracer struct{ keys []any }
+
+func (c *claimTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if len(data.Args) == 14 {
+		c.keys = append(c.keys, data.Args[1])
+	}
+	return ctx
+}
+
+func (c *claimTracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}

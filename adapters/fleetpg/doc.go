@@ -52,9 +52,11 @@
 //
 // # Connections
 //
-// An operation takes a connection from the pool for one round trip, a finish for two. If its context
-// ends, pgx closes the connection and makes the server cancel the operation. To listen, each engine
-// takes one more connection out of the pool, beside its MaxConns.
+// An operation takes a connection from the pool for one round trip, a finish for two. The first claim
+// of a session takes one more, in which the session plans the statements, so that it does not do so
+// while others wait for the row that the claim locks. If an operation's context ends, pgx closes the
+// connection and makes the server cancel the operation. To listen, each engine takes one more
+// connection out of the pool, beside its MaxConns.
 //
 // The engine's throttlers send few messages at a time, see [WithMaxInFlight], and wait for their turn
 // without a connection. So they need not wait for one, unless the program uses the pool for other things

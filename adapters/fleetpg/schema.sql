@@ -214,6 +214,8 @@ CREATE TYPE {schema}.reply AS (
 -- Most claims join calls that are pending already, and do not postpone the run: they only add their
 -- identifier to the row. These do not wait for the disk. If a crash undoes one, the store is as if its
 -- claim had never arrived, and whatever else the row says comes from commits that did wait.
+--
+-- Without a key it changes nothing, but the session has its plans afterwards.
 CREATE FUNCTION {schema}.claim(
     namespace text, key text, durable boolean,
     id text, is_new boolean, age bigint, first bigint, not_after bigint, seen bigint,
@@ -235,7 +237,7 @@ DECLARE
 BEGIN
     LOOP
         s := {schema}.lock(namespace, key, durable);
-        EXIT WHEN s.namespace IS NOT NULL;
+        EXIT WHEN s.namespace IS NOT NULL OR claim.key IS NULL;
         INSERT INTO {schema}.state (namespace, key)
             VALUES (claim.namespace, claim.key) ON CONFLICT DO NOTHING;
     END LOOP;
