@@ -38,13 +38,18 @@ func (w *world) check() {
 	}
 	w.t.Logf("%s: %d keys, %d replicas in %d processes, %d grants, %d runs, %d of them without a grant, %d early, %d kills, 0 calls lost",
 		w.store.Name(), len(w.keys), len(w.replicas), len(w.processes), counted, runs, local, extra, w.kills)
-	if w.t.Failed() {
-		events, _ := w.record.all()
-		w.t.Logf("events:\n%s", list(events))
-		for _, p := range w.processes {
-			if p.isOver() && p.errors.Len() > 0 {
-				w.t.Logf("%s wrote:\n%s", p.name, p.errors.String())
-			}
+}
+
+// explain logs what has happened if the scenario has failed.
+func (w *world) explain() {
+	if !w.t.Failed() {
+		return
+	}
+	events, _ := w.record.all()
+	w.t.Logf("events:\n%s", list(events))
+	for _, p := range w.processes {
+		if p.isOver() && p.errors.Len() > 0 {
+			w.t.Logf("%s wrote:\n%s", p.name, p.errors.String())
 		}
 	}
 }

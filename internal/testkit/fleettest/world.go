@@ -50,13 +50,15 @@ type expectation struct {
 
 func newWorld(t *testing.T, store Store) *world {
 	t.Helper()
-	return &world{
+	w := &world{
 		t:        t,
 		store:    store,
 		record:   newRecord(),
 		resource: newResource(t),
 		keys:     make(map[string]*expectation),
 	}
+	t.Cleanup(w.explain) // once all processes are over
+	return w
 }
 
 // repeatVariable names the environment variable that says how often to repeat the scenarios
