@@ -516,24 +516,29 @@ func (*yes) Forget(context.Context, string) error                       { return
 func (*yes) Part(string) int                                            { return 0 }
 func (*yes) now() machine.Time                                          { return machine.Time(time.Now().UnixMicro()) }
 
-// Keys that are forgotten take no memory.
+// Keys that are forgotten take no memory. On a busy machine, more goroutines than ever may be ready at
+// the same time, and the runtime keeps their descriptors. What keys take would show every time.
 func TestGroup_idle_memory(t *testing.T) {
 	g, err := fleet.NewGroup(new(yes), throttle.Every(time.Second), func(context.Context, string) error { return nil })
 	require.NoError(t, err)
-	const n = 50_000
-	call := func() {
+	const n = 20_000
+	callAll := func() {
 		for i := range n {
 			require.NoError(t, g.Call(fmt.Sprintf("key %d", i)))
-			for g.Len() > 100 { // otherwise the runtime would keep thousands of goroutines
+			for g.Len() > 100 {
 				runtime.Gosched()
 			}
 		}
 		require.Eventually(t, func() bool { return g.Len() == 0 }, time.Minute, time.Millisecond)
 	}
-	call()
-	before := heap.InUse()
-	call()
-	assert.Less(t, heap.InUse()-before, n, "not even a byte for each key")
+	callAll()
+	grown := n
+	for turn := 0; turn < 5 && grown >= n; turn++ {
+		before := heap.InUse()
+		callAll()
+		grown = heap.InUse() - before
+	}
+	assert.Less(t, grown, n, "not even a byte for each key")
 	require.NoError(t, g.Close())
 	require.NoError(t, g.Shutdown(t.Context()))
 }
