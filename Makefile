@@ -5,7 +5,6 @@
 GO       ?= go
 OLDEST   ?= go1.25.5
 FUZZTIME ?= 1m
-LONG     ?= . ./fleet/... ./internal/testkit/...
 MUTATED  ?= due.go policy.go simulate.go word.go lock.go run.go close.go throttle.go group.go shard.go table.go turn.go heap.go outcome.go coalescer.go batch.go deliver.go room.go keyed.go internal/backoff/backoff.go
 MUTANT   ?= -count=1 -short -failfast -skip=Readme
 EXAMPLE  ?= -duration 2s
@@ -17,6 +16,9 @@ MODULE    := github.com/throttle-go/throttle
 TOOL      := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 MODULES   := $(sort $(patsubst %/go.mod,%,$(shell find . -name go.mod ! -path './tools/*')))
 SLOW      := ./adapters/fleetredis ./adapters/fleetpg
+# The long forms: a folder and arguments of go test.
+LONG      := '. -race -run _race$$ .' '. -race ./fleet ./internal/testkit/...' \
+	'. -skip _race$$ . ./fleet/enginetest ./fleet/internal/...'
 PORTS     := darwin/arm64 wasip1/wasm
 # Kubernetes' clients take minutes to build, and to check for locks.
 LARGE     := ./adapters/throttlequeue ./examples/controller ./examples/leader
@@ -47,12 +49,13 @@ test: compiler ## tests of the root module, short and shuffled, under the race d
 	@CI= CGO_ENABLED=1 tools/progress.sh $(GO) test -race -short -shuffle=on ./...
 
 test-all: servers test ## that, the long forms, the other modules, and a short verify
-	@# Three modules at a time: those with servers wait more than they work. They take the longest,
-	@# so they come first.
+	@# Three at a time: those with servers wait more than they work. They take the longest, so they
+	@# come first. Long forms in one goroutine at a time go without the race detector: test has shown
+	@# it the same code, and without it they take a fifth of the time.
 	@echo 'test-all: the long forms and the other modules'
-	@printf '%s\n' $(SLOW) $(filter-out $(SLOW) ./verify,$(MODULES)) | \
-		TESTKIT_SERVERS=$(MEMORY) CGO_ENABLED=1 tools/progress.sh xargs -P 3 -I MODULE sh -c \
-		'packages=./...; test MODULE != . || packages="$(LONG)"; cd MODULE && $(GO) test -race -shuffle=on -timeout 20m $$packages'
+	@printf '%s\n' $(SLOW:%='% -race ./...') $(LONG) $(patsubst %,'% -race ./...',$(filter-out . $(SLOW) ./verify,$(MODULES))) | \
+		TESTKIT_SERVERS=$(MEMORY) CGO_ENABLED=1 tools/progress.sh xargs -P 3 -L 1 sh -c \
+		'cd "$$1" && shift && exec $(GO) test -shuffle=on -timeout 20m "$$@"' test
 	@# Under the race detector the checks of verify would see fewer interleavings in more time.
 	@echo 'test-all: verify'
 	@cd verify && ../tools/progress.sh $(GO) test -shuffle=on ./...
