@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
@@ -32,12 +33,72 @@ import (
 // These bounds only keep a broken test from hanging. On a busy machine a browser may take
 // ten seconds to start.
 const (
-	lifetime = 3 * time.Minute // of a browser
+	lifetime = 3 * time.Minute // of a tab
 	patience = time.Minute     // until the page shows a change
 	glance   = 20 * time.Millisecond
 )
 
-// A tab is the only tab of a browser with its own profile.
+// A browser is one that the tests share: to start one takes seconds.
+type browser struct {
+	once    sync.Once
+	profile string          // its folder
+	ctx     context.Context // identifies the browser for chromedp
+	err     error           // why there is none
+}
+
+var shared browser
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := shared.close(); err != nil {
+		fmt.Fprintln(os.Stderr, "browser:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// start starts the browser, unless it runs already.
+func (b *browser) start() {
+	b.once.Do(func() {
+		if b.profile, b.err = os.MkdirTemp("", "browser"); b.err != nil {
+			return
+		}
+		ctx, _ := chromedp.NewExecAllocator(context.Background(), flags(b.profile)...)
+		b.ctx, _ = chromedp.NewContext(ctx)
+		b.err = chromedp.Do(b.ctx)
+	})
+}
+
+// close waits until the browser has exited, and deletes its profile.
+func (b *browser) close() error {
+	if b.profile == "" {
+		return nil
+	}
+	var failed error
+	if b.err == nil {
+		failed = chromedp.Cancel(b.ctx)
+	}
+	return errors.Join(failed, os.RemoveAll(b.profile))
+}
+
+// flags returns options for a browser that sends requests only to this machine.
+func flags(profile string) []chromedp.ExecAllocatorOption {
+	all := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
+		chromedp.UserDataDir(profile),
+		chromedp.WSURLReadTimeout(lifetime),
+		chromedp.DisableGPU,
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"),
+	)
+	if os.Geteuid() == 0 {
+		// Chromium's sandbox does not work for root, and containers run tests as root.
+		all = append(all, chromedp.NoSandbox)
+	}
+	return all
+}
+
+// A tab has its own window, cookies and storage.
 type tab struct {
 	ctx context.Context // identifies the tab for chromedp
 
@@ -51,46 +112,25 @@ type tab struct {
 	failures []string // requests that failed
 }
 
-// open starts a browser. If there is none, it skips the test; with CI=true it fails the test,
+// open opens a tab. If there is no browser, it skips the test; with CI=true it fails the test,
 // because continuous integration must have a browser.
 func open(t *testing.T) *tab {
 	t.Helper()
+	shared.start()
+	if errors.Is(shared.err, exec.ErrNotFound) && os.Getenv("CI") != "true" {
+		t.Skip("this test needs Chromium or Chrome:", shared.err)
+	}
+	require.NoError(t, shared.err)
 	opened := &tab{}
-	ctx, cancel := context.WithTimeout(context.Background(), lifetime)
+	ctx, cancel := context.WithTimeout(shared.ctx, lifetime)
 	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, flags(t)...)
+	opened.ctx, cancel = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext(), chromedp.WithListener(opened.listen))
 	t.Cleanup(cancel)
-	opened.ctx, cancel = chromedp.NewContext(ctx, chromedp.WithListener(opened.listen))
-	t.Cleanup(cancel)
-
-	err := chromedp.Do(opened.ctx)
-	if errors.Is(err, exec.ErrNotFound) && os.Getenv("CI") != "true" {
-		t.Skip("this test needs Chromium or Chrome:", err)
-	}
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		// This waits until the browser has exited, so that its profile can be deleted.
-		assert.NoError(t, chromedp.Cancel(opened.ctx))
-	})
+	require.NoError(t, chromedp.Do(opened.ctx))
+	t.Cleanup(func() { assert.NoError(t, chromedp.Cancel(opened.ctx)) }) // it waits until the tab is closed
+	// Only one window has the focus. Let each tab believe that it does.
+	call(t, opened, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
 	return opened
-}
-
-// flags returns options for a browser that sends requests only to this machine.
-func flags(t *testing.T) []chromedp.ExecAllocatorOption {
-	t.Helper()
-	all := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
-		chromedp.UserDataDir(t.TempDir()),
-		chromedp.WSURLReadTimeout(lifetime),
-		chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true),
-		chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"),
-	)
-	if os.Geteuid() == 0 {
-		// Chromium's sandbox does not work for root, and containers run tests as root.
-		all = append(all, chromedp.NoSandbox)
-	}
-	return all
 }
 
 // noted returns the misdeeds and failed requests so far.
