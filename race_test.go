@@ -19,13 +19,13 @@ import (
 )
 
 // rounds returns how many rounds a race test plays: short with -short, which is a few
-// times what it takes to see the faults that the test is for, and ten times that
+// times what it takes to see the faults that the test is for, and five times that
 // without.
 func rounds(short int) int {
 	if testing.Short() {
 		return short
 	}
-	return 10 * short
+	return 5 * short
 }
 
 // playRounds plays as many rounds, or fewer if one of them fails.
