@@ -336,6 +336,12 @@ func (g *Group) refuse(next phase) []*Throttler {
 	return g.membersLocked()
 }
 
+func (g *Group) isClosed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.phase == closed
+}
+
 // membersLocked returns the throttlers of all keys.
 //
 // +checklocks:g.mu
@@ -423,8 +429,12 @@ func (g *Group) proceed(freed, adopted bool) {
 	g.adoptMore()
 }
 
-// passSlot gives a slot to the first throttler that waits for one and can use it.
+// passSlot gives a slot to the first throttler that waits for one and can use it. While the Group
+// closes, nobody can: those that wait will be closed next.
 func (g *Group) passSlot() {
+	if g.isClosed() {
+		return
+	}
 	for t := g.slots.next(); t != nil && !t.useSlot(); {
 		t = g.slots.next()
 	}
