@@ -49,12 +49,12 @@ test: compiler ## tests of the root module, short and shuffled, under the race d
 	@CI= CGO_ENABLED=1 tools/progress.sh $(GO) test -race -short -shuffle=on ./...
 
 test-all: servers test ## that, the long forms, the other modules, and a short verify
-	@# Those with servers take the longest, so they come first. Two at a time, because they wait for
-	@# less than half of it. Long forms in one goroutine at a time go without the race detector: test
+	@# Three at a time: those with servers wait more than they work. They take the longest, so they
+	@# come first. Long forms in one goroutine at a time go without the race detector: test
 	@# has shown it the same code, and without it they take a fifth of the time.
 	@echo 'test-all: the long forms and the other modules'
 	@printf '%s\n' $(SLOW:%='% -race ./...') $(LONG) $(patsubst %,'% -race ./...',$(filter-out . $(SLOW) ./verify,$(MODULES))) | \
-		TESTKIT_SERVERS=$(MEMORY) CGO_ENABLED=1 tools/progress.sh xargs -P 2 -L 1 sh -c \
+		TESTKIT_SERVERS=$(MEMORY) CGO_ENABLED=1 tools/progress.sh xargs -P 3 -L 1 sh -c \
 		'cd "$$1" && shift && exec $(GO) test -shuffle=on -timeout 20m "$$@"' test
 	@# Under the race detector the checks of verify would see fewer interleavings in more time.
 	@echo 'test-all: verify'

@@ -18,6 +18,7 @@ import (
 
 	"github.com/throttle-go/throttle/fleet"
 	"github.com/throttle-go/throttle/fleet/machine"
+	"github.com/throttle-go/throttle/internal/testkit/effort"
 	"github.com/throttle-go/throttle/internal/testkit/fleettest"
 )
 
@@ -26,11 +27,11 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(fleettest.Main(m, open)) }
 
-// TestScenarios runs all scenarios, or a few typical ones under -short. A child process of
-// TestScenarios_Faults runs all.
+// TestScenarios runs a few typical scenarios, or all with -effort 2. The adapters run all on their
+// servers, and so does a child process of TestScenarios_Faults here.
 func TestScenarios(t *testing.T) {
 	var numbers []int
-	if testing.Short() && os.Getenv(faulty) == "" {
+	if effort.Factor() == 1 && os.Getenv(faulty) == "" {
 		numbers = []int{2, 3, 4, 6, 12, 19}
 	}
 	fleettest.Run(t, newServer(t), numbers...)
