@@ -124,14 +124,13 @@ func (e *Engine) Claim(ctx context.Context, key string, c machine.Claim) (machin
 // claim. Left to the session's first claim, it would take place while that claim has the row locked
 // and others wait for it.
 func (e *Engine) plan(ctx context.Context, conn *pgxpool.Conn) error {
-	session := conn.Conn().PgConn().CustomData()
-	planned := "throttle: claims planned in " + e.schema
-	if session[planned] != nil {
+	planned := conn.Conn().PgConn().CustomData() // the statements that the session has planned
+	if planned[e.calls.claim] != nil {
 		return nil
 	}
 	_, err := conn.Exec(ctx, e.calls.claim, nil, nil, false, "", false, 0, 0, 0, 0, 0, 0, 0, 0, "")
 	if err == nil {
-		session[planned] = true
+		planned[e.calls.claim] = true
 	}
 	return err
 }
