@@ -14,10 +14,7 @@ import (
 
 func testKillCaller(w *world) {
 	w.repeat(3, func(int) {
-		for interval := interval; !killsCaller(w, interval); interval *= 2 {
-			w.t.Logf("the caller ran before it was killed: an interval of %v is too short for this machine", interval)
-			require.Less(w.t, interval, patience())
-		}
+		w.untilLongEnough(interval, func(interval time.Duration) bool { return killsCaller(w, interval) })
 	})
 }
 

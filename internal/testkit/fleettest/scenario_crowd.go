@@ -239,10 +239,7 @@ func testCrowdRefused(w *world) {
 }
 
 func testOrphans(w *world) {
-	for interval := crowdInterval; !makesOrphans(w, interval); interval *= 2 {
-		w.t.Logf("most keys ran again before the caller was killed: an interval of %v is too short for this machine", interval)
-		require.Less(w.t, interval, patience())
-	}
+	w.untilLongEnough(crowdInterval, func(interval time.Duration) bool { return makesOrphans(w, interval) })
 }
 
 // makesOrphans kills a process that has called many keys, and waits for the runs of a few that another

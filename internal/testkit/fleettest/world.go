@@ -81,6 +81,16 @@ func (w *world) repeat(times int, do func(turn int)) {
 	}
 }
 
+// untilLongEnough calls try with longer and longer intervals, until try reports true. A false means
+// that the runs came before the test could kill their caller: this machine is too slow for the interval.
+func (w *world) untilLongEnough(interval time.Duration, try func(interval time.Duration) bool) {
+	w.t.Helper()
+	for ; !try(interval); interval *= 2 {
+		w.t.Logf("the calls ran before their caller was killed: an interval of %v is too short for this machine", interval)
+		require.Less(w.t, interval, patience())
+	}
+}
+
 // end waits until every call has had its run (I4), ends all processes, and requires that they
 // leave no goroutine (I6).
 func (w *world) end() {
