@@ -16,6 +16,7 @@ MODULE    := github.com/throttle-go/throttle
 TOOL      := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 MODULES   := $(sort $(patsubst %/go.mod,%,$(shell find . -name go.mod ! -path './tools/*')))
 SLOW      := ./adapters/fleetredis ./adapters/fleetpg
+OTHERS    := $(filter-out . $(SLOW) ./verify,$(MODULES))
 # The long forms: a folder and arguments of go test.
 LONG      := '. -race -run _race$$ .' '. -race ./fleet ./internal/testkit/...' \
 	'. -skip _race$$ . ./fleet/enginetest ./fleet/internal/...'
@@ -50,10 +51,10 @@ test: compiler ## tests of the root module, short and shuffled, under the race d
 
 test-all: servers test ## that, the long forms, the other modules, and a short verify
 	@# Three at a time: those with servers wait more than they work. They take the longest, so they
-	@# come first. Long forms in one goroutine at a time go without the race detector: test
-	@# has shown it the same code, and without it they take a fifth of the time.
+	@# come first. Long forms in one goroutine at a time go without the race detector: test has
+	@# shown it the same code, and without it they take a fifth of the time.
 	@echo 'test-all: the long forms and the other modules'
-	@printf '%s\n' $(SLOW:%='% -race ./...') $(LONG) $(patsubst %,'% -race ./...',$(filter-out . $(SLOW) ./verify,$(MODULES))) | \
+	@printf '%s\n' $(SLOW:%='% -race ./...') $(LONG) $(OTHERS:%='% -race ./...') | \
 		TESTKIT_SERVERS=$(MEMORY) CGO_ENABLED=1 tools/progress.sh xargs -P 3 -L 1 sh -c \
 		'cd "$$1" && shift && exec $(GO) test -shuffle=on -timeout 20m "$$@"' test
 	@# Under the race detector the checks of verify would see fewer interleavings in more time.
