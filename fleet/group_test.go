@@ -525,7 +525,7 @@ func TestGroup_idle_memory(t *testing.T) {
 	callAll := func() {
 		for i := range n {
 			require.NoError(t, g.Call(fmt.Sprintf("key %d", i)))
-			for g.Len() > 100 {
+			for g.Len() > 100 { // otherwise there would be thousands of them
 				runtime.Gosched()
 			}
 		}
