@@ -1,6 +1,7 @@
 package enginetest_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +29,36 @@ func TestRun_FakeTime(t *testing.T) {
 		return memory
 	}
 	enginetest.Run(t, open, enginetest.Within(synctest.Test))
+}
+
+// A slowStore takes so long for a message that old identifiers go at any message of a sequence.
+type slowStore struct{ *fleet.Memory }
+
+func (s slowStore) Claim(ctx context.Context, key string, c machine.Claim) (machine.Reply, error) {
+	s.wait(ctx)
+	return s.Memory.Claim(ctx, key, c)
+}
+
+func (s slowStore) Finish(ctx context.Context, key string, f machine.Finish) (machine.Finished, error) {
+	s.wait(ctx)
+	return s.Memory.Finish(ctx, key, f)
+}
+
+func (s slowStore) Renew(ctx context.Context, key string, token int64) (bool, error) {
+	s.wait(ctx)
+	return s.Memory.Renew(ctx, key, token)
+}
+
+func (s slowStore) wait(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(machine.KeepIDs / 100):
+	}
+}
+
+func TestRun_SlowStore(t *testing.T) {
+	store := slowStore{fleet.NewMemory()}
+	enginetest.Run(t, func(*testing.T) fleet.Engine { return store }, enginetest.Within(synctest.Test))
 }
 
 func TestRun_ClockSteps(t *testing.T) {

@@ -83,6 +83,7 @@ type model struct {
 	seen  machine.Time  // the instant of the last operation
 	loose time.Duration // how much later than state.Until the lease may end
 	open  bool          // the lease may end as late as the instant of the next operation allows
+	late  bool          // a renewal came after seen, nobody knows when
 
 	// Other possible models, which differ in state.Limit. A claim resets the limit only before the
 	// end of the lease, and its answer need not show whether it did. They have no others.
@@ -176,7 +177,7 @@ func (m *model) followAlone(o *operation) error {
 	if o.at == 0 && now < m.seen {
 		return fmt.Errorf("%v\nis earlier than the operation before, at %d", o, m.seen)
 	}
-	m.seen = now
+	m.seen, m.late = now, false
 	if o.kind == renew {
 		return m.followRenewal(o, now, false)
 	}
@@ -189,6 +190,7 @@ func (m *model) followAlone(o *operation) error {
 
 // followRenewal repeats a renewal at now, or, if open is set, at an unknown later instant.
 func (m *model) followRenewal(o *operation, now machine.Time, open bool) error {
+	m.late = m.late || open
 	held := m.state.Renew(now, o.token)
 	if held != o.held {
 		return fmt.Errorf("%v\nbut the machine answers %v", o, held)
@@ -292,6 +294,9 @@ func (m *model) compareAlone(stored machine.State) error {
 	want := m.clone().state
 	if m.loose > 0 || m.open || want.Owner == "" { // without an owner the lease does not matter
 		stored.Until = want.Until
+	}
+	if old := len(want.IDs) - len(stored.IDs); m.late && old > 0 { // at the renewal they were too old
+		want.IDs = want.IDs[old:]
 	}
 	for _, s := range []*machine.State{&want, &stored} {
 		s.IDs = slices.Clone(s.IDs)
