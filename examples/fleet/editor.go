@@ -10,7 +10,6 @@ import (
 
 	"github.com/throttle-go/throttle"
 	"github.com/throttle-go/throttle/fleet"
-	"github.com/throttle-go/throttle/fleet/machine"
 )
 
 // maxWait returns how long edits that do not stop may put off a tenant's re-index.
@@ -40,7 +39,7 @@ func serveTenants(
 		printEvent("end %s", tenant)
 		return nil
 	}
-	index, err := fleet.NewGroup(reporter{engine, printEvent}, throttle.Debounce(quiet, maxWait(quiet)), reindex,
+	index, err := fleet.NewGroup(reporter{engine, events}, throttle.Debounce(quiet, maxWait(quiet)), reindex,
 		fleet.WithLease(lease),
 		fleet.WithErrorHandler(func(err error) { printEvent("error %v", err) }))
 	if err != nil {
@@ -81,28 +80,4 @@ func serveTenants(
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	return index.Shutdown(ctx) // hands pending runs to the others
-}
-
-// A reporter is an engine that prints the event "message" for each claim and finish that it
-// sends, and "told" with the tenant when the store has received a call.
-type reporter struct {
-	fleet.Engine
-
-	printEvent func(format string, args ...any)
-}
-
-// Claim implements [fleet.Engine].
-func (r reporter) Claim(ctx context.Context, key string, c machine.Claim) (machine.Reply, error) {
-	r.printEvent("message %s", key)
-	reply, err := r.Engine.Claim(ctx, key, c)
-	if c.New && err == nil {
-		r.printEvent("told %s", key)
-	}
-	return reply, err
-}
-
-// Finish implements [fleet.Engine].
-func (r reporter) Finish(ctx context.Context, key string, f machine.Finish) (machine.Finished, error) {
-	r.printEvent("message %s", key)
-	return r.Engine.Finish(ctx, key, f)
 }

@@ -59,8 +59,8 @@ func (r *record) judge(w io.Writer, interval time.Duration, last time.Time) erro
 	if least < interval {
 		wrong = append(wrong, fmt.Errorf("two runs are only %v apart", least))
 	}
-	served := runs[len(runs)-1].at.Sub(last)
-	if served < 0 {
+	serving, served := r.runSince(last)
+	if !served {
 		wrong = append(wrong, errors.New("the last call was not served"))
 	}
 	fmt.Fprintf(w, "calls      %5d\n", len(calls))
@@ -68,6 +68,9 @@ func (r *record) judge(w io.Writer, interval time.Duration, last time.Time) erro
 		len(runs), least.Round(time.Millisecond), longest.Round(time.Millisecond))
 	fmt.Fprintf(w, "broken off %5d   half-way, and repeated by another process\n", len(runs)-len(r.all("end")))
 	fmt.Fprintf(w, "killed     %5d\n", len(r.all("kill")))
-	fmt.Fprintf(w, "last call          served %v after it was made, by a process that did not make it\n", served.Round(time.Millisecond))
+	if served {
+		fmt.Fprintf(w, "last call          served %v after process 0 made it, by process %d\n",
+			serving.at.Sub(last).Round(time.Millisecond), serving.process)
+	}
 	return errors.Join(wrong...)
 }

@@ -17,8 +17,8 @@ import (
 type event struct {
 	at      time.Time
 	process int
-	kind    string // call, run, end, error, kill; with tenants also edit, message, told
-	detail  string // the token of a run or end, or the tenant
+	kind    string // call or edit, message, told, run, end, error, kill
+	detail  string // the key, or without tenants the token of a run or end
 }
 
 // A record holds the events of all processes.
@@ -52,6 +52,27 @@ func (r *record) all(kind string) []event {
 	}
 	slices.SortFunc(all, func(a, b event) int { return a.at.Compare(b.at) })
 	return all
+}
+
+// last returns the time of the last event of a kind with that detail in process 0, which makes the
+// last calls. It is 0 if there is none.
+func (r *record) last(kind, detail string) (at time.Time) {
+	for _, e := range r.all(kind) {
+		if e.process == 0 && e.detail == detail {
+			at = e.at
+		}
+	}
+	return at
+}
+
+// runSince returns the first run since the given time, and whether there is one.
+func (r *record) runSince(at time.Time) (event, bool) {
+	runs := r.all("run")
+	i := slices.IndexFunc(runs, func(run event) bool { return !run.at.Before(at) })
+	if i < 0 {
+		return event{}, false
+	}
+	return runs[i], true
 }
 
 // A process is one process of the service.

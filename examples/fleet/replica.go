@@ -16,6 +16,7 @@ import (
 	"github.com/throttle-go/throttle/adapters/fleetpg"
 	"github.com/throttle-go/throttle/adapters/fleetredis"
 	"github.com/throttle-go/throttle/fleet"
+	"github.com/throttle-go/throttle/fleet/machine"
 )
 
 // checkURL returns what is wrong with the URL of a store.
@@ -55,17 +56,49 @@ func open(ctx context.Context, url, namespace string) (fleet.Engine, func(), err
 	return engine, pool.Close, err
 }
 
-// printTo returns a function that prints an event as a line with the time.
+// printTo returns a function that prints an event of now.
 func printTo(events io.Writer) func(format string, args ...any) {
-	return func(format string, args ...any) {
-		fmt.Fprintf(events, "%d "+format+"\n", append([]any{time.Now().UnixMicro()}, args...)...)
-	}
+	return func(format string, args ...any) { printAt(events, time.Now(), format, args...) }
 }
+
+// printAt prints an event as a line with the time.
+func printAt(events io.Writer, at time.Time, format string, args ...any) {
+	fmt.Fprintf(events, "%d "+format+"\n", append([]any{at.UnixMicro()}, args...)...)
+}
+
+// A reporter is an engine that prints the event "message" for each claim and finish that it
+// sends, and "told" when the store has received a claim that tells of calls. That event has the
+// time at which the claim was sent: the store knows of the calls before.
+type reporter struct {
+	fleet.Engine
+
+	events io.Writer
+}
+
+// Claim implements [fleet.Engine].
+func (r reporter) Claim(ctx context.Context, key string, c machine.Claim) (machine.Reply, error) {
+	sent := time.Now()
+	printAt(r.events, sent, "message %s", key)
+	reply, err := r.Engine.Claim(ctx, key, c)
+	if c.New && err == nil {
+		printAt(r.events, sent, "told %s", key)
+	}
+	return reply, err
+}
+
+// Finish implements [fleet.Engine].
+func (r reporter) Finish(ctx context.Context, key string, f machine.Finish) (machine.Finished, error) {
+	printAt(r.events, time.Now(), "message %s", key)
+	return r.Engine.Finish(ctx, key, f)
+}
+
+// indexKey is the key of the index, where there are no tenants.
+const indexKey = "index"
 
 // serve is a process of the service. It asks for a rebuild of the index whenever something
 // changes, which here happens at random until the command "quiet". It returns at the end of
-// the commands. It prints its events as lines, each with the time: "call", and "run" and
-// "end" with the token.
+// the commands. It prints the events "call" with the key, "run" and "end" with the token, and
+// the events of a reporter.
 func serve(ctx context.Context, url, namespace string, interval time.Duration, commands io.Reader, events io.Writer) error {
 	engine, disconnect, err := open(ctx, url, namespace)
 	if err != nil {
@@ -81,7 +114,7 @@ func serve(ctx context.Context, url, namespace string, interval time.Duration, c
 		printEvent("end %d", token)
 		return nil
 	}
-	index, err := fleet.New(engine, "index", throttle.Every(interval), rebuild,
+	index, err := fleet.New(reporter{engine, events}, indexKey, throttle.Every(interval), rebuild,
 		fleet.WithLease(lease),
 		fleet.WithErrorHandler(func(err error) { printEvent("error %v", err) }))
 	if err != nil {
@@ -95,7 +128,7 @@ func serve(ctx context.Context, url, namespace string, interval time.Duration, c
 			case <-quiet:
 				return
 			case <-time.After(pause):
-				printEvent("call")
+				printEvent("call %s", indexKey)
 				index.Call()
 			}
 		}
@@ -105,7 +138,7 @@ func serve(ctx context.Context, url, namespace string, interval time.Duration, c
 		case "quiet":
 			close(quiet)
 		case "call":
-			printEvent("call")
+			printEvent("call %s", indexKey)
 			index.Call()
 		}
 	}

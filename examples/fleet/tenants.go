@@ -18,16 +18,23 @@ func (c *config) lastEdits(ctx context.Context, r *record, fleet []*process) err
 			return err
 		}
 	}
-	// A process tells the store of an edit at once if it has told it of none for the slack,
-	// which is a quarter of the interval.
+	// A process need not tell of an edit that is made within the slack, a quarter of the interval,
+	// after one that it told of: a told edit puts off the run for that much longer.
 	pause(ctx, c.interval/2)
 	begin := time.Now()
 	if err := fleet[0].send("edit"); err != nil {
 		return err
 	}
 	await(ctx, func() bool {
-		told := slices.DeleteFunc(r.all("told"), func(e event) bool { return e.at.Before(begin) })
-		return len(told) >= c.tenants
+		_, missed := r.afterLastEdits(c.tenants)
+		for i := range c.tenants {
+			tenant := tenantKey(i)
+			edited, told := r.last("edit", tenant), r.last("told", tenant)
+			if edited.Before(begin) || told.Before(edited) && slices.Contains(missed, tenant) {
+				return false
+			}
+		}
+		return true
 	})
 	if err := fleet[0].kill(r); err != nil {
 		return err
@@ -37,13 +44,6 @@ func (c *config) lastEdits(ctx context.Context, r *record, fleet []*process) err
 		return len(missed) == 0
 	})
 	return ctx.Err()
-}
-
-// await waits until done returns true, but at most ten seconds: judgeEdits will complain.
-func await(ctx context.Context, done func() bool) {
-	for end := time.Now().Add(10 * time.Second); !done() && time.Now().Before(end) && ctx.Err() == nil; {
-		pause(ctx, 10*time.Millisecond)
-	}
 }
 
 // afterLastEdits returns the longest time from a tenant's last edit to the next run for that
