@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/throttle-go/throttle"
@@ -108,7 +109,8 @@ func WithTracer(
 
 // WithLease sets how long a grant holds unless the replica renews it: if the process that
 // holds it dies, the next run waits that long. While a run is active, the replica renews the
-// lease every d/3. d must be more than twice the guard. The default is 10 s.
+// lease every d/3. d must be more than twice the guard, and at most 100 years. The default is
+// 10 s.
 func WithLease(d time.Duration) Option {
 	return func(c *config) *throttle.PolicyError {
 		return set(&c.lease, "WithLease", d, machine.MaxSpan)
@@ -117,9 +119,9 @@ func WithLease(d time.Duration) Option {
 
 // WithGuard sets how long it may take from sending a claim to entering the callback. A grant
 // that takes longer is not used. Grants are the policy's interval plus the guard apart, so
-// that the starts of runs are at least the interval apart. d must be at least 1 ms. The
-// default is a tenth of Interval or of Quiet, whichever is longer, but at least 10 ms and at
-// most 1 s.
+// that the starts of runs are at least the interval apart. d must be from 1 ms to 25 years.
+// The default is a tenth of Interval or of Quiet, whichever is longer, but at least 10 ms and
+// at most 1 s.
 func WithGuard(d time.Duration) Option {
 	return func(c *config) *throttle.PolicyError {
 		return set(&c.guard, "WithGuard", d, machine.MaxSpan/4)
@@ -130,8 +132,8 @@ func WithGuard(d time.Duration) Option {
 // holds a run back: at most once per d, however many calls there are. In return the run may come
 // up to d later: at least Quiet and at most Quiet plus d after the last call, apart from the time
 // that messages take. If a replica dies, the calls that it has not told the store of are covered
-// all the same, but no longer hold the run back. d must be at least 1 ms. The default is a quarter
-// of Quiet. Without Quiet this option has no effect.
+// all the same, but no longer hold the run back. d must be from 1 ms to 25 years. The default is a
+// quarter of Quiet. Without Quiet this option has no effect.
 func WithSlack(d time.Duration) Option {
 	return func(c *config) *throttle.PolicyError {
 		return set(&c.slack, "WithSlack", d, machine.MaxSpan/4)
@@ -186,10 +188,11 @@ const (
 )
 
 // set sets a duration of a config to d, the argument of the option field. It returns an error instead
-// if d is shorter than a millisecond or longer than most.
+// if d is shorter than a millisecond or longer than most, which is a number of whole years.
 func set(duration *time.Duration, field string, d, most time.Duration) *throttle.PolicyError {
 	if d < time.Millisecond || d > most {
-		return &throttle.PolicyError{Field: field, Value: d, Reason: "must be from 1ms to a hundred years"}
+		const year = 365 * 24 * time.Hour
+		return &throttle.PolicyError{Field: field, Value: d, Reason: fmt.Sprintf("must be from 1ms to %d years", most/year)}
 	}
 	*duration = d
 	return nil

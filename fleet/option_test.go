@@ -61,6 +61,8 @@ func TestNew_Policy(t *testing.T) {
 	assert.Equal(t, []string{"Interval"}, problems(err))
 }
 
+const year = 365 * 24 * time.Hour
+
 // New reports everything that is wrong at once.
 func TestNew_Problems(t *testing.T) {
 	for _, k := range []string{"", strings.Repeat("k", 513), "\xff", "a\x00b"} {
@@ -76,6 +78,14 @@ func TestNew_Problems(t *testing.T) {
 	_, err := fleet.New(fleet.NewMemory(), key, throttle.Every(interval), nothing,
 		fleet.WithLease(interval), fleet.WithGuard(interval/2))
 	assert.Equal(t, []string{"WithLease"}, problems(err))
+	_, err = fleet.New(fleet.NewMemory(), key, throttle.Every(interval), nothing,
+		fleet.WithLease(100*year+1), fleet.WithGuard(25*year+1), fleet.WithSlack(25*year+1))
+	assert.Equal(t, []string{"WithLease", "WithGuard", "WithSlack"}, problems(err))
+	require.ErrorContains(t, err, "WithLease 876000h0m0.000000001s: must be from 1ms to 100 years")
+	require.ErrorContains(t, err, "WithGuard 219000h0m0.000000001s: must be from 1ms to 25 years")
+	_, err = fleet.New(fleet.NewMemory(), key, throttle.Every(interval), nothing,
+		fleet.WithLease(100*year), fleet.WithGuard(25*year), fleet.WithSlack(25*year))
+	assert.NoError(t, err)
 }
 
 // The default guard is a tenth of the interval or of Quiet, within limits.
