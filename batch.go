@@ -150,7 +150,7 @@ func (b *batches[V, A]) handOverLocked(d delivery[V], within time.Duration) erro
 // +checklocks:b.throttler.mu
 func (b *batches[V, A]) openLocked() {
 	t, into := b.throttler, b.newest
-	switch {
+	switch { // (mutants: a call that is not let in here is let in by chooseBatchLocked)
 	case into == nil, into.calls == 0, t.history.phase != open, t.policy.Quiet > 0, b.room != nil, b.weigh != nil:
 		b.joinable = 0
 	case t.policy.MaxCalls > 0:
@@ -219,14 +219,14 @@ func (b *batches[V, A]) joinBatchLocked(d *delivery[V], within time.Duration) er
 		within = 0
 	}
 	var now instant
-	if t.policy.Quiet > 0 || within != noLimit {
+	if t.policy.Quiet > 0 || within != noLimit { // (mutants: nobody minds a needless reading)
 		now = t.now()
 	}
 	if err := b.enterRoomLocked(d); err != nil {
 		return err
 	}
 	b.addLocked(*d)
-	if t.policy.Quiet > 0 {
+	if t.policy.Quiet > 0 { // (mutants: without Quiet nobody reads lastCall; adoptLocked sets it then)
 		t.history.lastCall = now
 	}
 	if within == noLimit {
