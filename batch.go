@@ -17,7 +17,7 @@ type request struct {
 	calls     uint64  // that no run has covered
 	retry     bool    // a run of it has failed, and it is due again when the hold ends
 	flush     bool    // it is due at deadline, whatever the policy says
-	firstCall instant // of calls
+	firstCall instant // of calls; beginning if there are none
 	deadline  instant // as in history
 }
 

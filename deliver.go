@@ -22,9 +22,7 @@ func (b *batches[V, A]) takeLocked(r *run) {
 	b.room.leave(taken.size)
 	r.attempt = int(taken.failures) + 1
 	r.calls, r.awaited = taken.calls, taken.awaited
-	if taken.calls > 0 {
-		r.asked = taken.firstCall
-	}
+	r.asked = taken.firstCall
 	taken.request, taken.awaited, taken.next = request{}, nil, nil
 	b.running = taken
 	b.presentLocked()
