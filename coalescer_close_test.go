@@ -490,6 +490,22 @@ func TestCoalescer_Shutdown_lastRun_canceled(t *testing.T) {
 	})
 }
 
+// TestCoalescer_Shutdown_lastRun_lost begins Shutdown while the hooks of a run are at work
+// that has lost the value of a Do. Both return the loss.
+func TestCoalescer_Shutdown_lastRun_lost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newValueRecorder(fails(1)...)
+		c := l.coalescer(t, throttle.Policy{}, throttle.WithObserver(func(throttle.Run) { time.Sleep(time.Second) }))
+		do := await(func() error { return c.Do(context.Background(), []int{1}) })
+		synctest.Wait()
+		err := c.Shutdown(context.Background())
+		require.Equal(t, 1000, l.elapsed())
+		require.Equal(t, []string{"[1]"}, lostBy(err))
+		require.Equal(t, []string{"[1]"}, lostBy(do.result(t)))
+		require.Empty(t, l.errors())
+	})
+}
+
 // TestCoalescer_Shutdown_lossBeingTold begins Shutdown and Flush while the handler is
 // being told of a loss. They wait for that, but are not told again.
 func TestCoalescer_Shutdown_lossBeingTold(t *testing.T) {
