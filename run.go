@@ -153,7 +153,7 @@ func (t *Throttler) needsContext(tracing bool) bool {
 	case func(context.Context) error, runner:
 		return true
 	default:
-		return tracing || len(t.config.tracers) > 0
+		return tracing || len(t.config.tracers) > 0 // (mutants: a needless context only takes time)
 	}
 }
 
@@ -271,7 +271,7 @@ func (t *Throttler) abandon(r *run) {
 // decide records the outcome of r's callback. If no hook hears of it, decide also ends r,
 // in the same round of the lock.
 func (t *Throttler) decide(r *run) {
-	listening := len(r.ends) > 0 || len(t.config.observers) > 0
+	listening := len(r.ends) > 0 || len(t.config.observers) > 0 // (mutants: a needless round only takes time)
 	now := t.lock()
 	defer t.settle(now)
 	t.decideLocked(r, now, listening)
