@@ -154,9 +154,9 @@ examples: ## run the snapshot; the tests build the others
 	$(RACE) $(GO) run ./examples/snapshot $(EXAMPLE)
 
 # gremlins breaks the files of one folder, without the files in folders below and others not in
-# MUTATED. A mutant's tests may take twice as long as the coverage of the folder and those below it, or
-# many times that for a small folder, where it is mostly the build. Examples do not run: go test
-# goes on with them after a test has failed, and many wait for ever for a run that does not come.
+# MUTATED. A mutant's tests may take twice as long as the coverage of the folder and those below
+# it, or many times as long for a small folder, where it is mostly the build. Examples do not run:
+# go test goes on with them after a test has failed, and many wait for a run that never comes.
 gremlins = $(TOOL) gremlins unleash --config $(CURDIR)/.gremlins.yaml --output-statuses lct \
 	--timeout-coefficient $(if $(filter ./,$(1)),2,30) \
 	$(foreach file,$(filter-out $(MUTATED) $(addprefix ./,$(MUTATED)) %_test.go,$(wildcard $(1)*.go)),--exclude-files '^$(notdir $(file))$$') \
